@@ -1,0 +1,29 @@
+"""Self-supervised learning for Keras 3: two families of methods, two sides of one coin."""
+
+__version__ = "0.1.0"
+
+from keras_ssl import (
+    callbacks,
+    data,
+    duality,
+    encoders,
+    evaluation,
+    layers,
+    losses,
+    models,
+    optimizers,
+    recipes,
+)
+
+__all__ = [
+    "callbacks",
+    "data",
+    "duality",
+    "encoders",
+    "evaluation",
+    "layers",
+    "losses",
+    "models",
+    "optimizers",
+    "recipes",
+]

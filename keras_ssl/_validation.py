@@ -1,0 +1,45 @@
+"""Checks of arguments, with one form of message: name, expectation, what was received."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not a finite number above zero."""
+    if not _is_number(value) or value <= 0:
+        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_non_negative(name: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not a finite number of at least zero."""
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"`{name}` must be zero or a positive number. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_fraction(name: str, value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not in [0, 1]."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}")
+    return float(value)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is not a whole number of at least one."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"`{name}` must be a whole number above zero. Received: {name}={value!r}")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
+    """Returns `value`, or raises a message that lists `choices` if it is not one of them."""
+    known = list(choices)
+    if value not in known:
+        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
+    return value

@@ -1,0 +1,53 @@
+"""Judging the encoder while it trains."""
+
+from typing import Any
+
+import keras
+
+from keras_ssl._validation import check_count
+from keras_ssl.data import ImageSet
+from keras_ssl.evaluation import judge
+
+
+class EvaluationCallback(keras.callbacks.Callback):
+    """Adds `val_knn`, `val_linear` and `val_rankme` to the logs of an epoch.
+
+    Later callbacks in the list read them: put it before `TensorBoard`, `CSVLogger`,
+    `ModelCheckpoint` and `EarlyStopping`. The first and the last epoch are always judged.
+
+    Args:
+        train: Images whose features the classifiers learn from.
+        test: Images they are tested on; `None`: `val_rankme` alone, which needs no labels.
+        every: Epochs between judgements, at least 1.
+        batch_size: Images per step.
+
+    Raises:
+        ValueError: if `test` is given and either set has no labels.
+    """
+
+    def __init__(
+        self,
+        train: ImageSet,
+        test: ImageSet | None = None,
+        every: int = 1,
+        batch_size: int = 256,
+    ) -> None:
+        super().__init__()
+        if test is not None and not (train.has_labels and test.has_labels):
+            raise ValueError(
+                "`train` and `test` must have labels; with test=None, `val_rankme` needs none. "
+                f"Received: train labelled {train.has_labels}, test labelled {test.has_labels}"
+            )
+        self.train, self.test = train, test
+        self.every = check_count("every", every)
+        self.batch_size = batch_size
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Judges the encoder and adds the figures to `logs`."""
+        number = epoch + 1
+        if logs is None or not (
+            number == 1 or number % self.every == 0 or number == self.params["epochs"]
+        ):
+            return
+        figures = judge(self.model.encoder, self.train, self.test, self.batch_size)
+        logs.update({f"val_{name}": value for name, value in figures.items()})

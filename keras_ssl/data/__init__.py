@@ -1,0 +1,43 @@
+"""Images in, batches of two views out."""
+
+from keras_ssl.data.augmentation import (
+    Augmentation,
+    Compose,
+    RandomColorJitter,
+    RandomFlip,
+    RandomGaussianBlur,
+    RandomGreyscale,
+    RandomResizedCrop,
+    RandomSolarize,
+    to_unit_floats,
+)
+from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
+from keras_ssl.data.policies import POLICIES, TwoViews, byol, policy, simclr, tiny_grey, weak
+from keras_ssl.data.views import two_views, view_grid
+
+__all__ = [
+    "POLICIES",
+    "Augmentation",
+    "Compose",
+    "ImageSet",
+    "RandomColorJitter",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGreyscale",
+    "RandomResizedCrop",
+    "RandomSolarize",
+    "Splits",
+    "TwoViews",
+    "byol",
+    "from_arrays",
+    "from_folder",
+    "load",
+    "policy",
+    "simclr",
+    "split",
+    "tiny_grey",
+    "to_unit_floats",
+    "two_views",
+    "view_grid",
+    "weak",
+]

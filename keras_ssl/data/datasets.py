@@ -1,0 +1,512 @@
+"""One loader for all images: the embedded digits, a folder, arrays, or a tensorflow-datasets name.
+
+An `ImageSet` is what every source becomes: keys that are cheap to shuffle (an index, a path, an
+encoded image) and a function that turns a key into an image. So orders are shuffled in full, and
+images are only decoded when they are needed.
+"""
+
+import concurrent.futures
+import dataclasses
+import difflib
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl._validation import check_count, check_fraction
+from keras_ssl.data.augmentation import to_unit_floats
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+# Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
+_MEMORY_LIMIT = 4 * 2**30
+# Encoded images of tensorflow-datasets that are held to be shuffled: 1 GiB at 100 KB each.
+_ENCODED_BUFFER = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images of one size, with labels or without, in a fixed order.
+
+    Attributes:
+        keys: Dataset of (key, label): what stands for each image, cheap to shuffle, and its label,
+            int64, -1 where there are none.
+        fetch: From a key to its image, uint8 or float32 (height, width, channels).
+        size: Number of images; also `len(image_set)`.
+        image_shape: (height, width, channels).
+        class_names: Name of each label's class, or `None` where there are no labels.
+        skipped: Names of the files that could not be read.
+        shuffle_buffer: Number of keys that are shuffled at a time; by default all.
+    """
+
+    keys: tf.data.Dataset
+    fetch: Callable[[Any], Any]
+    size: int
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = ()
+    shuffle_buffer: int | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels mean something."""
+        return self.class_names is not None
+
+    def labels(self) -> np.ndarray:
+        """Labels of all images, int64 (size,), -1 where there are none."""
+        return np.array([int(label) for _, label in self.keys], np.int64)
+
+    def shuffled(self, seed: Any) -> tf.data.Dataset:
+        """Dataset of (image, label), every image once, in the order of `seed` (int or tensor)."""
+        buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
+        return self._examples(
+            self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        )
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Dataset of (float32 images in [0, 1], labels) in batches, in order, all of them."""
+        batches = self._examples(self.keys).batch(check_count("batch_size", batch_size))
+        floats = batches.map(lambda images, labels: (to_unit_floats(images), labels))
+        return floats.prefetch(tf.data.AUTOTUNE)
+
+    def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
+        return keys.map(
+            lambda key, label: (self.fetch(key), label), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def subset(self, indices: Any) -> "ImageSet":
+        """The images at `indices`, whole numbers in [0, size), in their order."""
+        keys, labels = self.keys.batch(self.size).get_single_element()
+        chosen = tf.gather(keys, indices), tf.gather(labels, indices)
+        return dataclasses.replace(
+            self, keys=tf.data.Dataset.from_tensor_slices(chosen), size=len(indices)
+        )
+
+    def without_labels(self) -> "ImageSet":
+        """The same images, their labels forgotten."""
+        keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
+        return dataclasses.replace(self, keys=keys, class_names=None)
+
+
+class Splits(NamedTuple):
+    """Images to train on and images to judge with; `test` is `None` where there are no labels."""
+
+    train: ImageSet
+    test: ImageSet | None
+
+
+def load(
+    source: str | os.PathLike[str],
+    image_size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+) -> Splits:
+    """Loads images by name or path.
+
+    Args:
+        source: One of:
+            "digits": 1,797 real handwritten digits of 8x8 grey pixels, which come with
+            scikit-learn: no download;
+            a folder of JPEG and PNG files, see `from_folder`; with sub-folders `train` and `test`
+            (or `val`), those are the splits;
+            an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
+            `labels`);
+            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2".
+        image_size: Height and width that folders and tensorflow-datasets are brought to: the
+            shorter side is resized, the middle cut out. Default: 128 for folders, for
+            tensorflow-datasets the images' own if they are all of one size, else 128.
+        channels: 1, 3 or 4 for folders. Default: those of the first file.
+        test_fraction: Share of the labelled images set apart for judging where the source has no
+            such split, in (0, 1), stratified by class.
+        seed: Seed of that choice.
+        data_dir: Where tensorflow-datasets keeps its data.
+        download: Whether tensorflow-datasets may download.
+
+    Returns:
+        `Splits(train, test)`.
+
+    Raises:
+        ValueError: for a source that is neither a file, a folder nor a known name, an empty folder,
+            a folder in which no image can be read.
+    """
+    path = pathlib.Path(source)
+    if path.is_dir():
+        splits = _folder_splits(path, 128 if image_size is None else image_size, channels)
+    elif str(source) == "digits":
+        splits = Splits(_digits(), None)
+    elif path.suffix == ".npz":
+        splits = _npz(path)
+    else:
+        return _tfds(str(source), image_size, test_fraction, data_dir, download)
+    if splits.test is None and splits.train.has_labels:
+        return split(splits.train, test_fraction, seed)
+    return splits
+
+
+def from_arrays(
+    images: Any,
+    labels: Any = None,
+    class_names: Sequence[str] | None = None,
+    skipped: Sequence[str] = (),
+) -> ImageSet:
+    """Images in memory.
+
+    Args:
+        images: Bytes (integers in [0, 255]) or floats in [0, 1], (N, height, width, channels), or
+            (N, height, width) for one channel.
+        labels: Whole numbers from 0, (N,), or `None`.
+        class_names: Names of the classes. Default: the numbers.
+        skipped: Names of what could not be read, if anything.
+
+    Raises:
+        ValueError: for images of another rank, no images, floats outside [0, 1], or labels that do
+            not match.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not len(images):
+        raise ValueError(
+            "`images` must be (N, height, width, channels) or (N, height, width), N at least 1. "
+            f"Received: shape={images.shape}"
+        )
+    if np.issubdtype(images.dtype, np.integer):
+        low, high, top = images.min(), images.max(), 255
+        dtype: Any = np.uint8
+    else:
+        low, high, top = np.min(images), np.max(images), 1
+        dtype = np.float32
+    if not (low >= 0 and high <= top):  # Written so that NaN fails too.
+        raise ValueError(
+            "`images` must be integers in [0, 255] or floats in [0, 1]. "
+            f"Received: {images.dtype} in [{low}, {high}]"
+        )
+    pixels = tf.constant(np.asarray(images, dtype))
+
+    if labels is None:
+        numbers = np.full(len(images), -1)
+    else:
+        numbers = np.asarray(labels).reshape(-1)
+        if len(numbers) != len(images) or not np.issubdtype(numbers.dtype, np.integer):
+            raise ValueError(
+                "`labels` must be one whole number per image. "
+                f"Received: {len(numbers)} of {numbers.dtype} for {len(images)} images"
+            )
+        if numbers.min() < 0:
+            raise ValueError(f"`labels` must be at least 0. Received: {numbers.min()}")
+        if class_names is None:
+            class_names = [str(i) for i in range(int(numbers.max()) + 1)]
+
+    return ImageSet(
+        keys=tf.data.Dataset.from_tensor_slices(
+            (np.arange(len(images)), numbers.astype(np.int64))
+        ),
+        fetch=lambda index: tf.gather(pixels, index),
+        size=len(images),
+        image_shape=images.shape[1:],
+        class_names=None if class_names is None else tuple(class_names),
+        skipped=tuple(skipped),
+    )
+
+
+def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
+    """Labelled images in two, stratified by class.
+
+    Args:
+        images: What to split; must have labels.
+        test_fraction: Share of the second part, above 0 and below 1.
+        seed: Seed of the choice.
+
+    Returns:
+        `Splits(train, test)`.
+
+    Raises:
+        ValueError: for images without labels, or too few of them to have every class in both parts.
+    """
+    if not images.has_labels:
+        raise ValueError("`images` must have labels to be split. Received: images without labels")
+    from sklearn.model_selection import train_test_split
+
+    train, test = train_test_split(
+        np.arange(images.size),
+        test_size=check_fraction("test_fraction", test_fraction),
+        random_state=seed,
+        stratify=images.labels(),
+    )
+    return Splits(images.subset(train), images.subset(test))
+
+
+def _digits() -> ImageSet:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 0 to 16 in the file
+    return from_arrays(images, digits.target)
+
+
+def _npz(path: pathlib.Path) -> Splits:
+    if not path.is_file():
+        raise ValueError(f"`source` must exist. Received: source={str(path)!r}")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    if "x_train" in arrays:
+        train = from_arrays(arrays["x_train"], arrays.get("y_train"))
+        if "x_test" in arrays and "y_test" in arrays:
+            return Splits(train, from_arrays(arrays["x_test"], arrays["y_test"]))
+        return Splits(train, None)
+    if "images" in arrays:
+        return Splits(from_arrays(arrays["images"], arrays.get("labels")), None)
+    raise ValueError(
+        "`source` must hold x_train (and y_train, x_test, y_test) or images (and labels). "
+        f"Received: {path} with {sorted(arrays)}"
+    )
+
+
+def _read_image(path: str, size: int, channels: int) -> np.ndarray:
+    """One file as uint8 (size, size, channels): turned upright, resized, its middle cut out."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+def from_folder(
+    path: str | os.PathLike[str],
+    image_size: int = 128,
+    channels: int | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ImageSet:
+    """A folder of JPEG and PNG files, of any sizes.
+
+    With sub-folders, each is a class and its name the class's; files anywhere below it belong to
+    it. Without, there are no labels. Every file is decoded once before anything is trained: those
+    that cannot be are named in a warning, skipped, and listed in `skipped`. Up to 4 GiB of pixels
+    are kept in memory; more are decoded again in every epoch.
+
+    Args:
+        path: The folder.
+        image_size: Height and width the images are brought to, in pixels: the shorter side is
+            resized (bicubic, antialiased), the middle is cut out.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). Default: those of the first file.
+        class_names: Names of the sub-folders in the order of their labels. Default: sorted.
+
+    Raises:
+        ValueError: if the folder is not there, holds no images, or none that can be read.
+    """
+    from PIL import Image
+
+    root = pathlib.Path(path)
+    if not root.is_dir():
+        raise ValueError(f"`path` must be a folder. Received: path={str(path)!r}")
+    size = check_count("image_size", image_size)
+    if channels not in (None, 1, 3, 4):
+        raise ValueError(f"`channels` must be 1, 3, 4 or None. Received: channels={channels!r}")
+    files = sorted(
+        file
+        for file in root.rglob("*")
+        if file.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
+    if not files:
+        raise ValueError(f"`path` must hold images ({', '.join(_SUFFIXES)}). Received: {root}")
+
+    if channels is None:
+        channels = 3
+        for file in files:
+            try:
+                with Image.open(file) as image:
+                    channels = {"L": 1, "1": 1, "RGBA": 4}.get(image.mode, 3)
+                break
+            except (OSError, ValueError):
+                continue
+
+    in_memory = len(files) * size * size * channels <= _MEMORY_LIMIT
+
+    def read(file: pathlib.Path) -> np.ndarray | None:
+        try:
+            image = _read_image(str(file), size, channels)
+        # What PIL raises on a broken file has many types; SyntaxError is one of them.
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None
+        return image if in_memory else image[:0]
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        images = list(pool.map(read, files))
+    skipped = [str(file) for file, image in zip(files, images, strict=True) if image is None]
+    files = [file for file, image in zip(files, images, strict=True) if image is not None]
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} of {len(skipped) + len(files)} images in {root} cannot be read and "
+            f"are skipped: {', '.join(skipped[:10])}{', ...' if len(skipped) > 10 else ''}",
+            stacklevel=2,
+        )
+    if not files:
+        raise ValueError(
+            f"`path` must hold images that can be read. Received: {root}, where none of "
+            f"{len(skipped)} can"
+        )
+
+    folders = [file.relative_to(root).parts[0] for file in files]
+    labels = None
+    if all(len(file.relative_to(root).parts) > 1 for file in files):
+        if class_names is None:
+            class_names = sorted(set(folders))
+        index = {name: i for i, name in enumerate(class_names)}
+        if unknown := sorted(set(folders) - set(index)):
+            raise ValueError(f"`path` must hold the classes {list(index)}. Received: {unknown}")
+        labels = np.array([index[folder] for folder in folders])
+    else:
+        class_names = None
+
+    if in_memory:
+        pixels = np.stack([image for image in images if image is not None])
+        return from_arrays(pixels, labels, class_names, skipped)
+
+    numbers = np.full(len(files), -1) if labels is None else labels
+
+    def fetch(file: Any) -> Any:
+        image = tf.numpy_function(
+            lambda name: _read_image(name.decode(), size, channels), [file], tf.uint8
+        )
+        return tf.ensure_shape(image, (size, size, channels))
+
+    return ImageSet(
+        keys=tf.data.Dataset.from_tensor_slices(
+            ([str(file) for file in files], numbers.astype(np.int64))
+        ),
+        fetch=fetch,
+        size=len(files),
+        image_shape=(size, size, channels),
+        class_names=None if class_names is None else tuple(class_names),
+        skipped=tuple(skipped),
+    )
+
+
+def _folder_splits(path: pathlib.Path, image_size: int, channels: int | None) -> Splits:
+    if not (path / "train").is_dir():
+        return Splits(from_folder(path, image_size, channels), None)
+    train = from_folder(path / "train", image_size, channels)
+    for name in ("test", "val"):
+        if (path / name).is_dir() and train.has_labels:
+            channels = train.image_shape[2]
+            return Splits(
+                train, from_folder(path / name, image_size, channels, train.class_names)
+            )
+    return Splits(train, None)
+
+
+def _tfds(
+    name: str,
+    image_size: int | None,
+    test_fraction: float,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+) -> Splits:
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(
+            '`source` must be "digits", a folder, an .npz file, or a tensorflow-datasets name '
+            "(https://www.tensorflow.org/datasets/catalog): "
+            f"{_nearest(name, tfds.list_builders(with_community_datasets=False))}. "
+            f"Received: source={name!r}"
+        ) from error
+    features = builder.info.features
+    if "image" not in features:
+        raise ValueError(
+            f"`source` must have images under the key 'image'. Received: {name} with "
+            f"{sorted(features)}"
+        )
+    if download:
+        builder.download_and_prepare()
+    elif not builder.info.splits:
+        # Asked for without being prepared, tensorflow-datasets tries the network for minutes.
+        raise ValueError(
+            f"{name} is not prepared in {builder.data_dir}: pass download=True, or `data_dir` if "
+            "it is elsewhere."
+        )
+
+    label_key = "label" if "label" in features else None
+    splits = builder.info.splits
+    train_name = "train" if "train" in splits else next(iter(splits))
+    test_name = next((s for s in ("test", "validation", "val") if s in splits), None)
+
+    def image_set(split_name: str) -> ImageSet:
+        return _tfds_split(builder, split_name, image_size, label_key)
+
+    if label_key is None:
+        return Splits(image_set(train_name), None)
+    if test_name is not None:
+        return Splits(image_set(train_name), image_set(test_name))
+    percent = round(100 * (1 - check_fraction("test_fraction", test_fraction)))
+    return Splits(
+        image_set(f"{train_name}[:{percent}%]"), image_set(f"{train_name}[{percent}%:]")
+    )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """The known names nearest to `name`, or how many there are."""
+    near = difflib.get_close_matches(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"one of {len(known)}"
+
+
+def _tfds_split(
+    builder: Any, split_name: str, image_size: int | None, label_key: str | None
+) -> ImageSet:
+    """A split whose images stay encoded until they are fetched."""
+    import tensorflow_datasets as tfds
+
+    feature = builder.info.features["image"]
+    height, width, channels = feature.shape
+    if image_size is None and height is None:
+        image_size = 128
+    if image_size is not None:
+        height = width = image_size
+    encoded = builder.as_dataset(
+        split=split_name, decoders={"image": tfds.decode.SkipDecoding()}, shuffle_files=False
+    )
+    keys = encoded.map(
+        lambda example: (
+            example["image"],
+            tf.constant(-1, tf.int64) if label_key is None else example[label_key],
+        )
+    )
+
+    def fetch(key: Any) -> Any:
+        image = feature.decode_example(key)
+        if image_size is not None:
+            image = _fit(image, image_size)
+        return tf.ensure_shape(image, (height, width, channels))
+
+    names = None if label_key is None else tuple(builder.info.features[label_key].names)
+    size = builder.info.splits[split_name].num_examples
+    return ImageSet(
+        keys=keys,
+        fetch=fetch,
+        size=size,
+        image_shape=(height, width, channels),
+        class_names=names,
+        shuffle_buffer=min(size, _ENCODED_BUFFER),
+    )
+
+
+def _fit(image: Any, size: int) -> Any:
+    """An image brought to (size, size): shorter side resized, antialiased, the middle cut out."""
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    target = tf.cast(tf.math.ceil(shape * (size / tf.reduce_min(shape))), tf.int32)
+    image = tf.image.resize(tf.cast(image, tf.float32), target, "bicubic", antialias=True)
+    image = tf.image.resize_with_crop_or_pad(image, size, size)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)

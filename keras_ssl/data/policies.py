@@ -1,0 +1,173 @@
+"""Named policies: what makes two views of an image, with the probabilities of the papers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_ssl._validation import check_choice, check_non_negative
+from keras_ssl.data.augmentation import (
+    Augmentation,
+    Compose,
+    RandomColorJitter,
+    RandomFlip,
+    RandomGaussianBlur,
+    RandomGreyscale,
+    RandomResizedCrop,
+    RandomSolarize,
+    fold,
+)
+
+Size = Sequence[int] | None
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class TwoViews(Augmentation):
+    """Two views of each image of a batch, from two augmentations.
+
+    Args:
+        view_1: `Augmentation` that makes the first view.
+        view_2: The second view's; `None`: the same, with other draws.
+        **kwargs: See `Augmentation`.
+
+    Call arguments:
+        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
+        training: `False` gives the images themselves, resized, twice.
+        seed: Two whole numbers (2,) that decide all draws; by default the layer's own next.
+
+    Returns:
+        Pair of float32 in [0, 1], each (N, height, width, channels).
+    """
+
+    def __init__(
+        self, view_1: Augmentation, view_2: Augmentation | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.view_1 = view_1
+        self.view_2 = view_1 if view_2 is None else view_2
+
+    def leave(self, images: Any) -> Any:  # noqa: D102
+        return self.view_1.leave(images), self.view_2.leave(images)
+
+    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
+        return self.view_1(images, seed=fold(seed, 1)), self.view_2(images, seed=fold(seed, 2))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
+        return tuple(v.compute_output_shape(input_shape) for v in (self.view_1, self.view_2))
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        serialize = keras.saving.serialize_keras_object
+        views = {"view_1": serialize(self.view_1), "view_2": serialize(self.view_2)}
+        return {**super().get_config(), **views}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TwoViews":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        views = {view: deserialize(config[view]) for view in ("view_1", "view_2")}
+        return cls(**{**config, **views})
+
+
+def byol(size: Size = None, seed: int | None = None) -> TwoViews:
+    """The paper's policy (Table S1): BYOL's, asymmetric in blur and solarisation.
+
+    Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.4 / 0.4 / 0.2 / 0.1 with 0.8, grey
+    0.2; blur 1.0 and 0.1, solarisation 0.0 and 0.2 for the first and the second view. The paper
+    does not print the scale of the crop; BYOL's and VICReg's codes have (0.08, 1).
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+    """
+
+    def view(blur: float, solarize: float) -> Compose:
+        return Compose(
+            [
+                RandomResizedCrop(size),
+                RandomFlip(0.5),
+                RandomColorJitter(0.4, 0.4, 0.2, 0.1, probability=0.8),
+                RandomGreyscale(0.2),
+                RandomGaussianBlur((0.1, 2.0), probability=blur),
+                RandomSolarize(solarize),
+            ]
+        )
+
+    return TwoViews(view(blur=1.0, solarize=0.0), view(blur=0.1, solarize=0.2), seed=seed)
+
+
+def simclr(
+    size: Size = None, seed: int | None = None, strength: float = 1.0, blur: float = 0.5
+) -> TwoViews:
+    """SimCLR's policy, the same for both views.
+
+    Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8,
+    grey 0.2, blur 0.5 (its appendix A).
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+        strength: s of the colour jitter: 1 for ImageNet, 0.5 for CIFAR.
+        blur: Probability of the blur: 0.5 for ImageNet, 0 for CIFAR.
+    """
+    s = check_non_negative("strength", strength)
+    view = Compose(
+        [
+            RandomResizedCrop(size),
+            RandomFlip(0.5),
+            RandomColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, probability=0.8),
+            RandomGreyscale(0.2),
+            RandomGaussianBlur((0.1, 2.0), probability=blur),
+        ]
+    )
+    return TwoViews(view, seed=seed)
+
+
+def weak(size: Size = None, seed: int | None = None) -> TwoViews:
+    """A weak policy, of no paper: crops of at least half the area, and a flip.
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+    """
+    view = Compose([RandomResizedCrop(size, scale=(0.5, 1.0)), RandomFlip(0.5)])
+    return TwoViews(view, seed=seed)
+
+
+def tiny_grey(size: Size = None, seed: int | None = None) -> TwoViews:
+    """For tiny grey images such as digits or Fashion-MNIST; of no paper.
+
+    Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
+    makes another character of many; no blur, which leaves nothing of 8 pixels.
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+    """
+    view = Compose(
+        [
+            RandomResizedCrop(size, scale=(0.4, 1.0)),
+            RandomColorJitter(0.4, 0.4, 0.0, 0.0, probability=0.8),
+        ]
+    )
+    return TwoViews(view, seed=seed)
+
+
+POLICIES: dict[str, Callable[..., TwoViews]] = {
+    "byol": byol,
+    "simclr": simclr,
+    "weak": weak,
+    "tiny_grey": tiny_grey,
+}
+
+
+def policy(name: str, size: Size = None, seed: int | None = None) -> TwoViews:
+    """A policy by name, for scripts.
+
+    Args:
+        name: One of `POLICIES`: "byol" (the paper's), "simclr", "weak", "tiny_grey".
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    return POLICIES[check_choice("policy", name, POLICIES)](size, seed)

@@ -1,0 +1,210 @@
+"""The quantities of the paper on any matrix of embeddings: what unites and separates the families.
+
+Rows are samples, as everywhere in this library: K is (N, M), the transpose of the paper's. All
+functions are differentiable and compute in the dtype of their input.
+
+References:
+    - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4,
+      Corollary 3.4.1, Table S4.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_ssl._validation import check_count
+from keras_ssl.losses import gram
+
+
+def _matrix(k: Any) -> Any:
+    k = ops.convert_to_tensor(k)
+    if len(k.shape) != 2:
+        raise ValueError(
+            f"`k` must be a matrix (samples N, dimensions M). Received: k.shape={tuple(k.shape)}"
+        )
+    return k
+
+
+def sample_contrastive_energy(k: Any) -> Any:
+    """L_c: the squared products of different samples (Definition 3.2).
+
+    `L_c = || K K^T - diag(K K^T) ||_F^2`
+
+    Args:
+        k: Embeddings, float (N, M).
+
+    Returns:
+        Scalar, at least 0.
+
+    Example:
+        >>> import numpy as np
+        >>> print(f"{float(sample_contrastive_energy(np.random.RandomState(0).randn(8, 5))):.4f}")
+        296.2347
+    """
+    k = _matrix(k)
+    return gram.off_diagonal_energy(gram.products(k, k))
+
+
+def dimension_contrastive_energy(k: Any) -> Any:
+    """L_nc: the squared products of different dimensions (Definition 3.2).
+
+    `L_nc = || K^T K - diag(K^T K) ||_F^2`. Not centred, not divided; VICReg's covariance term is
+    this on centred embeddings, divided by (N - 1)^2 M.
+
+    Args:
+        k: Embeddings, float (N, M).
+
+    Returns:
+        Scalar, at least 0.
+    """
+    return sample_contrastive_energy(ops.transpose(_matrix(k)))
+
+
+def sample_norm_profile(k: Any) -> Any:
+    """The sum over samples of the fourth power of their norm, `sum_i ||K_i||^4`, scalar."""
+    return ops.sum(ops.square(ops.sum(ops.square(_matrix(k)), axis=1)))
+
+
+def dimension_norm_profile(k: Any) -> Any:
+    """The sum over dimensions of the fourth power of their norm, `sum_j ||K_j||^4`, scalar."""
+    return sample_norm_profile(ops.transpose(_matrix(k)))
+
+
+class BothSides(NamedTuple):
+    """The two sides of Theorem 3.3, scalars that are equal up to rounding."""
+
+    dimensions: Any
+    samples: Any
+
+
+def theorem_3_3(k: Any) -> BothSides:
+    """Both sides of the duality, for any K.
+
+    `L_nc + sum_j ||K_j||^4 (dimensions) = L_c + sum_i ||K_i||^4 (samples)`; both are ||K^T K||_F^2.
+
+    Args:
+        k: Embeddings, float (N, M).
+
+    Returns:
+        `BothSides(dimensions, samples)`, scalars.
+
+    Example:
+        >>> import numpy as np
+        >>> sides = theorem_3_3(np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]))
+        >>> float(sides.dimensions), float(sides.samples)
+        (8233.0, 8233.0)
+    """
+    return BothSides(
+        dimension_contrastive_energy(k) + dimension_norm_profile(k),
+        sample_contrastive_energy(k) + sample_norm_profile(k),
+    )
+
+
+class Bounds(NamedTuple):
+    """A lower and an upper bound."""
+
+    lower: Any
+    upper: Any
+
+
+def dimension_norm_profile_bounds(samples: int, dimensions: int, norm: float = 1.0) -> Bounds:
+    """Lemma 3.4: where every sample has one norm a, `N^2 a^4 / M <= sum_j ||K_j||^4 <= N^2 a^4`.
+
+    The lower bound is met by a matrix of equal entries, the upper by one non-zero dimension. By
+    symmetry, where every *dimension* has norm a, `sample_norm_profile` lies between the bounds of
+    `dimension_norm_profile_bounds(samples=M, dimensions=N)`.
+
+    Args:
+        samples: N, at least 1.
+        dimensions: M, at least 1.
+        norm: a, the norm of every sample.
+
+    Returns:
+        `Bounds(lower, upper)`, floats.
+
+    Example:
+        >>> dimension_norm_profile_bounds(samples=1024, dimensions=8192)  # Table S4: 128, 1M
+        Bounds(lower=128.0, upper=1048576.0)
+    """
+    upper = float(check_count("samples", samples) ** 2 * norm**4)
+    return Bounds(upper / check_count("dimensions", dimensions), upper)
+
+
+def sample_energy_bounds(k: Any) -> Bounds:
+    """Corollary 3.4.1, first half: L_c bounded by L_nc, for embeddings of norm 1.
+
+    `L_nc - N + N^2 / M <= L_c <= L_nc - N + N^2`
+
+    Args:
+        k: Embeddings of norm 1, float (N, M). The bounds mean nothing for others.
+
+    Returns:
+        `Bounds(lower, upper)` of `sample_contrastive_energy(k)`, scalars.
+    """
+    samples, dimensions = _matrix(k).shape
+    profile = dimension_norm_profile_bounds(samples, dimensions)
+    energy = dimension_contrastive_energy(k)
+    return Bounds(energy - samples + profile.lower, energy - samples + profile.upper)
+
+
+def dimension_energy_bounds(k: Any) -> Bounds:
+    """Corollary 3.4.1, second half: L_nc bounded by L_c, for dimensions of norm 1.
+
+    `L_c - M + M^2 / N <= L_nc <= L_c - M + M^2`
+
+    Args:
+        k: Embeddings whose dimensions (columns) have norm 1, float (N, M).
+
+    Returns:
+        `Bounds(lower, upper)` of `dimension_contrastive_energy(k)`, scalars.
+    """
+    return sample_energy_bounds(ops.transpose(_matrix(k)))
+
+
+def doubly_normalized_difference(samples: int, dimensions: int) -> float:
+    """L_nc - L_c where all embeddings have norm 1 and all dimensions norm sqrt(N / M).
+
+    `L_nc - L_c = N - N^2 / M`. The paper prints N - M for unit rows *and* columns, which only N = M
+    allows; this is the feasible case (Table 1, SimCLR B).
+
+    Args:
+        samples: N, at least 1.
+        dimensions: M, at least 1.
+
+    Returns:
+        The difference, float.
+
+    Example:
+        >>> doubly_normalized_difference(samples=32, dimensions=64)
+        16.0
+    """
+    return check_count("samples", samples) - samples**2 / check_count("dimensions", dimensions)
+
+
+class Moments(NamedTuple):
+    """A mean and a variance, scalars."""
+
+    mean: Any
+    variance: Any
+
+
+def negative_pair_moments(k: Any) -> Moments:
+    """Mean and variance of the cosine over all pairs of different samples.
+
+    Proposition 3.1: for SimCLR and DCL with infinitely many negatives these are 0 and 1 / M.
+
+    Args:
+        k: Embeddings, float (N, M), N >= 2; scaled to norm 1 here.
+
+    Returns:
+        `Moments(mean, variance)`, scalars; the variance is the population's.
+    """
+    k = ops.normalize(_matrix(k), axis=1, order=2)
+    samples = k.shape[0]
+    if samples is not None and samples < 2:
+        raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")
+    count = ops.cast(ops.shape(k)[0] * (ops.shape(k)[0] - 1), k.dtype)
+    cosines = gram.off_diagonal(gram.products(k, k))
+    mean = ops.sum(cosines) / count
+    variance = ops.sum(ops.square(gram.off_diagonal(cosines - mean))) / count
+    return Moments(mean, variance)

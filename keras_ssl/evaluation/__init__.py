@@ -1,0 +1,27 @@
+"""Encoders judged by their frozen features: features in, figures out."""
+
+from keras_ssl.evaluation.features import Features, extract, raw_pixels
+from keras_ssl.evaluation.judgement import judge, judge_beside_baselines, table
+from keras_ssl.evaluation.knn import (
+    PAPER_NEIGHBORS,
+    PAPER_TEMPERATURES,
+    knn_accuracy,
+    knn_grid,
+)
+from keras_ssl.evaluation.linear_probe import linear_accuracy
+from keras_ssl.evaluation.spectrum import rankme
+
+__all__ = [
+    "PAPER_NEIGHBORS",
+    "PAPER_TEMPERATURES",
+    "Features",
+    "extract",
+    "judge",
+    "judge_beside_baselines",
+    "knn_accuracy",
+    "knn_grid",
+    "linear_accuracy",
+    "rankme",
+    "raw_pixels",
+    "table",
+]

@@ -1,0 +1,76 @@
+"""An encoder judged, beside the two baselines that make a figure mean something."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_ssl.data import ImageSet
+from keras_ssl.evaluation.features import extract, raw_pixels
+from keras_ssl.evaluation.knn import knn_accuracy
+from keras_ssl.evaluation.linear_probe import linear_accuracy
+from keras_ssl.evaluation.spectrum import rankme
+
+
+def judge(
+    encoder: keras.Model, train: ImageSet, test: ImageSet | None = None, batch_size: int = 256
+) -> dict[str, float]:
+    """k-nearest neighbours, linear probe and effective rank of an encoder's features.
+
+    Args:
+        encoder: A Keras model from float images in [0, 1] to representations.
+        train: Images whose features the classifiers learn from, and whose rank is taken.
+        test: Images they are tested on. `None`: the rank alone, which needs no labels.
+        batch_size: Images per step.
+
+    Returns:
+        `{"knn", "linear"}`, accuracies in [0, 1], and `"rankme"`.
+
+    Raises:
+        ValueError: if `test` is given and either has no labels.
+    """
+    train_features = extract(encoder, train, batch_size)
+    figures = {}
+    if test is not None:
+        test_features = extract(encoder, test, batch_size)
+        figures["knn"] = knn_accuracy(train_features, test_features)
+        figures["linear"] = linear_accuracy(train_features, test_features)
+    return {**figures, "rankme": rankme(train_features.values)}
+
+
+def judge_beside_baselines(
+    trained: keras.Model,
+    untrained: keras.Model,
+    train: ImageSet,
+    test: ImageSet | None = None,
+    batch_size: int = 256,
+) -> dict[str, dict[str, float]]:
+    """`judge` for raw pixels, the untrained encoder and the trained one, in this order."""
+    encoders = {
+        "raw pixels": raw_pixels(train.image_shape),
+        "untrained": untrained,
+        "trained": trained,
+    }
+    return {name: judge(e, train, test, batch_size) for name, e in encoders.items()}
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Figures by row and column as a Markdown table; accuracies, below or at 1, in per cent."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+
+    def cell(column: str, value: Any) -> str:
+        if value is None:
+            return "-"
+        if column in ("knn", "linear"):
+            return f"{100 * value:.1f} %"
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+    body = [[name, *(cell(c, row.get(c)) for c in columns)] for name, row in rows.items()]
+    lines = [["", *columns], *body]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
+    text = [
+        "| " + " | ".join(part.ljust(w) for part, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    text.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(text)

@@ -1,0 +1,105 @@
+"""The paper's online linear probe: a classifier trained along with the encoder it judges."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl import distribution
+from keras_ssl._validation import check_count
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class OnlineProbe(keras.layers.Layer):
+    """Softmax regression on frozen representations, with an optimizer of its own.
+
+    The probe reads the representations behind a stop-gradient and keeps its weights away from the
+    model's optimizer (they are non-trainable for it), so that an encoder is trained to the same
+    weights, bit for bit, with a probe or without. It starts at zero, where the convex problem may
+    start as well as anywhere, and draws no random numbers.
+
+    Gradient of the mean cross-entropy, with p the predicted probabilities and y the one-hot labels:
+    `r^T (p - y) / N` for the kernel, `mean(p - y)` for the bias.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        optimizer: A Keras optimizer, its name, or its config. The paper does not give the probe's;
+            default `AdamW(1e-3)` (FFCV-SSL, by the same group: AdamW, 1e-4, at ImageNet's length).
+        **kwargs: `name`, `dtype` (float32 by default whatever the policy) and the rest of
+            `keras.layers.Layer`.
+
+    Call arguments:
+        representations: Float (N, D).
+
+    Returns:
+        Logits, (N, num_classes).
+
+    Raises:
+        ValueError: for fewer than two classes.
+    """
+
+    def __init__(self, num_classes: int, optimizer: Any = None, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.num_classes = check_count("num_classes", num_classes)
+        if self.num_classes < 2:
+            raise ValueError(f"`num_classes` must be at least 2. Received: {num_classes=}")
+        if optimizer is None:
+            optimizer = keras.optimizers.AdamW(1e-3)
+        self.optimizer = keras.optimizers.get(optimizer)
+        self._loss_tracker = keras.metrics.Mean(name="probe_loss")
+        self._accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="probe_accuracy")
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the variables, and the optimizer's, for representations (N, D)."""
+        features = input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(features, self.num_classes), initializer="zeros", trainable=False, name="kernel"
+        )
+        self.bias = self.add_weight(
+            shape=(self.num_classes,), initializer="zeros", trainable=False, name="bias"
+        )
+        self.optimizer.build([self.kernel, self.bias])
+
+    def call(self, representations: Any) -> Any:  # noqa: D102
+        return ops.matmul(representations, self.kernel) + self.bias
+
+    def evaluate_step(self, representations: Any, labels: Any) -> Any:
+        """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits."""
+        labels = ops.cast(labels, "int32")
+        logits = self(ops.stop_gradient(representations))
+        self._loss_tracker.update_state(
+            keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        )
+        self._accuracy_tracker.update_state(labels, logits)
+        return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
+
+    def train_step(self, representations: Any, labels: Any) -> None:
+        """One step of the probe's optimizer.
+
+        Args:
+            representations: Float (N, D).
+            labels: Whole numbers in [0, num_classes), (N,).
+        """
+        error = self.evaluate_step(representations, labels)  # (N, num_classes)
+        features = ops.cast(ops.stop_gradient(representations), error.dtype)
+        # Shares: the optimizer adds up the gradients of the replicas.
+        count = ops.cast(ops.shape(error)[0] * distribution.replica_count(), error.dtype)
+        gradients = [
+            ops.matmul(ops.transpose(features), error) / count,
+            ops.sum(error, axis=0) / count,
+        ]
+        self.optimizer.apply(gradients, [self.kernel, self.bias])
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "OnlineProbe":  # noqa: D102
+        config = dict(config)
+        config["optimizer"] = keras.saving.deserialize_keras_object(config["optimizer"])
+        return cls(**config)

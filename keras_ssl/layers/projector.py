@@ -1,0 +1,110 @@
+"""The projector: the multi-layer perceptron between representations and embeddings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+# BatchNorm as in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (Keras' 0.9).
+_BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
+
+
+def parse_widths(spec: str | Sequence[int]) -> tuple[int, ...]:
+    """The widths a projector's spec stands for.
+
+    Args:
+        spec: The paper's notation, such as "8192-8192-512", or a sequence of whole numbers above
+            zero.
+
+    Returns:
+        Tuple of widths, one per linear layer.
+
+    Raises:
+        ValueError: if the spec is empty or a width is not a whole number above zero.
+    """
+    parts = spec.split("-") if isinstance(spec, str) else list(spec)
+    try:
+        widths = tuple(int(part) for part in parts if not isinstance(part, (float, bool)))
+    except (TypeError, ValueError):
+        widths = ()
+    if not widths or len(widths) < len(parts) or min(widths) < 1:
+        raise ValueError(
+            '`widths` must be whole numbers above zero, as "2048-2048-512" or [2048, 2048, 512]. '
+            f"Received: widths={spec!r}"
+        )
+    return widths
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class Projector(keras.layers.Layer):
+    """A stack of linear layers, all but the last followed by batch normalisation and a ReLU.
+
+    The last layer is bare: no bias, no batch normalisation (which would void VICReg's variance
+    term), no activation. Order as in the published code (linear, batch normalisation, ReLU); the
+    text of the duality paper says ReLU before batch normalisation.
+
+    Args:
+        widths: Widths of the linear layers, as the paper's "8192-8192-512" or a sequence; the last
+            one is the dimension M of the embeddings.
+        **kwargs: `name`, `dtype` and the rest of `keras.layers.Layer`.
+
+    Call arguments:
+        representations: Float (N, D).
+        training: Whether batch statistics are used and updated.
+
+    Returns:
+        Embeddings, float (N, M), not normalised.
+
+    Raises:
+        ValueError: for a spec that is not whole numbers above zero.
+
+    Example:
+        >>> projector = Projector("512-512-128")
+        >>> projector(np.zeros((4, 64))).shape
+        TensorShape([4, 128])
+
+    References:
+        - Garrido et al., ICLR 2023, supplement D; the published code of VICReg.
+    """
+
+    def __init__(self, widths: str | Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widths = parse_widths(widths)
+        self._blocks: list[keras.layers.Layer] = []
+        for width in self.widths[:-1]:
+            self._blocks += [
+                keras.layers.Dense(width, dtype=self.dtype_policy),
+                keras.layers.BatchNormalization(**_BATCH_NORM, dtype=self.dtype_policy),
+                keras.layers.ReLU(dtype=self.dtype_policy),
+            ]
+        self._blocks.append(
+            keras.layers.Dense(self.widths[-1], use_bias=False, dtype=self.dtype_policy)
+        )
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the variables for representations of shape (N, D)."""
+        if len(input_shape) != 2:
+            raise ValueError(
+                "`representations` must be a matrix (samples N, features D). "
+                f"Received: shape={tuple(input_shape)}"
+            )
+        shape = tuple(input_shape)
+        for block in self._blocks:
+            block.build(shape)
+            shape = block.compute_output_shape(shape)
+
+    def call(self, representations: Any, training: bool = False) -> Any:  # noqa: D102
+        x = representations
+        for block in self._blocks:
+            if isinstance(block, keras.layers.BatchNormalization):
+                x = block(x, training=training)
+            else:
+                x = block(x)
+        return x
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
+        """(N, M)."""
+        return (input_shape[0], self.widths[-1])
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().get_config(), "widths": list(self.widths)}

@@ -1,0 +1,82 @@
+"""Barlow Twins: the cross-correlation of the two views should be the identity.
+
+References:
+    - Zbontar et al.: Barlow Twins, ICML 2021, and its published code.
+    - Garrido et al., ICLR 2023, equations 19, 33 and 34.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_non_negative
+from keras_ssl.losses import gram
+from keras_ssl.losses.criterion import Criterion
+
+# Under the square root of the standard deviation: the published code's BatchNorm.
+_EPSILON = 1e-5
+
+
+def standardize(z: Any) -> Any:
+    """Each dimension of z (N, M) with mean 0 and (biased) variance 1 over the batch."""
+    centered = z - ops.mean(z, axis=0)
+    return centered * ops.rsqrt(ops.mean(ops.square(centered), axis=0) + _EPSILON)
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class BarlowTwinsLoss(Criterion):
+    """Barlow Twins: invariance on the diagonal of the cross-correlation, redundancy off it.
+
+    With each dimension of each view standardised over the batch (biased variance, epsilon 1e-5) and
+    `C = z_1^T z_2 / N`, (M, M):
+
+    - invariance: `sum_i (1 - C_ii)^2`
+    - redundancy: `sum_{i != j} C_ij^2`
+
+    Loss = invariance + redundancy_weight * redundancy. Sums over the dimensions, so that the loss
+    grows with M; the published code has a `scale_loss` too, which only matters for parameters that
+    LARS does not adapt, and is left out.
+
+    Args:
+        redundancy_weight: lambda, at least 0. Default 0.0051: the published code.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a negative weight or wrong embeddings (see `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.random.RandomState(0).randn(256, 2)
+        >>> bool(BarlowTwinsLoss()(z, z) < 1e-3)
+        True
+    """
+
+    def __init__(
+        self, redundancy_weight: float = 0.0051, name: str | None = None, dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.redundancy_weight = check_non_negative("redundancy_weight", redundancy_weight)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        return {"invariance": 1.0, "redundancy": self.redundancy_weight}
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Invariance and redundancy, unweighted."""
+        z_1, z_2 = standardize(z_1), standardize(z_2)
+        samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
+        correlation = gram.products(ops.transpose(z_1), ops.transpose(z_2)) / samples  # (M, M)
+        return {
+            "invariance": ops.sum(ops.square(1 - ops.diagonal(correlation))),
+            "redundancy": gram.off_diagonal_energy(correlation),
+        }

@@ -1,0 +1,92 @@
+"""TCR, total coding rate: embeddings should fill as large a volume as they can.
+
+References:
+    - Li et al.: Neural manifold clustering and embedding, 2022, and its published code.
+    - Garrido et al., ICLR 2023: equations 22 and 37.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_non_negative, check_positive
+from keras_ssl.losses import gram
+from keras_ssl.losses.criterion import Criterion
+
+
+def coding_rate(z: Any, alpha: Any) -> Any:
+    """1/2 log det(I + alpha z^T z) of z (N, M), scalar.
+
+    Sylvester: the same as 1/2 log det(I + alpha z z^T). By Cholesky, the matrix being positive
+    definite: log det = 2 sum log diag L.
+    """
+    columns = ops.transpose(z)
+    dimensions = ops.shape(z)[1]
+    gram_matrix = ops.eye(dimensions, dtype=z.dtype) + alpha * gram.products(columns, columns)
+    return ops.sum(ops.log(ops.diagonal(ops.cholesky(gram_matrix))))
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class CodingRateLoss(Criterion):
+    """Minus the total coding rate (TCR) of the embeddings, and the alignment of the views.
+
+    With each embedding scaled to norm 1:
+
+    - alignment: `-mean_i z_1i . z_2i`
+    - coding_rate: `-1/2 log det(I + M / (N epsilon^2) z^T z)`, averaged over the two views
+
+    Loss = alignment_weight * alignment + coding_rate. The published code adds the terms so; the
+    coding rate enters with a minus sign, a collapsed batch having the smallest.
+
+    Args:
+        alignment_weight: Weight of the alignment, at least 0. Default 30: the published CIFAR-10
+            recipe.
+        distortion: epsilon squared, positive. Default 0.2: the published code (whose "eps" is the
+            square). The alpha of the duality paper is M / (N distortion).
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M), not normalised.
+        z_2: Embeddings of the second views, float (N, M), not normalised.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a negative weight, a distortion that is not positive, or wrong embeddings.
+
+    Example:
+        >>> import numpy as np
+        >>> spread, collapsed = np.eye(4), np.ones((4, 4))
+        >>> loss = CodingRateLoss()
+        >>> bool(loss(spread, spread) < loss(collapsed, collapsed))
+        True
+    """
+
+    def __init__(
+        self,
+        alignment_weight: float = 30.0,
+        distortion: float = 0.2,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.alignment_weight = check_non_negative("alignment_weight", alignment_weight)
+        self.distortion = check_positive("distortion", distortion)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        return {"alignment": self.alignment_weight, "coding_rate": 1.0}
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Alignment and minus the coding rate, unweighted."""
+        z_1, z_2 = (ops.normalize(z, axis=1, order=2) for z in (z_1, z_2))
+        samples, dimensions = (ops.cast(size, z_1.dtype) for size in ops.shape(z_1))
+        alpha = dimensions / (samples * self.distortion)
+        return {
+            "alignment": -ops.mean(ops.sum(z_1 * z_2, axis=1)),
+            "coding_rate": -(coding_rate(z_1, alpha) + coding_rate(z_2, alpha)) / 2,
+        }

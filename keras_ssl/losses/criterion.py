@@ -1,0 +1,101 @@
+"""`Criterion`: what all criteria share, so that each is one hook that reads like its paper."""
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl import distribution
+
+
+class Criterion(keras.losses.Loss):
+    """Base of all criteria: a weighted sum of named terms on the embeddings of two views.
+
+    `loss(z_1, z_2) = sum over terms of weights[name] * terms(z_1, z_2)[name]`
+
+    A subclass gives `weights`, a dictionary in the order of the terms, and overrides `terms`. The
+    base checks the shapes, casts to `dtype` (float32 whatever the mixed-precision policy), gathers
+    the global batch under `tf.distribute`, and returns each replica's share, so that a criterion
+    written for one batch on one device is right on any number of them.
+
+    Args:
+        name: Name of the loss.
+        dtype: Precision of the computation. Defaults to `keras.config.floatx()`, float32.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M), N >= 2 samples of M >= 2 dimensions.
+        z_2: Embeddings of the second views, same shape; row i is the same image as in `z_1`.
+
+    Returns:
+        Scalar of `dtype`: the loss of the batch, or inside a replica of `tf.distribute` its share,
+        shares adding up to the loss of the global batch.
+
+    Raises:
+        ValueError: if the embeddings are not two matrices of one shape, or N < 2, or M < 2.
+    """
+
+    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+        # The value is a scalar: there is nothing left to reduce.
+        super().__init__(name=name, reduction=None, dtype=dtype)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss, by the term's name."""
+        raise NotImplementedError
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
+
+        Args:
+            z_1: Embeddings of the first views, (N, M), in `dtype`.
+            z_2: Embeddings of the second views, (N, M), in `dtype`.
+        """
+        raise NotImplementedError
+
+    def measure(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
+        z_1 = ops.convert_to_tensor(z_1, dtype=self.dtype)
+        z_2 = ops.convert_to_tensor(z_2, dtype=self.dtype)
+        _check_embeddings(z_1, z_2)
+        return self.terms(distribution.gather_batch(z_1), distribution.gather_batch(z_2))
+
+    def combine(self, terms: dict[str, Any]) -> Any:
+        """The weighted sum of the terms: this replica's share of it."""
+        total = sum(weight * terms[name] for name, weight in self.weights.items())
+        return distribution.share(total)
+
+    def call(self, z_1: Any, z_2: Any) -> Any:  # noqa: D102 (the class documents the call)
+        return self.combine(self.measure(z_1, z_2))
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument of the constructor: a criterion keeps each under its own name."""
+        arguments = inspect.signature(type(self).__init__).parameters
+        config = {name: getattr(self, name) for name in arguments if name not in ("self", "dtype")}
+        if self.dtype != keras.config.floatx():
+            config["dtype"] = self.dtype
+        return config
+
+
+def _check_embeddings(z_1: Any, z_2: Any) -> None:
+    """Raises unless both are matrices of one shape with at least two rows and two columns."""
+    shapes = f"Received: z_1.shape={tuple(z_1.shape)}, z_2.shape={tuple(z_2.shape)}"
+    if len(z_1.shape) != 2 or len(z_2.shape) != 2:
+        raise ValueError(
+            f"`z_1` and `z_2` must be matrices (samples N, dimensions M) of embeddings. {shapes}"
+        )
+    if any(
+        a is not None and b is not None and a != b
+        for a, b in zip(z_1.shape, z_2.shape, strict=True)
+    ):
+        raise ValueError(
+            f"`z_1` and `z_2` must have one shape: row i of both is the same image. {shapes}"
+        )
+    samples, dimensions = z_1.shape
+    if samples is not None and samples < 2:
+        raise ValueError(
+            f"`z_1` and `z_2` must hold at least 2 samples: these criteria compare the samples or "
+            f"the dimensions of a batch. {shapes}"
+        )
+    if dimensions is not None and dimensions < 2:
+        raise ValueError(f"`z_1` and `z_2` must have at least 2 dimensions. {shapes}")

@@ -1,0 +1,149 @@
+"""NT-Xent, the criterion of SimCLR, with the paper's -sq and -abs forms and its normalisations.
+
+References:
+    - Chen et al.: A simple framework for contrastive learning, ICML 2020, and its published code.
+    - Garrido et al., ICLR 2023: equations 16, 17, 30 and 31; section 5.1 and Table 1.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_choice, check_positive
+from keras_ssl.losses import gram
+from keras_ssl.losses.criterion import Criterion
+
+# Under the square root of the standard deviation of a dimension, as in BatchNorm.
+_EPSILON = 1e-5
+
+# f in the formulas: what is made of the dot product of two embeddings.
+_SIMILARITIES = {
+    "cosine": lambda products: products,
+    "squared": ops.square,
+    "absolute": ops.absolute,
+}
+
+
+def _unit_embeddings(z: Any) -> Any:
+    """Every embedding (row) of z (N, M) scaled to norm 1."""
+    return ops.normalize(z, axis=1, order=2)
+
+
+def _centered_unit_embeddings(z: Any) -> Any:
+    """SimCLR A: every dimension centred over the batch, then every embedding scaled to norm 1."""
+    return _unit_embeddings(z - ops.mean(z, axis=0))
+
+
+def _standard_dimensions(z: Any) -> Any:
+    """SimCLR B (equation 14): dimensions centred and scaled to norm sqrt(N / M).
+
+    The mean squared norm of the embeddings is then 1, so that products stay on the cosine's scale.
+    """
+    centered = z - ops.mean(z, axis=0)
+    variance = ops.mean(ops.square(centered), axis=0)
+    return centered * ops.rsqrt((variance + _EPSILON) * ops.cast(ops.shape(z)[1], z.dtype))
+
+
+_NORMALIZATIONS = {
+    "embeddings": _unit_embeddings,
+    "centered_embeddings": _centered_unit_embeddings,
+    "dimensions": _standard_dimensions,
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class NTXentLoss(Criterion):
+    """NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR, SimCLR-sq and SimCLR-abs.
+
+    With normalised embeddings, f the similarity, and i an anchor of either view whose positive i+
+    is the same image in the other view, both terms being means over the 2N anchors:
+
+    - alignment: `-mean f(z_i . z_i+)`
+    - contrast: `mean log( exp(f(z_i . z_i+) / tau) + sum over negatives j exp(f(z_i . z_j) / tau) )`
+
+    Loss = alignment / temperature + contrast. (The published SimCLR code adds the means of the two
+    views: twice this.)
+
+    Args:
+        temperature: tau, positive. Default 0.15: SimCLR-Tuned in Table S6.
+        negatives: Which embeddings the anchor is contrasted with. "all": the 2N - 2 of other images
+            in both views, as SimCLR does; "same_view": the N - 1 of other images in the anchor's
+            own view, as the paper's analysis does (equation 16); "cross_view": the N - 1 of other
+            images in the other view.
+        similarity: f, applied to positives and negatives alike. "cosine": f(x) = x, SimCLR;
+            "squared": f(x) = x^2, SimCLR-sq; "absolute": f(x) = |x|, SimCLR-abs. The last two do
+            not tell a positive at -1 from one at 1. Which negatives the paper trained them with is
+            not published: "all" is the default here as it is for the cosine.
+        normalization: "embeddings": each embedding has norm 1, SimCLR; "centered_embeddings": the
+            same after centring each dimension over the batch, variant A of section 5.1;
+            "dimensions": each dimension is centred and has norm sqrt(N / M), variant B, equation
+            14. Batch statistics are those of each view.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M), not normalised.
+        z_2: Embeddings of the second views, float (N, M), not normalised.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a temperature that is not positive, unknown negatives, similarity or
+            normalization, or wrong embeddings (see `Criterion`).
+
+    Example:
+        Identical embeddings carry no information: every candidate is as likely as the positive.
+
+        >>> import numpy as np
+        >>> z = np.ones((8, 5))
+        >>> print(f"{float(NTXentLoss()(z, z)):.4f} = log(15) = {np.log(15):.4f}")
+        2.7081 = log(15) = 2.7081
+    """
+
+    # The one thing that DCL does differently.
+    _positive_in_denominator = True
+
+    def __init__(
+        self,
+        temperature: float = 0.15,
+        negatives: str = "all",
+        similarity: str = "cosine",
+        normalization: str = "embeddings",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.temperature = check_positive("temperature", temperature)
+        self.negatives = check_choice("negatives", negatives, ("all", "same_view", "cross_view"))
+        self.similarity = check_choice("similarity", similarity, _SIMILARITIES)
+        self.normalization = check_choice("normalization", normalization, _NORMALIZATIONS)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        return {"alignment": 1.0 / self.temperature, "contrast": 1.0}
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Alignment and contrast, unweighted."""
+        normalize, f = _NORMALIZATIONS[self.normalization], _SIMILARITIES[self.similarity]
+        z_1, z_2 = normalize(z_1), normalize(z_2)
+        positives = f(ops.sum(z_1 * z_2, axis=1))  # (N,)
+
+        def contrast(anchors: Any, others: Any) -> Any:
+            views = {
+                "all": (anchors, others),
+                "same_view": (anchors,),
+                "cross_view": (others,),
+            }[self.negatives]
+            logits = [f(gram.products(anchors, view)) / self.temperature for view in views]
+            log_sum = gram.off_diagonal_log_sum_exp(*logits)  # (N,)
+            if self._positive_in_denominator:
+                log_sum = ops.logaddexp(log_sum, positives / self.temperature)
+            return ops.mean(log_sum)
+
+        return {
+            "alignment": -ops.mean(positives),
+            "contrast": (contrast(z_1, z_2) + contrast(z_2, z_1)) / 2,
+        }

@@ -1,0 +1,90 @@
+"""The spectral contrastive loss: products of positives large, squared products of negatives small.
+
+References:
+    - HaoChen et al.: Provable guarantees for self-supervised deep learning with spectral
+      contrastive loss, NeurIPS 2021, and its published code.
+    - Garrido et al., ICLR 2023: equations 18 and 32.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_choice, check_positive
+from keras_ssl.losses import gram
+from keras_ssl.losses.criterion import Criterion
+
+
+def project_on_ball(z: Any, squared_radius: float) -> Any:
+    """The rows of z (N, M) that lie outside the ball, shrunk to its surface; the others as is."""
+    squared_norm = ops.sum(ops.square(z), axis=1, keepdims=True)
+    return z * ops.rsqrt(ops.maximum(squared_norm / squared_radius, 1))
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class SpectralContrastiveLoss(Criterion):
+    """The spectral contrastive loss (SCL).
+
+    With embeddings outside the ball of radius sqrt(mu) shrunk to its surface:
+
+    - alignment: `-1/N sum_i z_1i . z_2i`
+    - contrast: `1/(N (N - 1)) sum_{i != j} (z_1i . z_2j)^2`, cross-view negatives; or, same-view,
+      `(z_1i . z_1j)^2`, averaged over the two views: L_c of the paper, scaled
+
+    Loss = (2 * alignment + contrast) / mu, as in the published code.
+
+    Args:
+        squared_radius: mu, positive. Default 1: the published CIFAR settings (ImageNet: 10). The
+            radius is sqrt(mu), as in section 3 of the duality paper and in the published code;
+            supplement A says mu.
+        negatives: "cross_view", the published code, or "same_view", the paper's analysis.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a radius that is not positive, unknown negatives, or wrong embeddings.
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.eye(4)  # positives agree, negatives are orthogonal
+        >>> float(SpectralContrastiveLoss()(z, z))
+        -2.0
+    """
+
+    def __init__(
+        self,
+        squared_radius: float = 1.0,
+        negatives: str = "cross_view",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.squared_radius = check_positive("squared_radius", squared_radius)
+        self.negatives = check_choice("negatives", negatives, ("cross_view", "same_view"))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        return {"alignment": 2.0 / self.squared_radius, "contrast": 1.0 / self.squared_radius}
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Alignment and contrast, unweighted."""
+        z_1 = project_on_ball(z_1, self.squared_radius)
+        z_2 = project_on_ball(z_2, self.squared_radius)
+        if self.negatives == "cross_view":
+            energy = gram.off_diagonal_energy(gram.products(z_1, z_2))
+        else:
+            energy = sum(gram.off_diagonal_energy(gram.products(z, z)) for z in (z_1, z_2)) / 2
+        samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
+        return {
+            "alignment": -ops.sum(z_1 * z_2) / samples,
+            "contrast": energy / (samples * (samples - 1)),
+        }

@@ -1,0 +1,316 @@
+"""VICReg, VICReg-exp and VICReg-ctr: one family with two switches, which matrix and which penalty.
+
+| | squares | log-sum-exp |
+|---|---|---|
+| dimensions, (M, M) | `VICRegLoss` | `VICRegExpLoss` |
+| samples, (N, N) | the paper's L_c: `VICRegFamilyLoss("samples", "squares")` | `VICRegCtrLoss` |
+
+References:
+    - Bardes, Ponce, LeCun: VICReg, ICLR 2022 (and its published code).
+    - Garrido et al.: On the duality between contrastive and non-contrastive self-supervised
+      learning, ICLR 2023: section 4, supplement L.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_choice, check_non_negative, check_positive
+from keras_ssl.losses import gram
+from keras_ssl.losses.criterion import Criterion
+
+# Under the square root of the standard deviation: VICReg's published code and supplement L.
+_EPSILON = 1e-4
+
+
+def variance_hinge(x: Any) -> Any:
+    """v(x): mean over columns of max(0, 1 - standard deviation), unbiased, scalar."""
+    n = ops.cast(ops.shape(x)[0], x.dtype)
+    variance = ops.var(x, axis=0) * n / (n - 1)
+    return ops.mean(ops.relu(1 - ops.sqrt(variance + _EPSILON)))
+
+
+def covariance(x: Any, divisor: Any) -> Any:
+    """C(x) = xc^T xc / divisor, (m, m), xc being x (n, m) minus the mean of each column."""
+    columns = ops.transpose(x - ops.mean(x, axis=0))
+    return gram.products(columns, columns) / ops.cast(divisor, x.dtype)
+
+
+def squares(c: Any) -> Any:
+    """c(x) = 1/m sum_{i != j} C_ij^2, scalar."""
+    return gram.off_diagonal_energy(c) / ops.cast(ops.shape(c)[0], c.dtype)
+
+
+def log_sum_exp(c: Any, temperature: float) -> Any:
+    """c_exp(x) = 1/m sum_i log sum_{j != i} exp(C_ij / temperature), scalar."""
+    return ops.mean(gram.off_diagonal_log_sum_exp(c / temperature))
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class VICRegFamilyLoss(Criterion):
+    """The general form of VICReg, VICReg-exp, VICReg-ctr, and their fourth corner.
+
+    With x = z for `matrix="dimensions"`, and x = z^T for `matrix="samples"`, (n, m):
+
+    - invariance: `mean over all N M entries of (z_1 - z_2)^2`
+    - variance: `mean over columns j of max(0, 1 - sqrt(Var(x)_j + 1e-4))`, unbiased variance,
+      averaged over the two views
+    - covariance: a penalty on the off-diagonal entries of `C(x) = xc^T xc / divisor`, xc being x
+      minus the mean of each column:
+      `squares`: `1/m sum_{i != j} C_ij^2`, *summed* over the two views (VICReg's code);
+      `log_sum_exp`: `1/m sum_i log sum_{j != i} exp(C_ij / temperature)`, *averaged* over the two
+      views (the paper's supplement L). Entries are signed: no square, no absolute value.
+
+    Loss = invariance_weight * invariance + variance_weight * variance
+    + covariance_weight * covariance.
+
+    The equations of both papers sum where their codes average; the published weights belong to the
+    codes, which are followed here.
+
+    Args:
+        matrix: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples", the
+            Gram matrix (N, N) of embeddings centred and regularised each over its own features:
+            sample-contrastive.
+        penalty: "squares" or "log_sum_exp".
+        invariance_weight: Weight of the invariance term, lambda, at least 0.
+        variance_weight: Weight of the variance term, mu, at least 0.
+        covariance_weight: Weight of the covariance term, nu, at least 0.
+        temperature: tau of the log-sum-exp, positive. Squares do not use it.
+        divisor: What `C` is divided by: "features" is m - 1 with m the length of the centred axis
+            (N - 1 for dimensions, M - 1 for samples); "batch" is N - 1 whatever the matrix, the
+            letter of supplement L. Equal for dimensions.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for an unknown matrix, penalty or divisor, a negative weight, a temperature that
+            is not positive, or wrong embeddings (see `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> loss = VICRegFamilyLoss("samples", "squares", invariance_weight=1.0,
+        ...                         variance_weight=1.0, covariance_weight=1.0)
+        >>> z = np.random.RandomState(0).randn(8, 5)
+        >>> float(loss(z, z)) > 0
+        True
+    """
+
+    def __init__(
+        self,
+        matrix: str = "dimensions",
+        penalty: str = "squares",
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        temperature: float = 0.1,
+        divisor: str = "features",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.matrix = check_choice("matrix", matrix, ("dimensions", "samples"))
+        self.penalty = check_choice("penalty", penalty, ("squares", "log_sum_exp"))
+        self.invariance_weight = check_non_negative("invariance_weight", invariance_weight)
+        self.variance_weight = check_non_negative("variance_weight", variance_weight)
+        self.covariance_weight = check_non_negative("covariance_weight", covariance_weight)
+        self.temperature = check_positive("temperature", temperature)
+        self.divisor = check_choice("divisor", divisor, ("features", "batch"))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        return {
+            "invariance": self.invariance_weight,
+            "variance": self.variance_weight,
+            "covariance": self.covariance_weight,
+        }
+
+    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+        """Invariance, variance and covariance, unweighted."""
+        x_1, x_2 = (z_1, z_2) if self.matrix == "dimensions" else map(ops.transpose, (z_1, z_2))
+        divisor = ops.shape(x_1 if self.divisor == "features" else z_1)[0] - 1
+        c_1, c_2 = covariance(x_1, divisor), covariance(x_2, divisor)
+        if self.penalty == "squares":
+            repulsion = squares(c_1) + squares(c_2)
+        else:
+            repulsion = (
+                log_sum_exp(c_1, self.temperature) + log_sum_exp(c_2, self.temperature)
+            ) / 2
+        return {
+            "invariance": ops.mean(ops.square(z_1 - z_2)),
+            "variance": (variance_hinge(x_1) + variance_hinge(x_2)) / 2,
+            "covariance": repulsion,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class VICRegLoss(VICRegFamilyLoss):
+    """VICReg: invariance, variance, and the squares of the off-diagonal covariances.
+
+    `VICRegFamilyLoss("dimensions", "squares")` with the weights of the published code, 25 / 25 / 1
+    (variance halved over the views, covariance summed). Table S6 of the duality paper tunes the
+    covariance weight to 4, 2 and 0.5 for M = 256, 512 to 2048, and 8192: see `keras_ssl.recipes`.
+
+    Args:
+        invariance_weight: lambda, at least 0.
+        variance_weight: mu, at least 0.
+        covariance_weight: nu, at least 0.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a negative weight or wrong embeddings (see `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> z_1 = np.random.RandomState(0).randn(8, 5)
+        >>> print(f"{float(VICRegLoss()(z_1, z_1 + 0.1)):.3f}")
+        8.846
+
+    References:
+        - Bardes et al., VICReg, ICLR 2022, and its published code.
+    """
+
+    def __init__(
+        self,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "dimensions",
+            "squares",
+            invariance_weight,
+            variance_weight,
+            covariance_weight,
+            name=name,
+            dtype=dtype,
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class VICRegExpLoss(VICRegFamilyLoss):
+    """VICReg-exp: VICReg whose covariance penalty is a log-sum-exp, as in SimCLR.
+
+    `VICRegFamilyLoss("dimensions", "log_sum_exp")`: equations 11 and 12 of the duality paper, with
+    the weights and the temperature of Table S6 and the averages of supplement L, to which they
+    belong.
+
+    Args:
+        invariance_weight: lambda, at least 0.
+        variance_weight: mu, at least 0.
+        covariance_weight: nu, at least 0.
+        temperature: tau, positive.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a negative weight, a temperature that is not positive, or wrong embeddings.
+
+    References:
+        - Garrido et al., ICLR 2023, equations 11 and 12, supplement L, Table S6.
+    """
+
+    def __init__(
+        self,
+        invariance_weight: float = 1.0,
+        variance_weight: float = 1.0,
+        covariance_weight: float = 2.0,
+        temperature: float = 0.1,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "dimensions",
+            "log_sum_exp",
+            invariance_weight,
+            variance_weight,
+            covariance_weight,
+            temperature,
+            name=name,
+            dtype=dtype,
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class VICRegCtrLoss(VICRegFamilyLoss):
+    """VICReg-ctr: VICReg-exp on transposed embeddings, which makes it a contrastive method.
+
+    `VICRegFamilyLoss("samples", "log_sum_exp")`: equation 13 of the duality paper and supplement L,
+    with the weights and the temperature of Table S6. The variance term acts on the features of each
+    sample, and so on the norm of its embedding; the penalty is DCL's with same-view negatives.
+
+    Args:
+        invariance_weight: lambda, at least 0.
+        variance_weight: mu, at least 0.
+        covariance_weight: nu, at least 0.
+        temperature: tau, positive.
+        divisor: What the Gram matrix is divided by. "features", M - 1: its diagonal is then 1 where
+            the variance term is met, for every M, which agrees with Table 1 (embedding norm 1) and
+            with one temperature for all M. "batch", N - 1: the letter of supplement L, where the
+            temperature of Table S6 would mean something else at every M.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings of the first views, float (N, M).
+        z_2: Embeddings of the second views, float (N, M).
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: for a negative weight, a temperature that is not positive, an unknown divisor,
+            or wrong embeddings.
+
+    References:
+        - Garrido et al., ICLR 2023, equation 13, supplement L, Table S6. Table 1 lists dimension
+          centring for this method where supplement L centres each sample over its features; the
+          latter is what is done here.
+    """
+
+    def __init__(
+        self,
+        invariance_weight: float = 1.0,
+        variance_weight: float = 1.0,
+        covariance_weight: float = 1.0,
+        temperature: float = 0.15,
+        divisor: str = "features",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            "samples",
+            "log_sum_exp",
+            invariance_weight,
+            variance_weight,
+            covariance_weight,
+            temperature,
+            divisor,
+            name=name,
+            dtype=dtype,
+        )

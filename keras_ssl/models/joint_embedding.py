@@ -1,0 +1,244 @@
+"""`JointEmbeddingModel`: an encoder, a projector and a criterion, and the only `train_step`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ssl import distribution
+from keras_ssl.encoders import as_encoder, check_images, check_representations
+from keras_ssl.layers import OnlineProbe, Projector
+from keras_ssl.losses import Criterion
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class JointEmbeddingModel(keras.Model):
+    """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
+
+    `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`; views
+    are float images (N, height, width, channels) in [0, 1]. Labels go to the online probe alone: the
+    criterion and the encoder never see them. Where the probe has labelled images of its own, in the
+    place of the labels stands a pair `(images, labels)`. `predict` and the call itself give
+    representations, what an encoder is trained for.
+
+    Each view passes through the network by itself, so that batch normalisation sees the statistics
+    of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion unweighted,
+    are logged by name.
+
+    A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
+    without them, both must be given.
+
+    Args:
+        encoder: Any Keras model from images to representations (N, D) or feature maps; see
+            `keras_ssl.encoders.as_encoder`.
+        projector: A layer from representations (N, D) to embeddings (N, M), or the widths of a
+            `keras_ssl.layers.Projector`, such as "2048-2048-512". Default: the method's.
+        criterion: A `keras_ssl.losses.Criterion`. Default: the method's, with published constants.
+        probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
+        name: Name of the model.
+        **kwargs: See `keras.Model`.
+
+    Call arguments:
+        images: Float images in [0, 1], (N, height, width, channels), or a tuple of them.
+        training: Whether batch normalisation uses the batch's statistics.
+
+    Returns:
+        Representations, float (N, D), or a tuple of them.
+
+    Raises:
+        TypeError: for an encoder, projector, criterion or probe of another type.
+        ValueError: for images that do not fit the encoder, or an encoder that does not give one
+            representation per image.
+    """
+
+    default_projector: str | None = None
+    default_criterion: Callable[[], Criterion] | None = None
+
+    def __init__(
+        self,
+        encoder: keras.layers.Layer,
+        projector: keras.layers.Layer | str | Sequence[int] | None = None,
+        criterion: Criterion | None = None,
+        probe: OnlineProbe | int | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.encoder = as_encoder(encoder)
+        if projector is None:
+            projector = self.default_projector
+        if criterion is None and self.default_criterion is not None:
+            criterion = type(self).default_criterion()
+        if projector is None or criterion is None:
+            raise ValueError(
+                f"`projector` and `criterion` must be given: {type(self).__name__} has no default. "
+                f"Received: projector={projector!r}, criterion={criterion!r}"
+            )
+        self.projector = (
+            projector if isinstance(projector, keras.layers.Layer) else Projector(projector)
+        )
+        if not isinstance(criterion, Criterion):
+            raise TypeError(
+                "`criterion` must be a keras_ssl.losses.Criterion. "
+                f"Received: criterion={criterion!r} of type {type(criterion).__name__}"
+            )
+        self.criterion = criterion
+        self.probe = OnlineProbe(probe) if isinstance(probe, int) else probe
+        if self.probe is not None and not isinstance(self.probe, OnlineProbe):
+            raise TypeError(
+                "`probe` must be a keras_ssl.layers.OnlineProbe, a number of classes, or None. "
+                f"Received: probe={probe!r} of type {type(probe).__name__}"
+            )
+        self._trackers = [
+            keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
+        ]
+
+    def build(self, input_shape: Any) -> None:
+        """Creates all variables for images, or a tuple of views, of `input_shape`."""
+        while isinstance(input_shape[0], (tuple, list)):
+            input_shape = input_shape[0]  # All views have one shape.
+        shape = tuple(input_shape)
+        check_images(self.encoder, shape)
+        if not self.encoder.built:
+            self.encoder.build(shape)
+        representations = self.encoder.compute_output_shape(shape)
+        check_representations(self.encoder, representations)
+        for head in (self.projector, self.probe):
+            if head is not None and not head.built:
+                head.build(representations)
+
+    def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
+        return keras.tree.map_structure(lambda x: self._represent(x, training), images)
+
+    def _represent(self, images: Any, training: bool) -> Any:
+        check_images(self.encoder, images.shape)
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(images.dtype)):
+            raise ValueError(
+                "Images must be floats in [0, 1]: divide bytes by 255. "
+                f"Received: dtype={images.dtype}"
+            )
+        return self.encoder(images, training=training)
+
+    def embed(self, views: Any, training: bool = False) -> tuple[Any, Any]:
+        """From views to representations and to the embeddings that the criterion compares.
+
+        The one method to override for a predictor, a momentum encoder, or more than two views.
+
+        Args:
+            views: Pair of float images, each (N, height, width, channels).
+            training: Whether batch normalisation uses the batch's statistics.
+
+        Returns:
+            Pair of representations, each (N, D), and pair of embeddings, each (N, M).
+        """
+        representations = self(views, training=training)
+        embeddings = tuple(self.projector(r, training=training) for r in representations)
+        return representations, embeddings
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The criterion on the pair of embeddings `y_pred`, plus the layers' own losses.
+
+        Returns:
+            Scalar: this replica's share of the loss of the global batch.
+        """
+        terms = self.criterion.measure(*y_pred)
+        loss = self.criterion.combine(terms)
+        if self.losses:
+            loss = loss + distribution.share(sum(self.losses))
+        values = {"loss": loss * distribution.replica_count(), **terms}
+        for tracker in self._trackers:
+            tracker.update_state(values[tracker.name])
+        return loss
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step on `((view_1, view_2), labels)`."""
+        views, labels = self._unpack(data)
+        with tf.GradientTape() as tape:
+            representations, embeddings = self.embed(views, training=True)
+            loss = self.compute_loss(x=views, y_pred=embeddings)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        if self.probe is not None:
+            self.probe.train_step(*self._probe_data(representations, labels))
+        return self.get_metrics_result()
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The loss, its terms and the probe on `((view_1, view_2), labels)`."""
+        views, labels = self._unpack(data)
+        representations, embeddings = self.embed(views, training=False)
+        self.compute_loss(x=views, y_pred=embeddings, training=False)
+        if self.probe is not None:
+            self.probe.evaluate_step(*self._probe_data(representations, labels))
+        return self.get_metrics_result()
+
+    def _unpack(self, data: Any) -> tuple[Any, Any]:
+        """Views and labels of a batch, checked while the step is traced."""
+        views, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(views, (tuple, list)) or len(views) != 2:
+            raise ValueError(
+                "A batch must be ((view_1, view_2), labels) or ((view_1, view_2),); make it with "
+                f"keras_ssl.data.two_views. Received: {keras.tree.map_structure(_shape, data)}"
+            )
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
+        if self.loss is not None:
+            raise ValueError(
+                "`compile` takes no loss: the criterion is the loss. Pass it to the model as "
+                f"`criterion`. Received: loss={self.loss!r}"
+            )
+        if self.probe is not None and labels is None:
+            raise ValueError(
+                "The online probe needs labels: batches of ((view_1, view_2), labels) or of "
+                "((view_1, view_2), (images, labels)). Received: "
+                f"{keras.tree.map_structure(_shape, data)}"
+            )
+        return tuple(views), labels
+
+    def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
+        """Representations and labels for the probe: of the first views, or of its own images."""
+        if isinstance(labels, (tuple, list)):
+            images, labels = labels
+            return self(images, training=False), labels
+        return representations[0], labels
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The loss, the criterion's terms and the probe's figures: what a step returns."""
+        return [*self._trackers, *(self.probe.metrics if self.probe is not None else [])]
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        parts = {
+            "encoder": self.encoder,
+            "projector": self.projector,
+            "criterion": self.criterion,
+            "probe": self.probe,
+        }
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,
+            "dtype": serialize(self.dtype_policy),
+            **{name: serialize(part) for name, part in parts.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(
+            **{
+                key: deserialize(value) if isinstance(value, dict) else value
+                for key, value in config.items()
+            }
+        )
+
+
+def _shape(x: Any) -> Any:
+    return tuple(x.shape) if hasattr(x, "shape") else type(x).__name__

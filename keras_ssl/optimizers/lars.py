@@ -1,0 +1,103 @@
+"""LARS, layer-wise adaptive rate scaling: the optimizer of nearly all published SSL results."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_fraction, check_non_negative, check_positive
+
+
+def _norm(x: Any) -> Any:
+    """Euclidean norm of all entries, scalar (`ops.norm` wants at most two axes)."""
+    return ops.sqrt(ops.sum(ops.square(x)))
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class LARS(keras.optimizers.Optimizer):
+    """SGD with momentum whose step is scaled, variable by variable, to the norm of the weights.
+
+    For a variable w with gradient g, momentum m, learning rate lr:
+
+    ```
+    g <- g + weight_decay * w
+    g <- g * trust_coefficient * ||w|| / ||g||      (1 if either norm is 0)
+    v <- m * v + g ; w <- w - lr * v                (default: VICReg's and Barlow Twins' code)
+    v <- m * v + lr * g ; w <- w - v                (learning_rate_in_momentum: SimCLR's code)
+    ```
+
+    The two conventions differ only where the learning rate changes. Variables of one dimension or
+    none, biases and the scales and offsets of batch normalisation, get neither weight decay nor
+    scaling: without this exclusion VICReg and Barlow Twins diverge. The decay is part of the
+    gradient (coupled), unlike that of Keras' optimizers.
+
+    Args:
+        learning_rate: Float, schedule, or callable. See `scaled_learning_rate` for the rule.
+        momentum: m, in [0, 1].
+        weight_decay: At least 0. Default 1e-6: the duality paper, VICReg, SimCLR.
+        trust_coefficient: Positive. Default 0.001: the published codes; the duality paper does not
+            give its own.
+        learning_rate_in_momentum: Whether the momentum holds steps that contain the learning rate.
+        name: Name of the optimizer.
+        **kwargs: Clipping, moving averages, gradient accumulation: see `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: for a value out of its range.
+
+    References:
+        - You et al.: Large batch training of convolutional networks, 2017.
+        - The published codes of SimCLR, VICReg and Barlow Twins.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.3,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        trust_coefficient: float = 0.001,
+        learning_rate_in_momentum: bool = False,
+        name: str = "lars",
+        **kwargs: Any,
+    ) -> None:
+        # The base class would decay the weights apart from the gradient: it is told nothing.
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum = check_fraction("momentum", momentum)
+        self.coupled_weight_decay = check_non_negative("weight_decay", weight_decay)
+        self.trust_coefficient = check_positive("trust_coefficient", trust_coefficient)
+        self.learning_rate_in_momentum = bool(learning_rate_in_momentum)
+
+    def build(self, variables: list[Any]) -> None:
+        """Creates one momentum per variable."""
+        if self.built:
+            return
+        super().build(variables)
+        self._momentums = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step of one variable."""
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        momentum = self._momentums[self._get_variable_index(variable)]
+
+        if len(variable.shape) > 1:
+            gradient = gradient + self.coupled_weight_decay * variable
+            weight_norm, gradient_norm = _norm(variable), _norm(gradient)
+            is_defined = ops.logical_and(weight_norm > 0, gradient_norm > 0)
+            ratio = weight_norm / ops.where(is_defined, gradient_norm, 1)
+            gradient = gradient * ops.where(is_defined, self.trust_coefficient * ratio, 1)
+
+        if self.learning_rate_in_momentum:
+            self.assign(momentum, self.momentum * momentum + learning_rate * gradient)
+            self.assign_sub(variable, momentum)
+        else:
+            self.assign(momentum, self.momentum * momentum + gradient)
+            self.assign_sub(variable, learning_rate * momentum)
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "weight_decay": self.coupled_weight_decay,
+            "trust_coefficient": self.trust_coefficient,
+            "learning_rate_in_momentum": self.learning_rate_in_momentum,
+        }

@@ -1,0 +1,65 @@
+"""The learning rates of the papers, on `keras.optimizers.schedules`."""
+
+import keras
+
+from keras_ssl._validation import check_count, check_fraction, check_non_negative, check_positive
+
+
+def scaled_learning_rate(base_learning_rate: float, batch_size: int) -> float:
+    """The linear rule of all the papers here: `base_learning_rate * batch_size / 256`.
+
+    Args:
+        base_learning_rate: Learning rate at a batch of 256, positive.
+        batch_size: Images per step over all replicas (each image in two views counts once).
+
+    Returns:
+        The learning rate.
+
+    Example:
+        >>> scaled_learning_rate(0.3, batch_size=1024)
+        1.2
+    """
+    base = check_positive("base_learning_rate", base_learning_rate)
+    return base * check_count("batch_size", batch_size) / 256
+
+
+def warmup_cosine(
+    base_learning_rate: float,
+    batch_size: int,
+    steps_per_epoch: int,
+    epochs: int,
+    warmup_epochs: float = 10,
+    final_fraction: float = 0.0,
+) -> keras.optimizers.schedules.CosineDecay:
+    """Linear warm-up from 0 to the scaled learning rate, then a cosine down.
+
+    Args:
+        base_learning_rate: Learning rate at a batch of 256; see `scaled_learning_rate`.
+        batch_size: Images per step over all replicas.
+        steps_per_epoch: Steps per epoch.
+        epochs: Epochs in all, warm-up included.
+        warmup_epochs: Epochs of warm-up, fewer than `epochs`. Default 10: the duality paper.
+        final_fraction: The last learning rate over the peak, in [0, 1]. Default 0: SimCLR's code;
+            VICReg's and Barlow Twins' go to 0.001.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+    warmup_epochs = check_non_negative("warmup_epochs", warmup_epochs)
+    if warmup_epochs >= check_count("epochs", epochs):
+        raise ValueError(
+            f"`warmup_epochs` must be less than epochs. Received: {warmup_epochs=}, {epochs=}"
+        )
+    steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
+    peak = scaled_learning_rate(base_learning_rate, batch_size)
+    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup_steps else peak,
+        decay_steps=epochs * steps_per_epoch - warmup_steps,
+        alpha=check_fraction("final_fraction", final_fraction),
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
