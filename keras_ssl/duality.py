@@ -199,7 +199,7 @@ def negative_pair_moments(k: Any) -> Moments:
     Returns:
         `Moments(mean, variance)`, scalars; the variance is the population's.
     """
-    k = ops.normalize(_matrix(k), axis=1, order=2)
+    k = gram.unit_rows(_matrix(k))
     samples = k.shape[0]
     if samples is not None and samples < 2:
         raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")

@@ -8,7 +8,7 @@ References:
     - Chen et al. (SimCLR), 2020, appendix B.9: the 3x3 stem for small images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -72,7 +72,8 @@ def resnet(
         width: Filters of the first stage.
         bottleneck: Whether blocks are bottlenecks, as from ResNet-50 on.
         stem: "small": one 3x3 convolution, for images up to about 64 pixels (SimCLR's appendix
-            B.9); "imagenet": a 7x7 convolution of stride 2 and max-pooling.
+            B.9); "strided": the same with stride 2, a quarter of the cost; "imagenet": a 7x7
+            convolution of stride 2 and max-pooling.
         zero_init_residual: Whether every block starts as the identity, the last scale of its batch
             normalisation being zero: the published codes of SimCLR and VICReg. Runs of a few dozen
             epochs do better without.
@@ -89,16 +90,14 @@ def resnet(
         raise ValueError(
             f"`input_shape` must be (height, width, channels). Received: {input_shape=}"
         )
-    check_choice("stem", stem, ("small", "imagenet"))
+    check_choice("stem", stem, ("small", "strided", "imagenet"))
     check_count("width", width)
     if not blocks:
         raise ValueError(f"`blocks` must name at least one stage. Received: {blocks=}")
 
     inputs = layers.Input(tuple(input_shape))
-    if stem == "small":
-        x = _convolution(inputs, width, 3)
-    else:
-        x = _convolution(inputs, width, 7, strides=2)
+    kernel_size, strides = {"small": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}[stem]
+    x = _convolution(inputs, width, kernel_size, strides)
     x = layers.ReLU()(layers.BatchNormalization(**_BATCH_NORM)(x))
     if stem == "imagenet":
         x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
@@ -109,12 +108,16 @@ def resnet(
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name=name)
 
 
-def resnet8(input_shape: Sequence[int] = (28, 28, 1), width: int = 16) -> keras.Model:
+def resnet8(
+    input_shape: Sequence[int] = (28, 28, 1), width: int = 16, stem: str = "small"
+) -> keras.Model:
     """ResNet-8, D = 64 at width 16: for tiny images, short runs, machines without an accelerator.
 
     Its blocks do not start as the identity; see `resnet`.
     """
-    return resnet(input_shape, (1, 1, 1), width, zero_init_residual=False, name="resnet8")
+    return resnet(
+        input_shape, (1, 1, 1), width, stem=stem, zero_init_residual=False, name="resnet8"
+    )
 
 
 def resnet18(
@@ -129,6 +132,41 @@ def resnet50(
 ) -> keras.Model:
     """ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (3, 4, 6, 3), width, bottleneck=True, stem=stem, name="resnet50")
+
+
+ENCODERS: dict[str, Callable[..., keras.Model]] = {
+    "resnet8": resnet8,
+    "resnet18": resnet18,
+    "resnet50": resnet50,
+}
+
+
+def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
+    """An encoder by name, for scripts.
+
+    Args:
+        name: One of `ENCODERS`, or the name of a model of `keras.applications`, such as
+            "EfficientNetB0", which is built untrained and pooled. Residual networks get the stem
+            that fits the size of the images.
+        input_shape: (height, width, channels) of the images.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name in ENCODERS:
+        large = input_shape[0] is None or input_shape[0] > 64
+        stem = {} if name == "resnet8" else {"stem": "imagenet" if large else "small"}
+        return ENCODERS[name](input_shape, **stem)
+    application = getattr(keras.applications, name, None)
+    if not callable(application):
+        known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
+        raise ValueError(
+            f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
+            f"Received: encoder={name!r}"
+        )
+    return application(
+        weights=None, include_top=False, pooling="avg", input_shape=tuple(input_shape)
+    )
 
 
 def as_encoder(model: Any) -> keras.layers.Layer:

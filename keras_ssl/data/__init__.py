@@ -12,7 +12,17 @@ from keras_ssl.data.augmentation import (
     to_unit_floats,
 )
 from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
-from keras_ssl.data.policies import POLICIES, TwoViews, byol, policy, simclr, tiny_grey, weak
+from keras_ssl.data.policies import (
+    POLICIES,
+    TwoViews,
+    byol,
+    policy,
+    simclr,
+    simclr_cifar,
+    simsiam,
+    tiny_grey,
+    weak,
+)
 from keras_ssl.data.views import two_views, view_grid
 
 __all__ = [
@@ -34,6 +44,8 @@ __all__ = [
     "load",
     "policy",
     "simclr",
+    "simclr_cifar",
+    "simsiam",
     "split",
     "tiny_grey",
     "to_unit_floats",

@@ -5,7 +5,8 @@ and do not repeat under a seed in a parallel `tf.data` map; these are stateless 
 and a seed, wrapped as layers. They run on TensorFlow, in `tf.data` or inside a model.
 
 Convention: integer images are bytes, 0 to 255; float images lie in [0, 1]; what comes out is
-float32 in [0, 1].
+float32 in [0, 1]. (A functional Keras model hands bytes over as floats up to 255 unless its input
+says `keras.layers.Input(shape, dtype="uint8")`.)
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ import tensorflow as tf
 from keras_ssl import distribution
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
+# The same draws on every device; left to itself TensorFlow takes another algorithm under XLA.
+_ALGORITHM = "philox"
 # Luma, ITU-R BT.601: what PIL and torchvision make grey with.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 # RGB to YIQ, in which a change of hue is a rotation of the last two axes.
@@ -42,12 +45,14 @@ def to_unit_floats(images: Any) -> Any:
 
 
 def _uniform(seed: Any, shape: Any, low: float = 0.0, high: float = 1.0) -> Any:
-    return tf.random.stateless_uniform(shape, seed, low, high)
+    return tf.random.stateless_uniform(shape, seed, low, high, alg=_ALGORITHM)
 
 
 def fold(seed: Any, number: Any) -> Any:
     """A seed of its own for each number: independent draws from one seed, (2,) int."""
-    return tf.random.experimental.stateless_fold_in(tf.convert_to_tensor(seed), number)
+    return tf.random.experimental.stateless_fold_in(
+        tf.convert_to_tensor(seed), number, alg=_ALGORITHM
+    )
 
 
 class Augmentation(keras.layers.Layer):
@@ -136,6 +141,7 @@ class RandomResizedCrop(Augmentation):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_jit = False  # XLA has no crop_and_resize.
         self.size = None if size is None else (int(size[0]), int(size[1]))
         self.scale = _check_range("scale", scale, upper=1.0)
         self.ratio = _check_range("ratio", ratio)

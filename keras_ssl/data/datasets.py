@@ -40,6 +40,7 @@ class ImageSet:
         class_names: Name of each label's class, or `None` where there are no labels.
         skipped: Names of the files that could not be read.
         shuffle_buffer: Number of keys that are shuffled at a time; by default all.
+        may_fail: Whether a fetch that fails is logged and passed over.
     """
 
     keys: tf.data.Dataset
@@ -49,6 +50,7 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
     shuffle_buffer: int | None = None
+    may_fail: bool = False
 
     def __len__(self) -> int:
         return self.size
@@ -76,9 +78,12 @@ class ImageSet:
         return floats.prefetch(tf.data.AUTOTUNE)
 
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
-        return keys.map(
+        examples = keys.map(
             lambda key, label: (self.fetch(key), label), num_parallel_calls=tf.data.AUTOTUNE
         )
+        # A file that could be read when the folder was opened may be gone by now: the log says
+        # which, and training goes on.
+        return examples.ignore_errors(log_warning=True) if self.may_fail else examples
 
     def subset(self, indices: Any) -> "ImageSet":
         """The images at `indices`, whole numbers in [0, size), in their order."""
@@ -390,6 +395,7 @@ def from_folder(
         image_shape=(size, size, channels),
         class_names=None if class_names is None else tuple(class_names),
         skipped=tuple(skipped),
+        may_fail=True,
     )
 
 
@@ -432,7 +438,7 @@ def _tfds(
         )
     if download:
         builder.download_and_prepare()
-    elif not builder.info.splits:
+    elif not builder.is_prepared():
         # Asked for without being prepared, tensorflow-datasets tries the network for minutes.
         raise ValueError(
             f"{name} is not prepared in {builder.data_dir}: pass download=True, or `data_dir` if "

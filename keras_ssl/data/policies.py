@@ -95,9 +95,13 @@ def byol(size: Size = None, seed: int | None = None) -> TwoViews:
 
 
 def simclr(
-    size: Size = None, seed: int | None = None, strength: float = 1.0, blur: float = 0.5
+    size: Size = None,
+    seed: int | None = None,
+    strength: float = 1.0,
+    blur: float = 0.5,
+    scale: Sequence[float] = (0.08, 1.0),
 ) -> TwoViews:
-    """SimCLR's policy, the same for both views.
+    """SimCLR's policy for ImageNet, the same for both views.
 
     Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8,
     grey 0.2, blur 0.5 (its appendix A).
@@ -105,13 +109,14 @@ def simclr(
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: s of the colour jitter: 1 for ImageNet, 0.5 for CIFAR.
-        blur: Probability of the blur: 0.5 for ImageNet, 0 for CIFAR.
+        strength: s of the colour jitter.
+        blur: Probability of the blur.
+        scale: Range of the area of the crop.
     """
     s = check_non_negative("strength", strength)
     view = Compose(
         [
-            RandomResizedCrop(size),
+            RandomResizedCrop(size, scale),
             RandomFlip(0.5),
             RandomColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, probability=0.8),
             RandomGreyscale(0.2),
@@ -119,6 +124,30 @@ def simclr(
         ]
     )
     return TwoViews(view, seed=seed)
+
+
+def simclr_cifar(size: Size = None, seed: int | None = None) -> TwoViews:
+    """SimCLR's policy for CIFAR (its appendix B.9): jitter of half the strength, no blur.
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+    """
+    return simclr(size, seed, strength=0.5, blur=0.0)
+
+
+def simsiam(size: Size = None, seed: int | None = None) -> TwoViews:
+    """SimSiam's policy, used by the spectral contrastive loss: SimCLR's, milder.
+
+    Crop of 20 to 100 % of the area, jitter 0.4 / 0.4 / 0.4 / 0.1. (Its blur, 0.5, is left out for
+    images of up to 32 pixels in its CIFAR settings: there, use `simclr(strength=0.5, blur=0,
+    scale=(0.2, 1))`.)
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+    """
+    return simclr(size, seed, strength=0.5, scale=(0.2, 1.0))
 
 
 def weak(size: Size = None, seed: int | None = None) -> TwoViews:
@@ -154,6 +183,8 @@ def tiny_grey(size: Size = None, seed: int | None = None) -> TwoViews:
 POLICIES: dict[str, Callable[..., TwoViews]] = {
     "byol": byol,
     "simclr": simclr,
+    "simclr_cifar": simclr_cifar,
+    "simsiam": simsiam,
     "weak": weak,
     "tiny_grey": tiny_grey,
 }
@@ -163,7 +194,8 @@ def policy(name: str, size: Size = None, seed: int | None = None) -> TwoViews:
     """A policy by name, for scripts.
 
     Args:
-        name: One of `POLICIES`: "byol" (the paper's), "simclr", "weak", "tiny_grey".
+        name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
+            "tiny_grey".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
 

@@ -83,7 +83,7 @@ class CodingRateLoss(Criterion):
 
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and minus the coding rate, unweighted."""
-        z_1, z_2 = (ops.normalize(z, axis=1, order=2) for z in (z_1, z_2))
+        z_1, z_2 = gram.unit_rows(z_1), gram.unit_rows(z_2)
         samples, dimensions = (ops.cast(size, z_1.dtype) for size in ops.shape(z_1))
         alpha = dimensions / (samples * self.distortion)
         return {

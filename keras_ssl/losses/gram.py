@@ -8,6 +8,16 @@ from typing import Any
 
 from keras import ops
 
+# Smallest squared norm that is divided by. Its -3/2 power, in the gradient, must stay well inside
+# float32: XLA turns Keras' own 1e-24 into NaN where an embedding is zero.
+_SMALLEST_SQUARED_NORM = 1e-12
+
+
+def unit_rows(x: Any) -> Any:
+    """The rows of x (A, D) scaled to norm 1; those of a norm below 1e-6 stay shorter, 0 stays 0."""
+    squared_norm = ops.sum(ops.square(x), axis=1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squared_norm, _SMALLEST_SQUARED_NORM))
+
 
 def products(x: Any, y: Any) -> Any:
     """All products of the rows of x (A, D) with the rows of y (B, D): x y^T, (A, B)."""

@@ -25,14 +25,9 @@ _SIMILARITIES = {
 }
 
 
-def _unit_embeddings(z: Any) -> Any:
-    """Every embedding (row) of z (N, M) scaled to norm 1."""
-    return ops.normalize(z, axis=1, order=2)
-
-
 def _centered_unit_embeddings(z: Any) -> Any:
     """SimCLR A: every dimension centred over the batch, then every embedding scaled to norm 1."""
-    return _unit_embeddings(z - ops.mean(z, axis=0))
+    return gram.unit_rows(z - ops.mean(z, axis=0))
 
 
 def _standard_dimensions(z: Any) -> Any:
@@ -46,7 +41,7 @@ def _standard_dimensions(z: Any) -> Any:
 
 
 _NORMALIZATIONS = {
-    "embeddings": _unit_embeddings,
+    "embeddings": gram.unit_rows,
     "centered_embeddings": _centered_unit_embeddings,
     "dimensions": _standard_dimensions,
 }

@@ -1,0 +1,38 @@
+# Everything runs in .venv, which is made where it is missing. PYTHON picks the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: pretrain test test-slow check format tensorboard clean
+
+pretrain: .venv/installed  ## the main job: pretrains an encoder on embedded digits and judges it
+	$(BIN)/python examples/pretrain.py $(ARGS)
+
+test: .venv/installed  ## the fast tests, under five minutes on two cores
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: .venv/installed  ## the long tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: .venv/installed  ## format, lint, types, and the examples in the docstrings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --doctest-modules keras_ssl -q
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+tensorboard: .venv/installed  ## looks at all runs
+	$(BIN)/tensorboard --logdir runs
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/installed: setup.cfg pyproject.toml
+	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade --quiet pip
+	$(BIN)/python -m pip install --quiet --editable ".[test,dev]"
+	@touch $@

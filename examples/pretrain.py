@@ -1,0 +1,376 @@
+"""Pretrains an encoder on images without labels, judges it, and leaves a run folder behind.
+
+    python examples/pretrain.py                                       # digits, VICReg: `make pretrain`
+    python examples/pretrain.py --method simclr --data path/to/images --epochs 100
+    python examples/pretrain.py --method barlow-twins --data cifar10 --download
+    python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
+
+Hardware and time: the default runs on two CPU cores in under a minute. Expected: both accuracies
+of the trained encoder well above the untrained one's; digits of 8x8 pixels are easy for raw pixels
+too.
+
+The run folder holds config.json (options, versions, command), encoder.keras (plain Keras, for any
+program), checkpoints/ (the whole model, to go on from), tensorboard/, metrics.csv, results.json,
+views.png and curves.png.
+"""
+
+import argparse
+import csv
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+
+from keras_ssl import callbacks, data, encoders, evaluation, recipes
+
+BASELINES = "baselines.json"
+
+
+def option(default: Any, group: str, text: str, **kwargs: Any) -> Any:
+    """A field of `Options` with its place and text in `--help`."""
+    return dataclasses.field(default=default, metadata={"group": group, "help": text, **kwargs})
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line sets; `None` takes the recipe's value, or what fits the images."""
+
+    data: str = option(
+        "digits", "data", '"digits", a folder of images, an .npz file, or a tensorflow-datasets name'
+    )
+    evaluate_on: str | None = option(
+        None, "data", "other, labelled data to judge the encoder on, of the same kinds"
+    )
+    image_size: int | None = option(None, "data", "height and width of the images, in pixels")
+    channels: int | None = option(None, "data", "channels of a folder's images: 1, 3 or 4")
+    data_dir: str | None = option(None, "data", "where tensorflow-datasets keeps its data")
+    download: bool = option(False, "data", "let tensorflow-datasets download")
+    policy: str | None = option(None, "data", f"augmentation: {', '.join(data.POLICIES)}")
+    recipe: str = option(
+        "vicreg",
+        "model",
+        f"method, with small settings: {', '.join(recipes.SMALL)}; or published settings: "
+        f"{', '.join(recipes.PUBLISHED)}",
+        flags=("--method", "--recipe"),
+    )
+    encoder: str | None = option(
+        None, "model", f"{', '.join(encoders.ENCODERS)}, or a name of keras.applications"
+    )
+    projector: str | None = option(None, "model", 'widths, such as "2048-2048-512"')
+    temperature: float | None = option(None, "criterion", "temperature, where it has one")
+    epochs: int | None = option(None, "optimiser", "epochs")
+    batch_size: int | None = option(None, "optimiser", "images per step")
+    base_lr: float | None = option(
+        None, "optimiser", "learning rate at a batch of 256; scaled by batch / 256"
+    )
+    weight_decay: float | None = option(None, "optimiser", "weight decay")
+    optimizer: str | None = option(None, "optimiser", ", ".join(recipes.OPTIMIZERS))
+    precision: str = option(
+        "float32", "run", "dtype policy: float32, mixed_float16 or mixed_bfloat16"
+    )
+    probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
+    evaluate_every: int = option(10, "run", "epochs between judgements of the encoder")
+    seed: int = option(0, "run", "seed of weights, orders and augmentations")
+    logdir: str | None = option(None, "run", "run folder; default: runs/TIME-METHOD-DATA")
+    smoke: bool = option(False, "run", "shrink everything to seconds")
+
+
+def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | None]:
+    """Options from the command line, or of the run to resume, and its folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(Options):
+        settings = dict(field.metadata)
+        group = settings.pop("group")
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        flags = settings.pop("flags", (f"--{field.name.replace('_', '-')}",))
+        kinds = {"int": int, "float": float}
+        if field.type is bool or isinstance(field.default, bool):
+            settings["action"] = argparse.BooleanOptionalAction
+        else:
+            settings["type"] = next((k for n, k in kinds.items() if n in str(field.type)), str)
+        default = field.default
+        text = settings.pop("help") + ("" if default in (None, False) else f" (default: {default})")
+        # Not given is told from given as the default: --resume takes no other option.
+        groups[group].add_argument(
+            *flags, dest=field.name, default=argparse.SUPPRESS, help=text, **settings
+        )
+    groups["run"].add_argument(
+        "--resume", metavar="RUN", help="go on with an interrupted run, with its own options"
+    )
+    given = vars(parser.parse_args(arguments))
+    resume = given.pop("resume")
+    if resume is None:
+        return Options(**given), None
+    if given:
+        parser.error(f"--resume takes the options of the run; remove {', '.join(given)}")
+    config = pathlib.Path(resume) / "config.json"
+    if not config.is_file():
+        parser.error(f"--resume: {config} is not there")
+    return Options(**json.loads(config.read_text())["options"]), pathlib.Path(resume)
+
+
+def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
+    """The named recipe with the options put in."""
+    known = {**recipes.SMALL, **recipes.PUBLISHED}
+    if options.recipe not in known:
+        raise ValueError(f"--method must be one of {list(known)}. Received: {options.recipe!r}")
+    if options.optimizer is not None and options.optimizer not in recipes.OPTIMIZERS:
+        raise ValueError(
+            f"--optimizer must be one of {list(recipes.OPTIMIZERS)}. Received: "
+            f"{options.optimizer!r}"
+        )
+    recipe = known[options.recipe]
+    policy = options.policy
+    if policy is None and options.recipe in recipes.SMALL:
+        is_tiny = image_shape[0] <= 64
+        policy = "tiny_grey" if is_tiny and image_shape[2] == 1 else None
+        policy = policy or ("simclr_cifar" if is_tiny else "byol")
+    changes = {
+        "policy": policy,
+        "projector": options.projector,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "base_learning_rate": options.base_lr,
+        "weight_decay": options.weight_decay,
+        "optimizer": options.optimizer and recipes.OPTIMIZERS[options.optimizer],
+    }
+    if options.smoke:
+        changes.update(epochs=2, batch_size=64, projector="32-32")
+    if options.temperature is not None:
+        changes["criterion"] = {**recipe.criterion, "temperature": options.temperature}
+    return dataclasses.replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
+    """Images to train on, and labelled ones to judge with."""
+
+    def load(source: str, image_size: int | None, channels: int | None) -> data.Splits:
+        splits = data.load(
+            source,
+            image_size=image_size,
+            channels=channels,
+            data_dir=options.data_dir,
+            download=options.download,
+        )
+        if not options.smoke:
+            return splits
+        few = (part and part.subset(range(min(256, len(part)))) for part in splits)
+        return data.Splits(*few)
+
+    own = load(options.data, options.image_size, options.channels)
+    if options.evaluate_on is None:
+        return own.train, own
+    height, _, channels = own.train.image_shape
+    judge = load(options.evaluate_on, options.image_size or height, options.channels or channels)
+    if judge.test is None:
+        raise ValueError(
+            f"--evaluate-on must be labelled data. Received: {options.evaluate_on!r}, without labels"
+        )
+    if judge.train.image_shape != own.train.image_shape:
+        raise ValueError(
+            f"--evaluate-on must have images of shape {own.train.image_shape}. "
+            f"Received: {judge.train.image_shape}"
+        )
+    return own.train, judge
+
+
+def new_folder(options: Options) -> pathlib.Path:
+    """The run's folder, which must be new."""
+    if options.logdir is not None:
+        folder = pathlib.Path(options.logdir)
+    else:
+        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        source = pathlib.Path(options.data.replace(":", "-")).stem
+        folder = pathlib.Path("runs") / f"{time}-{options.recipe}-{source}"
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"The run folder {folder} holds something already: name another with --logdir, or go on "
+            f"with it by --resume {folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes `content`, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
+    os.replace(partial, path)
+
+
+def write_config(folder: pathlib.Path, options: Options, recipe: recipes.Recipe) -> None:
+    """config.json: everything needed to know what this run was, and to repeat it."""
+    packages = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
+    described = {
+        field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)
+    }
+    for name in ("model", "optimizer"):
+        described[name] = described[name].__name__
+    write_json(
+        folder / "config.json",
+        {
+            "command": [sys.executable, *sys.argv],
+            "options": dataclasses.asdict(options),
+            "recipe": described,
+            "versions": {name: importlib.metadata.version(name) for name in packages},
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "started": datetime.datetime.now().isoformat(timespec="seconds"),
+        },
+    )
+
+
+def draw_curves(folder: pathlib.Path) -> None:
+    """curves.png from metrics.csv: the terms of the loss, and the accuracies."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name != "epoch" and value not in ("", "NA", None):
+                curves.setdefault(name, []).append((int(row["epoch"]) + 1, float(value)))
+    panels: dict[str, list[str]] = {"terms of the loss": [], "accuracy": [], "effective rank": []}
+    for name in curves:
+        if name.endswith(("knn", "linear", "probe_accuracy")):
+            panels["accuracy"].append(name)
+        elif name.endswith("rankme"):
+            panels["effective rank"].append(name)
+        elif name not in ("learning_rate", "probe_loss"):
+            panels["terms of the loss"].append(name)
+    panels = {title: names for title, names in panels.items() if names}
+    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
+    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
+        for name in names:
+            axis.plot(*zip(*curves[name], strict=True), marker=".", label=name)
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(folder / "curves.png", dpi=100)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> pathlib.Path:
+    """Runs the script and returns the run's folder."""
+    options, folder = parse(arguments)
+    is_new = folder is None
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.precision)
+
+    images, judged = load_images(options)
+    recipe = make_recipe(options, images.image_shape)
+    policy = data.policy(recipe.policy)
+    probe_images = judged.train if options.evaluate_on and options.probe else None
+    has_probe = options.probe and judged.train.has_labels
+    steps = len(images) // recipe.batch_size
+    encoder_name = options.encoder or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
+    encoder = encoders.build_encoder(encoder_name, images.image_shape)
+    model = recipe.build_model(
+        encoder, probe=len(judged.train.class_names or ()) if has_probe else None
+    )
+    checkpoint = None
+    if is_new:
+        # Nothing is written before everything that can be wrong has been looked at.
+        data.two_views(images, policy, recipe.batch_size)
+        folder = new_folder(options)
+        write_config(folder, options, recipe)
+        data.view_grid(images, policy, folder / "views.png", seed=options.seed)
+    else:
+        found = callbacks.checkpoints(folder / "checkpoints")
+        checkpoint = found[-1] if found else None
+    first_epoch = callbacks.epochs_done(checkpoint) if checkpoint else 0
+
+    print(
+        f"{options.recipe} ({recipe.source})\n"
+        f"  images     {options.data}: {len(images)} of {images.image_shape}, policy {recipe.policy}"
+        + (f", {len(images.skipped)} unreadable files skipped" if images.skipped else "")
+        + f"\n  judged on  {options.evaluate_on or options.data}: "
+        + (
+            f"{len(judged.train)} + {len(judged.test)} labelled images"
+            if judged.test is not None
+            else "effective rank alone, there being no labels"
+        )
+        + f"\n  encoder    {encoder_name}, {encoder.count_params():,} parameters; projector "
+        f"{recipe.projector}\n"
+        f"  training   {recipe.epochs} epochs of {steps} steps of {recipe.batch_size} images, "
+        f"{recipe.optimizer.__name__}, base learning rate {recipe.base_learning_rate:g}, "
+        f"{options.precision}\n"
+        f"  run        {folder}" + (f", going on after epoch {first_epoch}" if not is_new else "")
+    )
+
+    baselines_file = folder / BASELINES
+    if baselines_file.is_file():
+        baselines = json.loads(baselines_file.read_text())
+    else:
+        # Judged before training; an interrupted run has the same seed, and so the same encoder.
+        baselines = {
+            "raw pixels": evaluation.judge(
+                evaluation.raw_pixels(judged.train.image_shape), judged.train, judged.test
+            ),
+            "untrained": evaluation.judge(encoder, judged.train, judged.test),
+        }
+        write_json(baselines_file, baselines)
+
+    if checkpoint is None:
+        model.compile(recipe.build_optimizer(steps))
+    else:
+        model = keras.models.load_model(checkpoint)
+    views = data.two_views(
+        images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
+    )
+    try:
+        model.fit(
+            views,
+            steps_per_epoch=steps,
+            epochs=recipe.epochs,
+            initial_epoch=first_epoch,
+            shuffle=False,  # `two_views` shuffles.
+            callbacks=[
+                callbacks.StopOnNonFinite(),
+                callbacks.EvaluationCallback(
+                    judged.train, judged.test, every=options.evaluate_every
+                ),
+                callbacks.EpochCheckpoint(folder / "checkpoints"),
+                keras.callbacks.CSVLogger(folder / "metrics.csv", append=first_epoch > 0),
+                keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+            ],
+        )
+    except callbacks.NonFiniteLossError as error:
+        kept = callbacks.checkpoints(folder / "checkpoints")
+        where = f"The last good checkpoint is kept: {kept[-1]}" if kept else "No epoch was finished"
+        raise SystemExit(f"{error}\n{where}") from None
+
+    model.encoder.save(folder / "encoder.keras")
+    trained = evaluation.judge(model.encoder, judged.train, judged.test)
+    results = {**baselines, "trained": trained}
+    write_json(folder / "results.json", results)
+    draw_curves(folder)
+    print(f"\n{evaluation.table(results)}\n\nWritten to {folder}")
+    return folder
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,54 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Two cores: a test's own threads are enough.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import data
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state():
+    """Every test begins with the same seeds and leaves no policy behind."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def images():
+    """48 tiny grey images of three classes that differ in brightness."""
+    rng = np.random.RandomState(0)
+    labels = np.arange(48) % 3
+    noise = rng.uniform(0, 80, (48, 8, 8, 1))
+    pixels = noise + 80 * labels[:, None, None, None]
+    return data.from_arrays(pixels.astype("uint8"), labels)
+
+
+@pytest.fixture
+def views(images):
+    """Three batches of ((view_1, view_2), labels) that stay the same: nothing to trace."""
+    pixels, labels = next(iter(images.batches(48)))
+    noise = np.random.RandomState(1).uniform(-0.1, 0.1, (2, *pixels.shape)).astype("float32")
+    pair = tuple(np.clip(pixels + n, 0, 1) for n in noise)
+    return tf.data.Dataset.from_tensor_slices((pair, labels)).batch(16).repeat()
+
+
+def tiny_encoder():
+    """A convolution, batch normalisation and pooling: quick to trace, D = 16."""
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Conv2D(16, 3, strides=2),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+        ],
+        name="tiny",
+    )

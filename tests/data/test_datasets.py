@@ -1,0 +1,240 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from keras_ssl import data
+from keras_ssl.data import datasets
+
+
+def _write(path, size=(20, 30), mode="RGB", color=120):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixel = {"RGB": (color, 10, 200), "L": color, "RGBA": (color, 10, 200, 255)}[mode]
+    Image.new(mode, size, pixel).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, JPEG and PNG, all of different sizes."""
+    for i in range(6):
+        _write(tmp_path / "cat" / f"{i}.jpg", (20 + i, 30), color=20 * i)
+        _write(tmp_path / "dog" / f"{i}.PNG", (30, 16 + i), color=20 * i)
+    return tmp_path
+
+
+class TestDigits:
+    def test_they_are_real_and_split_by_class(self):
+        train, test = data.load("digits")
+        assert (len(train), len(test)) == (1437, 360)
+        assert train.image_shape == (8, 8, 1) and len(train.class_names) == 10
+        counts = np.bincount(test.labels())
+        assert counts.min() >= 34 and counts.max() <= 38
+
+    def test_the_split_follows_the_seed(self):
+        a, b, c = (data.load("digits", seed=s).test.labels() for s in (0, 0, 1))
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+
+class TestFolder:
+    def test_classes_and_sizes(self, folder):
+        images = data.from_folder(folder, image_size=16)
+        assert images.class_names == ("cat", "dog") and images.image_shape == (16, 16, 3)
+        np.testing.assert_array_equal(images.labels(), [0] * 6 + [1] * 6)
+        batch, labels = next(iter(images.batches(12)))
+        assert batch.shape == (12, 16, 16, 3) and batch.dtype == "float32"
+        assert float(batch[2, 8, 8, 0]) == pytest.approx(40 / 255, abs=0.02)
+
+    def test_without_classes(self, tmp_path):
+        _write(tmp_path / "a.jpg")
+        _write(tmp_path / "b.png")
+        splits = data.load(tmp_path, image_size=16)
+        assert len(splits.train) == 2 and splits.test is None and not splits.train.has_labels
+
+    def test_split_folders(self, tmp_path):
+        for part, count in (("train", 4), ("test", 2)):
+            for name in ("x", "y"):
+                for i in range(count):
+                    _write(tmp_path / part / name / f"{i}.png")
+        splits = data.load(tmp_path, image_size=16)
+        assert (len(splits.train), len(splits.test)) == (8, 4)
+
+    @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+    def test_channels_are_those_of_the_files(self, tmp_path, mode, channels):
+        _write(tmp_path / "a.png", mode=mode)
+        assert data.from_folder(tmp_path, 16).image_shape == (16, 16, channels)
+        assert data.from_folder(tmp_path, 16, channels=1).image_shape == (16, 16, 1)
+
+    def test_a_corrupt_file_is_named_skipped_and_counted(self, folder):
+        (folder / "cat" / "broken.jpg").write_bytes(b"no image")
+        whole = (folder / "cat" / "0.jpg").read_bytes()
+        (folder / "dog" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+        with pytest.warns(UserWarning, match=r"2 of 14 .*broken.jpg.*cut.jpg"):
+            images = data.from_folder(folder, image_size=16)
+        assert len(images) == 12 and len(images.skipped) == 2
+        assert sum(1 for _ in images.batches(1)) == 12
+
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_decoding_again_gives_the_same_pixels(self, folder, in_memory, monkeypatch):
+        expected = next(iter(data.from_folder(folder, 16).batches(12)))
+        if not in_memory:
+            monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+        pixels, labels = next(iter(data.from_folder(folder, 16).batches(12)))
+        np.testing.assert_array_equal(pixels, expected[0])
+        np.testing.assert_array_equal(labels, expected[1])
+
+    def test_a_file_that_breaks_later_is_skipped_not_a_crash(self, folder, monkeypatch):
+        monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+        images = data.from_folder(folder, 16)
+        (folder / "cat" / "3.jpg").write_bytes(b"gone")
+        assert sum(1 for _ in images.batches(1)) == 11
+
+    def test_photos_are_turned_upright(self, tmp_path):
+        image = Image.new("RGB", (32, 32))
+        image.paste((255, 255, 255), (0, 0, 32, 16))  # upper half white
+        exif = image.getexif()
+        exif[0x0112] = 3  # taken upside down
+        image.save(tmp_path / "a.png", exif=exif)
+        batch, _ = next(iter(data.from_folder(tmp_path, 16).batches(1)))
+        assert float(batch[0, 2, 8, 0]) < 0.1 and float(batch[0, 13, 8, 0]) > 0.9
+
+    @pytest.mark.parametrize("broken", [False, True], ids=["empty", "all-corrupt"])
+    @pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")  # that is what is tested
+    def test_a_folder_without_images(self, tmp_path, broken):
+        if broken:
+            (tmp_path / "a.jpg").write_bytes(b"no image")
+        message = "none of 1 can" if broken else "must hold images"
+        with pytest.raises(ValueError, match=f"`path`.*{message}"):
+            data.load(tmp_path)
+
+    def test_bad_arguments(self, folder):
+        with pytest.raises(ValueError, match="`path` must be a folder.*nowhere"):
+            data.from_folder(folder / "nowhere")
+        with pytest.raises(ValueError, match="`channels`.*channels=2"):
+            data.from_folder(folder, channels=2)
+        with pytest.raises(ValueError, match="`image_size`"):
+            data.from_folder(folder, image_size=0)
+        with pytest.raises(ValueError, match=r"`path` must hold the classes \['cat'\].*dog"):
+            data.from_folder(folder, class_names=["cat"])
+
+
+class TestArrays:
+    def test_bytes_floats_and_channels(self):
+        for images in (
+            np.zeros((4, 6, 6), "uint8"),
+            np.zeros((4, 6, 6, 7), "float64"),
+            np.zeros((4, 6, 6, 3), "int32"),
+        ):
+            image_set = data.from_arrays(images)
+            batch, labels = next(iter(image_set.batches(4)))
+            assert batch.dtype == "float32" and batch.shape[:3] == (4, 6, 6)
+            assert not image_set.has_labels and set(labels.numpy()) == {-1}
+
+    @pytest.mark.parametrize(
+        ("arrays", "sizes"),
+        [
+            ({"x_train": 6, "y_train": 6, "x_test": 3, "y_test": 3}, (6, 3)),
+            ({"x_train": 10, "y_train": 10}, (8, 2)),
+            ({"x_train": 6}, (6, None)),
+            ({"images": 10, "labels": 10}, (8, 2)),
+            ({"images": 6}, (6, None)),
+        ],
+        ids=lambda x: "-".join(x) if isinstance(x, dict) else "",
+    )
+    def test_npz(self, tmp_path, arrays, sizes):
+        content = {
+            name: np.arange(n) % 2 if name[0] in "yl" else np.zeros((n, 4, 4), "uint8")
+            for name, n in arrays.items()
+        }
+        np.savez(tmp_path / "a.npz", **content)
+        splits = data.load(tmp_path / "a.npz")
+        assert len(splits.train) == sizes[0]
+        assert (splits.test and len(splits.test)) == sizes[1]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ((np.zeros((4, 6)),), r"`images` must be \(N.*\(4, 6\)"),
+            ((np.zeros((0, 6, 6)),), "N at least 1"),
+            ((np.full((2, 4, 4), 2.0),), r"floats in \[0, 1\].*2.0"),
+            ((np.full((2, 4, 4), np.nan),), r"floats in \[0, 1\].*nan"),
+            ((np.full((2, 4, 4), 256),), r"integers in \[0, 255\].*256"),
+            ((np.zeros((2, 4, 4)), [0]), "`labels`.*Received: 1"),
+            ((np.zeros((2, 4, 4)), [0.5, 1.0]), "`labels`.*float64"),
+            ((np.zeros((2, 4, 4)), [-1, 0]), "`labels`.*at least 0"),
+        ],
+    )
+    def test_bad_arrays(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            data.from_arrays(*arguments)
+
+    def test_bad_npz(self, tmp_path):
+        np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
+        with pytest.raises(ValueError, match="x_train.*Received.*pictures"):
+            data.load(tmp_path / "a.npz")
+        with pytest.raises(ValueError, match="`source` must exist"):
+            data.load(tmp_path / "b.npz")
+
+
+class TestTFDS:
+    @staticmethod
+    def _prepare(folder, shape, sizes):
+        """A real, prepared tensorflow-datasets data set: encoded images on disk."""
+        rng = np.random.RandomState(0)
+
+        def examples(count):
+            for i in range(count):
+                size = sizes[i % len(sizes)]
+                yield {"image": rng.randint(0, 256, (*size, shape[2]), "uint8"), "label": i % 3}
+
+        features = tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(num_classes=3)}
+        )
+        signature = {
+            "image": tf.TensorSpec(shape, tf.uint8),
+            "label": tf.TensorSpec((), tf.int64),
+        }
+        splits = {
+            name: tf.data.Dataset.from_generator(
+                lambda count=count: examples(count), output_signature=signature
+            )
+            for name, count in (("train", 12), ("test", 6))
+        }
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name="tiny", version="1.0.0", features=features, split_datasets=splits, data_dir=folder
+        )
+
+    def test_images_of_one_size(self, tmp_path):
+        self._prepare(tmp_path, (10, 12, 3), [(10, 12)])
+        splits = data.load("tiny", data_dir=tmp_path)
+        assert (len(splits.train), len(splits.test)) == (12, 6)
+        assert splits.train.image_shape == (10, 12, 3) and len(splits.train.class_names) == 3
+        batch, _ = next(iter(splits.train.batches(12)))
+        assert batch.shape == (12, 10, 12, 3) and 0.9 < float(tf.reduce_max(batch)) <= 1
+        (view_1, _), labels = next(iter(data.two_views(splits.train, data.simclr(), 4)))
+        assert view_1.shape == (4, 10, 12, 3) and labels.shape == (4,)
+
+    def test_images_of_any_size(self, tmp_path):
+        self._prepare(tmp_path, (None, None, 1), [(20, 30), (31, 17), (40, 40)])
+        splits = data.load("tiny", image_size=16, data_dir=tmp_path)
+        batch, labels = next(iter(splits.train.batches(12)))
+        assert batch.shape == (12, 16, 16, 1)
+        np.testing.assert_array_equal(np.sort(labels), np.sort(np.arange(12) % 3))
+
+    def test_not_prepared(self, tmp_path):
+        with pytest.raises(ValueError, match="cifar10 is not prepared.*download=True"):
+            data.load("cifar10", data_dir=tmp_path)
+
+    def test_unknown_names_are_met_with_the_known(self):
+        with pytest.raises(ValueError, match="`source`.*digits.*folder.*cifar10.*'cifar11'"):
+            data.load("cifar11")
+
+    def test_no_images(self):
+        with pytest.raises(ValueError, match="'image'.*imdb_reviews"):
+            data.load("imdb_reviews")
+
+
+def test_split_needs_labels():
+    with pytest.raises(ValueError, match="`images` must have labels"):
+        data.split(data.from_arrays(np.zeros((4, 4, 4), "uint8")))

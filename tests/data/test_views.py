@@ -1,0 +1,97 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ssl import data
+
+
+def _take(dataset, count):
+    return list(itertools.islice(dataset, count))
+
+
+def _views(images, **kwargs):
+    return data.two_views(images, data.tiny_grey(), 16, **kwargs)
+
+
+def test_elements(images):
+    (view_1, view_2), labels = _take(_views(images), 1)[0]
+    assert view_1.shape == view_2.shape == (16, 8, 8, 1)
+    assert view_1.dtype == "float32" and labels.shape == (16,)
+    assert np.abs(view_1 - view_2).max() > 0
+    ((view_1, _),) = _take(_views(images.without_labels()), 1)[0]
+    assert view_1.shape == (16, 8, 8, 1)
+    _, (others, labels) = _take(_views(images, probe_images=images), 1)[0]
+    assert others.shape == (16, 8, 8, 1) and labels.shape == (16,)
+
+
+def test_labels_stay_with_their_images():
+    """Constant images whose brightness is their label, in a policy that only moves things."""
+    labels = np.arange(32)
+    images = data.from_arrays(np.full((32, 8, 8, 1), 8) * labels[:, None, None, None], labels)
+    for (view_1, view_2), label in _take(data.two_views(images, data.weak(), 8), 4):
+        for view in (view_1, view_2):
+            np.testing.assert_allclose(view[:, 0, 0, 0] * 255 / 8, label, atol=1e-3)
+
+
+def test_an_epoch_sees_every_image_once_in_a_new_order(images):
+    index = data.from_arrays(np.zeros((48, 4, 4), "uint8"), np.arange(48))
+    labels = [b[1].numpy() for b in _take(data.two_views(index, data.weak(), 16), 6)]
+    epochs = np.concatenate(labels[:3]), np.concatenate(labels[3:])
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(48))
+    assert (epochs[0] != epochs[1]).any()
+
+
+def test_draws_differ_between_images_views_steps_and_epochs():
+    same = data.from_arrays(np.random.RandomState(0).randint(0, 255, (1, 8, 8)).repeat(16, 0))
+    batches = _take(_views(same), 3)
+    draws = [view.numpy().reshape(16, -1) for batch in batches for view in batch[0]]
+    assert len(np.unique(np.concatenate(draws), axis=0)) == 6 * 16
+
+
+def test_everything_repeats_under_a_seed_whatever_the_global_one(images):
+    runs = []
+    for global_seed, seed in ((1, 5), (2, 5), (1, 6)):
+        keras.utils.set_random_seed(global_seed)
+        runs.append(_take(_views(images, seed=seed), 4))
+    for a, b in zip(runs[0], runs[1], strict=True):
+        np.testing.assert_array_equal(a[0][0], b[0][0])
+        np.testing.assert_array_equal(a[0][1], b[0][1])
+        np.testing.assert_array_equal(a[1], b[1])
+    assert np.abs(runs[0][0][0][0] - runs[2][0][0][0]).max() > 0
+
+
+def test_a_run_goes_on_where_it_stopped(images):
+    whole = _take(_views(images, probe_images=images), 7)
+    rest = _take(_views(images, probe_images=images, first_epoch=1), 4)
+    for a, b in zip(whole[3:], rest, strict=True):
+        for x, y in zip(keras.tree.flatten(a), keras.tree.flatten(b), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_a_batch_larger_than_the_data_set(images):
+    with pytest.raises(ValueError, match="`batch_size`.*48 images.*batch_size=49"):
+        data.two_views(images, data.weak(), 49)
+    with pytest.raises(ValueError, match="`batch_size`.*batch_size=0"):
+        data.two_views(images, data.weak(), 0)
+
+
+def test_probe_images_without_labels(images):
+    with pytest.raises(ValueError, match="`probe_images` must have labels"):
+        _views(images, probe_images=images.without_labels())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_the_grid_is_a_picture(tmp_path, channels):
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (5, 8, 8, channels), "uint8")
+    picture = data.view_grid(images, data.byol(), tmp_path / "views.png", count=4, draws=2)
+    with Image.open(tmp_path / "views.png") as file:
+        np.testing.assert_array_equal(np.asarray(file), picture)
+    # Four rows and five columns of 8 pixels and a border, enlarged 8 times.
+    assert picture.shape == (4 * 10 * 8, 5 * 10 * 8, 3)
+    if channels == 3:
+        np.testing.assert_array_equal(picture[8:72:8, 8:72:8], images[0])

@@ -1,0 +1,180 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import callbacks, data, evaluation
+from keras_ssl.evaluation import Features
+from tests.conftest import tiny_encoder
+
+
+def _features(n=60, seed=0, separation=3.0):
+    rng = np.random.RandomState(seed)
+    labels = np.arange(n) % 3
+    values = rng.randn(n, 6) + separation * np.eye(6)[labels]
+    return Features(values.astype("float32"), labels)
+
+
+class TestKnn:
+    def test_equals_a_written_out_vote(self):
+        train, test = _features(separation=1.0), _features(30, 1, separation=1.0)
+        grid = evaluation.knn_grid(train, test, [1, 7, 20], [0.07, 0.5])
+        a = train.values / np.linalg.norm(train.values, axis=1, keepdims=True)
+        b = test.values / np.linalg.norm(test.values, axis=1, keepdims=True)
+        for (k, temperature), accuracy in grid.items():
+            right = 0
+            for x, label in zip(b, test.labels, strict=True):
+                cosines = a @ x
+                nearest = np.argsort(-cosines)[:k]
+                votes = np.zeros(3)
+                for i in nearest:
+                    votes[train.labels[i]] += np.exp(cosines[i] / temperature)
+                right += votes.argmax() == label
+            assert accuracy == pytest.approx(right / 30), (k, temperature)
+
+    def test_the_papers_grid(self):
+        grid = evaluation.knn_grid(_features(), _features(30, 1))
+        assert {k for k, _ in grid} == {1, 5, 10, 20, 50}  # 200 are more than there are
+        assert {t for _, t in grid} == {0.05, 0.07, 0.1, 0.2, 0.5, 1.0}
+
+    def test_scale_of_the_features_does_not_matter(self):
+        train, test = _features(), _features(30, 1)
+        scaled = Features(100 * train.values, train.labels)
+        assert evaluation.knn_accuracy(train, test) == evaluation.knn_accuracy(scaled, test)
+
+    def test_few_training_samples(self):
+        assert evaluation.knn_accuracy(_features(6), _features(9, 1), neighbors=20) >= 0
+
+    @pytest.mark.parametrize(
+        ("kwargs", "message"),
+        [({"neighbors": 0}, "`neighbors`"), ({"temperature": 0.0}, "`temperatures`")],
+    )
+    def test_bad_arguments(self, kwargs, message):
+        with pytest.raises(ValueError, match=message):
+            evaluation.knn_accuracy(_features(), _features(), **kwargs)
+
+
+class TestLinear:
+    def test_separable_features_are_separated(self):
+        assert evaluation.linear_accuracy(_features(separation=8), _features(30, 1, 8)) == 1.0
+
+    def test_labels_without_features_are_chance(self):
+        rng = np.random.RandomState(0)
+        train = Features(rng.randn(300, 4), rng.randint(0, 3, 300))
+        test = Features(rng.randn(3000, 4), rng.randint(0, 3, 3000))
+        assert evaluation.linear_accuracy(train, test) == pytest.approx(1 / 3, abs=0.05)
+
+    def test_bad_regularization(self):
+        with pytest.raises(ValueError, match="`regularization`"):
+            evaluation.linear_accuracy(_features(), _features(), regularization=0)
+
+
+@pytest.mark.parametrize("judge", [evaluation.knn_accuracy, evaluation.linear_accuracy])
+def test_labels_are_needed(judge):
+    nameless = _features()._replace(labels=np.full(60, -1))
+    with pytest.raises(ValueError, match="Labels are needed.*Received: features without labels"):
+        judge(nameless, _features())
+
+
+class TestRankMe:
+    def test_by_hand(self):
+        assert evaluation.rankme(np.eye(5)) == pytest.approx(5, rel=1e-4)
+        assert evaluation.rankme(np.ones((9, 4))) == pytest.approx(1, rel=1e-4)
+        # Singular values 3 and 1: p = 3/4, 1/4.
+        p = np.array([0.75, 0.25])
+        assert evaluation.rankme(np.diag([3.0, 1.0])) == pytest.approx(
+            np.exp(-np.sum(p * np.log(p))), rel=1e-5
+        )
+
+    def test_scale_does_not_matter(self):
+        x = np.random.RandomState(0).randn(50, 8)
+        assert evaluation.rankme(x) == pytest.approx(evaluation.rankme(1e-4 * x), rel=1e-9)
+
+    def test_zero(self):
+        assert evaluation.rankme(np.zeros((4, 3))) == 1.0
+
+    @pytest.mark.parametrize("features", [np.ones(3), np.full((3, 3), np.nan)])
+    def test_bad_input(self, features):
+        with pytest.raises(ValueError, match="`features` must be a matrix"):
+            evaluation.rankme(features)
+
+
+class TestJudge:
+    def test_features_are_the_encoders_predictions_in_order(self, images):
+        encoder = tiny_encoder()
+        features = evaluation.extract(encoder, images, batch_size=7)
+        pixels, labels = next(iter(images.batches(48)))
+        np.testing.assert_allclose(features.values, encoder(pixels), atol=1e-5)
+        np.testing.assert_array_equal(features.labels, labels)
+
+    def test_raw_pixels(self, images):
+        features = evaluation.extract(evaluation.raw_pixels(images.image_shape), images)
+        pixels, _ = next(iter(images.batches(48)))
+        np.testing.assert_array_equal(features.values, np.reshape(pixels, (48, -1)))
+
+    def test_three_rows(self, images):
+        train, test = data.split(images, 0.25)
+        rows = evaluation.judge_beside_baselines(tiny_encoder(), tiny_encoder(), train, test)
+        assert list(rows) == ["raw pixels", "untrained", "trained"]
+        assert all(set(row) == {"knn", "linear", "rankme"} for row in rows.values())
+        # Brightness tells the classes apart, for pixels as for anything.
+        assert rows["raw pixels"]["linear"] == 1.0
+
+    def test_without_labels_there_is_the_rank(self, images):
+        assert set(evaluation.judge(tiny_encoder(), images.without_labels())) == {"rankme"}
+
+    def test_table(self):
+        text = evaluation.table({"a": {"knn": 0.5, "rankme": 3.25}, "bb": {"knn": 1.0}})
+        assert text.splitlines() == [
+            "|    | knn     | rankme |",
+            "|----|---------|--------|",
+            "| a  | 50.0 %  | 3.2    |",
+            "| bb | 100.0 % | -      |",
+        ]
+
+
+class TestCallback:
+    class _Fake(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder = tiny_encoder()
+
+    def _run(self, callback, epochs):
+        callback.set_model(self._Fake())
+        callback.set_params({"epochs": epochs})
+        logs = [{} for _ in range(epochs)]
+        for epoch in range(epochs):
+            callback.on_epoch_end(epoch, logs[epoch])
+        return logs
+
+    def test_first_every_and_last_epoch(self, images):
+        logs = self._run(callbacks.EvaluationCallback(images, images, every=3), 7)
+        assert [epoch for epoch, log in enumerate(logs) if log] == [0, 2, 5, 6]
+        assert set(logs[0]) == {"val_knn", "val_linear", "val_rankme"}
+
+    def test_unlabelled(self, images):
+        logs = self._run(callbacks.EvaluationCallback(images.without_labels()), 1)
+        assert set(logs[0]) == {"val_rankme"}
+
+    def test_labels_are_asked_for_before_training(self, images):
+        with pytest.raises(ValueError, match="`train` and `test` must have labels"):
+            callbacks.EvaluationCallback(images.without_labels(), images)
+        with pytest.raises(ValueError, match="`every`"):
+            callbacks.EvaluationCallback(images, every=0)
+
+    def test_later_callbacks_see_the_figures(self, images, views):
+        from keras_ssl import models
+
+        model = models.VICReg(tiny_encoder(), "8-6")
+        model.compile("sgd", run_eagerly=True)
+        history = model.fit(
+            views,
+            steps_per_epoch=1,
+            epochs=2,
+            verbose=0,
+            shuffle=False,
+            callbacks=[
+                callbacks.EvaluationCallback(images, images),
+                keras.callbacks.EarlyStopping(monitor="val_rankme", mode="max", patience=5),
+            ],
+        ).history
+        assert len(history["val_knn"]) == 2

@@ -1,0 +1,180 @@
+"""What must hold of a criterion whatever its value: symmetries, gradients, precision."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import losses
+
+CRITERIA = {
+    "vicreg": losses.VICRegLoss,
+    "vicreg-exp": losses.VICRegExpLoss,
+    "vicreg-ctr": losses.VICRegCtrLoss,
+    "samples-squares": lambda **k: losses.VICRegFamilyLoss("samples", "squares", **k),
+    "barlow-twins": losses.BarlowTwinsLoss,
+    "nt-xent": losses.NTXentLoss,
+    "nt-xent-abs": lambda **k: losses.NTXentLoss(similarity="absolute", **k),
+    "nt-xent-sq": lambda **k: losses.NTXentLoss(similarity="squared", **k),
+    "nt-xent-a": lambda **k: losses.NTXentLoss(normalization="centered_embeddings", **k),
+    "nt-xent-b": lambda **k: losses.NTXentLoss(normalization="dimensions", **k),
+    "dcl": losses.DCLLoss,
+    "spectral": losses.SpectralContrastiveLoss,
+    "spectral-same-view": lambda **k: losses.SpectralContrastiveLoss(negatives="same_view", **k),
+    "tcr": losses.CodingRateLoss,
+}
+every_criterion = pytest.mark.parametrize("name", CRITERIA)
+
+
+def _views(samples=8, dimensions=5, seed=0):
+    rng = np.random.RandomState(seed)
+    z_1 = rng.randn(samples, dimensions)
+    return z_1, z_1 + 0.5 * rng.randn(samples, dimensions)
+
+
+def _gradient(criterion, z_1, z_2):
+    z_1, z_2 = tf.convert_to_tensor(z_1), tf.convert_to_tensor(z_2)
+    with tf.GradientTape() as tape:
+        tape.watch([z_1, z_2])
+        loss = criterion(z_1, z_2)
+    return loss, tape.gradient(loss, [z_1, z_2])
+
+
+@every_criterion
+def test_views_may_be_swapped(name):
+    z_1, z_2 = _views()
+    criterion = CRITERIA[name](dtype="float64")
+    assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_2, z_1)))
+
+
+@every_criterion
+def test_order_of_samples_does_not_matter(name):
+    z_1, z_2 = _views()
+    order = np.random.RandomState(1).permutation(len(z_1))
+    criterion = CRITERIA[name](dtype="float64")
+    assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_1[order], z_2[order])))
+
+
+@pytest.mark.parametrize("name", ["vicreg", "vicreg-exp"])
+def test_a_common_shift_does_not_matter(name):
+    z_1, z_2 = _views()
+    criterion = CRITERIA[name](dtype="float64")
+    assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_1 + 3, z_2 + 3)))
+
+
+def test_barlow_twins_does_not_see_scale_or_shift_of_a_dimension():
+    z_1, z_2 = _views(samples=64)
+    scale, shift = np.array([0.5, 1, 2, 4, 8.0]), np.arange(5)
+    criterion = losses.BarlowTwinsLoss(dtype="float64")
+    # Up to the epsilon under the square root.
+    assert float(criterion(z_1, z_2)) == pytest.approx(
+        float(criterion(z_1 * scale + shift, z_2 * scale - shift)), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("name", ["nt-xent", "dcl", "tcr", "nt-xent-abs"])
+def test_scale_does_not_matter_to_normalised_criteria(name):
+    z_1, z_2 = _views()
+    criterion = CRITERIA[name](dtype="float64")
+    assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(10 * z_1, 0.1 * z_2)))
+
+
+@pytest.mark.parametrize("name", ["nt-xent-abs", "nt-xent-sq"])
+def test_even_similarities_do_not_see_the_sign(name):
+    z_1, z_2 = _views()
+    criterion = CRITERIA[name](dtype="float64")
+    assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_1, -z_2)))
+
+
+@every_criterion
+def test_gradient_equals_finite_differences(name):
+    z_1, z_2 = _views(6, 4)
+    criterion = CRITERIA[name](dtype="float64")
+    _, (gradient, _) = _gradient(criterion, z_1, z_2)
+    step = 1e-6
+    for i, j in [(0, 0), (2, 3), (5, 1)]:
+        shifted = [z_1.copy(), z_1.copy()]
+        shifted[0][i, j] += step
+        shifted[1][i, j] -= step
+        slope = (float(criterion(shifted[0], z_2)) - float(criterion(shifted[1], z_2))) / (2 * step)
+        assert float(gradient[i, j]) == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+@every_criterion
+@pytest.mark.parametrize(
+    "views",
+    [
+        pytest.param((np.ones((4, 3)), np.ones((4, 3))), id="constant"),
+        pytest.param((np.zeros((4, 3)), np.zeros((4, 3))), id="zero"),
+        pytest.param(_views(2, 3), id="two-samples"),
+        pytest.param((1e4 * _views()[0], 1e4 * _views()[1]), id="huge"),
+        pytest.param((1e-6 * _views()[0], 1e-6 * _views()[1]), id="minute"),
+    ],
+)
+def test_value_and_gradient_stay_finite(name, views):
+    loss, gradients = _gradient(CRITERIA[name](), *(v.astype("float32") for v in views))
+    assert np.isfinite(float(loss))
+    for gradient in gradients:
+        assert np.isfinite(gradient.numpy()).all()
+
+
+@every_criterion
+def test_loss_falls_when_free_embeddings_are_optimised(name):
+    z_1, z_2 = (tf.constant(z.astype("float32")) for z in _views(32, 8))
+    criterion = CRITERIA[name]()
+    step = tf.function(lambda a, b: _gradient(criterion, a, b))
+    first, _ = step(z_1, z_2)
+    for _ in range(30):
+        _, (gradient_1, gradient_2) = step(z_1, z_2)
+        z_1, z_2 = z_1 - 0.01 * gradient_1, z_2 - 0.01 * gradient_2
+    last, _ = step(z_1, z_2)
+    assert float(last) < float(first)
+
+
+@every_criterion
+def test_a_zero_embedding_stays_finite_under_xla(name):
+    """A sample whose hidden units are all off; XLA made NaN of Keras' normalisation of it."""
+    z_1, z_2 = (z.astype("float32") for z in _views())
+    z_1[3], z_2[5] = 0, 0
+    criterion = CRITERIA[name]()
+    loss, gradients = tf.function(
+        lambda a, b: _gradient(criterion, a, b), jit_compile=True
+    )(z_1, z_2)
+    assert np.isfinite(float(loss))
+    for gradient in gradients:
+        assert np.isfinite(gradient.numpy()).all()
+
+
+@every_criterion
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
+    z_1, z_2 = (tf.cast(z, dtype) for z in _views())
+    loss, (gradient, _) = _gradient(CRITERIA[name](), z_1, z_2)
+    assert loss.dtype == "float32" and gradient.dtype == dtype
+    exact = CRITERIA[name](dtype="float64")(tf.cast(z_1, "float64"), tf.cast(z_2, "float64"))
+    assert float(loss) == pytest.approx(float(exact), rel=1e-5)
+
+
+@every_criterion
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+def test_eager_and_compiled_agree(name, jit_compile):
+    z_1, z_2 = (z.astype("float32") for z in _views())
+    criterion = CRITERIA[name]()
+    compiled = tf.function(lambda a, b: _gradient(criterion, a, b), jit_compile=jit_compile)
+    loss, gradients = _gradient(criterion, z_1, z_2)
+    compiled_loss, compiled_gradients = compiled(tf.constant(z_1), tf.constant(z_2))
+    assert float(loss) == pytest.approx(float(compiled_loss), rel=1e-5)
+    for a, b in zip(gradients, compiled_gradients, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@every_criterion
+def test_batch_size_may_be_unknown_when_traced(name):
+    criterion = CRITERIA[name]()
+    spec = tf.TensorSpec((None, 5))
+    traced = tf.function(lambda a, b: criterion(a, b), input_signature=[spec, spec])
+    for samples in (2, 8):
+        z_1, z_2 = (z.astype("float32") for z in _views(samples))
+        # Of the size of 1, or 0 by cancellation (SimCLR A has two opposite embeddings at N = 2).
+        assert float(traced(z_1, z_2)) == pytest.approx(
+            float(criterion(z_1, z_2)), rel=1e-5, abs=1e-5
+        )

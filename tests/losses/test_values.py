@@ -1,0 +1,181 @@
+"""Every criterion against an independent float64 reference, and against published values."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_ssl import losses
+from tests import reference
+
+SHAPES = [(2, 2), (2, 7), (8, 5), (5, 8), (33, 16), (16, 64)]
+
+
+def _views(shape, scale=1.0):
+    rng = np.random.RandomState(shape[0] * 100 + shape[1])
+    z_1 = scale * rng.randn(*shape)
+    return z_1, z_1 + 0.5 * scale * rng.randn(*shape)
+
+
+def _nt_xent(positive, **kwargs):
+    full = {"negatives": "all", "similarity": "cosine", "normalization": "embeddings", **kwargs}
+    criterion = losses.NTXentLoss if positive else losses.DCLLoss
+    return (
+        criterion(dtype="float64", **full),
+        lambda a, b: reference.info_nce(a, b, positive_in_denominator=positive, **full),
+    )
+
+
+CASES = {
+    "vicreg": (
+        losses.VICRegLoss(dtype="float64"),
+        lambda a, b: reference.vicreg_family(a, b, (25, 25, 1)),
+    ),
+    "vicreg-weights": (
+        losses.VICRegLoss(3.0, 0.5, 7.0, dtype="float64"),
+        lambda a, b: reference.vicreg_family(a, b, (3, 0.5, 7)),
+    ),
+    "vicreg-exp": (
+        losses.VICRegExpLoss(dtype="float64"),
+        lambda a, b: reference.vicreg_family(a, b, (1, 1, 2), temperature=0.1),
+    ),
+    "vicreg-ctr": (
+        losses.VICRegCtrLoss(dtype="float64"),
+        lambda a, b: reference.vicreg_family(a, b, (1, 1, 1), samples=True, temperature=0.15),
+    ),
+    "vicreg-ctr-literal": (
+        losses.VICRegCtrLoss(divisor="batch", dtype="float64"),
+        lambda a, b: reference.vicreg_family(
+            a, b, (1, 1, 1), samples=True, temperature=0.15, divisor=len(a) - 1
+        ),
+    ),
+    "samples-squares": (
+        losses.VICRegFamilyLoss("samples", "squares", dtype="float64"),
+        lambda a, b: reference.vicreg_family(a, b, (25, 25, 1), samples=True),
+    ),
+    "barlow-twins": (
+        losses.BarlowTwinsLoss(dtype="float64"),
+        lambda a, b: reference.barlow_twins(a, b, 0.0051),
+    ),
+    "spectral": (
+        losses.SpectralContrastiveLoss(dtype="float64"),
+        lambda a, b: reference.spectral(a, b, 1.0, "cross_view"),
+    ),
+    "spectral-same-view": (
+        losses.SpectralContrastiveLoss(10.0, "same_view", dtype="float64"),
+        lambda a, b: reference.spectral(a, b, 10.0, "same_view"),
+    ),
+    "tcr": (
+        losses.CodingRateLoss(dtype="float64"),
+        lambda a, b: reference.coding_rate(a, b, 30.0, 0.2),
+    ),
+    **{
+        f"{'nt-xent' if positive else 'dcl'}-{negatives}-{similarity}": _nt_xent(
+            positive, temperature=0.3, negatives=negatives, similarity=similarity
+        )
+        for positive in (True, False)
+        for negatives in ("all", "same_view", "cross_view")
+        for similarity in ("cosine", "squared", "absolute")
+    },
+    "nt-xent-a": _nt_xent(True, temperature=0.15, normalization="centered_embeddings"),
+    "nt-xent-b": _nt_xent(True, temperature=0.15, normalization="dimensions"),
+    "dcl-b": _nt_xent(False, temperature=0.1, normalization="dimensions"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_float64_reference(case, shape):
+    criterion, expected = CASES[case]
+    z_1, z_2 = _views(shape)
+    # NumPy's and TensorFlow's divisions by a norm of 0 differ; nothing here has one.
+    np.testing.assert_allclose(float(criterion(z_1, z_2)), expected(z_1, z_2), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "published"),
+    [
+        (losses.VICRegLoss(), 10.370984),
+        (losses.NTXentLoss(temperature=0.5), 1.546050),
+        (losses.DCLLoss(temperature=0.1), -1.666195),
+        (losses.BarlowTwinsLoss(redundancy_weight=0.005), 0.045907),
+    ],
+    ids=["vicreg", "nt-xent", "dcl", "barlow-twins"],
+)
+def test_equals_lightly(criterion, published):
+    rng = np.random.RandomState(0)
+    x = rng.randn(8, 5)
+    y = x + 0.5 * rng.randn(8, 5)
+    assert float(criterion(x, y)) == pytest.approx(published, abs=1.5e-6)
+
+
+@pytest.mark.parametrize("samples", [2, 8, 100])
+def test_identical_embeddings_leave_nt_xent_a_guess_among_all(samples):
+    z = np.ones((samples, 4))
+    assert float(losses.NTXentLoss()(z, z)) == pytest.approx(np.log(2 * samples - 1), rel=1e-6)
+    assert float(losses.NTXentLoss(negatives="same_view")(z, z)) == pytest.approx(
+        np.log(samples), rel=1e-6
+    )
+
+
+def test_official_simclr_is_twice_ours():
+    """google-research/simclr: the mean cross-entropy of view a plus that of view b."""
+    z_1, z_2 = _views((6, 4))
+    a, b = reference.normalize(z_1, "embeddings"), reference.normalize(z_2, "embeddings")
+    total = 0
+    for own, other in ((a, b), (b, a)):
+        logits = np.concatenate([own @ other.T, own @ own.T - 1e9 * np.eye(6)], axis=1) / 0.15
+        top = logits.max(1)
+        log_sum = top + np.log(np.exp(logits - top[:, None]).sum(1))
+        total += np.mean(log_sum - np.diag(logits[:, :6]))
+    assert float(losses.NTXentLoss(dtype="float64")(z_1, z_2)) == pytest.approx(total / 2)
+
+
+def test_default_constants_are_the_published_ones():
+    assert losses.VICRegLoss().weights == {
+        "invariance": 25.0,
+        "variance": 25.0,
+        "covariance": 1.0,
+    }
+    exp, ctr = losses.VICRegExpLoss(), losses.VICRegCtrLoss()
+    assert (*exp.weights.values(), exp.temperature) == (1.0, 1.0, 2.0, 0.1)
+    assert (*ctr.weights.values(), ctr.temperature) == (1.0, 1.0, 1.0, 0.15)
+    assert losses.BarlowTwinsLoss().redundancy_weight == 0.0051
+    assert losses.NTXentLoss().temperature == 0.15
+    assert losses.DCLLoss().temperature == 0.1
+    assert losses.SpectralContrastiveLoss().squared_radius == 1.0
+    assert (losses.CodingRateLoss().alignment_weight, losses.CodingRateLoss().distortion) == (
+        30.0,
+        0.2,
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_is_the_weighted_sum_of_its_named_terms(case):
+    criterion, _ = CASES[case]
+    z_1, z_2 = _views((8, 5))
+    terms = criterion.measure(z_1, z_2)
+    assert list(terms) == list(criterion.weights)
+    total = sum(criterion.weights[name] * float(value) for name, value in terms.items())
+    assert float(criterion(z_1, z_2)) == pytest.approx(total)
+
+
+def test_vicreg_terms_by_hand():
+    z_1 = np.array([[0.0, 0.0], [2.0, 1.0]])
+    z_2 = np.array([[0.0, 1.0], [2.0, 0.0]])
+    terms = losses.VICRegLoss(dtype="float64").measure(z_1, z_2)
+    assert float(terms["invariance"]) == pytest.approx(0.5)  # two of four entries differ by 1
+    # Unbiased variances 2 and 1/2 in both views; only the second is below 1.
+    assert float(terms["variance"]) == pytest.approx((1 - np.sqrt(0.5 + 1e-4)) / 2)
+    # Covariances 1 and -1: two off-diagonal squares over two dimensions, in both views.
+    assert float(terms["covariance"]) == pytest.approx(2.0)
+
+
+def test_ctr_diagonal_is_one_where_the_variance_is_met():
+    """Table 1: embedding norm 1, which the divisor M - 1 gives for every M."""
+    from keras_ssl.losses.vicreg import covariance
+
+    for dimensions in (16, 512):
+        z = np.random.RandomState(0).randn(4, dimensions)
+        z = (z - z.mean(1, keepdims=True)) / z.std(1, ddof=1, keepdims=True)
+        gram = covariance(ops.convert_to_tensor(z.T), dimensions - 1)
+        np.testing.assert_allclose(np.diag(gram), 1.0)

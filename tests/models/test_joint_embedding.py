@@ -1,0 +1,331 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import callbacks, data, encoders, layers, losses, models
+from tests.conftest import tiny_encoder
+
+
+def _model(**kwargs):
+    model = models.VICReg(tiny_encoder(), "8-6", **kwargs)
+    model.compile(keras.optimizers.SGD(0.01))
+    return model
+
+
+def _fit(model, views, epochs=2, **kwargs):
+    return model.fit(views, steps_per_epoch=3, epochs=epochs, verbose=0, shuffle=False, **kwargs)
+
+
+def test_the_probe_leaves_the_encoder_bit_identical(views):
+    weights = []
+    for probe in (None, 3):
+        keras.utils.set_random_seed(1)
+        model = _model(probe=probe)
+        _fit(model, views, epochs=3)
+        weights.append(model.encoder.get_weights() + model.projector.get_weights())
+    for without, having in zip(*weights, strict=True):
+        np.testing.assert_array_equal(without, having)
+
+
+def test_the_probe_learns_and_the_optimizer_does_not_touch_it(views):
+    model = _model(probe=layers.OnlineProbe(3, keras.optimizers.Adam(0.05)))
+    history = _fit(model, views, epochs=12).history
+    assert history["probe_loss"][-1] < 0.8 * history["probe_loss"][0]
+    assert np.abs(model.probe.kernel).max() > 0
+    slots = {v.path for v in model.optimizer.variables}
+    assert not any("probe" in path for path in slots)
+
+
+def test_the_probe_may_have_labelled_images_of_its_own(images):
+    keras.utils.set_random_seed(0)
+    model = _model(probe=3)
+    unlabelled = images.without_labels()
+    views = data.two_views(unlabelled, data.tiny_grey(), 16, probe_images=images)
+    history = _fit(model, views, epochs=1).history
+    assert np.abs(model.probe.kernel).max() > 0 and np.isfinite(history["probe_loss"][0])
+    # The moving statistics are those of the views alone.
+    keras.utils.set_random_seed(0)
+    plain = _model()
+    _fit(plain, data.two_views(unlabelled, data.tiny_grey(), 16), epochs=1)
+    for a, b in zip(model.encoder.get_weights(), plain.encoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_probes_gradient_is_that_of_the_cross_entropy():
+    rng = np.random.RandomState(0)
+    features, labels = rng.randn(6, 4).astype("float32"), np.array([0, 1, 2, 2, 1, 0])
+    probe = layers.OnlineProbe(3, keras.optimizers.SGD(1.0))
+    probe.build((None, 4))
+    probe.kernel.assign(rng.randn(4, 3))
+    kernel, bias = tf.constant(probe.kernel), tf.constant(probe.bias)
+    with tf.GradientTape() as tape:
+        tape.watch([kernel, bias])
+        loss = tf.reduce_mean(
+            keras.losses.sparse_categorical_crossentropy(
+                labels, features @ kernel + bias, from_logits=True
+            )
+        )
+    gradients = tape.gradient(loss, [kernel, bias])
+    probe.train_step(features, labels)
+    np.testing.assert_allclose(kernel - gradients[0], probe.kernel, atol=1e-6)
+    np.testing.assert_allclose(bias - gradients[1], probe.bias, atol=1e-6)
+
+
+def test_predict_gives_representations_in_the_structure_of_its_input(images):
+    model = _model()
+    batch = next(iter(images.batches(8)))[0]
+    assert model.predict(batch, verbose=0).shape == (8, 16)
+    pair = model((batch, batch))
+    assert isinstance(pair, tuple) and pair[0].shape == (8, 16)
+    np.testing.assert_array_equal(model.predict(batch, verbose=0), model.encoder.predict(batch))
+
+
+def test_evaluate_measures_without_training(views):
+    model = _model(probe=3)
+    _fit(model, views)
+    before = [w.copy() for w in model.get_weights()]
+    figures = model.evaluate(views, steps=3, verbose=0, return_dict=True)
+    assert set(figures) >= {"loss", "invariance", "variance", "covariance", "probe_accuracy"}
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_logged_loss_is_the_weighted_sum_of_the_logged_terms(views):
+    model = _model()
+    logs = _fit(model, views, epochs=1).history
+    total = sum(w * logs[name][0] for name, w in model.criterion.weights.items())
+    assert logs["loss"][0] == pytest.approx(total, rel=1e-5)
+
+
+def test_summary_counts_encoder_and_projector(images):
+    model = _model()
+    model.build((None, 8, 8, 1))
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert "projector" in "\n".join(lines)
+    assert model.count_params() == model.encoder.count_params() + model.projector.count_params()
+
+
+def test_stock_callbacks(views, tmp_path):
+    model = _model()
+    model.build((None, 8, 8, 1))  # BackupAndRestore wants it
+    _fit(
+        model,
+        views,
+        callbacks=[
+            keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="loss"),
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            keras.callbacks.EarlyStopping(monitor="loss", patience=5),
+            keras.callbacks.TensorBoard(tmp_path / "tensorboard"),
+            keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+        ],
+    )
+    assert isinstance(keras.models.load_model(tmp_path / "best.keras"), models.VICReg)
+    assert "invariance" in (tmp_path / "log.csv").read_text()
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy, views):
+    keras.config.set_dtype_policy(policy)
+    model = _model(probe=3)
+    history = _fit(model, views, epochs=1).history
+    assert all(np.isfinite(values[0]) for values in history.values())
+    half = policy.removeprefix("mixed_")
+    assert model.encoder.compute_dtype == half and model.projector.compute_dtype == half
+    assert model.probe.kernel.dtype == "float32"
+    if policy == "mixed_float16":
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def test_jit_compile_gives_the_same_training(views):
+    losses_by_mode = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(2)
+        model = models.SimCLR(tiny_encoder(), "8-6")
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=jit_compile)
+        losses_by_mode.append(_fit(model, views).history["loss"])
+    np.testing.assert_allclose(*losses_by_mode, rtol=1e-4)
+
+
+def test_layer_regularisers_join_the_loss(views):
+    encoder = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, kernel_regularizer=keras.regularizers.L2(1.0)),
+        ]
+    )
+    model = models.VICReg(encoder, "6")
+    _, embeddings = model.embed(next(iter(views))[0], training=True)
+    plain = float(model.criterion(*embeddings))
+    penalty = float(np.sum(np.square(encoder.layers[-1].kernel)))
+    assert float(model.compute_loss(y_pred=embeddings)) == pytest.approx(plain + penalty, rel=1e-5)
+
+
+class TestEncoders:
+    def test_feature_maps_are_pooled(self):
+        inputs = keras.layers.Input((8, 8, 3))
+        maps = keras.Model(inputs, keras.layers.Conv2D(5, 3)(inputs))
+        assert encoders.as_encoder(maps).output_shape == (None, 5)
+
+    def test_keras_applications(self):
+        network = keras.applications.MobileNetV2(
+            (32, 32, 3), include_top=False, weights=None, alpha=0.35
+        )
+        model = models.VICReg(network, "8-6")
+        assert model.predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0).shape == (2, 1280)
+
+    def test_a_subclassed_model(self, views):
+        @keras.saving.register_keras_serializable(package="test")
+        class Mine(keras.Model):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+                self.flatten = keras.layers.Flatten()
+                self.dense = keras.layers.Dense(5)
+
+            def build(self, input_shape):
+                self.dense.build((None, int(np.prod(input_shape[1:]))))
+
+            def call(self, images):
+                return self.dense(self.flatten(images))
+
+            def compute_output_shape(self, input_shape):
+                return (input_shape[0], 5)
+
+        model = models.VICReg(Mine(), "8-6")
+        model.compile("sgd")
+        _fit(model, views, epochs=1)
+        assert model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape == (2, 5)
+
+    @pytest.mark.parametrize(
+        ("build", "features"),
+        [
+            (lambda: encoders.resnet18((32, 32, 3), width=8), 64),
+            (lambda: encoders.resnet50((32, 32, 3), width=8, stem="small"), 256),
+            (lambda: encoders.resnet8((28, 28, 1)), 64),
+        ],
+        ids=["resnet18", "resnet50", "resnet8"],
+    )
+    def test_builders(self, build, features):
+        assert build().output_shape == (None, features)
+
+    def test_resnet_sizes_are_the_published_ones(self):
+        # torchvision's, without the classifier: 11.69 M - 0.51 M, 25.56 M - 2.05 M; Keras counts
+        # the moving statistics of batch normalisation (9,600 and 53,120) as well.
+        eighteen = encoders.resnet18((224, 224, 3), stem="imagenet")
+        assert eighteen.count_params() == 11_689_512 - 513_000 + 9_600
+        fifty = encoders.resnet50((224, 224, 3))
+        assert fifty.count_params() == 25_557_032 - 2_049_000 + 53_120
+
+    def test_blocks_start_as_the_identity(self):
+        network = encoders.resnet18((32, 32, 3), width=4)
+        scales = [
+            layer.gamma.numpy()
+            for layer in network.layers
+            if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        assert sum(not scale.any() for scale in scales) == 8
+
+    def test_saved_alone_it_is_plain_keras(self, tmp_path):
+        tiny_encoder().save(tmp_path / "encoder.keras")
+        import json
+        import zipfile
+
+        with zipfile.ZipFile(tmp_path / "encoder.keras") as archive:
+            assert "keras_ssl" not in json.dumps(json.loads(archive.read("config.json")))
+
+    @pytest.mark.parametrize(
+        ("call", "error", "message"),
+        [
+            (lambda: models.VICReg("resnet18"), TypeError, "`encoder`.*'resnet18'.*str"),
+            (
+                lambda: models.VICReg(
+                    keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8))])
+                ),
+                ValueError,
+                r"`encoder` must give.*\(None, 8, 8\)",
+            ),
+            (
+                lambda: models.VICReg(tiny_encoder(), "8-6").predict(np.zeros((4, 8, 8, 3), "float32")),
+                ValueError,
+                r"channels 1.*Received: images of shape \(8, 8, 3\)",
+            ),
+            (
+                lambda: models.VICReg(tiny_encoder(), "8-6").predict(np.zeros((4, 9, 8, 1), "float32")),
+                ValueError,
+                r"height 8.*Received: images of shape \(9, 8, 1\)",
+            ),
+            (
+                lambda: models.VICReg(tiny_encoder(), "8-6")(np.zeros((4, 8, 8, 1), "uint8")),
+                ValueError,
+                r"floats in \[0, 1\].*uint8",
+            ),
+            (lambda: encoders.build_encoder("resnet7", (8, 8, 1)), ValueError, "resnet18.*resnet7"),
+            (lambda: encoders.resnet18((32, 32)), ValueError, r"`input_shape`.*\(32, 32\)"),
+            (lambda: encoders.resnet18(stem="big"), ValueError, "`stem`.*small.*'big'"),
+        ],
+    )
+    def test_a_wrong_one_says_so(self, call, error, message):
+        with pytest.raises(error, match=message):
+            call()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("build", "error", "message"),
+        [
+            (lambda: models.JointEmbeddingModel(tiny_encoder()), ValueError, "`projector` and `crit"),
+            (
+                lambda: models.VICReg(tiny_encoder(), criterion="vicreg"),
+                TypeError,
+                "`criterion`.*'vicreg'",
+            ),
+            (lambda: models.VICReg(tiny_encoder(), probe="yes"), TypeError, "`probe`.*'yes'"),
+            (lambda: models.VICReg(tiny_encoder(), probe=1), ValueError, "`num_classes`.*2"),
+            (lambda: models.VICReg(tiny_encoder(), "8-x"), ValueError, "`widths`.*'8-x'"),
+        ],
+    )
+    def test_construction(self, build, error, message):
+        with pytest.raises(error, match=message):
+            build()
+
+    def test_a_batch_without_views(self, images):
+        with pytest.raises(ValueError, match=r"view_1, view_2.*two_views.*\(None, 8, 8, 1\)"):
+            _model().fit(images.batches(16), verbose=0, shuffle=False)
+
+    def test_a_probe_without_labels(self, views):
+        with pytest.raises(ValueError, match="probe needs labels"):
+            _fit(_model(probe=3), views.map(lambda pair, _: (pair,)))
+
+    def test_a_loss_given_to_compile(self, views):
+        model = models.VICReg(tiny_encoder(), "8-6")
+        model.compile("sgd", loss="mse")
+        with pytest.raises(ValueError, match="criterion is the loss.*'mse'"):
+            _fit(model, views)
+
+
+def test_a_non_finite_loss_stops_with_a_diagnosis_and_keeps_the_checkpoint(views, tmp_path):
+    @keras.saving.register_keras_serializable(package="test")
+    class BreaksLate(losses.VICRegLoss):
+        def terms(self, z_1, z_2):
+            terms = super().terms(z_1, z_2)
+            # The projector's batch normalisation keeps count of nothing: a variable does.
+            broken = tf.where(model.optimizer.iterations >= 4, np.nan, 0.0)
+            return {**terms, "variance": terms["variance"] + broken}
+
+    model = _model(criterion=BreaksLate())
+    with pytest.raises(callbacks.NonFiniteLossError, match="step 2 of epoch 2: loss, variance"):
+        _fit(
+            model,
+            views,
+            callbacks=[
+                callbacks.StopOnNonFinite(),
+                callbacks.EpochCheckpoint(tmp_path),
+            ],
+        )
+    (kept,) = callbacks.checkpoints(tmp_path)
+    assert callbacks.epochs_done(kept) == 1
+    again = keras.models.load_model(kept, compile=False)
+    assert all(np.isfinite(w).all() for w in again.get_weights())
