@@ -33,7 +33,7 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
     folder = pathlib.Path(data_dir) / "fashion-mnist"
     if not folder.is_dir():
         raise SystemExit(
-            f"error: --data-dir must hold fashion-mnist/ with the official files. Received: {folder}"
+            f"error: --data-dir must hold fashion-mnist/, the official files. Received: {folder}"
         )
 
     def read(name: str, header: int) -> np.ndarray:

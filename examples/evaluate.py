@@ -4,8 +4,8 @@
     python examples/evaluate.py runs/RUN/encoder.keras --data path/to/images --knn-grid
 
 Takes an encoder.keras or a whole checkpoint of `pretrain.py`. Prints k-nearest-neighbour and
-linear accuracy and the effective rank (RankMe) of its frozen features; with `--knn-grid` the paper's
-grid of k and temperature too, whose best cell is chosen on the test set, as the paper does.
+linear accuracy and the effective rank (RankMe) of its frozen features; with `--knn-grid` the
+paper's grid of k and temperature too, whose best cell is chosen on the test set, as the paper does.
 """
 
 import argparse
@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     )
     if test is None:
         raise ValueError(
-            f"`data` must be labelled to judge an encoder. Received: {options.data!r}, without labels"
+            "`data` must be labelled to judge an encoder. "
+            f"Received: {options.data!r}, without labels"
         )
     encoders.check_images(encoder, (None, *train.image_shape))
 

@@ -1,6 +1,6 @@
 """Pretrains an encoder on images without labels, judges it, and leaves a run folder behind.
 
-    python examples/pretrain.py                                       # digits, VICReg: `make pretrain`
+    python examples/pretrain.py                # digits, VICReg: `make pretrain`
     python examples/pretrain.py --method simclr --data path/to/images --epochs 100
     python examples/pretrain.py --method barlow-twins --data cifar10 --download
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
@@ -29,6 +29,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import numpy as np
 
 from keras_ssl import callbacks, data, encoders, evaluation, recipes
 
@@ -44,8 +45,11 @@ def option(default: Any, group: str, text: str, **kwargs: Any) -> Any:
 class Options:
     """What the command line sets; `None` takes the recipe's value, or what fits the images."""
 
-    data: str = option(
-        "digits", "data", '"digits", a folder of images, an .npz file, or a tensorflow-datasets name'
+    source: str = option(
+        "digits",
+        "data",
+        '"digits", a folder of images, an .npz file, or a tensorflow-datasets name',
+        flags=("--data",),
     )
     evaluate_on: str | None = option(
         None, "data", "other, labelled data to judge the encoder on, of the same kinds"
@@ -169,17 +173,22 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
         )
         if not options.smoke:
             return splits
-        few = (part and part.subset(range(min(256, len(part)))) for part in splits)
-        return data.Splits(*few)
 
-    own = load(options.data, options.image_size, options.channels)
+        def few(part: data.ImageSet) -> data.ImageSet:
+            # Evenly spaced: a folder's images are sorted by class.
+            return part.subset(np.linspace(0, len(part) - 1, min(256, len(part))).astype(int))
+
+        return data.Splits(*(part and few(part) for part in splits))
+
+    own = load(options.source, options.image_size, options.channels)
     if options.evaluate_on is None:
         return own.train, own
     height, _, channels = own.train.image_shape
     judge = load(options.evaluate_on, options.image_size or height, options.channels or channels)
     if judge.test is None:
         raise ValueError(
-            f"--evaluate-on must be labelled data. Received: {options.evaluate_on!r}, without labels"
+            "--evaluate-on must be labelled data. "
+            f"Received: {options.evaluate_on!r}, without labels"
         )
     if judge.train.image_shape != own.train.image_shape:
         raise ValueError(
@@ -195,12 +204,12 @@ def new_folder(options: Options) -> pathlib.Path:
         folder = pathlib.Path(options.logdir)
     else:
         time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        source = pathlib.Path(options.data.replace(":", "-")).stem
+        source = pathlib.Path(options.source.replace(":", "-")).stem
         folder = pathlib.Path("runs") / f"{time}-{options.recipe}-{source}"
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(
-            f"The run folder {folder} holds something already: name another with --logdir, or go on "
-            f"with it by --resume {folder}"
+            f"The run folder {folder} holds something already: name another with --logdir, or "
+            f"go on with it by --resume {folder}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -216,9 +225,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 def write_config(folder: pathlib.Path, options: Options, recipe: recipes.Recipe) -> None:
     """config.json: everything needed to know what this run was, and to repeat it."""
     packages = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
-    described = {
-        field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)
-    }
+    described = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
     for name in ("model", "optimizer"):
         described[name] = described[name].__name__
     write_json(
@@ -302,9 +309,10 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
 
     print(
         f"{options.recipe} ({recipe.source})\n"
-        f"  images     {options.data}: {len(images)} of {images.image_shape}, policy {recipe.policy}"
+        f"  images     {options.source}: {len(images)} of {images.image_shape}, "
+        f"policy {recipe.policy}"
         + (f", {len(images.skipped)} unreadable files skipped" if images.skipped else "")
-        + f"\n  judged on  {options.evaluate_on or options.data}: "
+        + f"\n  judged on  {options.evaluate_on or options.source}: "
         + (
             f"{len(judged.train)} + {len(judged.test)} labelled images"
             if judged.test is not None
@@ -338,6 +346,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     views = data.two_views(
         images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
     )
+    metrics = keras.callbacks.CSVLogger(folder / "metrics.csv", append=first_epoch > 0)
     try:
         model.fit(
             views,
@@ -351,7 +360,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
                     judged.train, judged.test, every=options.evaluate_every
                 ),
                 callbacks.EpochCheckpoint(folder / "checkpoints"),
-                keras.callbacks.CSVLogger(folder / "metrics.csv", append=first_epoch > 0),
+                metrics,
                 keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
             ],
         )
@@ -359,6 +368,8 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         kept = callbacks.checkpoints(folder / "checkpoints")
         where = f"The last good checkpoint is kept: {kept[-1]}" if kept else "No epoch was finished"
         raise SystemExit(f"{error}\n{where}") from None
+    finally:
+        metrics.on_train_end()  # Keras closes the file only where training ends by itself.
 
     model.encoder.save(folder / "encoder.keras")
     trained = evaluation.judge(model.encoder, judged.train, judged.test)

@@ -219,8 +219,7 @@ def check_images(encoder: keras.layers.Layer, shape: Sequence[int | None]) -> No
     """Raises unless images of `shape` (N, height, width, channels) fit the encoder's input."""
     if len(shape) != 4:
         raise ValueError(
-            "Images must be batches (N, height, width, channels). "
-            f"Received: shape={tuple(shape)}"
+            f"Images must be batches (N, height, width, channels). Received: shape={tuple(shape)}"
         )
     try:
         expected = encoder.input_shape

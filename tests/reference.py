@@ -46,9 +46,7 @@ def vicreg_family(z_1, z_2, weights, samples=False, temperature=None, divisor=No
 
 
 def barlow_twins(z_1, z_2, redundancy_weight):
-    a, b = (
-        (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (z_1, z_2)
-    )
+    a, b = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (z_1, z_2))
     c = a.T @ b / len(a)
     on = sum((1 - c[i, i]) ** 2 for i in range(len(c)))
     off = sum(v**2 for row in _off_diagonal(c) for v in row)
@@ -65,9 +63,7 @@ def normalize(z, how):
     return z / np.sqrt(z.var(0) + 1e-5) / np.sqrt(n) * np.sqrt(n / m)
 
 
-def info_nce(
-    z_1, z_2, temperature, negatives, similarity, normalization, positive_in_denominator
-):
+def info_nce(z_1, z_2, temperature, negatives, similarity, normalization, positive_in_denominator):
     f = {"cosine": lambda x: x, "squared": lambda x: x**2, "absolute": abs}[similarity]
     z_1, z_2 = normalize(z_1, normalization), normalize(z_2, normalization)
     losses = []
@@ -94,10 +90,7 @@ def spectral(z_1, z_2, squared_radius, negatives):
     z_1, z_2 = project(z_1), project(z_2)
     n = len(z_1)
     alignment = -2 * np.mean([z_1[i] @ z_2[i] for i in range(n)])
-    if negatives == "cross_view":
-        grams = [z_1 @ z_2.T]
-    else:
-        grams = [z_1 @ z_1.T, z_2 @ z_2.T]
+    grams = [z_1 @ z_2.T] if negatives == "cross_view" else [z_1 @ z_1.T, z_2 @ z_2.T]
     energy = np.mean([sum(v**2 for r in _off_diagonal(g) for v in r) for g in grams])
     return (alignment + energy / (n * (n - 1))) / squared_radius
 

@@ -77,9 +77,7 @@ class Augmentation(keras.layers.Layer):
         ValueError: for images that are not a batch of rank 4, or an argument out of its range.
     """
 
-    def __init__(
-        self, probability: float = 1.0, seed: int | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, probability: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
         # Images stay float32 whatever the policy: half precision would show in the colours.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.probability = check_fraction("probability", probability)

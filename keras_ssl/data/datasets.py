@@ -67,9 +67,7 @@ class ImageSet:
     def shuffled(self, seed: Any) -> tf.data.Dataset:
         """Dataset of (image, label), every image once, in the order of `seed` (int or tensor)."""
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
-        return self._examples(
-            self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-        )
+        return self._examples(self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Dataset of (float32 images in [0, 1], labels) in batches, in order, all of them."""
@@ -212,9 +210,7 @@ def from_arrays(
             class_names = [str(i) for i in range(int(numbers.max()) + 1)]
 
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices(
-            (np.arange(len(images)), numbers.astype(np.int64))
-        ),
+        keys=tf.data.Dataset.from_tensor_slices((np.arange(len(images)), numbers.astype(np.int64))),
         fetch=lambda index: tf.gather(pixels, index),
         size=len(images),
         image_shape=images.shape[1:],
@@ -406,9 +402,7 @@ def _folder_splits(path: pathlib.Path, image_size: int, channels: int | None) ->
     for name in ("test", "val"):
         if (path / name).is_dir() and train.has_labels:
             channels = train.image_shape[2]
-            return Splits(
-                train, from_folder(path / name, image_size, channels, train.class_names)
-            )
+            return Splits(train, from_folder(path / name, image_size, channels, train.class_names))
     return Splits(train, None)
 
 
@@ -458,9 +452,7 @@ def _tfds(
     if test_name is not None:
         return Splits(image_set(train_name), image_set(test_name))
     percent = round(100 * (1 - check_fraction("test_fraction", test_fraction)))
-    return Splits(
-        image_set(f"{train_name}[:{percent}%]"), image_set(f"{train_name}[{percent}%:]")
-    )
+    return Splits(image_set(f"{train_name}[:{percent}%]"), image_set(f"{train_name}[{percent}%:]"))
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ _EPSILON = 1e-7
 def rankme(features: Any) -> float:
     """Effective rank: the exponential of the entropy of the normalised singular values.
 
-    `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7`, s the singular values of the features,
-    not centred. Computed in float64 from the first 25,600 samples.
+    `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7`, s the singular values of the
+    features, not centred. Computed in float64 from the first 25,600 samples.
 
     Args:
         features: Float (N, D).

@@ -59,9 +59,10 @@ class Projector(keras.layers.Layer):
         ValueError: for a spec that is not whole numbers above zero.
 
     Example:
+        >>> import numpy as np
         >>> projector = Projector("512-512-128")
-        >>> projector(np.zeros((4, 64))).shape
-        TensorShape([4, 128])
+        >>> tuple(projector(np.zeros((4, 64), "float32")).shape)
+        (4, 128)
 
     References:
         - Garrido et al., ICLR 2023, supplement D; the published code of VICReg.

@@ -55,7 +55,8 @@ class NTXentLoss(Criterion):
     is the same image in the other view, both terms being means over the 2N anchors:
 
     - alignment: `-mean f(z_i . z_i+)`
-    - contrast: `mean log( exp(f(z_i . z_i+) / tau) + sum over negatives j exp(f(z_i . z_j) / tau) )`
+    - contrast: `mean log( exp(f(z_i . z_i+) / tau) + sum_j exp(f(z_i . z_j) / tau) )`, j over the
+      negatives
 
     Loss = alignment / temperature + contrast. (The published SimCLR code adds the means of the two
     views: twice this.)
@@ -93,8 +94,8 @@ class NTXentLoss(Criterion):
 
         >>> import numpy as np
         >>> z = np.ones((8, 5))
-        >>> print(f"{float(NTXentLoss()(z, z)):.4f} = log(15) = {np.log(15):.4f}")
-        2.7081 = log(15) = 2.7081
+        >>> print(f"{float(NTXentLoss()(z, z)):.3f} = log(15) = {np.log(15):.3f}")
+        2.708 = log(15) = 2.708
     """
 
     # The one thing that DCL does differently.

@@ -17,14 +17,14 @@ class JointEmbeddingModel(keras.Model):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`; views
-    are float images (N, height, width, channels) in [0, 1]. Labels go to the online probe alone: the
-    criterion and the encoder never see them. Where the probe has labelled images of its own, in the
-    place of the labels stands a pair `(images, labels)`. `predict` and the call itself give
+    are float images (N, height, width, channels) in [0, 1]. Labels go to the online probe alone:
+    the criterion and the encoder never see them. Where the probe has labelled images of its own, a
+    pair `(images, labels)` stands in the place of the labels. `predict` and the call itself give
     representations, what an encoder is trained for.
 
     Each view passes through the network by itself, so that batch normalisation sees the statistics
-    of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion unweighted,
-    are logged by name.
+    of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
+    unweighted, are logged by name.
 
     A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
     without them, both must be given.
@@ -68,8 +68,9 @@ class JointEmbeddingModel(keras.Model):
         self.encoder = as_encoder(encoder)
         if projector is None:
             projector = self.default_projector
-        if criterion is None and self.default_criterion is not None:
-            criterion = type(self).default_criterion()
+        make_criterion = type(self).default_criterion
+        if criterion is None and make_criterion is not None:
+            criterion = make_criterion()
         if projector is None or criterion is None:
             raise ValueError(
                 f"`projector` and `criterion` must be given: {type(self).__name__} has no default. "

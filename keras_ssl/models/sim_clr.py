@@ -8,13 +8,13 @@ from keras_ssl.models.joint_embedding import JointEmbeddingModel
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class SimCLR(JointEmbeddingModel):
-    """SimCLR: every image against all others, by cross-entropy with a temperature. A sample-contrastive method.
+    """SimCLR: every image against all others, by cross-entropy. A sample-contrastive method.
 
     Args:
         encoder: Any Keras model from images to representations; see `JointEmbeddingModel`.
         projector: A layer, or widths such as "2048-2048-512". Default
-            2048-128, one hidden layer (SimCLR, section 4.2); the duality paper's best is 8192-8192-512.
-            The last layer is bare here; the published code normalises it.
+            2048-128, one hidden layer (SimCLR, section 4.2); the duality paper's best is
+            8192-8192-512. The last layer is bare here; the published code normalises it.
         criterion: A criterion. Default `NTXentLoss()`, with its published constants.
         probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
         name: Name of the model.

@@ -8,7 +8,7 @@ from keras_ssl.models.joint_embedding import JointEmbeddingModel
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class VICRegExp(JointEmbeddingModel):
-    """VICReg-exp: VICReg with a log-sum-exp in the place of squares. A dimension-contrastive method.
+    """VICReg-exp: VICReg with a log-sum-exp for squares. A dimension-contrastive method.
 
     Args:
         encoder: Any Keras model from images to representations; see `JointEmbeddingModel`.

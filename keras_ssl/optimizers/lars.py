@@ -39,7 +39,7 @@ class LARS(keras.optimizers.Optimizer):
             give its own.
         learning_rate_in_momentum: Whether the momentum holds steps that contain the learning rate.
         name: Name of the optimizer.
-        **kwargs: Clipping, moving averages, gradient accumulation: see `keras.optimizers.Optimizer`.
+        **kwargs: Clipping, moving averages and the rest of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: for a value out of its range.

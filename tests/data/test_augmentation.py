@@ -69,6 +69,7 @@ def test_probability_is_that_of_each_image(name, probability):
 @every_layer
 def test_inside_a_model_draws_change_from_call_to_call_and_stop_at_inference(name):
     images = _same_photo(32)
+
     def build():
         # Without the dtype, Keras would hand over bytes as floats from 0 to 255.
         inputs = keras.layers.Input((12, 12, 3), dtype="uint8")

@@ -189,7 +189,10 @@ class TestTFDS:
                 yield {"image": rng.randint(0, 256, (*size, shape[2]), "uint8"), "label": i % 3}
 
         features = tfds.features.FeaturesDict(
-            {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(num_classes=3)}
+            {
+                "image": tfds.features.Image(shape=shape),
+                "label": tfds.features.ClassLabel(num_classes=3),
+            }
         )
         signature = {
             "image": tf.TensorSpec(shape, tf.uint8),

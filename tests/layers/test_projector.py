@@ -33,7 +33,9 @@ def test_specs(spec, widths):
     assert layers.Projector(spec).widths == widths
 
 
-@pytest.mark.parametrize("spec", ["", "8-", "8--4", "8x4", "8.5-4", [8, 0], [8, -1], [], [8.5], "a"])
+@pytest.mark.parametrize(
+    "spec", ["", "8-", "8--4", "8x4", "8.5-4", [8, 0], [8, -1], [], [8.5], "a"]
+)
 def test_bad_specs(spec):
     with pytest.raises(ValueError, match="`widths` must be whole numbers.*Received: widths="):
         layers.Projector(spec)

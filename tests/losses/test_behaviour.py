@@ -136,9 +136,9 @@ def test_a_zero_embedding_stays_finite_under_xla(name):
     z_1, z_2 = (z.astype("float32") for z in _views())
     z_1[3], z_2[5] = 0, 0
     criterion = CRITERIA[name]()
-    loss, gradients = tf.function(
-        lambda a, b: _gradient(criterion, a, b), jit_compile=True
-    )(z_1, z_2)
+    loss, gradients = tf.function(lambda a, b: _gradient(criterion, a, b), jit_compile=True)(
+        z_1, z_2
+    )
     assert np.isfinite(float(loss))
     for gradient in gradients:
         assert np.isfinite(gradient.numpy()).all()

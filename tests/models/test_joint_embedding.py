@@ -248,12 +248,16 @@ class TestEncoders:
                 r"`encoder` must give.*\(None, 8, 8\)",
             ),
             (
-                lambda: models.VICReg(tiny_encoder(), "8-6").predict(np.zeros((4, 8, 8, 3), "float32")),
+                lambda: models.VICReg(tiny_encoder(), "8-6").predict(
+                    np.zeros((4, 8, 8, 3), "float32")
+                ),
                 ValueError,
                 r"channels 1.*Received: images of shape \(8, 8, 3\)",
             ),
             (
-                lambda: models.VICReg(tiny_encoder(), "8-6").predict(np.zeros((4, 9, 8, 1), "float32")),
+                lambda: models.VICReg(tiny_encoder(), "8-6").predict(
+                    np.zeros((4, 9, 8, 1), "float32")
+                ),
                 ValueError,
                 r"height 8.*Received: images of shape \(9, 8, 1\)",
             ),
@@ -276,7 +280,11 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("build", "error", "message"),
         [
-            (lambda: models.JointEmbeddingModel(tiny_encoder()), ValueError, "`projector` and `crit"),
+            (
+                lambda: models.JointEmbeddingModel(tiny_encoder()),
+                ValueError,
+                "`projector` and `crit",
+            ),
             (
                 lambda: models.VICReg(tiny_encoder(), criterion="vicreg"),
                 TypeError,

@@ -1,0 +1,168 @@
+"""The scripts, shrunk to seconds, as a user would run them."""
+
+import importlib.util
+import json
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ssl import callbacks, models
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pretrain, evaluate = _load("pretrain"), _load("evaluate")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "vicreg"
+    return pretrain.main(["--smoke", "--logdir", str(folder)])
+
+
+def test_pretrain_leaves_a_run_folder(run):
+    for name in ("views.png", "curves.png"):
+        with Image.open(run / name) as picture:
+            assert min(picture.size) > 100
+    config = json.loads((run / "config.json").read_text())
+    assert config["options"]["seed"] == 0 and "tensorflow" in config["versions"]
+    results = json.loads((run / "results.json").read_text())
+    assert list(results) == ["raw pixels", "untrained", "trained"]
+    header, *rows = (run / "metrics.csv").read_text().splitlines()
+    assert {"loss", "invariance", "val_knn", "probe_accuracy"} <= set(header.split(","))
+    assert len(rows) == 2
+    assert list((run / "tensorboard").rglob("events.*"))
+    (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
+    assert isinstance(keras.models.load_model(checkpoint), models.VICReg)
+
+
+def test_the_encoder_is_plain_keras(run):
+    with zipfile.ZipFile(run / "encoder.keras") as archive:
+        assert b"keras_ssl" not in archive.read("config.json")
+    encoder = keras.models.load_model(run / "encoder.keras")
+    assert encoder.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape == (2, 64)
+
+
+def test_an_existing_run_folder_is_not_overwritten(run):
+    before = (run / "results.json").read_bytes()
+    with pytest.raises(ValueError, match="holds something already.*--logdir.*--resume"):
+        pretrain.main(["--smoke", "--logdir", str(run)])
+    assert (run / "results.json").read_bytes() == before
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeypatch):
+    folder = tmp_path / "interrupted"
+
+    class Killed(callbacks.EpochCheckpoint):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks, "EpochCheckpoint", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain.main(["--smoke", "--logdir", str(folder)])
+    assert not (folder / "results.json").exists()
+    pretrain.main(["--resume", str(folder)])
+    whole, resumed = (keras.models.load_model(f / "encoder.keras") for f in (run, folder))
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    same = [json.loads((f / "results.json").read_text()) for f in (run, folder)]
+    assert same[0] == same[1]
+
+
+def test_unlabelled_images_judged_on_others(tmp_path):
+    """What most people have: photographs without labels, and a few with."""
+    rng = np.random.RandomState(0)
+    for i in range(80):
+        path = tmp_path / "photos" / f"{i}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.randint(0, 255, (20 + i % 5, 24, 3), "uint8")).save(path)
+    labels = np.arange(60) % 3
+    images = rng.randint(0, 80, (60, 16, 16, 3)) + 80 * labels[:, None, None, None]
+    np.savez(tmp_path / "labelled.npz", images=images.astype("uint8"), labels=labels)
+    arguments = f"--smoke --method simclr --data {tmp_path}/photos --image-size 16"
+    folder = pretrain.main(
+        [
+            *arguments.split(),
+            *f"--evaluate-on {tmp_path}/labelled.npz --logdir {tmp_path}/run".split(),
+        ]
+    )
+    assert set(json.loads((folder / "results.json").read_text())["trained"]) == {
+        "knn",
+        "linear",
+        "rankme",
+    }
+    assert "probe_accuracy" in (folder / "metrics.csv").read_text()
+    alone = pretrain.main([*arguments.split(), "--logdir", f"{tmp_path}/alone"])
+    assert set(json.loads((alone / "results.json").read_text())["trained"]) == {"rankme"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--method simclear", "--method must be one of.*simclr.*'simclear'"),
+        ("--data nowhere", "`source`.*'nowhere'"),
+        ("--policy strong", "`policy`.*byol.*'strong'"),
+        ("--encoder resnet7", "`encoder`.*resnet18.*'resnet7'"),
+        ("--projector 8-x", "`widths`.*'8-x'"),
+        ("--optimizer adagrad", "--optimizer must be one of.*lars.*'adagrad'"),
+        ("--batch-size 5000", "`batch_size`.*1437 images.*5000"),
+    ],
+)
+def test_bad_options_leave_nothing_behind(arguments, message, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match=message):
+        pretrain.main([*arguments.split(), "--logdir", str(folder)])
+    assert not folder.exists()
+
+
+def test_a_diverging_run_stops_and_says_why(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="Not finite at step .* of epoch 1.*\n.*No epoch"):
+        pretrain.main(
+            [
+                "--smoke",
+                "--optimizer",
+                "sgd",
+                "--base-lr",
+                "1e30",
+                "--logdir",
+                str(tmp_path / "run"),
+            ]
+        )
+
+
+def test_evaluate(run, capsys):
+    rows = evaluate.main([str(run / "encoder.keras"), "--knn-grid"])
+    assert set(rows["encoder"]) == {"knn", "linear", "rankme"}
+    assert "best kNN of the paper's grid" in capsys.readouterr().out
+    (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
+    assert evaluate.main([str(checkpoint)])["encoder"] == pytest.approx(rows["encoder"])
+
+
+def test_evaluate_bad_input(run, tmp_path):
+    with pytest.raises(ValueError, match="`encoder` must be a .keras file.*nowhere"):
+        evaluate.main([str(tmp_path / "nowhere.keras")])
+    np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), "uint8"))
+    with pytest.raises(ValueError, match="must be labelled"):
+        evaluate.main([str(run / "encoder.keras"), "--data", str(tmp_path / "a.npz")])
+    np.savez(tmp_path / "b.npz", images=np.zeros((9, 8, 8, 3), "uint8"), labels=np.arange(9) // 5)
+    with pytest.raises(ValueError, match="channels 1"):
+        evaluate.main([str(run / "encoder.keras"), "--data", str(tmp_path / "b.npz")])
+
+
+def test_quickstart(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["quickstart.py", "--smoke"])
+    _load("quickstart")
+    assert "rankme" in capsys.readouterr().out

@@ -1,0 +1,52 @@
+import pytest
+
+from keras_ssl import data, optimizers, recipes
+from tests.conftest import tiny_encoder
+
+
+@pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
+def test_every_recipe_builds(name):
+    recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
+    model = recipe.build_model(tiny_encoder())
+    assert type(model) is recipe.model
+    for argument, value in recipe.criterion.items():
+        assert getattr(model.criterion, argument) == value
+    schedule = recipe.build_optimizer(steps_per_epoch=10)._learning_rate
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 10) * 10
+    peak = recipe.base_learning_rate * recipe.batch_size / 256
+    assert float(schedule(round(warmup))) == pytest.approx(peak)
+    assert recipe.policy in data.POLICIES and recipe.source
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_size", "base_lr", "weights", "temperature"),
+    [
+        ("vicreg-d256", 1024, 0.3, (25, 25, 4), None),
+        ("vicreg-d512", 1024, 0.3, (25, 25, 2), None),
+        ("vicreg-d1024", 1024, 0.3, (25, 25, 2), None),
+        ("vicreg-d2048", 1024, 0.3, (25, 25, 2), None),
+        ("vicreg-d8192", 1024, 0.3, (25, 25, 0.5), None),
+        ("vicreg-exp-d2048", 1024, 0.5, (1, 1, 2), 0.1),
+        ("vicreg-exp-d8192", 1024, 0.8, (1, 1, 2), 0.1),
+        ("vicreg-ctr-d512", 1024, 0.6, (1, 1, 1), 0.15),
+        ("simclr-tuned-d512", 2048, 0.5, None, 0.15),
+    ],
+)
+def test_table_s6(name, batch_size, base_lr, weights, temperature):
+    recipe = recipes.PUBLISHED[name]
+    criterion = recipe.build_model(tiny_encoder()).criterion
+    assert (recipe.batch_size, recipe.base_learning_rate) == (batch_size, base_lr)
+    assert (recipe.epochs, recipe.warmup_epochs, recipe.weight_decay) == (100, 10, 1e-6)
+    assert isinstance(recipe.build_optimizer(10), optimizers.LARS)
+    if weights is not None:
+        assert tuple(criterion.weights.values()) == weights
+    if temperature is not None:
+        assert criterion.temperature == temperature
+
+
+def test_a_recipe_without_a_method():
+    from keras_ssl import models
+
+    recipe = recipes.Recipe(models.JointEmbeddingModel, "8-4", 16, 0.1, 0.0, 10, "byol", "test")
+    with pytest.raises(ValueError, match="`model` must be a method.*JointEmbeddingModel"):
+        recipe.build_model(tiny_encoder())
