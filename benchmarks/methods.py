@@ -71,6 +71,27 @@ def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[
     return encoder, {name: values[-1] for name, values in history.items()}
 
 
+def summary(figures: dict[str, dict]) -> str:
+    """One row per method: means, and standard deviations where there are several seeds."""
+    rows: dict[str, dict[str, str]] = {}
+    for method in dict.fromkeys(figure["method"] for figure in figures.values()):
+        runs = [figure for figure in figures.values() if figure["method"] == method]
+
+        def cell(column: str, scale: float = 1.0, runs: list[dict] = runs) -> str:
+            values = [scale * run[column] for run in runs]
+            spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+            return f"{np.mean(values):.1f}{spread}"
+
+        rows[method] = {
+            "kNN, %": cell("knn", 100),
+            "linear, %": cell("linear", 100),
+            "RankMe": cell("rankme"),
+            "minutes": cell("minutes"),
+            "seeds": str(len(runs)),
+        }
+    return evaluation.table(rows)
+
+
 def main() -> None:
     """Runs what is not in the output yet and prints the table."""
     parser = argparse.ArgumentParser(
@@ -108,8 +129,7 @@ def main() -> None:
             recipe = dataclasses.replace(recipes.SMALL[name], epochs=options.epochs)
             record(name, seed, lambda r=recipe, s=seed: pretrain(r, train, s))
 
-    columns = ("knn", "linear", "rankme", "minutes")
-    print("\n" + evaluation.table({k: {c: v[c] for c in columns} for k, v in figures.items()}))
+    print("\n" + summary(figures))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ class ImageSet:
 
     def labels(self) -> np.ndarray:
         """Labels of all images, int64 (size,), -1 where there are none."""
-        return np.array([int(label) for _, label in self.keys], np.int64)
+        labels = self.keys.map(lambda _, label: label).batch(4096)
+        return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 
     def shuffled(self, seed: Any) -> tf.data.Dataset:
         """Dataset of (image, label), every image once, in the order of `seed` (int or tensor)."""

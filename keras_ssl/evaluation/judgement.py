@@ -55,12 +55,12 @@ def judge_beside_baselines(
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures by row and column as a Markdown table; accuracies, below or at 1, in per cent."""
+    """Figures by row and column as a Markdown table: accuracies in per cent, strings as they are."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
 
     def cell(column: str, value: Any) -> str:
-        if value is None:
-            return "-"
+        if value is None or isinstance(value, str):
+            return value or "-"
         if column in ("knn", "linear"):
             return f"{100 * value:.1f} %"
         return f"{value:.1f}" if isinstance(value, float) else str(value)

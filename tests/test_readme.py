@@ -1,0 +1,33 @@
+"""The README's Python runs as written."""
+
+import pathlib
+import re
+
+import numpy as np
+
+from keras_ssl import models
+from tests.conftest import tiny_encoder
+
+README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_in_keras(capsys):
+    (code,) = (block for block in BLOCKS if "model.fit" in block)
+    # One short epoch in the place of twenty.
+    exec(code.replace("= 20, 256", "= 1, 512").replace("warmup_epochs=2", "warmup_epochs=0"), {})
+    assert "knn" in capsys.readouterr().out
+
+
+def test_a_method_of_your_own(views):
+    (code,) = (block for block in BLOCKS if "UniformityLoss" in block)
+    namespace = {}
+    exec(code, namespace)
+    model = namespace["Uniformity"](tiny_encoder())
+    assert isinstance(model, models.JointEmbeddingModel)
+    model = namespace["Uniformity"](tiny_encoder(), "8-6")
+    model.compile("sgd", run_eagerly=True)
+    history = model.fit(views, steps_per_epoch=3, verbose=0, shuffle=False).history
+    assert np.isfinite(history["uniformity"][0])
+    config = model.criterion.get_config()
+    assert config["uniformity_weight"] == 1.0
