@@ -1,4 +1,4 @@
-"""Judges a saved encoder on labelled images, beside raw pixels.
+"""Judges a saved encoder on labelled images, beside raw pixels and an untrained encoder.
 
     python examples/evaluate.py runs/RUN/encoder.keras --data digits
     python examples/evaluate.py runs/RUN/encoder.keras --data path/to/images --knn-grid
@@ -52,10 +52,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         )
     encoders.check_images(encoder, (None, *train.image_shape))
 
-    rows = {
-        "raw pixels": evaluation.judge(evaluation.raw_pixels(train.image_shape), train, test),
-        "encoder": evaluation.judge(encoder, train, test),
-    }
+    keras.utils.set_random_seed(0)  # of the untrained encoder
+    rows = evaluation.judge_beside_baselines(encoder, train, test)
     print(evaluation.table(rows))
     if options.knn_grid:
         grid = evaluation.knn_grid(

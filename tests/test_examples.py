@@ -145,10 +145,10 @@ def test_a_diverging_run_stops_and_says_why(tmp_path, capsys):
 
 def test_evaluate(run, capsys):
     rows = evaluate.main([str(run / "encoder.keras"), "--knn-grid"])
-    assert set(rows["encoder"]) == {"knn", "linear", "rankme"}
+    assert set(rows["trained"]) == {"knn", "linear", "rankme"}
     assert "best kNN of the paper's grid" in capsys.readouterr().out
     (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
-    assert evaluate.main([str(checkpoint)])["encoder"] == pytest.approx(rows["encoder"])
+    assert evaluate.main([str(checkpoint)])["trained"] == pytest.approx(rows["trained"])
 
 
 def test_evaluate_bad_input(run, tmp_path):

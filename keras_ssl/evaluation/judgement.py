@@ -39,23 +39,29 @@ def judge(
 
 
 def judge_beside_baselines(
-    trained: keras.Model,
-    untrained: keras.Model,
-    train: ImageSet,
-    test: ImageSet | None = None,
-    batch_size: int = 256,
+    encoder: keras.Model, train: ImageSet, test: ImageSet | None = None, batch_size: int = 256
 ) -> dict[str, dict[str, float]]:
-    """`judge` for raw pixels, the untrained encoder and the trained one, in this order."""
+    """`judge` for raw pixels, for the encoder with new weights, and for the encoder.
+
+    Args:
+        encoder: A trained encoder; `keras.models.clone_model` makes its untrained likeness.
+        train: See `judge`.
+        test: See `judge`.
+        batch_size: Images per step.
+
+    Returns:
+        Figures by "raw pixels", "untrained", "trained", in this order.
+    """
     encoders = {
         "raw pixels": raw_pixels(train.image_shape),
-        "untrained": untrained,
-        "trained": trained,
+        "untrained": keras.models.clone_model(encoder),
+        "trained": encoder,
     }
     return {name: judge(e, train, test, batch_size) for name, e in encoders.items()}
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures by row and column as a Markdown table: accuracies in per cent, strings as they are."""
+    """Figures by row and column as a Markdown table: accuracies in per cent, strings as given."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
 
     def cell(column: str, value: Any) -> str:

@@ -113,7 +113,12 @@ class TestJudge:
 
     def test_three_rows(self, images):
         train, test = data.split(images, 0.25)
-        rows = evaluation.judge_beside_baselines(tiny_encoder(), tiny_encoder(), train, test)
+        encoder = tiny_encoder()
+        before = encoder.get_weights()
+        rows = evaluation.judge_beside_baselines(encoder, train, test)
+        for a, b in zip(before, encoder.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert rows["trained"] == evaluation.judge(encoder, train, test) != rows["untrained"]
         assert list(rows) == ["raw pixels", "untrained", "trained"]
         assert all(set(row) == {"knn", "linear", "rankme"} for row in rows.values())
         # Brightness tells the classes apart, for pixels as for anything.
