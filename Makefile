@@ -33,6 +33,6 @@ clean:
 .venv/installed: setup.cfg pyproject.toml
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --upgrade --quiet pip
-	$(BIN)/python -m pip install --quiet --editable ".[test,dev]"
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable ".[test,dev]"
 	@touch $@

@@ -112,13 +112,17 @@ def main() -> None:
 
     def record(name: str, seed: int, compute: object) -> None:
         key = f"{name}, seed {seed}"
+        settings = {"epochs": options.epochs, "images": options.images}
         if key in figures:
+            found = {setting: figures[key].get(setting) for setting in settings}
+            if found != settings:
+                raise SystemExit(f"error: {output} holds {key} with {found}, not {settings}")
             return
         start = time.time()
         encoder, logs = compute()
         minutes = (time.time() - start) / 60
         row = {**evaluation.judge(encoder, train, test), "minutes": minutes}
-        figures[key] = {**row, "method": name, "seed": seed, "epochs": options.epochs, "logs": logs}
+        figures[key] = {**row, "method": name, "seed": seed, **settings, "logs": logs}
         output.write_text(json.dumps(figures, indent=2) + "\n")
         print(key, {k: round(v, 3) for k, v in row.items()}, flush=True)
 

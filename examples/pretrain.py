@@ -19,6 +19,7 @@ import csv
 import dataclasses
 import datetime
 import importlib.metadata
+import inspect
 import json
 import os
 import pathlib
@@ -29,11 +30,11 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import numpy as np
 
 from keras_ssl import callbacks, data, encoders, evaluation, recipes
 
 BASELINES = "baselines.json"
+SMOKE_EPOCHS = 2
 
 
 def option(default: Any, group: str, text: str, **kwargs: Any) -> Any:
@@ -56,6 +57,7 @@ class Options:
     )
     image_size: int | None = option(None, "data", "height and width of the images, in pixels")
     channels: int | None = option(None, "data", "channels of a folder's images: 1, 3 or 4")
+    labels: bool = option(True, "data", "use labels, where there are any, to judge the encoder")
     data_dir: str | None = option(None, "data", "where tensorflow-datasets keeps its data")
     download: bool = option(False, "data", "let tensorflow-datasets download")
     policy: str | None = option(None, "data", f"augmentation: {', '.join(data.POLICIES)}")
@@ -152,8 +154,14 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         "optimizer": options.optimizer and recipes.OPTIMIZERS[options.optimizer],
     }
     if options.smoke:
-        changes.update(epochs=2, batch_size=64, projector="32-32")
+        changes.update(epochs=SMOKE_EPOCHS, batch_size=64, projector="32-32")
     if options.temperature is not None:
+        arguments = inspect.signature(recipe.model.default_criterion).parameters
+        if "temperature" not in arguments:
+            raise ValueError(
+                f"--temperature has no meaning for {options.recipe}, whose criterion takes "
+                f"{list(arguments)}. Received: {options.temperature}"
+            )
         changes["criterion"] = {**recipe.criterion, "temperature": options.temperature}
     return dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}
@@ -171,14 +179,11 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
             data_dir=options.data_dir,
             download=options.download,
         )
-        if not options.smoke:
-            return splits
-
-        def few(part: data.ImageSet) -> data.ImageSet:
-            # Evenly spaced: a folder's images are sorted by class.
-            return part.subset(np.linspace(0, len(part) - 1, min(256, len(part))).astype(int))
-
-        return data.Splits(*(part and few(part) for part in splits))
+        if not options.labels and source == options.source:
+            splits = data.Splits(splits.train.without_labels(), None)
+        if options.smoke:
+            splits = data.Splits(*(part and part.spread(256) for part in splits))
+        return splits
 
     own = load(options.source, options.image_size, options.channels)
     if options.evaluate_on is None:
@@ -289,7 +294,11 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     policy = data.policy(recipe.policy)
     probe_images = judged.train if options.evaluate_on and options.probe else None
     has_probe = options.probe and judged.train.has_labels
+    # Everything that can be wrong is looked at before anything is written.
+    data.two_views(images, policy, recipe.batch_size)
     steps = len(images) // recipe.batch_size
+    optimizer = recipe.build_optimizer(steps)
+    evaluate = callbacks.EvaluationCallback(judged.train, judged.test, every=options.evaluate_every)
     encoder_name = options.encoder or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
     encoder = encoders.build_encoder(encoder_name, images.image_shape)
     model = recipe.build_model(
@@ -297,8 +306,6 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     )
     checkpoint = None
     if is_new:
-        # Nothing is written before everything that can be wrong has been looked at.
-        data.two_views(images, policy, recipe.batch_size)
         folder = new_folder(options)
         write_config(folder, options, recipe)
         data.view_grid(images, policy, folder / "views.png", seed=options.seed)
@@ -340,13 +347,17 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         write_json(baselines_file, baselines)
 
     if checkpoint is None:
-        model.compile(recipe.build_optimizer(steps))
+        model.compile(optimizer)
     else:
         model = keras.models.load_model(checkpoint)
     views = data.two_views(
         images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
     )
     metrics = keras.callbacks.CSVLogger(folder / "metrics.csv", append=first_epoch > 0)
+    if first_epoch > 0:
+        # Keras would take the columns from the first epoch it sees, which may not be judged.
+        header = (folder / "metrics.csv").read_text().splitlines()[0]
+        metrics.keys = header.split(",")[1:]
     try:
         model.fit(
             views,
@@ -356,9 +367,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             shuffle=False,  # `two_views` shuffles.
             callbacks=[
                 callbacks.StopOnNonFinite(),
-                callbacks.EvaluationCallback(
-                    judged.train, judged.test, every=options.evaluate_every
-                ),
+                evaluate,
                 callbacks.EpochCheckpoint(folder / "checkpoints"),
                 metrics,
                 keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),

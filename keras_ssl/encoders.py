@@ -8,11 +8,12 @@ References:
     - Chen et al. (SimCLR), 2020, appendix B.9: the 3x3 stem for small images.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_ssl._validation import check_choice, check_count
 
@@ -146,8 +147,8 @@ def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
 
     Args:
         name: One of `ENCODERS`, or the name of a model of `keras.applications`, such as
-            "EfficientNetB0", which is built untrained and pooled. Residual networks get the stem
-            that fits the size of the images.
+            "EfficientNetB0", which is built untrained, pooled, and for images in [0, 1]. Residual
+            networks get the stem that fits the size of the images.
         input_shape: (height, width, channels) of the images.
 
     Raises:
@@ -164,12 +165,19 @@ def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
             f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
             f"Received: encoder={name!r}"
         )
-    return application(
-        weights=None, include_top=False, pooling="avg", input_shape=tuple(input_shape)
-    )
+    settings = {"weights": None, "include_top": False, "pooling": "avg"}
+    if "include_preprocessing" in inspect.signature(application).parameters:
+        return application(input_shape=tuple(input_shape), include_preprocessing=False, **settings)
+    network = application(input_shape=tuple(input_shape), **settings)
+    if any(isinstance(layer, layers.Rescaling) for layer in network.layers):
+        # EfficientNet divides by 255 itself, without a way to tell it not to.
+        return keras.Sequential(
+            [layers.Input(tuple(input_shape)), layers.Rescaling(255.0), network], name=name.lower()
+        )
+    return network
 
 
-def as_encoder(model: Any) -> keras.layers.Layer:
+def as_encoder(model: Any) -> keras.Model:
     """Any Keras model or layer as an encoder: images in, one representation per image out.
 
     Args:
@@ -179,8 +187,9 @@ def as_encoder(model: Any) -> keras.layers.Layer:
             than [0, 1] are wrapped with a `keras.layers.Rescaling` in a `keras.Sequential`.
 
     Returns:
-        `model` itself if its output has rank 2, or is not known before it is built; else a
-        `keras.Sequential` of it and a `GlobalAveragePooling2D`.
+        `model` itself if its output has rank 2, or is not known before it is called (feature maps
+        are then averaged when they come: see `pooled`); else a `keras.Sequential` of it and a
+        `GlobalAveragePooling2D`.
 
     Raises:
         TypeError: if `model` is not a Keras layer.
@@ -191,10 +200,12 @@ def as_encoder(model: Any) -> keras.layers.Layer:
             "`encoder` must be a Keras model or layer. "
             f"Received: encoder={model!r} of type {type(model).__name__}"
         )
+    if not isinstance(model, keras.Model):
+        model = keras.Sequential([model], name=model.name)  # with `predict`, and a file of its own
     try:
         shape = model.output_shape
     except AttributeError:
-        return model  # Not built, or subclassed: `check_representations` will see its output.
+        return model  # Not built, or subclassed.
     if isinstance(shape, tuple) and len(shape) == 4:
         return keras.Sequential(
             [layers.Input(model.input_shape[1:]), model, layers.GlobalAveragePooling2D()],
@@ -204,13 +215,17 @@ def as_encoder(model: Any) -> keras.layers.Layer:
     return model
 
 
+def pooled(features: Any) -> Any:
+    """Feature maps (N, height, width, D) averaged to (N, D); anything else as it is."""
+    return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
+
+
 def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
     """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image."""
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
         raise ValueError(
             "`encoder` must give one representation (N, D) per image, or feature maps "
-            "(N, height, width, D) from a model whose shapes are known before it is called; "
-            "end it with keras.layers.GlobalAveragePooling2D. "
+            "(N, height, width, D). "
             f"Received: encoder={encoder.name!r} with output shape {shape}"
         )
 

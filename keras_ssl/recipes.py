@@ -180,7 +180,7 @@ PUBLISHED: dict[str, Recipe] = {
         models.SimCLR,
         projector="512-128",
         batch_size=512,
-        base_learning_rate=0.5,  # Its README gives 1.0 at a batch of 512.
+        base_learning_rate=1.0,
         weight_decay=1e-4,
         epochs=1000,
         policy="simclr_cifar",
@@ -190,7 +190,7 @@ PUBLISHED: dict[str, Recipe] = {
     ),
     "dcl-cifar10": Recipe(
         models.DCL,
-        projector="512-512-128",
+        projector="512-128",
         batch_size=512,
         base_learning_rate=0.12,
         weight_decay=5e-4,

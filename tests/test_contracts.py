@@ -64,6 +64,15 @@ def test_every_public_class_is_registered_and_documented(package):
             assert keras.saving.get_registered_name(thing) == f"keras_ssl>{name}"
 
 
+def test_a_criterion_may_take_keywords():
+    class Mine(losses.Criterion):
+        def __init__(self, strength=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.strength = strength
+
+    assert Mine(2.0, name="mine").get_config() == {"strength": 2.0, "name": "mine"}
+
+
 METHODS = [
     models.BarlowTwins,
     models.DCL,

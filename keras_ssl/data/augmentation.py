@@ -120,7 +120,9 @@ class RandomResizedCrop(Augmentation):
     """A random rectangle of each image, resized.
 
     As torchvision's: area uniform in `scale` of the image's, aspect ratio log-uniform in `ratio`,
-    ten tries to find one that fits, else the whole image. Bilinear (published codes: bicubic).
+    ten tries to find one that fits. Where none does, the sides of the first are cut to the image's
+    (torchvision: the largest central rectangle whose ratio is allowed), which only happens in
+    elongated images. Bilinear (published codes: bicubic).
 
     Args:
         size: (height, width) of the result, or `None` for that of the images.
@@ -167,19 +169,16 @@ class RandomResizedCrop(Augmentation):
         # crop_and_resize wants the centres of the corner pixels, as a share of (size - 1).
         boxes = tf.stack(
             [
-                (top * h) / (h - 1),
-                (left * w) / (w - 1),
-                ((top + heights) * h - 1) / (h - 1),
-                ((left + widths) * w - 1) / (w - 1),
+                (top * h) / tf.maximum(h - 1, 1),
+                (left * w) / tf.maximum(w - 1, 1),
+                ((top + heights) * h - 1) / tf.maximum(h - 1, 1),
+                ((left + widths) * w - 1) / tf.maximum(w - 1, 1),
             ],
             axis=1,
         )
         size = (height, width) if self.size is None else self.size
         crops = tf.image.crop_and_resize(images, boxes, tf.range(n), size)
-        return tf.ensure_shape(crops, (images.shape[0], *self._size_of(images), images.shape[3]))
-
-    def _size_of(self, images: Any) -> tuple[int | None, int | None]:
-        return tuple(images.shape[1:3]) if self.size is None else self.size
+        return tf.ensure_shape(crops, self.compute_output_shape(images.shape))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         size = tuple(input_shape[1:3]) if self.size is None else self.size

@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 
-from keras_ssl._validation import check_count, check_fraction
+from keras_ssl._validation import check_choice, check_count, check_fraction
 from keras_ssl.data.augmentation import to_unit_floats
 
+_TEST_NAMES = ("test", "validation", "val")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
 _MEMORY_LIMIT = 4 * 2**30
@@ -84,6 +86,13 @@ class ImageSet:
         # which, and training goes on.
         return examples.ignore_errors(log_warning=True) if self.may_fail else examples
 
+    def spread(self, count: int) -> "ImageSet":
+        """At most `count` of the images, spread evenly over all."""
+        if check_count("count", count) >= self.size:
+            return self
+        keys = self.keys.shard(self.size // count, 0).take(count)
+        return dataclasses.replace(self, keys=keys, size=count)
+
     def subset(self, indices: Any) -> "ImageSet":
         """The images at `indices`, whole numbers in [0, size), in their order."""
         keys, labels = self.keys.batch(self.size).get_single_element()
@@ -120,17 +129,18 @@ def load(
         source: One of:
             "digits": 1,797 real handwritten digits of 8x8 grey pixels, which come with
             scikit-learn: no download;
-            a folder of JPEG and PNG files, see `from_folder`; with sub-folders `train` and `test`
-            (or `val`), those are the splits;
+            a folder of JPEG and PNG files, see `from_folder`; with no other sub-folders than
+            `train` and `test` (or `validation`, `val`), those are the splits;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
             `labels`);
-            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2".
+            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2"; a split to
+            train on may follow a colon, as in "stl10:unlabelled".
         image_size: Height and width that folders and tensorflow-datasets are brought to: the
             shorter side is resized, the middle cut out. Default: 128 for folders, for
             tensorflow-datasets the images' own if they are all of one size, else 128.
-        channels: 1, 3 or 4 for folders. Default: those of the first file.
+        channels: 1, 3 or 4 for folders. Default: 1 if the files are grey, else 3.
         test_fraction: Share of the labelled images set apart for judging where the source has no
-            such split, in (0, 1), stratified by class.
+            such split, in (0, 1), stratified by class (tensorflow-datasets: the last ones).
         seed: Seed of that choice.
         data_dir: Where tensorflow-datasets keeps its data.
         download: Whether tensorflow-datasets may download.
@@ -221,7 +231,7 @@ def from_arrays(
 
 
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
-    """Labelled images in two, stratified by class.
+    """Labelled images in two, stratified by class unless classes are too small for that.
 
     Args:
         images: What to split; must have labels.
@@ -232,17 +242,23 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
         `Splits(train, test)`.
 
     Raises:
-        ValueError: for images without labels, or too few of them to have every class in both parts.
+        ValueError: for images without labels.
     """
     if not images.has_labels:
         raise ValueError("`images` must have labels to be split. Received: images without labels")
     from sklearn.model_selection import train_test_split
 
+    fraction = check_fraction("test_fraction", test_fraction)
+    labels = images.labels()
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    smaller_part = images.size * min(fraction, 1 - fraction)
+    is_enough = counts.min() >= 2 and smaller_part >= len(counts)
     train, test = train_test_split(
         np.arange(images.size),
-        test_size=check_fraction("test_fraction", test_fraction),
+        test_size=fraction,
         random_state=seed,
-        stratify=images.labels(),
+        stratify=labels if is_enough else None,
     )
     return Splits(images.subset(train), images.subset(test))
 
@@ -273,12 +289,28 @@ def _npz(path: pathlib.Path) -> Splits:
     )
 
 
+# What Pillow raises on broken files; the last is no subclass of the others.
+_UNREADABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError)
+
+
+def _is_grey(path: pathlib.Path) -> bool:
+    """Whether a file is an image of one channel, or no image that can be read."""
+    try:
+        with PIL.Image.open(path) as image:
+            return image.mode in ("1", "L", "I", "I;16", "I;16B", "I;16L")
+    except _UNREADABLE:
+        return True
+
+
 def _read_image(path: str, size: int, channels: int) -> np.ndarray:
     """One file as uint8 (size, size, channels): turned upright, resized, its middle cut out."""
     from PIL import Image, ImageOps
 
     with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file).convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16 bits a pixel, which PIL's own conversion would clip
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     return np.asarray(image, np.uint8).reshape(size, size, channels)
 
@@ -291,23 +323,22 @@ def from_folder(
 ) -> ImageSet:
     """A folder of JPEG and PNG files, of any sizes.
 
-    With sub-folders, each is a class and its name the class's; files anywhere below it belong to
-    it. Without, there are no labels. Every file is decoded once before anything is trained: those
-    that cannot be are named in a warning, skipped, and listed in `skipped`. Up to 4 GiB of pixels
-    are kept in memory; more are decoded again in every epoch.
+    With two sub-folders or more, each is a class and its name the class's; files anywhere below it
+    belong to it. Without, there are no labels. Every file is decoded once before anything is
+    trained: those that cannot be are named in a warning, skipped, and listed in `skipped`. Up to
+    4 GiB of pixels are kept in memory; more are decoded again in every epoch.
 
     Args:
         path: The folder.
         image_size: Height and width the images are brought to, in pixels: the shorter side is
             resized (bicubic, antialiased), the middle is cut out.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). Default: those of the first file.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA). Default: 1 if all of a hundred files are grey, else
+            3.
         class_names: Names of the sub-folders in the order of their labels. Default: sorted.
 
     Raises:
         ValueError: if the folder is not there, holds no images, or none that can be read.
     """
-    from PIL import Image
-
     root = pathlib.Path(path)
     if not root.is_dir():
         raise ValueError(f"`path` must be a folder. Received: path={str(path)!r}")
@@ -324,29 +355,24 @@ def from_folder(
         raise ValueError(f"`path` must hold images ({', '.join(_SUFFIXES)}). Received: {root}")
 
     if channels is None:
-        channels = 3
-        for file in files:
-            try:
-                with Image.open(file) as image:
-                    channels = {"L": 1, "1": 1, "RGBA": 4}.get(image.mode, 3)
-                break
-            except (OSError, ValueError):
-                continue
+        channels = 1 if all(_is_grey(file) for file in files[:: len(files) // 100 + 1]) else 3
 
     in_memory = len(files) * size * size * channels <= _MEMORY_LIMIT
+    pixels = np.empty((len(files) if in_memory else 0, size, size, channels), np.uint8)
 
-    def read(file: pathlib.Path) -> np.ndarray | None:
+    def read(i: int) -> bool:
         try:
-            image = _read_image(str(file), size, channels)
-        # What PIL raises on a broken file has many types; SyntaxError is one of them.
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None
-        return image if in_memory else image[:0]
+            image = _read_image(str(files[i]), size, channels)
+        except _UNREADABLE:
+            return False
+        if in_memory:
+            pixels[i] = image
+        return True
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        images = list(pool.map(read, files))
-    skipped = [str(file) for file, image in zip(files, images, strict=True) if image is None]
-    files = [file for file, image in zip(files, images, strict=True) if image is not None]
+        is_good = np.array(list(pool.map(read, range(len(files)))))
+    skipped = [str(files[i]) for i in np.flatnonzero(~is_good)]
+    files = [files[i] for i in np.flatnonzero(is_good)]
     if skipped:
         warnings.warn(
             f"{len(skipped)} of {len(skipped) + len(files)} images in {root} cannot be read and "
@@ -360,8 +386,15 @@ def from_folder(
         )
 
     folders = [file.relative_to(root).parts[0] for file in files]
+    loose = sum(len(file.relative_to(root).parts) == 1 for file in files)
     labels = None
-    if all(len(file.relative_to(root).parts) > 1 for file in files):
+    if 0 < loose < len(files):
+        warnings.warn(
+            f"{loose} of {len(files)} images in {root} lie outside of its sub-folders, so that "
+            "there are no labels; move them if the sub-folders are classes.",
+            stacklevel=2,
+        )
+    if loose == 0 and (class_names is not None or len(set(folders)) > 1):
         if class_names is None:
             class_names = sorted(set(folders))
         index = {name: i for i, name in enumerate(class_names)}
@@ -372,8 +405,7 @@ def from_folder(
         class_names = None
 
     if in_memory:
-        pixels = np.stack([image for image in images if image is not None])
-        return from_arrays(pixels, labels, class_names, skipped)
+        return from_arrays(pixels[is_good] if skipped else pixels, labels, class_names, skipped)
 
     numbers = np.full(len(files), -1) if labels is None else labels
 
@@ -397,10 +429,12 @@ def from_folder(
 
 
 def _folder_splits(path: pathlib.Path, image_size: int, channels: int | None) -> Splits:
-    if not (path / "train").is_dir():
+    folders = {folder.name for folder in path.iterdir() if folder.is_dir()}
+    # A class may be called "train" too; splits are alone among themselves.
+    if "train" not in folders or not folders <= {"train", *_TEST_NAMES}:
         return Splits(from_folder(path, image_size, channels), None)
     train = from_folder(path / "train", image_size, channels)
-    for name in ("test", "val"):
+    for name in _TEST_NAMES:
         if (path / name).is_dir() and train.has_labels:
             channels = train.image_shape[2]
             return Splits(train, from_folder(path / name, image_size, channels, train.class_names))
@@ -416,6 +450,7 @@ def _tfds(
 ) -> Splits:
     import tensorflow_datasets as tfds
 
+    name, _, split_name = name.partition(":")
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
@@ -440,13 +475,22 @@ def _tfds(
             "it is elsewhere."
         )
 
-    label_key = "label" if "label" in features else None
+    is_class = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
+    label_key = "label" if is_class else None
     splits = builder.info.splits
-    train_name = "train" if "train" in splits else next(iter(splits))
-    test_name = next((s for s in ("test", "validation", "val") if s in splits), None)
+    train_name = split_name or ("train" if "train" in splits else next(iter(splits)))
+    check_choice("split", train_name, splits)
 
-    def image_set(split_name: str) -> ImageSet:
-        return _tfds_split(builder, split_name, image_size, label_key)
+    def image_set(part: str) -> ImageSet:
+        return _tfds_split(builder, part, image_size, label_key)
+
+    def has_labels(part: str) -> bool:
+        """Published test splits often have labels of -1."""
+        return all(int(label) >= 0 for _, label in image_set(part).keys.take(1))
+
+    if label_key is not None and not has_labels(train_name):
+        return Splits(image_set(train_name).without_labels(), None)
+    test_name = next((s for s in _TEST_NAMES if s in splits and has_labels(s)), None)
 
     if label_key is None:
         return Splits(image_set(train_name), None)

@@ -28,7 +28,8 @@ class TwoViews(Augmentation):
     Args:
         view_1: `Augmentation` that makes the first view.
         view_2: The second view's; `None`: the same, with other draws.
-        **kwargs: See `Augmentation`.
+        seed: Seed of the draws inside a model.
+        **kwargs: `name` and the rest of `keras.layers.Layer`.
 
     Call arguments:
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
@@ -40,9 +41,15 @@ class TwoViews(Augmentation):
     """
 
     def __init__(
-        self, view_1: Augmentation, view_2: Augmentation | None = None, **kwargs: Any
+        self,
+        view_1: Augmentation,
+        view_2: Augmentation | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        if "probability" in kwargs:
+            raise TypeError("`TwoViews` takes no `probability`: give it to what makes the views.")
+        super().__init__(seed=seed, **kwargs)
         self.view_1 = view_1
         self.view_2 = view_1 if view_2 is None else view_2
 
@@ -58,7 +65,9 @@ class TwoViews(Augmentation):
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         serialize = keras.saving.serialize_keras_object
         views = {"view_1": serialize(self.view_1), "view_2": serialize(self.view_2)}
-        return {**super().get_config(), **views}
+        config = {**super().get_config(), **views}
+        del config["probability"]
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TwoViews":  # noqa: D102

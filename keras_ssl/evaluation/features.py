@@ -8,6 +8,8 @@ import numpy as np
 from keras_ssl.data import ImageSet
 from keras_ssl.encoders import as_encoder
 
+_RAW_SIZE = 32
+
 
 class Features(NamedTuple):
     """Features of images and their labels."""
@@ -28,10 +30,26 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     Returns:
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
-    values = as_encoder(encoder).predict(images.batches(batch_size), verbose=0)
-    return Features(np.asarray(values, np.float32), images.labels())
+    model = as_encoder(encoder)
+    values, labels = [], []
+    for batch, batch_labels in images.batches(batch_size):
+        features = np.asarray(model.predict_on_batch(batch), np.float32)
+        values.append(features.mean(axis=(1, 2)) if features.ndim == 4 else features)
+        labels.append(batch_labels.numpy())
+    return Features(np.concatenate(values), np.concatenate(labels))
 
 
 def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:
-    """The encoder that every encoder should beat: the pixels themselves, (N, H * W * C)."""
-    return keras.Sequential([keras.layers.Input(image_shape), keras.layers.Flatten()])
+    """The encoder that every encoder should beat: the pixels themselves, (N, H * W * C).
+
+    Images larger than 32 pixels are resized to 32 x 32 first, antialiased by averaging: more pixels
+    make neighbours and linear classifiers slower, and no better.
+
+    Args:
+        image_shape: (height, width, channels) of the images.
+    """
+    pixels = keras.Sequential([keras.layers.Input(image_shape)])
+    if max(image_shape[:2]) > _RAW_SIZE:
+        pixels.add(keras.layers.Resizing(_RAW_SIZE, _RAW_SIZE, antialias=True))
+    pixels.add(keras.layers.Flatten())
+    return pixels

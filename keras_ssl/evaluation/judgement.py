@@ -13,7 +13,11 @@ from keras_ssl.evaluation.spectrum import rankme
 
 
 def judge(
-    encoder: keras.Model, train: ImageSet, test: ImageSet | None = None, batch_size: int = 256
+    encoder: keras.Model,
+    train: ImageSet,
+    test: ImageSet | None = None,
+    batch_size: int = 256,
+    max_images: int = 10_000,
 ) -> dict[str, float]:
     """k-nearest neighbours, linear probe and effective rank of an encoder's features.
 
@@ -22,6 +26,8 @@ def judge(
         train: Images whose features the classifiers learn from, and whose rank is taken.
         test: Images they are tested on. `None`: the rank alone, which needs no labels.
         batch_size: Images per step.
+        max_images: Larger sets are judged by this many of their images, spread evenly: enough to
+            tell encoders apart by a per cent, in a minute.
 
     Returns:
         `{"knn", "linear"}`, accuracies in [0, 1], and `"rankme"`.
@@ -29,10 +35,10 @@ def judge(
     Raises:
         ValueError: if `test` is given and either has no labels.
     """
-    train_features = extract(encoder, train, batch_size)
+    train_features = extract(encoder, train.spread(max_images), batch_size)
     figures = {}
     if test is not None:
-        test_features = extract(encoder, test, batch_size)
+        test_features = extract(encoder, test.spread(max_images), batch_size)
         figures["knn"] = knn_accuracy(train_features, test_features)
         figures["linear"] = linear_accuracy(train_features, test_features)
     return {**figures, "rankme": rankme(train_features.values)}

@@ -31,13 +31,14 @@ def rankme(features: Any) -> float:
     References:
         - Garrido et al.: RankMe, ICML 2023.
     """
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or not np.isfinite(features).all():
+    features = np.asarray(features)
+    shape = features.shape
+    features = np.asarray(features[:_MAX_SAMPLES], np.float64)
+    if len(shape) != 2 or not np.isfinite(features).all():
         raise ValueError(
-            "`features` must be a matrix (N, D) of finite numbers. "
-            f"Received: shape={features.shape}"
+            f"`features` must be a matrix (N, D) of finite numbers. Received: {shape=}"
         )
-    singular_values = np.linalg.svd(features[:_MAX_SAMPLES], compute_uv=False)
+    singular_values = np.linalg.svd(features, compute_uv=False)
     total = singular_values.sum()
     if total == 0:
         return 1.0  # All features are zero: no more than one direction.

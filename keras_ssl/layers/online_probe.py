@@ -66,7 +66,7 @@ class OnlineProbe(keras.layers.Layer):
 
     def evaluate_step(self, representations: Any, labels: Any) -> Any:
         """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits."""
-        labels = ops.cast(labels, "int32")
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))  # (N, 1) is common
         logits = self(ops.stop_gradient(representations))
         self._loss_tracker.update_state(
             keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -79,7 +79,7 @@ class OnlineProbe(keras.layers.Layer):
 
         Args:
             representations: Float (N, D).
-            labels: Whole numbers in [0, num_classes), (N,).
+            labels: Whole numbers in [0, num_classes), (N,) or (N, 1).
         """
         error = self.evaluate_step(representations, labels)  # (N, num_classes)
         features = ops.cast(ops.stop_gradient(representations), error.dtype)

@@ -70,8 +70,13 @@ class Criterion(keras.losses.Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor: a criterion keeps each under its own name."""
-        arguments = inspect.signature(type(self).__init__).parameters
-        config = {name: getattr(self, name) for name in arguments if name not in ("self", "dtype")}
+        arguments = [
+            name
+            for name, argument in inspect.signature(type(self).__init__).parameters.items()
+            if name not in ("self", "dtype", "name")
+            and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+        ]
+        config = {**{name: getattr(self, name) for name in arguments}, "name": self.name}
         if self.dtype != keras.config.floatx():
             config["dtype"] = self.dtype
         return config

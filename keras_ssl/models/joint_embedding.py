@@ -1,13 +1,13 @@
 """`JointEmbeddingModel`: an encoder, a projector and a criterion, and the only `train_step`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import keras
 import tensorflow as tf
 
 from keras_ssl import distribution
-from keras_ssl.encoders import as_encoder, check_images, check_representations
+from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
 from keras_ssl.layers import OnlineProbe, Projector
 from keras_ssl.losses import Criterion
 
@@ -25,6 +25,9 @@ class JointEmbeddingModel(keras.Model):
     Each view passes through the network by itself, so that batch normalisation sees the statistics
     of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
     unweighted, are logged by name.
+
+    A saved model goes on exactly as if it had not been saved, unless its encoder has dropout: Keras
+    does not save the state of random layers.
 
     A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
     without them, both must be given.
@@ -85,7 +88,8 @@ class JointEmbeddingModel(keras.Model):
                 f"Received: criterion={criterion!r} of type {type(criterion).__name__}"
             )
         self.criterion = criterion
-        self.probe = OnlineProbe(probe) if isinstance(probe, int) else probe
+        # Any whole number, NumPy's too.
+        self.probe = OnlineProbe(int(probe)) if isinstance(probe, SupportsIndex) else probe
         if self.probe is not None and not isinstance(self.probe, OnlineProbe):
             raise TypeError(
                 "`probe` must be a keras_ssl.layers.OnlineProbe, a number of classes, or None. "
@@ -101,9 +105,9 @@ class JointEmbeddingModel(keras.Model):
             input_shape = input_shape[0]  # All views have one shape.
         shape = tuple(input_shape)
         check_images(self.encoder, shape)
-        if not self.encoder.built:
-            self.encoder.build(shape)
-        representations = self.encoder.compute_output_shape(shape)
+        # A call on a symbolic tensor builds any model, one that knows nothing but `call` too.
+        output = self.encoder(keras.KerasTensor(shape, dtype=self.compute_dtype))
+        representations = pooled(output).shape
         check_representations(self.encoder, representations)
         for head in (self.projector, self.probe):
             if head is not None and not head.built:
@@ -119,7 +123,7 @@ class JointEmbeddingModel(keras.Model):
                 "Images must be floats in [0, 1]: divide bytes by 255. "
                 f"Received: dtype={images.dtype}"
             )
-        return self.encoder(images, training=training)
+        return pooled(self.encoder(images, training=training))
 
     def embed(self, views: Any, training: bool = False) -> tuple[Any, Any]:
         """From views to representations and to the embeddings that the criterion compares.
@@ -191,10 +195,11 @@ class JointEmbeddingModel(keras.Model):
             )
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
-        if self.loss is not None:
+        if self.loss is not None or self._compile_metrics is not None:
             raise ValueError(
-                "`compile` takes no loss: the criterion is the loss. Pass it to the model as "
-                f"`criterion`. Received: loss={self.loss!r}"
+                "`compile` takes no loss and no metrics: the criterion is the loss, to be passed "
+                "to the model as `criterion`, and there are no predictions to compare with labels. "
+                f"Received: loss={self.loss!r}, metrics={self._compile_metrics!r}"
             )
         if self.probe is not None and labels is None:
             raise ValueError(
@@ -202,7 +207,13 @@ class JointEmbeddingModel(keras.Model):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
-        return tuple(views), labels
+        # Where the size of the batch is not known until it comes, the criterion cannot check it; a
+        # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
+        is_enough = tf.debugging.assert_greater(
+            tf.shape(views[0])[0], 1, "A batch must hold at least 2 images; drop the remainder."
+        )
+        with tf.control_dependencies([is_enough]):
+            return tuple(tf.identity(view) for view in views), labels
 
     def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
         """Representations and labels for the probe: of the first views, or of its own images."""

@@ -187,6 +187,27 @@ class TestJitter:
         np.testing.assert_allclose(greyest, expected, atol=5e-3)
 
 
+@pytest.mark.parametrize("size", [(1, 28), (28, 1), (1, 1), (7, 40)], ids=str)
+@pytest.mark.parametrize("name", data.POLICIES)
+def test_images_of_any_proportions(name, size):
+    images = np.random.RandomState(0).randint(0, 256, (4, *size, 3), "uint8")
+    for view in data.policy(name)(images, seed=(0, 0)):
+        assert view.shape == images.shape and np.isfinite(view).all()
+
+
+def test_a_model_with_augmentations_inside_saves_and_loads(tmp_path):
+    inputs = keras.layers.Input((12, 12, 3), dtype="uint8")
+    model = keras.Sequential([inputs, data.byol((8, 8), seed=1).view_1, keras.layers.Flatten()])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict(_photo(2), verbose=0).shape, (2, 192))
+
+
+def test_two_views_takes_no_probability():
+    with pytest.raises(TypeError, match="`TwoViews` takes no `probability`"):
+        data.TwoViews(data.RandomFlip(), probability=0.5)
+
+
 class TestOthers:
     def test_flip(self):
         images = _photo(2)

@@ -60,11 +60,45 @@ class TestFolder:
         splits = data.load(tmp_path, image_size=16)
         assert (len(splits.train), len(splits.test)) == (8, 4)
 
-    @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
-    def test_channels_are_those_of_the_files(self, tmp_path, mode, channels):
+    @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3)])
+    def test_grey_only_if_all_files_are(self, tmp_path, mode, channels):
         _write(tmp_path / "a.png", mode=mode)
         assert data.from_folder(tmp_path, 16).image_shape == (16, 16, channels)
-        assert data.from_folder(tmp_path, 16, channels=1).image_shape == (16, 16, 1)
+        for wanted in (1, 3, 4):
+            assert data.from_folder(tmp_path, 16, wanted).image_shape == (16, 16, wanted)
+        _write(tmp_path / "b.png", mode="RGB")
+        assert data.from_folder(tmp_path, 16).image_shape == (16, 16, 3)
+
+    def test_sixteen_bits_keep_their_shades(self, tmp_path):
+        ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype("uint16")
+        Image.fromarray(ramp).save(tmp_path / "a.png")
+        images = data.from_folder(tmp_path, 32)
+        assert images.image_shape == (32, 32, 1)
+        batch, _ = next(iter(images.batches(1)))
+        np.testing.assert_allclose(batch[0, ..., 0], ramp / 65535, atol=1 / 255)
+
+    def test_one_sub_folder_is_no_class(self, tmp_path):
+        _write(tmp_path / "2024" / "a.jpg")
+        assert not data.from_folder(tmp_path, 16).has_labels
+
+    def test_a_class_may_be_called_train(self, tmp_path):
+        for name in ("bus", "car", "train"):
+            for i in range(5):
+                _write(tmp_path / name / f"{i}.png")
+        splits = data.load(tmp_path, image_size=16)
+        assert splits.train.class_names == ("bus", "car", "train")
+
+    def test_loose_files_beside_classes_are_pointed_out(self, folder):
+        _write(folder / "preview.png")
+        with pytest.warns(UserWarning, match="1 of 13 images.*no labels"):
+            assert not data.from_folder(folder, 16).has_labels
+
+    def test_classes_too_small_to_stratify(self, tmp_path):
+        for i, name in enumerate(("a", "b", "c")):
+            for j in range(1 + 4 * i):
+                _write(tmp_path / name / f"{j}.png")
+        splits = data.load(tmp_path, image_size=16)
+        assert len(splits.train) + len(splits.test) == 1 + 5 + 9
 
     def test_a_corrupt_file_is_named_skipped_and_counted(self, folder):
         (folder / "cat" / "broken.jpg").write_bytes(b"no image")
@@ -225,6 +259,12 @@ class TestTFDS:
         assert batch.shape == (12, 16, 16, 1)
         np.testing.assert_array_equal(np.sort(labels), np.sort(np.arange(12) % 3))
 
+    def test_a_split_to_train_on(self, tmp_path):
+        self._prepare(tmp_path, (10, 12, 3), [(10, 12)])
+        assert len(data.load("tiny:test", data_dir=tmp_path).train) == 6
+        with pytest.raises(ValueError, match="`split`.*'train'.*'test'.*'all'"):
+            data.load("tiny:all", data_dir=tmp_path)
+
     def test_not_prepared(self, tmp_path):
         with pytest.raises(ValueError, match="cifar10 is not prepared.*download=True"):
             data.load("cifar10", data_dir=tmp_path)
@@ -236,6 +276,13 @@ class TestTFDS:
     def test_no_images(self):
         with pytest.raises(ValueError, match="'image'.*imdb_reviews"):
             data.load("imdb_reviews")
+
+
+def test_spread_takes_every_nth():
+    images = data.from_arrays(np.zeros((23, 4, 4), "uint8"), np.arange(23))
+    np.testing.assert_array_equal(images.spread(5).labels(), [0, 4, 8, 12, 16])
+    assert len(images.spread(5)) == 5 and images.spread(23) is images
+    assert len(next(iter(images.spread(5).batches(9)))[0]) == 5
 
 
 def test_split_needs_labels():

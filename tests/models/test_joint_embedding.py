@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import callbacks, data, encoders, layers, losses, models
+from keras_ssl import callbacks, data, encoders, evaluation, layers, losses, models
 from tests.conftest import tiny_encoder
 
 
@@ -177,27 +177,45 @@ class TestEncoders:
         model = models.VICReg(network, "8-6")
         assert model.predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0).shape == (2, 1280)
 
-    def test_a_subclassed_model(self, views):
-        @keras.saving.register_keras_serializable(package="test")
+    @pytest.mark.parametrize("gives_maps", [False, True], ids=["vectors", "maps"])
+    def test_a_subclassed_model_that_knows_nothing_but_call(self, gives_maps, images, views):
         class Mine(keras.Model):
-            def __init__(self, **kwargs):
-                super().__init__(**kwargs)
-                self.flatten = keras.layers.Flatten()
-                self.dense = keras.layers.Dense(5)
-
-            def build(self, input_shape):
-                self.dense.build((None, int(np.prod(input_shape[1:]))))
+            def __init__(self):
+                super().__init__()
+                self.convolution = keras.layers.Conv2D(5, 3)
+                self.head = keras.layers.ReLU() if gives_maps else keras.layers.Flatten()
 
             def call(self, images):
-                return self.dense(self.flatten(images))
-
-            def compute_output_shape(self, input_shape):
-                return (input_shape[0], 5)
+                return self.head(self.convolution(images))
 
         model = models.VICReg(Mine(), "8-6")
         model.compile("sgd")
         _fit(model, views, epochs=1)
-        assert model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape == (2, 5)
+        features = 5 if gives_maps else 5 * 6 * 6
+        assert model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape == (2, features)
+        assert evaluation.extract(model.encoder, images).values.shape == (48, features)
+
+    def test_a_layer_becomes_a_model(self, images, tmp_path):
+        model = models.VICReg(keras.layers.Conv2D(5, 3), "8-6")
+        model.build((None, 8, 8, 1))
+        assert evaluation.extract(model.encoder, images).values.shape == (48, 5)
+        model.encoder.save(tmp_path / "encoder.keras")
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"])
+    def test_applications_see_images_in_the_unit_range(self, name):
+        """They rescale from [0, 255] by default, which leaves nothing of [0, 1]."""
+        encoder = encoders.build_encoder(name, (32, 32, 3))
+        images = np.random.RandomState(0).uniform(size=(8, 32, 32, 3)).astype("float32")
+        dim = encoder(images / 255, training=True).numpy()
+        full = encoder(images, training=True).numpy()
+        assert full.std(0).mean() > 0 and not np.allclose(dim, full, rtol=0.1)
+        rescaling = [
+            layer.scale
+            for layer in encoder._flatten_layers()
+            if isinstance(layer, keras.layers.Rescaling)
+        ]
+        assert not rescaling or np.prod(rescaling) == pytest.approx(1.0)
 
     @pytest.mark.parametrize(
         ("build", "features"),
@@ -306,6 +324,20 @@ class TestBadInput:
     def test_a_probe_without_labels(self, views):
         with pytest.raises(ValueError, match="probe needs labels"):
             _fit(_model(probe=3), views.map(lambda pair, _: (pair,)))
+
+    def test_a_last_batch_of_one_image_breaks_nothing(self, views):
+        model = _model()
+        pair, _ = next(iter(views))
+        nine = tuple(np.asarray(view)[:9] for view in pair)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="at least 2 images"):
+            model.fit(nine, batch_size=8, verbose=0, shuffle=False)
+        assert all(np.isfinite(w).all() for w in model.get_weights())
+
+    def test_metrics_given_to_compile(self, views):
+        model = models.VICReg(tiny_encoder(), "8-6")
+        model.compile("sgd", metrics=["accuracy"])
+        with pytest.raises(ValueError, match="no loss and no metrics"):
+            _fit(model, views)
 
     def test_a_loss_given_to_compile(self, views):
         model = models.VICReg(tiny_encoder(), "8-6")
