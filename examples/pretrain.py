@@ -247,6 +247,27 @@ def write_config(folder: pathlib.Path, options: Options, recipe: recipes.Recipe)
     )
 
 
+class MetricsLog(keras.callbacks.CSVLogger):
+    """A `CSVLogger` that goes on with the rows and the columns of the run it resumes.
+
+    Keras' own takes its columns from the first epoch it sees, which may not be judged.
+    """
+
+    def __init__(self, path: pathlib.Path, first_epoch: int) -> None:
+        super().__init__(path, append=first_epoch > 0)
+        self._columns = None
+        if first_epoch > 0:
+            # An epoch that was logged but not checkpointed is done again.
+            header, *rows = path.read_text().splitlines()
+            path.write_text("\n".join([header, *rows[:first_epoch], ""]))
+            self._columns = header.split(",")[1:]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the file."""
+        super().on_train_begin(logs)
+        self.keys = self._columns
+
+
 def draw_curves(folder: pathlib.Path) -> None:
     """curves.png from metrics.csv: the terms of the loss, and the accuracies."""
     import matplotlib
@@ -353,11 +374,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     views = data.two_views(
         images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
     )
-    metrics = keras.callbacks.CSVLogger(folder / "metrics.csv", append=first_epoch > 0)
-    if first_epoch > 0:
-        # Keras would take the columns from the first epoch it sees, which may not be judged.
-        header = (folder / "metrics.csv").read_text().splitlines()[0]
-        metrics.keys = header.split(",")[1:]
+    metrics = MetricsLog(folder / "metrics.csv", first_epoch)
     try:
         model.fit(
             views,
@@ -368,9 +385,10 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             callbacks=[
                 callbacks.StopOnNonFinite(),
                 evaluate,
-                callbacks.EpochCheckpoint(folder / "checkpoints"),
                 metrics,
                 keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+                # Last: what it holds is logged already.
+                callbacks.EpochCheckpoint(folder / "checkpoints"),
             ],
         )
     except callbacks.NonFiniteLossError as error:
