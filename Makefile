@@ -12,13 +12,13 @@ test: .venv/installed  ## the fast tests, under five minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: .venv/installed  ## the long tests
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
 
 check: .venv/installed  ## format, lint, types, and the examples in the docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --doctest-modules keras_ssl -q
+	$(BIN)/python -m pytest --doctest-modules keras_ssl -q -n 0
 
 format: .venv/installed
 	$(BIN)/ruff format .

@@ -5,7 +5,7 @@
     python examples/pretrain.py --method barlow-twins --data cifar10 --download
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
-Hardware and time: the default runs on two CPU cores in under a minute. Expected: both accuracies
+Hardware and time: the default runs on two CPU cores in about a minute. Expected: both accuracies
 of the trained encoder well above the untrained one's; digits of 8x8 pixels are easy for raw pixels
 too.
 
@@ -269,7 +269,7 @@ class MetricsLog(keras.callbacks.CSVLogger):
 
 
 def draw_curves(folder: pathlib.Path) -> None:
-    """curves.png from metrics.csv: the terms of the loss, and the accuracies."""
+    """curves.png from metrics.csv: the loss, its terms, the accuracies and the rank."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -282,19 +282,24 @@ def draw_curves(folder: pathlib.Path) -> None:
         for name, value in row.items():
             if name != "epoch" and value not in ("", "NA", None):
                 curves.setdefault(name, []).append((int(row["epoch"]) + 1, float(value)))
-    panels: dict[str, list[str]] = {"terms of the loss": [], "accuracy": [], "effective rank": []}
+    titles = ("loss", "terms, unweighted", "accuracy", "effective rank")
+    panels: dict[str, list[str]] = {title: [] for title in titles}
     for name in curves:
         if name.endswith(("knn", "linear", "probe_accuracy")):
             panels["accuracy"].append(name)
         elif name.endswith("rankme"):
             panels["effective rank"].append(name)
+        elif name == "loss":
+            panels["loss"].append(name)
         elif name not in ("learning_rate", "probe_loss"):
-            panels["terms of the loss"].append(name)
+            panels["terms, unweighted"].append(name)
     panels = {title: names for title, names in panels.items() if names}
     figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
     for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
         for name in names:
             axis.plot(*zip(*curves[name], strict=True), marker=".", label=name)
+        if title.startswith("terms") and min(v for name in names for _, v in curves[name]) > 0:
+            axis.set_yscale("log")  # They differ by orders of magnitude.
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.3)
         axis.legend()

@@ -18,7 +18,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
 )
-from keras_ssl import losses
+from keras_ssl import data, losses
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
 rng = np.random.RandomState(0)
 x, kernel = rng.randn(2, 8, 6), rng.randn(6, 5)
@@ -47,6 +47,13 @@ for criterion in [
     )
     loss, gradient = strategy.experimental_local_results(strategy.run(step, args=(pair,)))[0]
     results[criterion.name] = [float(loss), np.ravel(gradient).tolist()]
+
+# A layer inside a model: Keras mirrors the state of its random generator.
+with strategy.scope():
+    crop = data.RandomResizedCrop(seed=1)
+image = np.random.RandomState(1).rand(4, 8, 8, 1).astype("float32")
+draws = strategy.experimental_local_results(strategy.run(lambda: crop(image, training=True)))
+results["draws"] = len(np.unique([np.asarray(d).ravel() for d in draws], axis=0))
 print(json.dumps(results))
 """
 
@@ -61,6 +68,7 @@ def test_shares_and_gradients_add_up_to_those_of_one_device(replicas):
         assert done.returncode == 0, done.stderr[-2000:]
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     one, many = runs
+    assert (one.pop("draws"), many.pop("draws")) == (1, replicas)  # all different
     assert len(one) == 5
     for name, (loss, gradient) in one.items():
         assert many[name][0] == pytest.approx(loss, rel=1e-12), name
