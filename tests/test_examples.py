@@ -177,6 +177,7 @@ def test_evaluate_bad_input(run, tmp_path):
         evaluate.main([str(run / "encoder.keras"), "--data", str(tmp_path / "b.npz")])
 
 
+@pytest.mark.slow  # the README's block, which the fast tests run, is nearly the same
 def test_quickstart(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["quickstart.py", "--smoke"])
     _load("quickstart")

@@ -19,8 +19,6 @@ import tensorflow as tf
 from keras_ssl import distribution
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
-# The same draws on every device; left to itself TensorFlow takes another algorithm under XLA.
-_ALGORITHM = "philox"
 # Luma, ITU-R BT.601: what PIL and torchvision make grey with.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 # RGB to YIQ, in which a change of hue is a rotation of the last two axes.
@@ -45,14 +43,12 @@ def to_unit_floats(images: Any) -> Any:
 
 
 def _uniform(seed: Any, shape: Any, low: float = 0.0, high: float = 1.0) -> Any:
-    return tf.random.stateless_uniform(shape, seed, low, high, alg=_ALGORITHM)
+    return tf.random.stateless_uniform(shape, seed, low, high)
 
 
 def fold(seed: Any, number: Any) -> Any:
     """A seed of its own for each number: independent draws from one seed, (2,) int."""
-    return tf.random.experimental.stateless_fold_in(
-        tf.convert_to_tensor(seed), number, alg=_ALGORITHM
-    )
+    return tf.random.experimental.stateless_fold_in(tf.convert_to_tensor(seed), number)
 
 
 class Augmentation(keras.layers.Layer):
@@ -68,7 +64,8 @@ class Augmentation(keras.layers.Layer):
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
         training: `False` leaves the images as they are (as floats in [0, 1]; a crop resizes them).
         seed: Two whole numbers (2,), that decide all draws, for `tf.data`; by default the layer
-            draws the next of its own, a different one on each replica.
+            draws the next of its own, a different one on each replica. (Under XLA TensorFlow makes
+            other draws of the same seed.)
 
     Returns:
         float32 in [0, 1], (N, height, width, channels).
