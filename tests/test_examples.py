@@ -115,8 +115,13 @@ def test_unlabelled_images_judged_on_others(tmp_path):
         "rankme",
     }
     assert "probe_accuracy" in (folder / "metrics.csv").read_text()
-    alone = pretrain.main([*arguments.split(), "--logdir", f"{tmp_path}/alone"])
-    assert set(json.loads((alone / "results.json").read_text())["trained"]) == {"rankme"}
+
+
+@pytest.mark.slow
+def test_labels_left_aside(tmp_path):
+    folder = pretrain.main(["--smoke", "--no-labels", "--logdir", str(tmp_path / "run")])
+    assert set(json.loads((folder / "results.json").read_text())["trained"]) == {"rankme"}
+    assert "probe_accuracy" not in (folder / "metrics.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -206,16 +206,15 @@ class TestEncoders:
     def test_applications_see_images_in_the_unit_range(self, name):
         """They rescale from [0, 255] by default, which leaves nothing of [0, 1]."""
         encoder = encoders.build_encoder(name, (32, 32, 3))
-        images = np.random.RandomState(0).uniform(size=(8, 32, 32, 3)).astype("float32")
-        dim = encoder(images / 255, training=True).numpy()
-        full = encoder(images, training=True).numpy()
-        assert full.std(0).mean() > 0 and not np.allclose(dim, full, rtol=0.1)
         rescaling = [
             layer.scale
             for layer in encoder._flatten_layers()
             if isinstance(layer, keras.layers.Rescaling)
         ]
         assert not rescaling or np.prod(rescaling) == pytest.approx(1.0)
+        images = np.random.RandomState(0).uniform(size=(8, 32, 32, 3)).astype("float32")
+        features = encoder(images * np.linspace(0.1, 1, 8)[:, None, None, None], training=True)
+        assert np.std(features, axis=0).mean() > 0.05 * np.abs(features).mean()
 
     @pytest.mark.parametrize(
         ("build", "features"),
