@@ -8,7 +8,7 @@ ARGS ?=
 pretrain: .venv/installed  ## the main job: pretrains an encoder on embedded digits and judges it
 	$(BIN)/python examples/pretrain.py $(ARGS)
 
-test: .venv/installed  ## the fast tests, under five minutes on two cores
+test: .venv/installed  ## the fast tests, about five minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: .venv/installed  ## the long tests

@@ -1,6 +1,6 @@
 """Self-supervised learning in one screen of plain Keras: an encoder from digits without labels.
 
-python examples/quickstart.py            # about 20 seconds on two cores
+Run it with `python examples/quickstart.py`.
 """
 
 import sys
