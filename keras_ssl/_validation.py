@@ -37,6 +37,11 @@ def check_count(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_optional_count(name: str, value: Any) -> int | None:
+    """Returns `value` as an int, or `None`, or raises if it is neither None nor at least one."""
+    return None if value is None else check_count(name, value)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     """Returns `value`, or raises a message that lists `choices` if it is not one of them."""
     known = list(choices)

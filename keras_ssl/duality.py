@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_ssl._validation import check_count
 from keras_ssl.losses import gram
+from keras_ssl.losses.normalization import unit_embeddings
 
 
 def _matrix(k: Any) -> Any:
@@ -41,8 +42,7 @@ def sample_contrastive_energy(k: Any) -> Any:
         >>> print(f"{float(sample_contrastive_energy(np.random.RandomState(0).randn(8, 5))):.4f}")
         296.2347
     """
-    k = _matrix(k)
-    return gram.off_diagonal_energy(gram.products(k, k))
+    return gram.sample_energy(_matrix(k), gram="samples")
 
 
 def dimension_contrastive_energy(k: Any) -> Any:
@@ -57,7 +57,7 @@ def dimension_contrastive_energy(k: Any) -> Any:
     Returns:
         Scalar, at least 0.
     """
-    return sample_contrastive_energy(ops.transpose(_matrix(k)))
+    return gram.dimension_energy(_matrix(k), gram="dimensions")
 
 
 def sample_norm_profile(k: Any) -> Any:
@@ -199,7 +199,7 @@ def negative_pair_moments(k: Any) -> Moments:
     Returns:
         `Moments(mean, variance)`, scalars; the variance is the population's.
     """
-    k = gram.unit_rows(_matrix(k))
+    k = unit_embeddings(_matrix(k))
     samples = k.shape[0]
     if samples is not None and samples < 2:
         raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")

@@ -10,18 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._validation import check_non_negative
-from keras_ssl.losses import gram
+from keras_ssl._validation import check_choice, check_non_negative
 from keras_ssl.losses.criterion import Criterion
-
-# Under the square root of the standard deviation: the published code's BatchNorm.
-_EPSILON = 1e-5
-
-
-def standardize(z: Any) -> Any:
-    """Each dimension of z (N, M) with mean 0 and (biased) variance 1 over the batch."""
-    centered = z - ops.mean(z, axis=0)
-    return centered * ops.rsqrt(ops.mean(ops.square(centered), axis=0) + _EPSILON)
+from keras_ssl.losses.gram import SIDES, dimension_energy
+from keras_ssl.losses.normalization import standard_dimensions
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -40,6 +32,8 @@ class BarlowTwinsLoss(Criterion):
 
     Args:
         redundancy_weight: lambda, at least 0. Default 0.0051: the published code.
+        gram: Where the redundancy is computed: "samples", on (N, N) products; "dimensions", on
+            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -51,7 +45,7 @@ class BarlowTwinsLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight or wrong embeddings (see `Criterion`).
+        ValueError: for a negative weight, an unknown gram, or wrong embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -61,10 +55,15 @@ class BarlowTwinsLoss(Criterion):
     """
 
     def __init__(
-        self, redundancy_weight: float = 0.0051, name: str | None = None, dtype: Any = None
+        self,
+        redundancy_weight: float = 0.0051,
+        gram: str = "auto",
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.redundancy_weight = check_non_negative("redundancy_weight", redundancy_weight)
+        self.gram = check_choice("gram", gram, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -73,10 +72,10 @@ class BarlowTwinsLoss(Criterion):
 
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Invariance and redundancy, unweighted."""
-        z_1, z_2 = standardize(z_1), standardize(z_2)
+        z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
         samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
-        correlation = gram.products(ops.transpose(z_1), ops.transpose(z_2)) / samples  # (M, M)
+        diagonal = ops.sum(z_1 * z_2, axis=0) / samples  # C_ii, (M,)
         return {
-            "invariance": ops.sum(ops.square(1 - ops.diagonal(correlation))),
-            "redundancy": gram.off_diagonal_energy(correlation),
+            "invariance": ops.sum(ops.square(1 - diagonal)),
+            "redundancy": dimension_energy(z_1, z_2, self.gram) / ops.square(samples),
         }

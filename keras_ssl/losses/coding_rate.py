@@ -10,21 +10,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._validation import check_non_negative, check_positive
-from keras_ssl.losses import gram
+from keras_ssl._validation import check_choice, check_non_negative, check_positive
 from keras_ssl.losses.criterion import Criterion
-
-
-def coding_rate(z: Any, alpha: Any) -> Any:
-    """1/2 log det(I + alpha z^T z) of z (N, M), scalar.
-
-    Sylvester: the same as 1/2 log det(I + alpha z z^T). By Cholesky, the matrix being positive
-    definite: log det = 2 sum log diag L.
-    """
-    columns = ops.transpose(z)
-    dimensions = ops.shape(z)[1]
-    gram_matrix = ops.eye(dimensions, dtype=z.dtype) + alpha * gram.products(columns, columns)
-    return ops.sum(ops.log(ops.diagonal(ops.cholesky(gram_matrix))))
+from keras_ssl.losses.gram import SIDES, log_det
+from keras_ssl.losses.normalization import unit_embeddings
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -44,6 +33,9 @@ class CodingRateLoss(Criterion):
             recipe.
         distortion: epsilon squared, positive. Default 0.2: the published code (whose "eps" is the
             square). The alpha of the duality paper is M / (N distortion).
+        gram: Where the determinant is computed: "samples", on (N, N) products; "dimensions", on
+            (M, M); "auto", on the smaller, "auto". The value and its gradient are the same
+            (Sylvester).
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -55,7 +47,8 @@ class CodingRateLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a distortion that is not positive, or wrong embeddings.
+        ValueError: for a negative weight, a distortion that is not positive, an unknown gram,
+            or wrong embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -69,12 +62,14 @@ class CodingRateLoss(Criterion):
         self,
         alignment_weight: float = 30.0,
         distortion: float = 0.2,
+        gram: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.alignment_weight = check_non_negative("alignment_weight", alignment_weight)
         self.distortion = check_positive("distortion", distortion)
+        self.gram = check_choice("gram", gram, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -83,10 +78,11 @@ class CodingRateLoss(Criterion):
 
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and minus the coding rate, unweighted."""
-        z_1, z_2 = gram.unit_rows(z_1), gram.unit_rows(z_2)
+        z_1, z_2 = unit_embeddings(z_1), unit_embeddings(z_2)
         samples, dimensions = (ops.cast(size, z_1.dtype) for size in ops.shape(z_1))
         alpha = dimensions / (samples * self.distortion)
+        rates = [log_det(ops.sqrt(alpha) * z, self.gram) / 2 for z in (z_1, z_2)]
         return {
             "alignment": -ops.mean(ops.sum(z_1 * z_2, axis=1)),
-            "coding_rate": -(coding_rate(z_1, alpha) + coding_rate(z_2, alpha)) / 2,
+            "coding_rate": -(rates[0] + rates[1]) / 2,
         }

@@ -28,6 +28,7 @@ class DCLLoss(NTXentLoss):
             `NTXentLoss`.
         similarity: "cosine" (DCL), "squared" (DCL-sq) or "absolute" (DCL-abs); see `NTXentLoss`.
         normalization: "embeddings", "centered_embeddings" or "dimensions"; see `NTXentLoss`.
+        block_size: See `NTXentLoss`.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -56,7 +57,8 @@ class DCLLoss(NTXentLoss):
         negatives: str = "all",
         similarity: str = "cosine",
         normalization: str = "embeddings",
+        block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(temperature, negatives, similarity, normalization, name, dtype)
+        super().__init__(temperature, negatives, similarity, normalization, block_size, name, dtype)

@@ -1,55 +1,400 @@
-"""Matrices of products, on samples or on dimensions, and what is done with their off-diagonals.
+"""The duality as an algorithm: off-diagonal sums at their cheapest exact form.
 
-Both families of the paper penalise the off-diagonal entries of a square matrix of products of one
-batch of embeddings, and differ in which matrix: (N, N) of samples or (M, M) of dimensions.
+Both families of the paper penalise the off-diagonal entries of a matrix of products: K K^T of
+samples, (N, N), or K^T K of dimensions, (M, M). Below, n is the size of that matrix and d the
+other: N and M, or M and N. None is computed as it is written:
+
+- A sum of *squares* is a Frobenius norm, and `||K K^T||_F = ||K^T K||_F` (Theorem 3.3): the smaller
+  of the two matrices serves, (n, n) or (d, d). At 8192 dimensions of 256 samples that is a
+  thousandth of the memory. A log-determinant has the same symmetry (Sylvester).
+- A *log-sum-exp* has no such dual. Its matrix is visited in blocks of rows, and once more for the
+  gradient, instead of being held.
+
+Taking the diagonal away. On (n, n) the diagonal is masked, which is exact however small the rest
+is. On (d, d) it can only be subtracted, `||K^T K||^2 - sum_i ||K_i||^4` for samples, which loses
+digits where the rest is small beside the whole. It cannot be where n > d and the n vectors have one
+norm: their products then have rank d at most and trace t, so that the squares add up to t^2 / d at
+least, of which the diagonal has t^2 / n (Welch's bound). So subtraction is safe just where (d, d)
+is the smaller one, and where the off-diagonal can vanish, n <= d, masking is the cheaper form
+anyway. Vectors of very different norms, an n barely above d, or two views of low rank that share
+nothing escape that argument; hence the sum is looked at: where less than a sixteenth of the whole
+is left, the masked form is computed instead. At most 4 of float32's 24 bits are ever lost.
+
+References:
+    - Garrido et al., ICLR 2023: Theorem 3.3, Definition 3.2.
+    - Welch: Lower bounds on the maximum cross correlation of signals, 1974.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from keras import ops
 
-# Smallest squared norm that is divided by. Its -3/2 power, in the gradient, must stay well inside
-# float32: XLA turns Keras' own 1e-24 into NaN where an embedding is zero.
-_SMALLEST_SQUARED_NORM = 1e-12
+# A difference is trusted where at least this part of the whole remains.
+_LARGE_ENOUGH = 1 / 16
+
+# Sums of e^60 and products of e^60 and e^-60 are far from float32's limits.
+_SAFE_EXPONENT = 60.0
+
+# Up to this many entries (64 MiB in float32) a matrix of logits is held, for speed; a larger one is
+# visited in blocks of about this many (16 MiB).
+_HELD_ENTRIES = 2**24
+_BLOCK_ENTRIES = 2**22
+
+# The matrices that squares and log-determinants can be computed on.
+SIDES = ("auto", "samples", "dimensions")
 
 
-def unit_rows(x: Any) -> Any:
-    """The rows of x (A, D) scaled to norm 1; those of a norm below 1e-6 stay shorter, 0 stays 0."""
-    squared_norm = ops.sum(ops.square(x), axis=1, keepdims=True)
-    return x * ops.rsqrt(ops.maximum(squared_norm, _SMALLEST_SQUARED_NORM))
+# The axis that products sum over: 1, the dimensions of two samples, for K K^T; 0, the samples of
+# two dimensions, for K^T K.
 
 
-def products(x: Any, y: Any) -> Any:
-    """All products of the rows of x (A, D) with the rows of y (B, D): x y^T, (A, B)."""
-    return ops.matmul(x, ops.transpose(y))
+def products(x: Any, y: Any, axis: int = 1) -> Any:
+    """All products of samples, x y^T (N, N), or of dimensions, x^T y (M, M), of x and y (N, M)."""
+    if axis == 1:
+        return ops.matmul(x, ops.swapaxes(y, -1, -2))
+    return ops.matmul(ops.swapaxes(x, -1, -2), y)
 
 
-def _diagonal_mask(a: Any) -> Any:
-    return ops.eye(ops.shape(a)[0], dtype="bool")
+def _mix(a: Any, z: Any, axis: int) -> Any:
+    """The samples of z mixed by a (N, N), a z; or its dimensions by a (M, M), z a^T."""
+    return ops.matmul(a, z) if axis == 1 else ops.matmul(z, ops.transpose(a))
 
 
-def off_diagonal(a: Any, fill: float = 0.0) -> Any:
-    """A square matrix with its diagonal replaced by `fill`.
-
-    Masked, not subtracted: the off-diagonal part is what training makes small, and a difference of
-    two large numbers would lose it.
-    """
-    return ops.where(_diagonal_mask(a), ops.cast(fill, a.dtype), a)
-
-
-def off_diagonal_energy(a: Any) -> Any:
-    """Sum of the squared off-diagonal entries of a square matrix, scalar."""
-    return ops.sum(ops.square(off_diagonal(a)))
+def off_diagonal(a: Any) -> Any:
+    """A square matrix with zeros on its diagonal."""
+    n = ops.shape(a)[0]
+    i = ops.arange(n)
+    # In place, where a mask would be a second matrix (and TensorFlow keep it as a constant).
+    return ops.scatter_update(a, ops.stack([i, i], axis=1), ops.zeros((n,), dtype=a.dtype))
 
 
-def off_diagonal_log_sum_exp(*matrices: Any) -> Any:
-    """Row by row, log of the sum of exp over the off-diagonal entries of square matrices.
+# --- Squares ---------------------------------------------------------------------------------
+
+
+def sample_energy(z_1: Any, z_2: Any = None, gram: str = "auto") -> Any:
+    """Sum of the squared products of different samples, `sum_{i != j} (z_1i . z_2j)^2`.
+
+    With one argument, the paper's L_c.
 
     Args:
-        *matrices: One or more matrices of shape (n, n), taken as blocks beside each other.
+        z_1: Float (N, M).
+        z_2: Float (N, M); by default `z_1`.
+        gram: Through which matrix: "samples" (N, N), "dimensions" (M, M), or the one that costs
+            less, "auto".
 
     Returns:
-        Tensor of shape (n,).
+        Scalar, at least 0 (up to rounding).
     """
-    blocks = [off_diagonal(a, fill=float("-inf")) for a in matrices]
-    return ops.logsumexp(ops.concatenate(blocks, axis=1), axis=1)
+    return _energy(z_1, z_2, gram, axis=1)
+
+
+def dimension_energy(z_1: Any, z_2: Any = None, gram: str = "auto") -> Any:
+    """Sum of the squared products of different dimensions: `sample_energy` of the transposes.
+
+    With one argument, the paper's L_nc. Arguments and result as of `sample_energy`.
+    """
+    return _energy(z_1, z_2, gram, axis=0)
+
+
+def _energy(z_1: Any, z_2: Any, gram: str, axis: int) -> Any:
+    # With C the products off their diagonal, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
+    if z_2 is None:
+
+        @ops.custom_gradient
+        def energy(x: Any) -> Any:
+            value, (slope, _) = _cheaper(x, x, gram, axis)
+            return value, lambda upstream: 4 * upstream * slope()
+
+        return energy(z_1)
+
+    @ops.custom_gradient
+    def energy_of_two(x: Any, y: Any) -> Any:
+        value, slopes = _cheaper(x, y, gram, axis)
+        return value, lambda upstream: tuple(2 * upstream * slope() for slope in slopes)
+
+    return energy_of_two(z_1, z_2)
+
+
+# A value, and two functions that give C y and C^T x when asked.
+_Energy = tuple[Any, tuple[Callable[[], Any], Callable[[], Any]]]
+
+
+def _cheaper(x: Any, y: Any, gram: str, axis: int) -> _Energy:
+    n, d = ops.shape(x)[1 - axis], ops.shape(x)[axis]
+    if gram == "auto":
+        # With the gradient, 2 products of either size; of two views, 4 small ones or 3 large.
+        use_dual = d < n if x is y else 4 * d < 3 * n
+    else:
+        use_dual = gram != ("dimensions", "samples")[axis]
+    return _either(use_dual, lambda: _dual(x, y, axis), lambda: _direct(x, y, axis))
+
+
+def _direct(x: Any, y: Any, axis: int) -> _Energy:
+    """Through C itself, (n, n), its diagonal masked."""
+    c = off_diagonal(products(x, y, axis))
+    slopes = (lambda: _mix(c, y, axis)), (lambda: _mix(ops.transpose(c), x, axis))
+    return ops.sum(ops.square(c)), slopes
+
+
+def _dual(x: Any, y: Any, axis: int) -> _Energy:
+    """Through the products along the other axis, (d, d), the diagonal subtracted where safe."""
+    # As batches of one: TensorFlow's batched kernel splits these long sums over the cores.
+    g_y = products(y[None], y[None], 1 - axis)[0]
+    g_x = g_y if x is y else products(x[None], x[None], 1 - axis)[0]
+    diagonal = ops.sum(x * y, axis=axis, keepdims=True)
+    value = ops.sum(g_x * g_y) - ops.sum(ops.square(diagonal))
+    slopes = (
+        lambda: _mix(g_y, x, 1 - axis) - diagonal * y,
+        lambda: _mix(g_x, y, 1 - axis) - diagonal * x,
+    )
+    whole = ops.sqrt(ops.sum(ops.square(g_x)) * ops.sum(ops.square(g_y)))
+    return _either(
+        value >= _LARGE_ENOUGH * whole, lambda: (value, slopes), lambda: _direct(x, y, axis)
+    )
+
+
+def _either(condition: Any, one: Callable[[], _Energy], other: Callable[[], _Energy]) -> _Energy:
+    """One of two ways to the same energy, known now or when the graph runs."""
+    if isinstance(condition, bool):
+        return one() if condition else other()
+
+    def slope(which: int) -> Callable[[], Any]:
+        return lambda: ops.cond(condition, lambda: one()[1][which](), lambda: other()[1][which]())
+
+    return ops.cond(condition, lambda: one()[0], lambda: other()[0]), (slope(0), slope(1))
+
+
+# --- Log-determinants ------------------------------------------------------------------------
+
+
+def log_det(z: Any, gram: str = "auto") -> Any:
+    """Log det(I + z z^T) = log det(I + z^T z) of z (N, M), scalar.
+
+    Args:
+        z: Float (N, M).
+        gram: Through which matrix: "samples" (N, N), "dimensions" (M, M), or the smaller, "auto".
+    """
+    n, m = ops.shape(z)
+    use_samples = n <= m if gram == "auto" else gram == "samples"
+
+    @ops.custom_gradient
+    def value(z: Any) -> Any:
+        value, slope = ops.cond(
+            use_samples, lambda: _log_det_through(z, axis=1), lambda: _log_det_through(z, axis=0)
+        )
+        return value, lambda upstream: upstream * slope
+
+    return value(z)
+
+
+def _log_det_through(z: Any, axis: int) -> tuple[Any, Any]:
+    """The log-determinant through the products over `axis`, and its gradient, 2 (I + P)^-1 z.
+
+    By Cholesky, whose pivots are what is left of the diagonal once the rows above are accounted
+    for: the same loss of digits as above, where the embeddings lie in few directions. Where a pivot
+    is less than a sixteenth of its diagonal entry, all is computed again in float64.
+    """
+
+    def factor_of(z: Any) -> tuple[Any, Any]:
+        matrix = products(z[None], z[None], axis)[0]
+        matrix = matrix + ops.eye(ops.shape(matrix)[0], dtype=z.dtype)
+        return ops.cholesky(matrix), ops.diagonal(matrix)
+
+    def finish(factor: Any) -> tuple[Any, Any]:
+        inverse = ops.solve_triangular(
+            factor, ops.eye(ops.shape(factor)[0], dtype=factor.dtype), lower=True
+        )
+        inverse = ops.cast(products(inverse, inverse, axis=0), z.dtype)
+        value = 2 * ops.sum(ops.log(ops.diagonal(factor)))
+        return ops.cast(value, z.dtype), 2 * _mix(inverse, z, axis)
+
+    factor, diagonal = factor_of(z)
+    is_trusted = ops.all(ops.square(ops.diagonal(factor)) >= _LARGE_ENOUGH * diagonal)
+    return ops.cond(
+        is_trusted,
+        lambda: finish(factor),
+        lambda: finish(factor_of(ops.cast(z, "float64"))[0]),
+    )
+
+
+# --- Log-sum-exps ----------------------------------------------------------------------------
+
+
+class Similarity(NamedTuple):
+    """f of a product s of two embeddings, and what f'(s) makes of a gradient."""
+
+    value: Callable[[Any], Any]
+    pull: Callable[[Any, Any], Any]
+    # f(c s) = c^degree f(s) for c > 0: where a temperature goes.
+    degree: int
+
+
+COSINE = Similarity(lambda s: s, lambda s, w: w, 1)
+SQUARED = Similarity(ops.square, lambda s, w: 2 * s * w, 2)
+ABSOLUTE = Similarity(ops.absolute, lambda s, w: ops.sign(s) * w, 1)
+
+
+def sample_log_sum_exp(
+    x: Any,
+    y: Any = None,
+    samples: Any = None,
+    similarity: Similarity = COSINE,
+    temperature: float = 1.0,
+    block_size: int | None = None,
+) -> Any:
+    """Sample by sample, `log sum_j exp(f(x_i . x_j) / temperature)` over the j of other images.
+
+    Never holds more than `block_size` rows of the matrix of products: the gradient computes them
+    again. With l_i the result, g_i the gradient that arrives at it and s_ij = x_i . x_j, the
+    gradient that leaves is `sum_j w_ij x_j`, where
+    `w_ij = f'(s_ij) / temperature * (g_i exp(f_ij - l_i) + g_j exp(f_ij - l_j))`: i as an anchor,
+    and i as a candidate of the anchor j.
+
+    Args:
+        x: Anchors, and their candidates, float (n, d).
+        y: Other candidates, (n, d): then the anchors are the rows of `x` with the rows of `y` as
+            candidates, and the rows of `y` with the rows of `x`.
+        samples: Number of images, where the rows of `x` hold several views of each, one view after
+            the other: rows of one image are no candidates. Default: every row is an image.
+        similarity: f.
+        temperature: Positive.
+        block_size: Rows at a time. Default: all where the matrix has at most 2^24 entries, else
+            enough for about 2^22.
+
+    Returns:
+        (n,), or where `y` is given a pair of them.
+    """
+    x = x * temperature ** (-0.5 / similarity.degree)
+    if y is None:
+
+        @ops.custom_gradient
+        def log_sums(x: Any) -> Any:
+            values, gradients = _log_sum_exp(x, x, samples, similarity, block_size)
+            return values[0], lambda upstream: gradients(upstream, upstream)[0]
+
+        return log_sums(x)
+
+    @ops.custom_gradient
+    def mutual_log_sums(x: Any, y: Any) -> Any:
+        return _log_sum_exp(x, y, samples, similarity, block_size)
+
+    return mutual_log_sums(x, y * temperature ** (-0.5 / similarity.degree))
+
+
+def dimension_log_sum_exp(x: Any, temperature: float = 1.0, block_size: int | None = None) -> Any:
+    """`sample_log_sum_exp` of the transpose: dimension by dimension, over the other dimensions.
+
+    Args:
+        x: Float (N, M).
+        temperature: Positive.
+        block_size: Rows of the (M, M) matrix at a time, see `sample_log_sum_exp`.
+
+    Returns:
+        (M,).
+    """
+    return sample_log_sum_exp(ops.transpose(x), temperature=temperature, block_size=block_size)
+
+
+def _log_sum_exp(
+    x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any
+) -> tuple[tuple[Any, ...], Callable[..., tuple[Any, ...]]]:
+    """Of f(x y^T) over rows and, if y is not x, over columns; and the function of its gradients."""
+    blocks = _Blocks(x, y, samples, similarity, block_size)
+    mutual = x is not y
+
+    # |f| is below this (Cauchy and Schwarz). Where that is little, exp needs no shift against
+    # overflow, and one exponential serves i as an anchor and j as an anchor.
+    norms = [ops.max(ops.sum(ops.square(z), axis=1)) for z in (x, y)]
+    is_bounded = similarity.value(ops.sqrt(norms[0] * norms[1])) < _SAFE_EXPONENT
+
+    def sums(log_sum: Callable[..., Any]) -> tuple[Any, ...]:
+        def step(start: Any, size: Any, of_rows: Any, *of_columns: Any) -> tuple[Any, ...]:
+            _, f = blocks.products(start, size)
+            return blocks.put(of_rows, start, log_sum(f, axis=1)), *(
+                ops.logaddexp(so_far, log_sum(f, axis=0)) for so_far in of_columns
+            )
+
+        nothing = ops.full((blocks.n,), float("-inf"), dtype=x.dtype)
+        return blocks.visit(step, (nothing, nothing) if mutual else (nothing,))
+
+    values = ops.cond(
+        is_bounded,
+        lambda: sums(lambda f, axis: ops.log(ops.sum(ops.exp(f), axis=axis))),
+        lambda: sums(ops.logsumexp),
+    )
+
+    def gradients(*upstream: Any) -> tuple[Any, ...]:
+        def pulls(weights: Callable[..., Any]) -> tuple[Any, ...]:
+            def step(start: Any, size: Any, of_x: Any, *of_y: Any) -> tuple[Any, ...]:
+                s, f = blocks.products(start, size)
+                w = similarity.pull(s, weights(f, lambda a: blocks.rows(a, start, size)[:, None]))
+                return blocks.put(of_x, start, ops.matmul(w, y)), *(
+                    so_far + ops.matmul(ops.transpose(w), blocks.rows(x, start, size))
+                    for so_far in of_y
+                )
+
+            return blocks.visit(step, (ops.zeros_like(x),) * (1 + mutual))
+
+        anchors, candidates = (values[0], upstream[0]), (values[-1], upstream[-1])
+
+        def bounded() -> tuple[Any, ...]:
+            a, c = (g * ops.exp(-value) for value, g in (anchors, candidates))
+            return pulls(lambda f, rows: ops.exp(f) * (rows(a) + c))
+
+        def unbounded() -> tuple[Any, ...]:
+            (a, g), (c, h) = anchors, candidates
+            return pulls(lambda f, rows: ops.exp(f - rows(a)) * rows(g) + ops.exp(f - c) * h)
+
+        return ops.cond(is_bounded, bounded, unbounded)
+
+    return values, gradients
+
+
+class _Blocks:
+    """The matrix f(x y^T), some rows at a time; held, if these are all rows."""
+
+    def __init__(self, x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any):
+        self.x, self.y, self.similarity = x, y, similarity
+        self.n = n = ops.shape(x)[0]
+        self.samples = n if samples is None else samples
+        is_known = isinstance(n, int)
+        if block_size is None:
+            few = max if is_known else ops.maximum
+            block_size = n if is_known and n * n <= _HELD_ENTRIES else few(1, _BLOCK_ENTRIES // n)
+        self.size = block_size if is_known else ops.minimum(n, block_size)
+        self.is_held = is_known and n <= self.size
+        self.held = products(x, y) if self.is_held else None
+
+    def products(self, start: Any, size: Any) -> tuple[Any, Any]:
+        """The rows of s = x y^T and of f(s), the latter -inf for pairs of one image."""
+        s = self.held if self.is_held else products(self.rows(self.x, start, size), self.y)
+        # Row i and column j show one image where j = i modulo the number of images.
+        i = ops.arange(size)[:, None]
+        j = (start + i) % self.samples + self.samples * ops.arange(self.n // self.samples)
+        pairs = ops.stack([ops.broadcast_to(i, ops.shape(j)), j], axis=-1)
+        nothing = ops.full(ops.shape(j), float("-inf"), dtype=s.dtype)
+        return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
+
+    def rows(self, a: Any, start: Any, size: Any) -> Any:
+        """`size` rows of a."""
+        if self.is_held:
+            return a
+        return ops.slice(a, (start, 0)[: len(a.shape)], (size, *ops.shape(a)[1:]))
+
+    def put(self, a: Any, start: Any, update: Any) -> Any:
+        """`a` with some rows replaced."""
+        if self.is_held:
+            return update
+        return ops.scatter_update(a, (start + ops.arange(ops.shape(update)[0]))[:, None], update)
+
+    def visit(self, step: Callable[..., Any], results: Any) -> Any:
+        """`results = step(start, size, *results)`, block after block; the last may be short."""
+        blocks = 0 if self.is_held else self.n // self.size
+        results = ops.fori_loop(
+            0, blocks, lambda k, results: step(k * self.size, self.size, *results), results
+        )
+        rest = self.n - blocks * self.size
+        if isinstance(rest, int) and rest == 0:
+            return results
+        return step(blocks * self.size, rest, *results)

@@ -5,45 +5,37 @@ References:
     - Garrido et al., ICLR 2023: equations 16, 17, 30 and 31; section 5.1 and Table 1.
 """
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ssl._validation import check_choice, check_positive
+from keras_ssl._validation import check_choice, check_optional_count, check_positive
 from keras_ssl.losses import gram
 from keras_ssl.losses.criterion import Criterion
+from keras_ssl.losses.normalization import centered, standard_dimensions, unit_embeddings
 
-# Under the square root of the standard deviation of a dimension, as in BatchNorm.
-_EPSILON = 1e-5
-
-# f in the formulas: what is made of the dot product of two embeddings.
-_SIMILARITIES = {
-    "cosine": lambda products: products,
-    "squared": ops.square,
-    "absolute": ops.absolute,
-}
+_SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gram.ABSOLUTE}
 
 
 def _centered_unit_embeddings(z: Any) -> Any:
     """SimCLR A: every dimension centred over the batch, then every embedding scaled to norm 1."""
-    return gram.unit_rows(z - ops.mean(z, axis=0))
+    return unit_embeddings(centered(z))
 
 
-def _standard_dimensions(z: Any) -> Any:
+def _scaled_standard_dimensions(z: Any) -> Any:
     """SimCLR B (equation 14): dimensions centred and scaled to norm sqrt(N / M).
 
     The mean squared norm of the embeddings is then 1, so that products stay on the cosine's scale.
     """
-    centered = z - ops.mean(z, axis=0)
-    variance = ops.mean(ops.square(centered), axis=0)
-    return centered * ops.rsqrt((variance + _EPSILON) * ops.cast(ops.shape(z)[1], z.dtype))
+    return standard_dimensions(z) * ops.rsqrt(ops.cast(ops.shape(z)[1], z.dtype))
 
 
 _NORMALIZATIONS = {
-    "embeddings": gram.unit_rows,
+    "embeddings": unit_embeddings,
     "centered_embeddings": _centered_unit_embeddings,
-    "dimensions": _standard_dimensions,
+    "dimensions": _scaled_standard_dimensions,
 }
 
 
@@ -75,6 +67,9 @@ class NTXentLoss(Criterion):
             same after centring each dimension over the batch, variant A of section 5.1;
             "dimensions": each dimension is centred and has norm sqrt(N / M), variant B, equation
             14. Batch statistics are those of each view.
+        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
+            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
+            gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -87,7 +82,7 @@ class NTXentLoss(Criterion):
 
     Raises:
         ValueError: for a temperature that is not positive, unknown negatives, similarity or
-            normalization, or wrong embeddings (see `Criterion`).
+            normalization, a block size below 1, or wrong embeddings (see `Criterion`).
 
     Example:
         Identical embeddings carry no information: every candidate is as likely as the positive.
@@ -107,6 +102,7 @@ class NTXentLoss(Criterion):
         negatives: str = "all",
         similarity: str = "cosine",
         normalization: str = "embeddings",
+        block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -115,6 +111,7 @@ class NTXentLoss(Criterion):
         self.negatives = check_choice("negatives", negatives, ("all", "same_view", "cross_view"))
         self.similarity = check_choice("similarity", similarity, _SIMILARITIES)
         self.normalization = check_choice("normalization", normalization, _NORMALIZATIONS)
+        self.block_size = check_optional_count("block_size", block_size)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -125,21 +122,22 @@ class NTXentLoss(Criterion):
         """Alignment and contrast, unweighted."""
         normalize, f = _NORMALIZATIONS[self.normalization], _SIMILARITIES[self.similarity]
         z_1, z_2 = normalize(z_1), normalize(z_2)
-        positives = f(ops.sum(z_1 * z_2, axis=1))  # (N,)
+        positives = f.value(ops.sum(z_1 * z_2, axis=1))  # (N,)
 
-        def contrast(anchors: Any, others: Any) -> Any:
-            views = {
-                "all": (anchors, others),
-                "same_view": (anchors,),
-                "cross_view": (others,),
-            }[self.negatives]
-            logits = [f(gram.products(anchors, view)) / self.temperature for view in views]
-            log_sum = gram.off_diagonal_log_sum_exp(*logits)  # (N,)
-            if self._positive_in_denominator:
-                log_sum = ops.logaddexp(log_sum, positives / self.temperature)
-            return ops.mean(log_sum)
-
-        return {
-            "alignment": -ops.mean(positives),
-            "contrast": (contrast(z_1, z_2) + contrast(z_2, z_1)) / 2,
-        }
+        log_sums = functools.partial(
+            gram.sample_log_sum_exp,
+            similarity=f,
+            temperature=self.temperature,
+            block_size=self.block_size,
+        )
+        if self.negatives == "all":
+            both = ops.concatenate([z_1, z_2])
+            contrast = log_sums(both, samples=ops.shape(z_1)[0])  # (2 N,)
+        elif self.negatives == "same_view":
+            contrast = ops.concatenate([log_sums(z_1), log_sums(z_2)])
+        else:
+            contrast = ops.concatenate(log_sums(z_1, z_2))
+        if self._positive_in_denominator:
+            logits = positives / self.temperature
+            contrast = ops.logaddexp(contrast, ops.concatenate([logits, logits]))
+        return {"alignment": -ops.mean(positives), "contrast": ops.mean(contrast)}

@@ -12,8 +12,8 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_positive
-from keras_ssl.losses import gram
 from keras_ssl.losses.criterion import Criterion
+from keras_ssl.losses.gram import SIDES, sample_energy
 
 
 def project_on_ball(z: Any, squared_radius: float) -> Any:
@@ -39,6 +39,8 @@ class SpectralContrastiveLoss(Criterion):
             radius is sqrt(mu), as in section 3 of the duality paper and in the published code;
             supplement A says mu.
         negatives: "cross_view", the published code, or "same_view", the paper's analysis.
+        gram: Where the contrast is computed: "samples", on (N, N) products; "dimensions", on
+            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -50,7 +52,8 @@ class SpectralContrastiveLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a radius that is not positive, unknown negatives, or wrong embeddings.
+        ValueError: for a radius that is not positive, unknown negatives or gram, or wrong
+            embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -63,12 +66,14 @@ class SpectralContrastiveLoss(Criterion):
         self,
         squared_radius: float = 1.0,
         negatives: str = "cross_view",
+        gram: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.squared_radius = check_positive("squared_radius", squared_radius)
         self.negatives = check_choice("negatives", negatives, ("cross_view", "same_view"))
+        self.gram = check_choice("gram", gram, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -80,9 +85,9 @@ class SpectralContrastiveLoss(Criterion):
         z_1 = project_on_ball(z_1, self.squared_radius)
         z_2 = project_on_ball(z_2, self.squared_radius)
         if self.negatives == "cross_view":
-            energy = gram.off_diagonal_energy(gram.products(z_1, z_2))
+            energy = sample_energy(z_1, z_2, self.gram)
         else:
-            energy = sum(gram.off_diagonal_energy(gram.products(z, z)) for z in (z_1, z_2)) / 2
+            energy = sum(sample_energy(z, gram=self.gram) for z in (z_1, z_2)) / 2
         samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
         return {
             "alignment": -ops.sum(z_1 * z_2) / samples,

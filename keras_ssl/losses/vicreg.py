@@ -11,40 +11,44 @@ References:
       learning, ICLR 2023: section 4, supplement L.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ssl._validation import check_choice, check_non_negative, check_positive
-from keras_ssl.losses import gram
+from keras_ssl._validation import (
+    check_choice,
+    check_non_negative,
+    check_optional_count,
+    check_positive,
+)
 from keras_ssl.losses.criterion import Criterion
+from keras_ssl.losses.gram import (
+    SIDES,
+    dimension_energy,
+    dimension_log_sum_exp,
+    sample_energy,
+    sample_log_sum_exp,
+)
+from keras_ssl.losses.normalization import centered
 
 # Under the square root of the standard deviation: VICReg's published code and supplement L.
 _EPSILON = 1e-4
 
 
-def variance_hinge(x: Any) -> Any:
-    """v(x): mean over columns of max(0, 1 - standard deviation), unbiased, scalar."""
-    n = ops.cast(ops.shape(x)[0], x.dtype)
-    variance = ops.var(x, axis=0) * n / (n - 1)
+# By the matrix: the axis that C(x) sums over, and the two penalties on its off-diagonal.
+_MATRICES: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
+    "dimensions": (0, dimension_energy, dimension_log_sum_exp),
+    "samples": (1, sample_energy, sample_log_sum_exp),
+}
+
+
+def variance_hinge(x: Any, axis: int) -> Any:
+    """v(x): mean of max(0, 1 - standard deviation) of x, centred over `axis`; unbiased, scalar."""
+    n = ops.cast(ops.shape(x)[axis], x.dtype)
+    variance = ops.sum(ops.square(x), axis=axis) / (n - 1)
     return ops.mean(ops.relu(1 - ops.sqrt(variance + _EPSILON)))
-
-
-def covariance(x: Any, divisor: Any) -> Any:
-    """C(x) = xc^T xc / divisor, (m, m), xc being x (n, m) minus the mean of each column."""
-    columns = ops.transpose(x - ops.mean(x, axis=0))
-    return gram.products(columns, columns) / ops.cast(divisor, x.dtype)
-
-
-def squares(c: Any) -> Any:
-    """c(x) = 1/m sum_{i != j} C_ij^2, scalar."""
-    return gram.off_diagonal_energy(c) / ops.cast(ops.shape(c)[0], c.dtype)
-
-
-def log_sum_exp(c: Any, temperature: float) -> Any:
-    """c_exp(x) = 1/m sum_i log sum_{j != i} exp(C_ij / temperature), scalar."""
-    return ops.mean(gram.off_diagonal_log_sum_exp(c / temperature))
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -80,6 +84,10 @@ class VICRegFamilyLoss(Criterion):
         divisor: What `C` is divided by: "features" is m - 1 with m the length of the centred axis
             (N - 1 for dimensions, M - 1 for samples); "batch" is N - 1 whatever the matrix, the
             letter of supplement L. Equal for dimensions.
+        gram: Where the squares are computed: "samples", on (N, N) products; "dimensions", on
+            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
+        block_size: Rows of the matrix of products that the log-sum-exp holds at a time, at
+            least 1. Default: all of a matrix of up to 2^24 entries, else enough for about 2^22.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -91,8 +99,8 @@ class VICRegFamilyLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for an unknown matrix, penalty or divisor, a negative weight, a temperature that
-            is not positive, or wrong embeddings (see `Criterion`).
+        ValueError: for an unknown matrix, penalty, divisor or gram, a negative weight, a
+            temperature that is not positive, a block size below 1, or wrong embeddings.
 
     Example:
         >>> import numpy as np
@@ -112,6 +120,8 @@ class VICRegFamilyLoss(Criterion):
         covariance_weight: float = 1.0,
         temperature: float = 0.1,
         divisor: str = "features",
+        gram: str = "auto",
+        block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -123,6 +133,8 @@ class VICRegFamilyLoss(Criterion):
         self.covariance_weight = check_non_negative("covariance_weight", covariance_weight)
         self.temperature = check_positive("temperature", temperature)
         self.divisor = check_choice("divisor", divisor, ("features", "batch"))
+        self.gram = check_choice("gram", gram, SIDES)
+        self.block_size = check_optional_count("block_size", block_size)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -135,19 +147,25 @@ class VICRegFamilyLoss(Criterion):
 
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Invariance, variance and covariance, unweighted."""
-        x_1, x_2 = (z_1, z_2) if self.matrix == "dimensions" else map(ops.transpose, (z_1, z_2))
-        divisor = ops.shape(x_1 if self.divisor == "features" else z_1)[0] - 1
-        c_1, c_2 = covariance(x_1, divisor), covariance(x_2, divisor)
-        if self.penalty == "squares":
-            repulsion = squares(c_1) + squares(c_2)
-        else:
-            repulsion = (
-                log_sum_exp(c_1, self.temperature) + log_sum_exp(c_2, self.temperature)
-            ) / 2
+        axis, energy, log_sum_exp = _MATRICES[self.matrix]
+        shape = [ops.cast(size, z_1.dtype) for size in ops.shape(z_1)]
+        n, m = shape[axis], shape[1 - axis]
+        divisor = (n if self.divisor == "features" else shape[0]) - 1
+        x_1, x_2 = centered(z_1, axis), centered(z_2, axis)
+
+        def penalty(x: Any) -> Any:
+            if self.penalty == "squares":
+                return energy(x, gram=self.gram) / (m * ops.square(divisor))
+            temperature = self.temperature * divisor
+            log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
+            return (
+                ops.mean(log_sums) / 2
+            )  # VICReg's code sums over the views, supplement L averages
+
         return {
             "invariance": ops.mean(ops.square(z_1 - z_2)),
-            "variance": (variance_hinge(x_1) + variance_hinge(x_2)) / 2,
-            "covariance": repulsion,
+            "variance": (variance_hinge(x_1, axis) + variance_hinge(x_2, axis)) / 2,
+            "covariance": penalty(x_1) + penalty(x_2),
         }
 
 
@@ -163,6 +181,8 @@ class VICRegLoss(VICRegFamilyLoss):
         invariance_weight: lambda, at least 0.
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
+        gram: Where the covariances are computed: "samples", on (N, N) products; "dimensions", on
+            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -174,7 +194,7 @@ class VICRegLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight or wrong embeddings (see `Criterion`).
+        ValueError: for a negative weight, an unknown gram, or wrong embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -193,6 +213,7 @@ class VICRegLoss(VICRegFamilyLoss):
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
+        gram: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -202,6 +223,7 @@ class VICRegLoss(VICRegFamilyLoss):
             invariance_weight,
             variance_weight,
             covariance_weight,
+            gram=gram,
             name=name,
             dtype=dtype,
         )
@@ -220,6 +242,9 @@ class VICRegExpLoss(VICRegFamilyLoss):
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
         temperature: tau, positive.
+        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
+            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
+            gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -231,7 +256,8 @@ class VICRegExpLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive, or wrong embeddings.
+        ValueError: for a negative weight, a temperature that is not positive, a block size below 1,
+            or wrong embeddings (see `Criterion`).
 
     References:
         - Garrido et al., ICLR 2023, equations 11 and 12, supplement L, Table S6.
@@ -243,6 +269,7 @@ class VICRegExpLoss(VICRegFamilyLoss):
         variance_weight: float = 1.0,
         covariance_weight: float = 2.0,
         temperature: float = 0.1,
+        block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -253,6 +280,7 @@ class VICRegExpLoss(VICRegFamilyLoss):
             variance_weight,
             covariance_weight,
             temperature,
+            block_size=block_size,
             name=name,
             dtype=dtype,
         )
@@ -275,6 +303,9 @@ class VICRegCtrLoss(VICRegFamilyLoss):
             the variance term is met, for every M, which agrees with Table 1 (embedding norm 1) and
             with one temperature for all M. "batch", N - 1: the letter of supplement L, where the
             temperature of Table S6 would mean something else at every M.
+        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
+            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
+            gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -286,8 +317,8 @@ class VICRegCtrLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive, an unknown divisor,
-            or wrong embeddings.
+        ValueError: for a negative weight, a temperature that is not positive, an unknown divisor, a
+            block size below 1, or wrong embeddings (see `Criterion`).
 
     References:
         - Garrido et al., ICLR 2023, equation 13, supplement L, Table S6. Table 1 lists dimension
@@ -302,6 +333,7 @@ class VICRegCtrLoss(VICRegFamilyLoss):
         covariance_weight: float = 1.0,
         temperature: float = 0.15,
         divisor: str = "features",
+        block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -313,6 +345,7 @@ class VICRegCtrLoss(VICRegFamilyLoss):
             covariance_weight,
             temperature,
             divisor,
+            block_size=block_size,
             name=name,
             dtype=dtype,
         )

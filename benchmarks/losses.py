@@ -1,0 +1,439 @@
+"""What a criterion costs, forward and backward: ours, our other side, plain TensorFlow, lightly.
+
+    python benchmarks/losses.py      # the table, the curves, losses.json, losses.png
+    python benchmarks/losses.py --criteria vicreg --grid 256x8192 --no-curves
+
+Every figure of a row comes from one run: the contenders take turns on the same embeddings, and the
+median of their turns is printed, as a ratio to ours. Peak memory above the inputs is that of a
+first step in a process of its own. `lightly` takes part where it can be
+imported (`pip install torch lightly torchvision`); it is no dependency of anything else.
+"""
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl import losses
+
+HERE = pathlib.Path(__file__).parent
+GRID = [(256, 2048), (256, 8192), (1024, 8192), (1024, 256), (4096, 128)]
+# Time against M at one N, and against N at one M.
+CURVE_SAMPLES, CURVE_DIMENSIONS = 256, 128
+CURVES = [(CURVE_SAMPLES, 2**k) for k in range(6, 15)] + [
+    (2**k, CURVE_DIMENSIONS) for k in range(6, 14)
+]
+# The other side of these takes minutes where the cheaper one takes milliseconds.
+LARGEST_OTHER_SIDE = 8192
+
+
+# --- The plain form, as one writes it down -----------------------------------------------------
+
+
+def _off_diagonal_energy(c):
+    return tf.reduce_sum(tf.square(c)) - tf.reduce_sum(tf.square(tf.linalg.diag_part(c)))
+
+
+def _off_diagonal_log_sum_exp(c):
+    nothing = tf.fill(tf.shape(c)[:1], -np.inf)
+    return tf.reduce_mean(tf.reduce_logsumexp(tf.linalg.set_diag(c, nothing), axis=1))
+
+
+def _variance(x, axis):
+    variance = tf.math.reduce_variance(x, axis=axis) * x.shape[axis] / (x.shape[axis] - 1)
+    return tf.reduce_mean(tf.nn.relu(1 - tf.sqrt(variance + 1e-4)))
+
+
+def _vicreg(axis, penalty, weights, halved):
+    def loss(z_1, z_2):
+        total = weights[0] * tf.reduce_mean(tf.square(z_1 - z_2))
+        for z in (z_1, z_2):
+            x = z - tf.reduce_mean(z, axis=axis, keepdims=True)
+            c = tf.matmul(x, x, transpose_a=axis == 0, transpose_b=axis == 1) / (x.shape[axis] - 1)
+            total += weights[1] * _variance(z, axis) / 2
+            total += weights[2] * penalty(c) / (2 if halved else 1)
+        return total
+
+    return loss
+
+
+def _mean_energy(c):
+    return _off_diagonal_energy(c) / c.shape[0]
+
+
+def _barlow_twins(z_1, z_2):
+    z_1, z_2 = (
+        (z - tf.reduce_mean(z, axis=0)) * tf.math.rsqrt(tf.math.reduce_variance(z, axis=0) + 1e-5)
+        for z in (z_1, z_2)
+    )
+    c = tf.matmul(z_1, z_2, transpose_a=True) / z_1.shape[0]
+    on = tf.reduce_sum(tf.square(1 - tf.linalg.diag_part(c)))
+    return on + 0.0051 * _off_diagonal_energy(c)
+
+
+def _spectral(z_1, z_2):
+    z_1, z_2 = (
+        z * tf.math.rsqrt(tf.maximum(tf.reduce_sum(z**2, axis=1, keepdims=True), 1))
+        for z in (z_1, z_2)
+    )
+    n = z_1.shape[0]
+    energy = _off_diagonal_energy(tf.matmul(z_1, z_2, transpose_b=True))
+    return -2 * tf.reduce_sum(z_1 * z_2) / n + energy / (n * (n - 1))
+
+
+def _coding_rate(z_1, z_2):
+    z_1, z_2 = (tf.math.l2_normalize(z, axis=1) for z in (z_1, z_2))
+    n, m = z_1.shape
+    total = -30 * tf.reduce_mean(tf.reduce_sum(z_1 * z_2, axis=1))
+    for z in (z_1, z_2):
+        gram = tf.eye(m) + m / (n * 0.2) * tf.matmul(z, z, transpose_a=True)
+        total -= tf.reduce_sum(tf.math.log(tf.linalg.diag_part(tf.linalg.cholesky(gram)))) / 2
+    return total
+
+
+def _contrastive(temperature, positive_in_denominator):
+    def loss(z_1, z_2):
+        n = z_1.shape[0]
+        z = tf.math.l2_normalize(tf.concat([z_1, z_2], axis=0), axis=1)
+        logits = tf.matmul(z, z, transpose_b=True) / temperature
+        image = tf.range(2 * n) % n
+        positives = tf.reduce_sum(z * tf.roll(z, n, axis=0), axis=1) / temperature
+        if positive_in_denominator:
+            logits = tf.linalg.set_diag(logits, tf.fill([2 * n], -np.inf))
+        else:
+            logits = tf.where(image[:, None] == image, -np.inf, logits)
+        return tf.reduce_mean(tf.reduce_logsumexp(logits, axis=1) - positives)
+
+    return loss
+
+
+# --- Contenders --------------------------------------------------------------------------------
+
+# By criterion: ours; whether it has another side; the plain form; lightly's class and arguments.
+CRITERIA = {
+    "vicreg": (
+        losses.VICRegLoss,
+        True,
+        _vicreg(0, _mean_energy, (25, 25, 1), halved=False),
+        ("VICRegLoss", {}),
+    ),
+    "barlow-twins": (
+        losses.BarlowTwinsLoss,
+        True,
+        _barlow_twins,
+        ("BarlowTwinsLoss", {"lambda_param": 0.0051}),
+    ),
+    "tcr": (losses.CodingRateLoss, True, _coding_rate, None),
+    "vicreg-exp": (
+        losses.VICRegExpLoss,
+        False,
+        _vicreg(0, lambda c: _off_diagonal_log_sum_exp(c / 0.1), (1, 1, 2), halved=True),
+        None,
+    ),
+    "simclr": (
+        losses.NTXentLoss,
+        False,
+        _contrastive(0.15, positive_in_denominator=True),
+        ("NTXentLoss", {"temperature": 0.15}),
+    ),
+    "dcl": (
+        losses.DCLLoss,
+        False,
+        _contrastive(0.1, positive_in_denominator=False),
+        ("DCLLoss", {"temperature": 0.1}),
+    ),
+    "spectral": (losses.SpectralContrastiveLoss, True, _spectral, None),
+    "vicreg-ctr": (
+        losses.VICRegCtrLoss,
+        False,
+        _vicreg(1, lambda c: _off_diagonal_log_sum_exp(c / 0.15), (1, 1, 1), halved=True),
+        None,
+    ),
+    "l_c": (
+        lambda **kwargs: losses.VICRegFamilyLoss("samples", "squares", **kwargs),
+        True,
+        _vicreg(1, _mean_energy, (25, 25, 1), halved=False),
+        None,
+    ),
+}
+CONTENDERS = ["ours", "other side", "dense", "lightly"]
+
+
+def tensorflow_step(loss, z_1, z_2):
+    """A function that runs one forward and backward pass and returns (loss, gradient)."""
+    inputs = tf.constant(z_1), tf.constant(z_2)
+
+    @tf.function(autograph=False)
+    def step(z_1, z_2):
+        with tf.GradientTape() as tape:
+            tape.watch((z_1, z_2))
+            value = loss(z_1, z_2)
+        return value, tape.gradient(value, (z_1, z_2))
+
+    def run():
+        value, (gradient, _) = step(*inputs)
+        return float(value), gradient.numpy()
+
+    return run
+
+
+def lightly_losses():
+    """The module `lightly.loss`, or None where it is not installed."""
+    try:
+        import torch
+
+        # torchvision's compiled part does not load beside a CPU build of torch; these two of its
+        # operators are looked up at import and never called.
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import lightly.loss
+    except ImportError:
+        return None
+    return lightly.loss
+
+
+def torch_step(loss, z_1, z_2):
+    """The same of a PyTorch loss."""
+    import torch
+
+    inputs = [torch.tensor(z, requires_grad=True) for z in (z_1, z_2)]
+
+    def run():
+        for z in inputs:
+            z.grad = None
+        value = loss(*inputs)
+        value.backward()
+        return float(value.detach()), inputs[0].grad.numpy()
+
+    return run
+
+
+def contenders(criterion, samples, dimensions, lightly_module):
+    """The steps that take part, by name: functions without arguments."""
+    ours, has_sides, dense, peer = CRITERIA[criterion]
+    rng = np.random.RandomState(0)
+    z_1 = rng.randn(samples, dimensions).astype("float32")
+    z_2 = z_1 + 0.5 * rng.randn(samples, dimensions).astype("float32")
+    steps = {"ours": tensorflow_step(ours(), z_1, z_2)}
+    if has_sides and max(samples, dimensions) <= LARGEST_OTHER_SIDE:
+            other = "dimensions" if samples <= dimensions else "samples"
+        steps["other side"] = tensorflow_step(ours(gram=other), z_1, z_2)
+    steps["dense"] = tensorflow_step(dense, z_1, z_2)
+    if peer is not None and lightly_module is not None:
+        name, arguments = peer
+        steps["lightly"] = torch_step(getattr(lightly_module, name)(**arguments), z_1, z_2)
+    return steps
+
+
+# --- Measuring ---------------------------------------------------------------------------------
+
+
+def time_in_turns(steps, seconds):
+    """Median seconds of each step, and what each returned: the contenders take turns.
+
+    At most 25 turns; at least 3, or 1 where a turn takes four times the `seconds`. Short steps run
+    once more, untimed, before they are timed: the threads of the step before wait busily awhile.
+    """
+    results = {name: step() for name, step in steps.items()}  # traces, too
+    times = {name: [] for name in steps}
+    start = time.perf_counter()
+    for turn in range(25):
+        for name, step in steps.items():
+            if turn and min(times[name]) < 0.5:
+                step()
+            begin = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - begin)
+        took = time.perf_counter() - start
+        if took > 4 * seconds or (turn >= 2 and took > seconds):
+            break
+    return {name: statistics.median(values) for name, values in times.items()}, results
+
+
+def peak_memory(criterion, samples, dimensions, name):
+    """MiB of the resident set above the inputs' at the peak of a first step (Linux).
+
+    In a process of its own: TensorFlow and PyTorch keep what they have once allocated.
+    """
+    reader, writer = os.pipe()
+    if os.fork() == 0:  # before any kernel has run: there are no threads yet
+        module = lightly_losses()
+        contenders(criterion, 8, 4, module)[name]()
+        step = contenders(criterion, samples, dimensions, module)[name]
+        gc.collect()
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
+        before = _resident("VmRSS")
+        step()
+        os.write(writer, json.dumps(_resident("VmHWM") - before).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        text = pipe.read()
+    os.wait()
+    return json.loads(text)
+
+
+def memory_of(criterion, samples, dimensions):
+    """Peak memory by contender."""
+    names = ["ours", "dense"]
+    if CRITERIA[criterion][3] is not None and importlib.util.find_spec("lightly"):
+        names.append("lightly")
+    return {name: peak_memory(criterion, samples, dimensions, name) for name in names}
+
+
+def _resident(field):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0]) / 1024
+
+
+def agreement(results):
+    """Largest relative difference of a value or a gradient (Frobenius) to the plain form's."""
+    value, gradient = results["dense"]
+    worst = {}
+    for name, (other_value, other_gradient) in results.items():
+        worst[name] = max(
+            abs(other_value - value) / abs(value),
+            float(np.linalg.norm(other_gradient - gradient) / np.linalg.norm(gradient)),
+        )
+    return worst
+
+
+# --- The program -------------------------------------------------------------------------------
+
+
+def row_of(record):
+    """A line of the table, in Markdown."""
+    seconds, memory = record["seconds"], record.get("memory", {})
+    ours = seconds["ours"]
+    cells = [record["criterion"], f"{record['samples']}, {record['dimensions']}"]
+    cells.append(f"{1000 * ours:.1f}")
+    for name in CONTENDERS[1:]:
+        ratio = seconds[name] / ours if name in seconds else None
+        cells.append("–" if ratio is None else f"{ratio:.2g}" if ratio < 10 else f"{ratio:.0f}")
+    for name in ("ours", "dense", "lightly"):
+        cells.append(f"{memory[name]:.0f}" if name in memory else "–")
+    return "| " + " | ".join(cells) + " |"
+
+
+COLUMNS = ["criterion", "N, M", "ours, ms", "other side, ×", "dense, ×", "lightly, ×"]
+COLUMNS += ["ours, MiB", "dense, MiB", "lightly, MiB"]
+HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+
+
+def plot(records, path):
+    """Seconds against M at one N, and against N at one M, on log axes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    def curve(criterion, name, fixed, along):
+        points = [
+            (record[along], record["seconds"][name])
+            for record in records
+            if record["criterion"] == criterion
+            and all(record[key] == value for key, value in fixed.items())
+            and name in record["seconds"]
+        ]
+        return sorted(points)
+
+    panels = [
+        (criterion, fixed, along)
+        for criteria, fixed, along in [
+            (("vicreg", "barlow-twins", "tcr"), {"samples": CURVE_SAMPLES}, "dimensions"),
+            (("simclr", "dcl", "spectral"), {"dimensions": CURVE_DIMENSIONS}, "samples"),
+        ]
+        for criterion in criteria
+    ]
+    styles = {
+        "ours": {"color": "C0", "linewidth": 2.5},
+        "other side": {"color": "C0", "linestyle": ":"},
+        "dense": {"color": "C1", "linestyle": "--"},
+        "lightly": {"color": "C2", "linestyle": "-."},
+    }
+    labels = {
+        "ours": "keras_ssl",
+        "dense": "plain TensorFlow",
+        "other side": "keras_ssl, other side",
+    }
+    figure, axes = plt.subplots(2, 3, figsize=(10, 6.2), sharey="row", layout="constrained")
+    for axis, (criterion, fixed, along) in zip(axes.flat, panels, strict=True):
+        for name, style in styles.items():
+            points = curve(criterion, name, fixed, along)
+            if points:
+                axis.loglog(
+                    *zip(*points, strict=True), label=labels.get(name, name), base=10, **style
+                )
+        axis.set_xscale("log", base=2)
+        (what, size), *_ = fixed.items()
+        axis.set_title(f"{criterion}, {what} = {size}", fontsize=10)
+        axis.set_xlabel(f"{along}, {'M' if along == 'dimensions' else 'N'}")
+        axis.grid(True, which="major", alpha=0.3)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("seconds, forward and backward")
+    axes[0, 0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main():
+    """Prints the table, then measures the curves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
+    parser.add_argument("--grid", nargs="+", metavar="NxM", default=[f"{n}x{m}" for n, m in GRID])
+    parser.add_argument("--seconds", type=float, default=4.0, help="for the turns of one row")
+    parser.add_argument("--no-curves", action="store_true", help="only the table")
+    parser.add_argument("--no-memory", action="store_true", help="only times")
+    parser.add_argument("--output", type=pathlib.Path, default=HERE / "losses.json")
+    arguments = parser.parse_args()
+    grid = [tuple(map(int, shape.split("x"))) for shape in arguments.grid]
+    jobs = [(criterion, *shape) for shape in grid for criterion in arguments.criteria]
+    memory = [{} if arguments.no_memory else memory_of(*job) for job in jobs]
+    lightly_module = lightly_losses()
+    records = []
+    print(HEADER)
+    for (criterion, samples, dimensions), peaks in zip(jobs, memory, strict=True):
+        steps = contenders(criterion, samples, dimensions, lightly_module)
+        seconds, results = time_in_turns(steps, arguments.seconds)
+        record = {
+            "criterion": criterion,
+            "samples": samples,
+            "dimensions": dimensions,
+            "seconds": seconds,
+            "difference": agreement(results),
+            "memory": peaks,
+        }
+        print(row_of(record), flush=True)
+        records.append(record)
+    if not arguments.no_curves:
+        criteria = ["vicreg", "barlow-twins", "tcr"], ["simclr", "dcl", "spectral"]
+        for samples, dimensions in CURVES:
+            by_dimensions = samples == CURVE_SAMPLES
+            for criterion in criteria[0] if by_dimensions else criteria[1]:
+                steps = contenders(criterion, samples, dimensions, lightly_module)
+                records.append(
+                    {
+                        "criterion": criterion,
+                        "samples": samples,
+                        "dimensions": dimensions,
+                        "seconds": time_in_turns(steps, arguments.seconds / 4)[0],
+                    }
+                )
+                print(f"{criterion} {samples}x{dimensions}", file=sys.stderr, flush=True)
+        plot(records, arguments.output.with_suffix(".png"))
+    arguments.output.write_text(json.dumps(records, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
