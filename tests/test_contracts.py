@@ -7,19 +7,22 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import data, layers, losses, models, optimizers
+from keras_ssl import data, duality, layers, losses, models, optimizers
 from tests.conftest import tiny_encoder
 
 OBJECTS = {
     "VICRegFamilyLoss": lambda: losses.VICRegFamilyLoss("samples", "squares", 2.0, 3.0, 4.0, 0.5),
-    "VICRegLoss": lambda: losses.VICRegLoss(2.0, 3.0, 4.0),
-    "VICRegExpLoss": lambda: losses.VICRegExpLoss(2.0, 3.0, 4.0, 0.5),
-    "VICRegCtrLoss": lambda: losses.VICRegCtrLoss(2.0, 3.0, 4.0, 0.5, "batch"),
-    "BarlowTwinsLoss": lambda: losses.BarlowTwinsLoss(0.1),
-    "NTXentLoss": lambda: losses.NTXentLoss(0.5, "same_view", "squared", "dimensions"),
-    "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings"),
-    "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view"),
-    "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5),
+    "VICRegLoss": lambda: losses.VICRegLoss(2.0, 3.0, 4.0, "samples"),
+    "VICRegExpLoss": lambda: losses.VICRegExpLoss(2.0, 3.0, 4.0, 0.5, 64),
+    "VICRegCtrLoss": lambda: losses.VICRegCtrLoss(2.0, 3.0, 4.0, 0.5, "batch", 64),
+    "BarlowTwinsLoss": lambda: losses.BarlowTwinsLoss(0.1, "dimensions"),
+    "NTXentLoss": lambda: losses.NTXentLoss(0.5, "same_view", "squared", "dimensions", 64),
+    "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
+    "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "samples"),
+    "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "samples"),
+    "RankMe": lambda: duality.RankMe(4, name="mine"),
+    "Theorem33Residual": lambda: duality.Theorem33Residual(4, dtype="float32"),
+    "DualityMonitor": lambda: duality.DualityMonitor(4),
     "float64": lambda: losses.VICRegLoss(name="mine", dtype="float64"),
     "Projector": lambda: layers.Projector("8-4"),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
@@ -51,12 +54,18 @@ def test_config_holds_every_argument_and_survives_json(name):
     assert json.dumps(keras.saving.serialize_keras_object(again)) == serialized
 
 
-@pytest.mark.parametrize("package", [losses, layers, models, optimizers, data])
+@pytest.mark.parametrize("package", [losses, layers, models, optimizers, data, duality])
 def test_every_public_class_is_registered_and_documented(package):
     for name in package.__all__:
         thing = getattr(package, name)
         if not inspect.isclass(thing) or not issubclass(
-            thing, (keras.layers.Layer, keras.losses.Loss, keras.optimizers.Optimizer)
+            thing,
+            (
+                keras.layers.Layer,
+                keras.losses.Loss,
+                keras.metrics.Metric,
+                keras.optimizers.Optimizer,
+            ),
         ):
             continue
         assert "Args:" in thing.__doc__, name

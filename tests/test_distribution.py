@@ -54,6 +54,20 @@ with strategy.scope():
 image = np.random.RandomState(1).rand(4, 8, 8, 1).astype("float32")
 draws = strategy.experimental_local_results(strategy.run(lambda: crop(image, training=True)))
 results["draws"] = len(np.unique([np.asarray(d).ravel() for d in draws], axis=0))
+
+# Metrics given to `compile`, which Keras builds by itself under a strategy: all replicas' sums.
+import keras
+from keras_ssl import duality, models
+keras.utils.set_random_seed(0)
+with strategy.scope():
+    encoder = keras.Sequential([keras.layers.Input((2, 2, 1)), keras.layers.Flatten()])
+    projector = keras.layers.Dense(3)
+    model = models.VICReg(encoder, projector)
+    model.compile("sgd", metrics=[duality.DualityMonitor(3)])
+images = np.random.RandomState(2).rand(2, 16, 2, 2, 1).astype("float32")
+dataset = tf.data.Dataset.from_tensor_slices((tuple(images),)).batch(8)
+logs = model.evaluate(dataset, verbose=0, return_dict=True)
+results["l_c"] = logs["l_c"]
 print(json.dumps(results))
 """
 
@@ -69,6 +83,7 @@ def test_shares_and_gradients_add_up_to_those_of_one_device(replicas):
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     one, many = runs
     assert (one.pop("draws"), many.pop("draws")) == (1, replicas)  # all different
+    assert many.pop("l_c") == pytest.approx(one.pop("l_c"), rel=1e-5)
     assert len(one) == 5
     for name, (loss, gradient) in one.items():
         assert many[name][0] == pytest.approx(loss, rel=1e-12), name

@@ -1,9 +1,10 @@
 """The paper's statements, held against matrices."""
 
+import keras
 import numpy as np
 import pytest
 
-from keras_ssl import duality
+from keras_ssl import duality, evaluation
 
 SHAPES = [(8, 5), (5, 8), (2, 1), (64, 16), (16, 64)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")
@@ -109,5 +110,120 @@ def test_negative_pair_moments_by_definition():
     ],
 )
 def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- As metrics, over many batches -----------------------------------------------------------
+
+
+def _stream(metric, k, batch=7):
+    for start in range(0, len(k), batch):
+        metric.update_state(k[start : start + batch])
+    return metric.result()
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (5, 8), (2, 1)], ids=str)
+def test_streamed_quantities_are_those_of_all_samples(shape):
+    k = (1 + _matrix(shape)).astype("float32")
+    m = shape[1]
+    k_64 = k.astype("float64")
+    for metric, expected in [
+        (duality.SampleContrastiveEnergy(m), duality.sample_contrastive_energy(k_64)),
+        (duality.DimensionContrastiveEnergy(m), duality.dimension_contrastive_energy(k_64)),
+        (duality.NegativePairMean(m), duality.negative_pair_moments(k_64).mean),
+        (duality.NegativePairVariance(m), duality.negative_pair_moments(k_64).variance),
+        (duality.RankMe(m), evaluation.rankme(k)),
+    ]:
+        assert float(_stream(metric, k)) == pytest.approx(float(expected), rel=1e-6, abs=1e-9)
+        # In one batch, after a reset: the batches make no difference.
+        metric.reset_state()
+        metric.update_state(k)
+        assert float(metric.result()) == pytest.approx(float(expected), rel=1e-6, abs=1e-9)
+
+
+def test_streamed_profiles_keep_within_the_bounds_of_lemma_3_4():
+    n, m = 30, 5
+    k = _unit_rows(_matrix((n, m)))
+    profile = _stream(duality.DimensionNormProfile(m), k)
+    bounds = duality.dimension_norm_profile_bounds(n, m)
+    assert float(profile["dimension_norm_profile"]) == pytest.approx(
+        float(duality.dimension_norm_profile(k))
+    )
+    assert float(profile["dimension_norm_profile_lower"]) == pytest.approx(bounds.lower)
+    assert float(profile["dimension_norm_profile_upper"]) == pytest.approx(bounds.upper)
+    profile = _stream(duality.SampleNormProfile(m), 2 * k)
+    assert float(profile["sample_norm_profile"]) == pytest.approx(n * 2**4)
+    assert float(profile["sample_norm_profile_lower"]) == pytest.approx(n * 2**4)
+    assert float(profile["sample_norm_profile_upper"]) == pytest.approx(n**2 * 2**4)
+
+
+def test_streamed_residual_compares_two_sides_of_their_own():
+    k = _matrix((40, 6))
+    metric = duality.Theorem33Residual(6)
+    assert 0 <= float(_stream(metric, k, batch=8)) < 1e-14
+    batches = k.reshape(5, 8, 6)
+    of_samples = sum(np.sum((b @ b.T) ** 2) for b in batches)
+    of_dimensions = sum(np.sum((b.T @ b) ** 2) for b in batches)
+    assert float(metric.of_samples.value) == pytest.approx(of_samples)
+    assert float(metric.of_dimensions.value) == pytest.approx(of_dimensions)
+    metric.of_samples.assign(1.5 * of_samples)
+    assert float(metric.result()) == pytest.approx(0.5)
+
+
+def test_monitor_holds_what_the_single_metrics_hold():
+    k = _matrix((40, 6))
+    values = {name: float(v) for name, v in _stream(duality.DualityMonitor(6), k).items()}
+    for name, metric in [
+        ("l_c", duality.SampleContrastiveEnergy(6)),
+        ("l_nc", duality.DimensionContrastiveEnergy(6)),
+        ("negative_pair_mean", duality.NegativePairMean(6)),
+        ("negative_pair_variance", duality.NegativePairVariance(6)),
+        ("rankme", duality.RankMe(6)),
+    ]:
+        assert values[name] == pytest.approx(float(_stream(metric, k)), rel=1e-12)
+    assert values["negative_pair_variance_uniform"] == pytest.approx(1 / 6)
+    profile = values["sample_norm_profile"]
+    assert values["sample_norm_profile_lower"] <= profile <= values["sample_norm_profile_upper"]
+    assert values["theorem_3_3_residual"] < 1e-14
+
+
+def test_sums_of_half_precision_embeddings_are_float64():
+    k = (100 * _matrix((300, 4))).astype("float16")
+    metric = duality.SampleContrastiveEnergy(4)
+    expected = float(duality.sample_contrastive_energy(k.astype("float64")))
+    assert float(_stream(metric, k)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_embedding_that_is_not_a_number_gives_a_rank_that_is_not():
+    metric = duality.RankMe(3)
+    metric.update_state(np.full((4, 3), np.nan))
+    assert np.isnan(metric.result())
+
+
+def test_metrics_of_any_keras_model():
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(4)])
+    model.compile("sgd", loss="mse", metrics=[duality.RankMe(4), duality.DualityMonitor(4)])
+    x = _matrix((20, 3)).astype("float32")
+    logs = model.evaluate(x, np.zeros((20, 4)), batch_size=8, verbose=0, return_dict=True)
+    assert logs["rank_me"] == pytest.approx(
+        evaluation.rankme(model.predict(x, verbose=0)), rel=1e-5
+    )
+    assert logs["rank_me"] == pytest.approx(logs["rankme"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: duality.RankMe(0), "`dimensions`.*dimensions=0"),
+        (lambda: duality.RankMe(4).update_state(np.ones((2, 3))), r"\(samples, 4\).*\(2, 3\)"),
+        (lambda: duality.RankMe(4).update_state(np.ones(4)), r"matrix.*\(4,\)"),
+        (
+            lambda: duality.RankMe(4).update_state(np.ones((2, 4)), sample_weight=[1, 2]),
+            "`sample_weight`",
+        ),
+    ],
+)
+def test_bad_input_of_metrics(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -28,13 +28,15 @@ References:
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 # A difference is trusted where at least this part of the whole remains.
 _LARGE_ENOUGH = 1 / 16
 
-# Sums of e^60 and products of e^60 and e^-60 are far from float32's limits.
-_SAFE_EXPONENT = 60.0
+# Below this, sums of exponentials and products with their inverses are far from the limits of
+# float32 (e^88) and bfloat16; nothing is in float16 (e^11).
+_SAFE_EXPONENT = 30.0
 
 # Up to this many entries (64 MiB in float32) a matrix of logits is held, for speed; a larger one is
 # visited in blocks of about this many (16 MiB).
@@ -99,32 +101,35 @@ def dimension_energy(z_1: Any, z_2: Any = None, gram: str = "auto") -> Any:
 
 def _energy(z_1: Any, z_2: Any, gram: str, axis: int) -> Any:
     # With C the products off their diagonal, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
+    # Inside a custom gradient nothing else is to be recorded: hence stop_gradient.
     if z_2 is None:
 
         @ops.custom_gradient
         def energy(x: Any) -> Any:
-            value, (slope, _) = _cheaper(x, x, gram, axis)
-            return value, lambda upstream: 4 * upstream * slope()
+            x = ops.stop_gradient(x)
+            value, slopes = _cheaper(x, x, gram, axis)
+            return value, lambda upstream: 4 * upstream * slopes()[0]
 
         return energy(z_1)
 
     @ops.custom_gradient
     def energy_of_two(x: Any, y: Any) -> Any:
-        value, slopes = _cheaper(x, y, gram, axis)
-        return value, lambda upstream: tuple(2 * upstream * slope() for slope in slopes)
+        value, slopes = _cheaper(ops.stop_gradient(x), ops.stop_gradient(y), gram, axis)
+        return value, lambda upstream: tuple(2 * upstream * slope for slope in slopes())
 
     return energy_of_two(z_1, z_2)
 
 
-# A value, and two functions that give C y and C^T x when asked.
-_Energy = tuple[Any, tuple[Callable[[], Any], Callable[[], Any]]]
+# A value, and a function that gives C y and, if y is not x, C^T x.
+_Energy = tuple[Any, Callable[[], tuple[Any, ...]]]
 
 
 def _cheaper(x: Any, y: Any, gram: str, axis: int) -> _Energy:
     n, d = ops.shape(x)[1 - axis], ops.shape(x)[axis]
     if gram == "auto":
-        # With the gradient, 2 products of either size; of two views, 4 small ones or 3 large.
-        use_dual = d < n if x is y else 4 * d < 3 * n
+        # With the gradient, 2 products of either size, and the dual is kept where d < 15/16 n; of
+        # two views, 4 small products or 3 large ones.
+        use_dual = 16 * d < 15 * n if x is y else 4 * d < 3 * n
     else:
         use_dual = gram != ("dimensions", "samples")[axis]
     return _either(use_dual, lambda: _dual(x, y, axis), lambda: _direct(x, y, axis))
@@ -133,7 +138,11 @@ def _cheaper(x: Any, y: Any, gram: str, axis: int) -> _Energy:
 def _direct(x: Any, y: Any, axis: int) -> _Energy:
     """Through C itself, (n, n), its diagonal masked."""
     c = off_diagonal(products(x, y, axis))
-    slopes = (lambda: _mix(c, y, axis)), (lambda: _mix(ops.transpose(c), x, axis))
+
+    def slopes() -> tuple[Any, ...]:
+        c_y = _mix(c, y, axis)
+        return (c_y,) if x is y else (c_y, _mix(ops.transpose(c), x, axis))
+
     return ops.sum(ops.square(c)), slopes
 
 
@@ -143,14 +152,16 @@ def _dual(x: Any, y: Any, axis: int) -> _Energy:
     g_y = products(y[None], y[None], 1 - axis)[0]
     g_x = g_y if x is y else products(x[None], x[None], 1 - axis)[0]
     diagonal = ops.sum(x * y, axis=axis, keepdims=True)
+
+    def slopes() -> tuple[Any, ...]:
+        c_y = _mix(g_y, x, 1 - axis) - diagonal * y
+        return (c_y,) if x is y else (c_y, _mix(g_x, y, 1 - axis) - diagonal * x)
+
     value = ops.sum(g_x * g_y) - ops.sum(ops.square(diagonal))
-    slopes = (
-        lambda: _mix(g_y, x, 1 - axis) - diagonal * y,
-        lambda: _mix(g_x, y, 1 - axis) - diagonal * x,
-    )
-    whole = ops.sqrt(ops.sum(ops.square(g_x)) * ops.sum(ops.square(g_y)))
+    # Square roots first: the product of the squares would be of the eighth power.
+    whole = ops.sqrt(ops.sum(ops.square(g_x))) * ops.sqrt(ops.sum(ops.square(g_y)))
     return _either(
-        value >= _LARGE_ENOUGH * whole, lambda: (value, slopes), lambda: _direct(x, y, axis)
+        value > _LARGE_ENOUGH * whole, lambda: (value, slopes), lambda: _direct(x, y, axis)
     )
 
 
@@ -158,11 +169,8 @@ def _either(condition: Any, one: Callable[[], _Energy], other: Callable[[], _Ene
     """One of two ways to the same energy, known now or when the graph runs."""
     if isinstance(condition, bool):
         return one() if condition else other()
-
-    def slope(which: int) -> Callable[[], Any]:
-        return lambda: ops.cond(condition, lambda: one()[1][which](), lambda: other()[1][which]())
-
-    return ops.cond(condition, lambda: one()[0], lambda: other()[0]), (slope(0), slope(1))
+    value = ops.cond(condition, lambda: one()[0], lambda: other()[0])
+    return value, lambda: ops.cond(condition, lambda: one()[1](), lambda: other()[1]())
 
 
 # --- Log-determinants ------------------------------------------------------------------------
@@ -180,6 +188,7 @@ def log_det(z: Any, gram: str = "auto") -> Any:
 
     @ops.custom_gradient
     def value(z: Any) -> Any:
+        z = ops.stop_gradient(z)
         value, slope = ops.cond(
             use_samples, lambda: _log_det_through(z, axis=1), lambda: _log_det_through(z, axis=0)
         )
@@ -193,29 +202,39 @@ def _log_det_through(z: Any, axis: int) -> tuple[Any, Any]:
 
     By Cholesky, whose pivots are what is left of the diagonal once the rows above are accounted
     for: the same loss of digits as above, where the embeddings lie in few directions. Where a pivot
-    is less than a sixteenth of its diagonal entry, all is computed again in float64.
+    is less than a sixteenth of its diagonal entry, or rounding could make one negative, all is
+    computed in float64.
     """
 
-    def factor_of(z: Any) -> tuple[Any, Any]:
+    def matrix_of(z: Any) -> Any:
         matrix = products(z[None], z[None], axis)[0]
-        matrix = matrix + ops.eye(ops.shape(matrix)[0], dtype=z.dtype)
-        return ops.cholesky(matrix), ops.diagonal(matrix)
+        return matrix + ops.eye(ops.shape(matrix)[0], dtype=z.dtype)
 
     def finish(factor: Any) -> tuple[Any, Any]:
-        inverse = ops.solve_triangular(
-            factor, ops.eye(ops.shape(factor)[0], dtype=factor.dtype), lower=True
-        )
+        identity = ops.eye(ops.shape(factor)[0], dtype=factor.dtype)
+        inverse = ops.solve_triangular(factor, identity, lower=True)
         inverse = ops.cast(products(inverse, inverse, axis=0), z.dtype)
         value = 2 * ops.sum(ops.log(ops.diagonal(factor)))
         return ops.cast(value, z.dtype), 2 * _mix(inverse, z, axis)
 
-    factor, diagonal = factor_of(z)
-    is_trusted = ops.all(ops.square(ops.diagonal(factor)) >= _LARGE_ENOUGH * diagonal)
-    return ops.cond(
-        is_trusted,
-        lambda: finish(factor),
-        lambda: finish(factor_of(ops.cast(z, "float64"))[0]),
-    )
+    matrix = matrix_of(z)
+    diagonal = ops.diagonal(matrix)
+    largest = ops.max(diagonal)
+
+    def as_it_is() -> tuple[Any, Any]:
+        factor = ops.cholesky(matrix)
+        is_trusted = ops.all(ops.square(ops.diagonal(factor)) >= _LARGE_ENOUGH * diagonal)
+        return ops.cond(is_trusted, lambda: finish(factor), in_float64)
+
+    def in_float64() -> tuple[Any, Any]:
+        # To factor what is not finite is an error in TensorFlow; the loss is to be not finite.
+        is_finite = largest < float("inf")
+        matrix = matrix_of(ops.cast(ops.where(is_finite, z, 0), "float64"))
+        value, slope = finish(ops.cholesky(matrix))
+        return value + 0 * largest, slope + 0 * largest
+
+    rounding = largest * ops.cast(ops.shape(matrix)[0], z.dtype) * keras.config.epsilon()
+    return ops.cond(rounding < _LARGE_ENOUGH, as_it_is, in_float64)
 
 
 # --- Log-sum-exps ----------------------------------------------------------------------------
@@ -260,7 +279,8 @@ def sample_log_sum_exp(
         similarity: f.
         temperature: Positive.
         block_size: Rows at a time. Default: all where the matrix has at most 2^24 entries, else
-            enough for about 2^22.
+            enough for about 2^22. Where the number of rows is not known when a graph is traced (a
+            data set that keeps its remainder), always blocks.
 
     Returns:
         (n,), or where `y` is given a pair of them.
@@ -270,6 +290,7 @@ def sample_log_sum_exp(
 
         @ops.custom_gradient
         def log_sums(x: Any) -> Any:
+            x = ops.stop_gradient(x)
             values, gradients = _log_sum_exp(x, x, samples, similarity, block_size)
             return values[0], lambda upstream: gradients(upstream, upstream)[0]
 
@@ -277,6 +298,7 @@ def sample_log_sum_exp(
 
     @ops.custom_gradient
     def mutual_log_sums(x: Any, y: Any) -> Any:
+        x, y = ops.stop_gradient(x), ops.stop_gradient(y)
         return _log_sum_exp(x, y, samples, similarity, block_size)
 
     return mutual_log_sums(x, y * temperature ** (-0.5 / similarity.degree))
@@ -306,7 +328,9 @@ def _log_sum_exp(
     # |f| is below this (Cauchy and Schwarz). Where that is little, exp needs no shift against
     # overflow, and one exponential serves i as an anchor and j as an anchor.
     norms = [ops.max(ops.sum(ops.square(z), axis=1)) for z in (x, y)]
-    is_bounded = similarity.value(ops.sqrt(norms[0] * norms[1])) < _SAFE_EXPONENT
+    largest = similarity.value(ops.sqrt(norms[0] * norms[1]))
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    is_bounded = largest < (0 if dtype == "float16" else _SAFE_EXPONENT)
 
     def sums(log_sum: Callable[..., Any]) -> tuple[Any, ...]:
         def step(start: Any, size: Any, of_rows: Any, *of_columns: Any) -> tuple[Any, ...]:
@@ -355,7 +379,7 @@ class _Blocks:
     """The matrix f(x y^T), some rows at a time; held, if these are all rows."""
 
     def __init__(self, x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any):
-        self.x, self.y, self.similarity = x, y, similarity
+        self.x, self.similarity = x, similarity
         self.n = n = ops.shape(x)[0]
         self.samples = n if samples is None else samples
         is_known = isinstance(n, int)
@@ -364,11 +388,16 @@ class _Blocks:
             block_size = n if is_known and n * n <= _HELD_ENTRIES else few(1, _BLOCK_ENTRIES // n)
         self.size = block_size if is_known else ops.minimum(n, block_size)
         self.is_held = is_known and n <= self.size
-        self.held = products(x, y) if self.is_held else None
+        self.y_transposed = ops.transpose(y)  # once, not in every block
+        self.held: Any = ops.matmul(x, self.y_transposed) if self.is_held else None
 
     def products(self, start: Any, size: Any) -> tuple[Any, Any]:
         """The rows of s = x y^T and of f(s), the latter -inf for pairs of one image."""
-        s = self.held if self.is_held else products(self.rows(self.x, start, size), self.y)
+        s = (
+            self.held
+            if self.is_held
+            else ops.matmul(self.rows(self.x, start, size), self.y_transposed)
+        )
         # Row i and column j show one image where j = i modulo the number of images.
         i = ops.arange(size)[:, None]
         j = (start + i) % self.samples + self.samples * ops.arange(self.n // self.samples)

@@ -139,5 +139,7 @@ class NTXentLoss(Criterion):
             contrast = ops.concatenate(log_sums(z_1, z_2))
         if self._positive_in_denominator:
             logits = positives / self.temperature
-            contrast = ops.logaddexp(contrast, ops.concatenate([logits, logits]))
+            logits = ops.concatenate([logits, logits])
+            # logaddexp; Keras' own has a one-sided gradient where both are equal.
+            contrast = logits + ops.softplus(contrast - logits)
         return {"alignment": -ops.mean(positives), "contrast": ops.mean(contrast)}

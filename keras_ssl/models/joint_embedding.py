@@ -5,6 +5,7 @@ from typing import Any, SupportsIndex
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from keras_ssl import distribution
 from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
@@ -25,6 +26,10 @@ class JointEmbeddingModel(keras.Model):
     Each view passes through the network by itself, so that batch normalisation sees the statistics
     of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
     unweighted, are logged by name.
+
+    Metrics given to `compile` see the embeddings of the two views: `y_pred` is those of the first,
+    `y_true` those of the second. `"cosine_similarity"` is the alignment of the positives, and
+    `keras_ssl.duality` has the quantities of the paper.
 
     A saved model goes on exactly as if it had not been saved, unless its encoder has dropout: Keras
     does not save the state of random layers.
@@ -158,10 +163,22 @@ class JointEmbeddingModel(keras.Model):
         loss = self.criterion.combine(terms)
         if self.losses:
             loss = loss + distribution.share(sum(self.losses))
+        if self._compile_metrics is not None:
+            z_1, z_2 = (ops.stop_gradient(z) for z in y_pred)
+            self._compile_metrics.update_state(z_2, z_1)
         values = {"loss": loss * distribution.replica_count(), **terms}
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """What Keras asks for to build metrics under a strategy, on views `x`; no step calls it."""
+        z_1, z_2 = self.embed(x)[1]
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(z_2, z_1)
+        return self.get_metrics_result()
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on `((view_1, view_2), labels)`."""
@@ -195,11 +212,16 @@ class JointEmbeddingModel(keras.Model):
             )
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
-        if self.loss is not None or self._compile_metrics is not None:
+        if self.loss is not None:
             raise ValueError(
-                "`compile` takes no loss and no metrics: the criterion is the loss, to be passed "
-                "to the model as `criterion`, and there are no predictions to compare with labels. "
-                f"Received: loss={self.loss!r}, metrics={self._compile_metrics!r}"
+                "`compile` takes no loss: the criterion is the loss, to be passed to the model as "
+                f"`criterion`. Received: loss={self.loss!r}"
+            )
+        of_labels = ("acc", "accuracy", "ce", "crossentropy")
+        if any(metric in of_labels for metric in keras.tree.flatten(self._user_metrics())):
+            raise ValueError(
+                "`metrics` see the embeddings of the two views, not labels: for an accuracy, pass "
+                f"`probe` to the model. Received: metrics={self._user_metrics()!r}"
             )
         if self.probe is not None and labels is None:
             raise ValueError(
@@ -224,8 +246,13 @@ class JointEmbeddingModel(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss, the criterion's terms and the probe's figures: what a step returns."""
-        return [*self._trackers, *(self.probe.metrics if self.probe is not None else [])]
+        """The loss, its terms, the probe's figures, compiled metrics: what a step returns."""
+        probe = self.probe.metrics if self.probe is not None else []
+        compiled = [self._compile_metrics] if self._compile_metrics is not None else []
+        return [*self._trackers, *probe, *compiled]
+
+    def _user_metrics(self) -> Any:
+        return self._compile_metrics._user_metrics if self._compile_metrics is not None else None
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         parts = {

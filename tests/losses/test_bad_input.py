@@ -58,6 +58,10 @@ def test_embeddings(criterion, shape_1, shape_2, message):
         (lambda: losses.SpectralContrastiveLoss(negatives="all"), "`negatives`.*cross_view"),
         (lambda: losses.CodingRateLoss(distortion=0), "`distortion`"),
         (lambda: losses.CodingRateLoss(alignment_weight=-1), "`alignment_weight`"),
+        (lambda: losses.VICRegLoss(gram="rows"), "`gram`.*auto.*samples.*dimensions.*'rows'"),
+        (lambda: losses.BarlowTwinsLoss(gram=None), "`gram`.*None"),
+        (lambda: losses.DCLLoss(block_size=0), "`block_size`.*block_size=0"),
+        (lambda: losses.VICRegExpLoss(block_size=1.5), "`block_size`.*1.5"),
     ],
 )
 def test_arguments(make, message):

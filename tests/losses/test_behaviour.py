@@ -21,6 +21,11 @@ CRITERIA = {
     "spectral": losses.SpectralContrastiveLoss,
     "spectral-same-view": lambda **k: losses.SpectralContrastiveLoss(negatives="same_view", **k),
     "tcr": losses.CodingRateLoss,
+    # By other ways: the other side, and blocks of three rows.
+    "vicreg-samples": lambda **k: losses.VICRegLoss(gram="samples", **k),
+    "barlow-twins-samples": lambda **k: losses.BarlowTwinsLoss(gram="samples", **k),
+    "nt-xent-blocks": lambda **k: losses.NTXentLoss(block_size=3, **k),
+    "vicreg-exp-blocks": lambda **k: losses.VICRegExpLoss(block_size=3, **k),
 }
 every_criterion = pytest.mark.parametrize("name", CRITERIA)
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import callbacks, data, encoders, evaluation, layers, losses, models
+from keras_ssl import callbacks, data, duality, encoders, evaluation, layers, losses, models
 from tests.conftest import tiny_encoder
 
 
@@ -332,10 +332,10 @@ class TestBadInput:
             model.fit(nine, batch_size=8, verbose=0, shuffle=False)
         assert all(np.isfinite(w).all() for w in model.get_weights())
 
-    def test_metrics_given_to_compile(self, views):
+    def test_an_accuracy_given_to_compile(self, views):
         model = models.VICReg(tiny_encoder(), "8-6")
         model.compile("sgd", metrics=["accuracy"])
-        with pytest.raises(ValueError, match="no loss and no metrics"):
+        with pytest.raises(ValueError, match="not labels.*pass `probe`.*'accuracy'"):
             _fit(model, views)
 
     def test_a_loss_given_to_compile(self, views):
@@ -343,6 +343,22 @@ class TestBadInput:
         model.compile("sgd", loss="mse")
         with pytest.raises(ValueError, match="criterion is the loss.*'mse'"):
             _fit(model, views)
+
+
+def test_compiled_metrics_see_the_embeddings_of_both_views(views):
+    model = models.VICReg(tiny_encoder(), "8-6")
+    model.compile("sgd", metrics=["cosine_similarity", duality.DualityMonitor(6)])
+    logs = model.evaluate(views, steps=3, verbose=0, return_dict=True)
+    z_1, z_2 = (np.concatenate(z) for z in zip(*_embeddings(model, views), strict=True))
+    cosines = np.sum(z_1 * z_2, axis=1) / np.linalg.norm(z_1, axis=1) / np.linalg.norm(z_2, axis=1)
+    assert logs["cosine_similarity"] == pytest.approx(cosines.mean(), rel=1e-5)
+    expected = duality.sample_contrastive_energy(z_1.astype("float64"))
+    assert logs["l_c"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def _embeddings(model, views):
+    for pair, _ in views.take(3):
+        yield [np.asarray(z) for z in model.embed(pair)[1]]
 
 
 def test_a_non_finite_loss_stops_with_a_diagnosis_and_keeps_the_checkpoint(views, tmp_path):

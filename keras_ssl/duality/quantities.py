@@ -204,7 +204,7 @@ def negative_pair_moments(k: Any) -> Moments:
     if samples is not None and samples < 2:
         raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")
     count = ops.cast(ops.shape(k)[0] * (ops.shape(k)[0] - 1), k.dtype)
-    cosines = gram.off_diagonal(gram.products(k, k))
+    cosines = gram.off_diagonal(gram.products(k, k))  # (N, N)
     mean = ops.sum(cosines) / count
     variance = ops.sum(ops.square(gram.off_diagonal(cosines - mean))) / count
     return Moments(mean, variance)

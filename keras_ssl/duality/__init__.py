@@ -1,0 +1,53 @@
+"""The paper's own quantities: as functions of a matrix, and as metrics over many batches."""
+
+from keras_ssl.duality.metrics import (
+    DimensionContrastiveEnergy,
+    DimensionNormProfile,
+    DualityMonitor,
+    NegativePairMean,
+    NegativePairVariance,
+    RankMe,
+    SampleContrastiveEnergy,
+    SampleNormProfile,
+    Theorem33Residual,
+)
+from keras_ssl.duality.quantities import (
+    BothSides,
+    Bounds,
+    Moments,
+    dimension_contrastive_energy,
+    dimension_energy_bounds,
+    dimension_norm_profile,
+    dimension_norm_profile_bounds,
+    doubly_normalized_difference,
+    negative_pair_moments,
+    sample_contrastive_energy,
+    sample_energy_bounds,
+    sample_norm_profile,
+    theorem_3_3,
+)
+
+__all__ = [
+    "BothSides",
+    "Bounds",
+    "DimensionContrastiveEnergy",
+    "DimensionNormProfile",
+    "DualityMonitor",
+    "Moments",
+    "NegativePairMean",
+    "NegativePairVariance",
+    "RankMe",
+    "SampleContrastiveEnergy",
+    "SampleNormProfile",
+    "Theorem33Residual",
+    "dimension_contrastive_energy",
+    "dimension_energy_bounds",
+    "dimension_norm_profile",
+    "dimension_norm_profile_bounds",
+    "doubly_normalized_difference",
+    "negative_pair_moments",
+    "sample_contrastive_energy",
+    "sample_energy_bounds",
+    "sample_norm_profile",
+    "theorem_3_3",
+]

@@ -1,0 +1,292 @@
+"""The paper's quantities as Keras metrics: exact over any number of batches, in constant memory.
+
+All but one follow from four sums over the samples, accumulated in float64: the number of samples,
+sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, pairs
+of samples of different batches included: L_c needs no (N, N) matrix, by Theorem 3.3. Replicas of
+`tf.distribute` add up their sums.
+
+In any model they are metrics of its embeddings:
+
+    model.compile(optimizer, metrics=[duality.RankMe(dimensions=256)])
+
+where a model of `keras_ssl.models` passes the embeddings of the first views, and any other its
+output. Each step costs a product of M^2 N and a result that Keras asks for after every step: M^2,
+or M^3 for `RankMe`. For a large M, evaluate a sample now and then.
+
+References:
+    - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4.
+    - Garrido et al.: RankMe, ICML 2023.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_count
+from keras_ssl.duality.quantities import theorem_3_3
+from keras_ssl.losses.normalization import unit_embeddings
+
+# RankMe's, added to every normalised singular value.
+_EPSILON = 1e-7
+
+
+class _EmbeddingMetric(keras.metrics.Metric):
+    """Base: takes embeddings as its one argument, or as the second of Keras' two."""
+
+    def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.dimensions = check_count("dimensions", dimensions)
+
+    def update_state(self, y_true: Any, y_pred: Any = None, sample_weight: Any = None) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: Embeddings, float (N, M); ignored where `y_pred` is given, as by `compile`.
+            y_pred: Embeddings, float (N, M).
+            sample_weight: Must be None: these are quantities of a set of samples.
+        """
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` has no meaning for quantities of a set of samples.")
+        k = ops.convert_to_tensor(y_true if y_pred is None else y_pred)
+        if len(k.shape) != 2 or k.shape[1] != self.dimensions:
+            raise ValueError(
+                f"Embeddings must be a matrix (samples, {self.dimensions}), as `dimensions` of "
+                f"{self.name!r} says. Received: shape={tuple(k.shape)}"
+            )
+        self._add(ops.cast(ops.stop_gradient(k), self.dtype))
+
+    def _sum(self, shape: tuple[int, ...], name: str) -> Any:
+        return self.add_variable(shape, "zeros", dtype=self.dtype, name=name)
+
+    def _add(self, k: Any) -> None:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().get_config(), "dimensions": self.dimensions}
+
+
+class _SumMetric(_EmbeddingMetric):
+    """Base of what follows from the four sums."""
+
+    # Whether embeddings are scaled to norm 1 first.
+    _unit = False
+
+    def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
+        super().__init__(dimensions, name, dtype)
+        m = self.dimensions
+        self.count = self._sum((), "count")
+        self.total = self._sum((m,), "total")  # sum K_i
+        self.fourth_powers = self._sum((), "fourth_powers")  # sum ||K_i||^4
+        self.products = self._sum((m, m), "products")  # K^T K
+
+    def _add(self, k: Any) -> None:
+        if self._unit:
+            k = unit_embeddings(k)
+        squared_norms = ops.sum(ops.square(k), axis=1)
+        self.count.assign_add(ops.cast(ops.shape(k)[0], self.dtype))
+        self.total.assign_add(ops.sum(k, axis=0))
+        self.fourth_powers.assign_add(ops.sum(ops.square(squared_norms)))
+        self.products.assign_add(ops.matmul(ops.transpose(k), k))
+
+    def _energy(self) -> Any:
+        return ops.sum(ops.square(self.products))  # ||K^T K||_F^2
+
+    def _l_c(self) -> Any:
+        return self._energy() - self.fourth_powers
+
+    def _l_nc(self) -> Any:
+        return self._energy() - ops.sum(ops.square(ops.diagonal(self.products)))
+
+    def _squared_norm(self) -> Any:
+        return ops.sum(ops.diagonal(self.products))  # ||K||_F^2
+
+    def _sample_norm_profile(self) -> dict[str, Any]:
+        upper = ops.square(self._squared_norm())
+        return {
+            "sample_norm_profile": ops.convert_to_tensor(self.fourth_powers),
+            "sample_norm_profile_lower": upper / ops.maximum(self.count, 1),
+            "sample_norm_profile_upper": upper,
+        }
+
+    def _dimension_norm_profile(self) -> dict[str, Any]:
+        upper = ops.square(self._squared_norm())
+        return {
+            "dimension_norm_profile": ops.sum(ops.square(ops.diagonal(self.products))),
+            "dimension_norm_profile_lower": upper / self.dimensions,
+            "dimension_norm_profile_upper": upper,
+        }
+
+    def _pair_mean(self) -> Any:
+        pairs = ops.maximum(self.count * (self.count - 1), 1)
+        return (ops.sum(ops.square(self.total)) - self._squared_norm()) / pairs
+
+    def _pair_variance(self) -> Any:
+        pairs = ops.maximum(self.count * (self.count - 1), 1)
+        return self._l_c() / pairs - ops.square(self._pair_mean())
+
+    def _rankme(self) -> Any:
+        # TensorFlow fails on what is not finite; the result is NaN instead.
+        is_finite = ops.all(ops.isfinite(self.products))
+        eigenvalues, _ = ops.eigh(ops.where(is_finite, self.products, 0))  # rising
+        singular_values = ops.sqrt(ops.maximum(eigenvalues, 0))
+        total = ops.sum(singular_values)
+        p = singular_values / ops.where(total > 0, total, 1) + _EPSILON
+        ranks = ops.arange(self.dimensions, 0, -1, dtype=self.dtype)
+        entropy = -ops.sum(ops.where(ranks <= self.count, p * ops.log(p), 0))
+        rank = ops.where(total > 0, ops.exp(entropy), 1)
+        return ops.where(is_finite, rank, float("nan"))
+
+
+_ARGUMENTS = """
+
+    Args:
+        dimensions: M, at least 1.
+        name: Name of the metric.
+        dtype: Precision of the sums, float64 by default.
+
+    Raises:
+        ValueError: for `dimensions` below 1, embeddings of another shape, or sample weights.
+"""
+
+
+def _metric(cls: type) -> Any:
+    """Completes the docstring and registers the class."""
+    cls.__doc__ = f"{(cls.__doc__ or '').rstrip()}{_ARGUMENTS}"
+    return keras.saving.register_keras_serializable(package="keras_ssl")(cls)
+
+
+@_metric
+class SampleContrastiveEnergy(_SumMetric):
+    """L_c, the squared products of different samples: `||K K^T - diag(K K^T)||_F^2`.
+
+    Computed as `||K^T K||_F^2 - sum_i ||K_i||^4`, Theorem 3.3.
+    """
+
+    def result(self) -> Any:  # noqa: D102
+        return self._l_c()
+
+
+@_metric
+class DimensionContrastiveEnergy(_SumMetric):
+    """L_nc, the squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`."""
+
+    def result(self) -> Any:  # noqa: D102
+        return self._l_nc()
+
+
+@_metric
+class SampleNormProfile(_SumMetric):
+    """The sum over samples of the fourth power of their norm, and its bounds.
+
+    A dictionary of `sample_norm_profile`, `..._lower` and `..._upper`: Lemma 3.4 of the transpose,
+    `t^2 / N <= sum_i ||K_i||^4 <= t^2` with `t = ||K||_F^2`.
+    """
+
+    def result(self) -> Any:  # noqa: D102
+        return self._sample_norm_profile()
+
+
+@_metric
+class DimensionNormProfile(_SumMetric):
+    """The sum over dimensions of the fourth power of their norm, and its bounds.
+
+    A dictionary of `dimension_norm_profile`, `..._lower` and `..._upper`: Lemma 3.4,
+    `t^2 / M <= sum_j ||K_j||^4 <= t^2` with `t = ||K||_F^2`, which is `N a^2` where every sample
+    has norm a, as the lemma supposes.
+    """
+
+    def result(self) -> Any:  # noqa: D102
+        return self._dimension_norm_profile()
+
+
+@_metric
+class NegativePairMean(_SumMetric):
+    """Mean cosine of all pairs of different samples: 0 by Proposition 3.1."""
+
+    _unit = True
+
+    def result(self) -> Any:  # noqa: D102
+        return self._pair_mean()
+
+
+@_metric
+class NegativePairVariance(_SumMetric):
+    """Variance of the cosine over all pairs of different samples: 1 / M by Proposition 3.1."""
+
+    _unit = True
+
+    def result(self) -> Any:  # noqa: D102
+        return self._pair_variance()
+
+
+@_metric
+class RankMe(_SumMetric):
+    """Effective rank of the embeddings, as `keras_ssl.evaluation.rankme` of all of them.
+
+    `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7` over the min(N, M) largest singular
+    values s, square roots of the eigenvalues of K^T K. From 1 to min(N, M).
+    """
+
+    def result(self) -> Any:  # noqa: D102
+        return self._rankme()
+
+
+@_metric
+class Theorem33Residual(_EmbeddingMetric):
+    """How far the two sides of Theorem 3.3 are apart, relative to them: rounding, about 1e-16.
+
+    `|D - S| / D` with `D = L_nc + sum_j ||K_j||^4` and `S = L_c + sum_i ||K_i||^4`, each from its
+    own matrix, (M, M) and (N, N), batch by batch, and added up over the batches.
+    """
+
+    def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
+        super().__init__(dimensions, name, dtype)
+        self.of_dimensions = self._sum((), "of_dimensions")
+        self.of_samples = self._sum((), "of_samples")
+
+    def _add(self, k: Any) -> None:
+        sides = theorem_3_3(k)
+        self.of_dimensions.assign_add(sides.dimensions)
+        self.of_samples.assign_add(sides.samples)
+
+    def result(self) -> Any:  # noqa: D102
+        difference = ops.absolute(self.of_dimensions - self.of_samples)
+        whole = ops.convert_to_tensor(self.of_dimensions)
+        return difference / ops.where(whole > 0, whole, 1)
+
+
+@_metric
+class DualityMonitor(_EmbeddingMetric):
+    """All of these at once, for the price of two matrices (M, M): a dictionary.
+
+    - `l_c`, `l_nc`, `theorem_3_3_residual`
+    - `sample_norm_profile`, `dimension_norm_profile`, each also with `_lower` and `_upper`
+    - `negative_pair_mean`, 0 by Proposition 3.1; `negative_pair_variance`, and
+      `negative_pair_variance_uniform`, the 1 / M that it is by Proposition 3.1
+    - `rankme`
+    """
+
+    def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
+        super().__init__(dimensions, name, dtype)
+        self.raw = _SumMetric(dimensions, "raw", dtype)
+        self.unit = NegativePairMean(dimensions, "unit", dtype)
+        self.residual = Theorem33Residual(dimensions, "residual", dtype)
+
+    def _add(self, k: Any) -> None:
+        for part in (self.raw, self.unit, self.residual):
+            part.update_state(k)
+
+    def result(self) -> Any:  # noqa: D102
+        raw, unit = self.raw, self.unit
+        return {
+            "l_c": raw._l_c(),
+            "l_nc": raw._l_nc(),
+            "theorem_3_3_residual": self.residual.result(),
+            **raw._sample_norm_profile(),
+            **raw._dimension_norm_profile(),
+            "negative_pair_mean": unit._pair_mean(),
+            "negative_pair_variance": unit._pair_variance(),
+            "negative_pair_variance_uniform": ops.cast(1 / self.dimensions, self.dtype),
+            "rankme": raw._rankme(),
+        }

@@ -1,0 +1,310 @@
+"""The cheap forms against the matrices they avoid, in value and gradient, and their precision."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import losses
+from keras_ssl.losses import gram
+
+
+def _with_gradient(function, *arrays, mode="eager"):
+    """The value and the gradients by the arrays: eager, in a graph, with XLA, or of any shape."""
+    tensors = [tf.convert_to_tensor(a) for a in arrays]
+    signature = [tf.TensorSpec((None, None), t.dtype) for t in tensors] if mode == "any" else None
+
+    def run(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return value, tape.gradient(value, tensors)
+
+    if mode != "eager":
+        run = tf.function(run, jit_compile=mode == "xla", input_signature=signature)
+    value, gradients = run(*tensors)
+    return np.asarray(value, "float64"), [np.asarray(g, "float64") for g in gradients]
+
+
+def _assert_close(ours, expected, rtol):
+    """Values, and gradients in the Frobenius norm."""
+    assert ours[0] == pytest.approx(expected[0], rel=rtol)
+    for a, b in zip(ours[1], expected[1], strict=True):
+        assert np.linalg.norm(a - b) <= rtol * np.linalg.norm(b)
+
+
+# --- The matrices ----------------------------------------------------------------------------
+
+
+def _energy(x, y):
+    c = tf.matmul(x, y, transpose_b=True)
+    return tf.reduce_sum(tf.square(tf.linalg.set_diag(c, tf.zeros(c.shape[0], c.dtype))))
+
+
+def _energy_of_dimensions(x, y):
+    return _energy(tf.transpose(x), tf.transpose(y))
+
+
+def _log_det(x):
+    return tf.linalg.logdet(tf.eye(x.shape[0], dtype=x.dtype) + tf.matmul(x, x, transpose_b=True))
+
+
+def _logits(x, y, images, f, temperature):
+    image = tf.range(x.shape[0]) % images
+    logits = f(tf.matmul(x, y, transpose_b=True)) / temperature
+    return tf.where(image[:, None] == image, tf.cast(-np.inf, x.dtype), logits)
+
+
+@pytest.mark.parametrize("side", gram.SIDES)
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [
+        ("eager", (2, 1)),
+        ("eager", (4, 30)),
+        ("graph", (9, 8)),
+        ("xla", (9, 8)),
+        ("any", (9, 8)),
+        ("any", (4, 30)),
+    ],
+    ids=str,
+)
+def test_squares_and_log_determinants_are_those_of_the_matrix(shape, side, mode):
+    x, y = np.random.RandomState(0).randn(2, *shape)
+
+    def ours(x, y):
+        one = gram.sample_energy(x, gram=side) + 2 * gram.dimension_energy(x, gram=side)
+        two = gram.sample_energy(x, y, side) - 3 * gram.dimension_energy(x, y, side)
+        return one + two + gram.log_det(y, side)
+
+    def expected(x, y):
+        one = _energy(x, x) + 2 * _energy_of_dimensions(x, x)
+        return one + _energy(x, y) - 3 * _energy_of_dimensions(x, y) + _log_det(y)
+
+    _assert_close(_with_gradient(ours, x, y, mode=mode), _with_gradient(expected, x, y), rtol=1e-10)
+
+
+F = {"cosine": tf.identity, "squared": tf.square, "absolute": tf.abs}
+
+
+@pytest.mark.parametrize(
+    ("block_size", "mode"),
+    [(None, "eager"), (1, "eager"), (4, "graph"), (5, "xla"), (4, "any"), (None, "any")],
+)
+@pytest.mark.parametrize(
+    ("similarity", "images", "scale"),
+    [("cosine", 5, 1), ("squared", 10, 1), ("absolute", 5, 1), ("cosine", 10, 20)],
+)
+def test_log_sum_exps_are_those_of_the_matrix(similarity, images, scale, block_size, mode):
+    """`scale` 20: logits of a thousand, where an exponential needs its shift."""
+    rng = np.random.RandomState(0)
+    x, y = scale * rng.randn(2, 10, 4)
+    g, h = rng.randn(2, 10)  # gradients of either sign
+    f = getattr(gram, similarity.upper())
+
+    def ours(x, y):
+        options = {"samples": images, "similarity": f, "temperature": 0.3}
+        options["block_size"] = block_size
+        one = gram.sample_log_sum_exp(x, **options)
+        of_rows, of_columns = gram.sample_log_sum_exp(x, y, **options)
+        return tf.reduce_sum(g * one + h * of_rows - g * of_columns)
+
+    def expected(x, y):
+        one = _logits(x, x, images, F[similarity], 0.3)
+        two = _logits(x, y, images, F[similarity], 0.3)
+        of_rows, of_columns = tf.reduce_logsumexp(two, axis=1), tf.reduce_logsumexp(two, axis=0)
+        return tf.reduce_sum(g * tf.reduce_logsumexp(one, axis=1) + h * of_rows - g * of_columns)
+
+    _assert_close(_with_gradient(ours, x, y, mode=mode), _with_gradient(expected, x, y), rtol=1e-9)
+
+
+def test_blocks_do_not_hold_the_matrix():
+    """No tensor of the compiled graph has as many entries as the matrix of products."""
+    n = 600
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(gram.sample_log_sum_exp(x, block_size=50))
+        return tape.gradient(value, x)
+
+    definition = step.get_concrete_function(tf.TensorSpec((n, 8))).graph.as_graph_def(
+        add_shapes=True
+    )
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    sizes = [
+        np.prod([axis.size for axis in shape.dim])
+        for node in nodes
+        for shape in node.attr["_output_shapes"].list.shape
+    ]
+    assert max(sizes) == 50 * n
+
+
+@pytest.mark.parametrize("limit", [25.0, 35.0, 1000.0])
+@pytest.mark.parametrize("block_size", [None, 7])
+def test_log_sum_exps_in_float32_with_and_without_a_shift(block_size, limit):
+    """Products up to 30 need no shift of the exponential; those beyond get one."""
+    x = np.random.RandomState(0).randn(20, 3)
+    x *= np.sqrt(limit / np.max(np.sum(x**2, axis=1)))
+
+    def ours(x):
+        return tf.reduce_sum(gram.sample_log_sum_exp(x, block_size=block_size))
+
+    def expected(x):
+        return tf.reduce_sum(tf.reduce_logsumexp(_logits(x, x, 20, tf.identity, 1), axis=1))
+
+    exact = _with_gradient(expected, x.astype("float32").astype("float64"))
+    _assert_close(_with_gradient(ours, x.astype("float32")), exact, rtol=1e-5)
+    # A small weight of the loss does not flush its gradient to zero.
+    weighted = _with_gradient(lambda x: 1e-10 * ours(x), x.astype("float32"))
+    _assert_close(weighted, (1e-10 * exact[0], [1e-10 * g for g in exact[1]]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "collapsed", "rank-one"])
+@pytest.mark.parametrize("shape", [(33, 32), (8, 100)], ids=str)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_log_determinants_in_float32(kind, shape, scale):
+    """Well spread, in float32; in few directions, by way of float64."""
+    z = scale * tf.cast(_embeddings(kind, *shape)[0], "float32")
+    exact = _with_gradient(_log_det, tf.cast(z, "float64"))
+    for side in gram.SIDES:
+        ours = _with_gradient(functools.partial(gram.log_det, gram=side), z)
+        assert ours[0] == pytest.approx(exact[0], rel=1e-5)
+        # Of the size that its parts have before they cancel.
+        assert np.abs(ours[1][0] - exact[1][0]).max() <= 1e-5 * np.abs(z).max() * 2
+
+
+def test_a_log_determinant_of_what_is_not_finite_is_not_finite():
+    z = np.ones((4, 3), "float32")
+    z[0, 0] = np.nan
+    assert np.isnan(gram.log_det(z))
+
+
+def test_two_equal_candidates_share_the_gradient():
+    """A positive and one negative, both of product 0: each has half of the denominator."""
+    z_1, z_2 = np.eye(4)[:2], np.eye(4)[2:]
+    criterion = losses.NTXentLoss(temperature=1.0, negatives="same_view", dtype="float64")
+    _, (gradient, _) = _with_gradient(criterion, z_1, z_2)
+    # Alignment pulls with -1/2 per anchor (mean over 4 anchors, 2 of them here), contrast gives
+    # half of it back.
+    np.testing.assert_allclose(gradient[0], [0, 1 / 4, -1 / 4, 0], atol=1e-12)
+
+
+# --- Precision -------------------------------------------------------------------------------
+
+SHAPES = [(2, 1), (2, 7), (33, 32)]
+LARGE = [(64, 1000), (1000, 64), (4096, 256), (64, 8192)]
+
+
+def _embeddings(kind, n, m):
+    rng = np.random.RandomState(n + m)
+    z_1 = rng.randn(n, m)
+    z_2 = z_1 + 0.5 * rng.randn(n, m)
+    if kind == "collapsed":  # nearly one embedding for all
+        z_1, z_2 = (3 + rng.randn(m) + 1e-2 * z for z in (z_1, z_2))
+    elif kind == "rank-one":  # nearly one direction for all
+        z_1, z_2 = (np.outer(z[:, 0], rng.randn(m)) + 1e-2 * z for z in (z_1, z_2))
+    elif kind == "scaled dimensions":
+        scale = 10 ** rng.uniform(-3, 3, m)
+        z_1, z_2 = z_1 * scale, z_2 * scale
+    elif kind == "scaled samples":
+        scale = 10 ** rng.uniform(-3, 3, (n, 1))
+        z_1, z_2 = z_1 * scale, z_2 * scale
+    elif kind == "one large":  # the diagonal is all there is, to float32
+        z_1[0, 0], z_2[0, 0] = 1e3, 1e3
+    elif kind in ("large", "small"):
+        scale = {"large": 1e3, "small": 1e-3}[kind]
+        z_1, z_2 = z_1 * scale, z_2 * scale
+    dtype = kind if kind in ("float16", "bfloat16") else "float32"
+    return tf.cast(z_1, dtype), tf.cast(z_2, dtype)
+
+
+KINDS = [
+    "plain",
+    "collapsed",
+    "rank-one",
+    "scaled dimensions",
+    "scaled samples",
+    "one large",
+    "large",
+    "small",
+    "float16",
+    "bfloat16",
+]
+
+
+def _check_energies(kind, shape):
+    z_1, z_2 = (z - tf.reduce_mean(z, axis=0) for z in _embeddings(kind, *shape))
+    z_1, z_2 = tf.cast(z_1, "float32"), tf.cast(z_2, "float32")
+    exact = [tf.cast(z, "float64") for z in (z_1, z_2)]
+    for of_dimensions in (False, True):
+        energy = gram.dimension_energy if of_dimensions else gram.sample_energy
+        reference = _energy_of_dimensions if of_dimensions else _energy
+        for inputs, in_float64 in [((z_1,), exact[:1]), ((z_1, z_2), exact)]:
+            expected = _with_gradient(lambda *z, f=reference: f(z[0], z[-1]), *in_float64)
+            if expected[0] == 0:  # one dimension has no others
+                continue
+            for side in gram.SIDES:
+                ours = _with_gradient(functools.partial(energy, gram=side), *inputs)
+                _assert_close(ours, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_either_side_is_exact_to_five_digits(kind, shape):
+    _check_energies(kind, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_either_side_is_exact_to_five_digits_of_large_batches(kind, shape):
+    _check_energies(kind, shape)
+
+
+SQUARED = {
+    "vicreg": losses.VICRegLoss,
+    "l_c": lambda **k: losses.VICRegFamilyLoss("samples", "squares", **k),
+    "barlow-twins": losses.BarlowTwinsLoss,
+    "spectral": losses.SpectralContrastiveLoss,
+    "spectral-same-view": lambda **k: losses.SpectralContrastiveLoss(negatives="same_view", **k),
+    "tcr": losses.CodingRateLoss,
+}
+
+
+def _check_criterion(name, kind, shape):
+    z_1, z_2 = _embeddings(kind, *shape)
+    exact = SQUARED[name](dtype="float64", gram="samples" if shape[0] <= shape[1] else "dimensions")
+    expected = float(exact(tf.cast(z_1, "float64"), tf.cast(z_2, "float64")))
+    for side in gram.SIDES:
+        if max(shape) > 4096 and name == "tcr" and side == "dimensions":
+            continue  # minutes
+        assert float(SQUARED[name](gram=side)(z_1, z_2)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(33, 32), (8, 100)], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SQUARED)
+def test_criteria_are_exact_to_five_digits_on_either_side(name, kind, shape):
+    _check_criterion(name, kind, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SQUARED)
+def test_criteria_are_exact_to_five_digits_of_large_batches(name, kind, shape):
+    _check_criterion(name, kind, shape)
+
+
+def test_a_diagonal_that_hides_the_rest_is_not_subtracted():
+    """One dimension a million times the others: float32's difference would keep no digit."""
+    rng = np.random.RandomState(0)
+    z = rng.randn(4, 64).astype("float32")
+    z[:, 0] *= 1e6
+    expected = float(gram.dimension_energy(z.astype("float64"), gram="dimensions"))
+    whole = np.sum(np.square(z @ z.T))
+    naive = whole - np.sum(np.square(np.sum(np.square(z), axis=0)))
+    assert abs(naive - expected) > 1e-3 * expected
+    assert float(gram.dimension_energy(z)) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,67 @@
+"""No shape, scale or dtype gives a number that is not finite: hypothesis looks for one."""
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from tests.losses.test_behaviour import CRITERIA
+
+# What float32 can hold: squared penalties are of the fourth power of an embedding.
+LARGEST = {"float16": 6e4, "bfloat16": 1e6, "float32": 1e6, "float64": 1e6}
+
+
+@st.composite
+def embeddings(draw):
+    """Two views: random, of any scale, with samples, dimensions or all of them alike or zero."""
+    shape = draw(st.tuples(st.integers(2, 12), st.integers(2, 12)))
+    dtype = draw(st.sampled_from(sorted(LARGEST)))
+    rng = np.random.RandomState(draw(st.integers(0, 2**16)))
+    scale = 10 ** draw(st.floats(-8, np.log10(LARGEST[dtype]) - 0.7))
+    z_1 = rng.randn(*shape)
+    z_2 = z_1 + draw(st.sampled_from([0.0, 1e-3, 0.5, 100.0])) * rng.randn(*shape)
+    z_2 = z_2 / max(1, np.abs(z_2).max() / 5)
+    for spoil in draw(
+        st.lists(st.sampled_from(["sample", "dimension", "all", "same", "opposite"]))
+    ):
+        for z in (z_1, z_2):
+            if spoil == "sample":
+                z[0] = 0
+            elif spoil == "dimension":
+                z[:, 0] = 0
+            elif spoil == "all":
+                z[:] = 0
+            elif spoil == "same":
+                z[:] = z[:1]
+            else:
+                z[0] = -z[1]
+    limit = LARGEST[dtype]
+    return tuple(tf.cast(np.clip(scale * z, -limit, limit), dtype) for z in (z_1, z_2))
+
+
+def _check(name, pair):
+    with tf.GradientTape() as tape:
+        tape.watch(pair)
+        loss = CRITERIA[name]()(*pair)
+    assert np.isfinite(float(loss))
+    assert loss.dtype == "float32"
+    for gradient in tape.gradient(loss, pair):
+        # Computed in float32, a gradient beyond 65,504 does not fit into float16: loss scaling's.
+        if gradient.dtype != "float16":
+            assert np.isfinite(np.asarray(tf.cast(gradient, "float64"))).all()
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@hypothesis.given(pair=embeddings())
+def test_value_and_gradient_are_finite(name, pair):
+    _check(name, pair)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CRITERIA)
+@hypothesis.settings(max_examples=300, deadline=None, database=None)
+@hypothesis.given(pair=embeddings())
+def test_value_and_gradient_are_finite_searched_for_long(name, pair):
+    _check(name, pair)
