@@ -1,7 +1,8 @@
 """The quantities of the paper on any matrix of embeddings: what unites and separates the families.
 
 Rows are samples, as everywhere in this library: K is (N, M), the transpose of the paper's. All
-functions are differentiable and compute in the dtype of their input.
+functions are differentiable and compute in the dtype of their input. Inside a replica of
+`tf.distribute` they are those of the matrix given, not of all replicas' rows.
 
 References:
     - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4,
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_ssl._validation import check_count
+from keras_ssl.distribution import alone
 from keras_ssl.losses import gram
 from keras_ssl.losses.normalization import unit_embeddings
 
@@ -42,7 +44,8 @@ def sample_contrastive_energy(k: Any) -> Any:
         >>> print(f"{float(sample_contrastive_energy(np.random.RandomState(0).randn(8, 5))):.4f}")
         296.2347
     """
-    return gram.sample_energy(_matrix(k), gram="samples")
+    with alone():
+        return gram.sample_energy(_matrix(k), gram="samples")
 
 
 def dimension_contrastive_energy(k: Any) -> Any:
@@ -57,7 +60,8 @@ def dimension_contrastive_energy(k: Any) -> Any:
     Returns:
         Scalar, at least 0.
     """
-    return gram.dimension_energy(_matrix(k), gram="dimensions")
+    with alone():
+        return gram.dimension_energy(_matrix(k), gram="dimensions")
 
 
 def sample_norm_profile(k: Any) -> Any:

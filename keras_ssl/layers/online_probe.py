@@ -84,12 +84,12 @@ class OnlineProbe(keras.layers.Layer):
         error = self.evaluate_step(representations, labels)  # (N, num_classes)
         features = ops.cast(ops.stop_gradient(representations), error.dtype)
         # Shares: the optimizer adds up the gradients of the replicas.
-        count = ops.cast(ops.shape(error)[0] * distribution.replica_count(), error.dtype)
+        count = ops.cast(distribution.batch_size(error), error.dtype)
         gradients = [
             ops.matmul(ops.transpose(features), error) / count,
             ops.sum(error, axis=0) / count,
         ]
-        self.optimizer.apply(gradients, [self.kernel, self.bias])
+        distribution.apply_gradients(self.optimizer, gradients, [self.kernel, self.bias])
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {

@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_non_negative
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.distribution import batch_mean, batch_size
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, dimension_energy
 from keras_ssl.losses.normalization import standard_dimensions
 
@@ -70,11 +71,12 @@ class BarlowTwinsLoss(Criterion):
         """Weight of each term in the loss."""
         return {"invariance": 1.0, "redundancy": self.redundancy_weight}
 
+    @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Invariance and redundancy, unweighted."""
         z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
-        samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
-        diagonal = ops.sum(z_1 * z_2, axis=0) / samples  # C_ii, (M,)
+        samples = ops.cast(batch_size(z_1), z_1.dtype)
+        diagonal = batch_mean(z_1 * z_2, axis=0)  # C_ii, (M,)
         return {
             "invariance": ops.sum(ops.square(1 - diagonal)),
             "redundancy": dimension_energy(z_1, z_2, self.gram) / ops.square(samples),

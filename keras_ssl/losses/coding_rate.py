@@ -11,7 +11,8 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_non_negative, check_positive
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.distribution import batch_mean, batch_size
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, log_det
 from keras_ssl.losses.normalization import unit_embeddings
 
@@ -76,13 +77,15 @@ class CodingRateLoss(Criterion):
         """Weight of each term in the loss."""
         return {"alignment": self.alignment_weight, "coding_rate": 1.0}
 
+    @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and minus the coding rate, unweighted."""
         z_1, z_2 = unit_embeddings(z_1), unit_embeddings(z_2)
-        samples, dimensions = (ops.cast(size, z_1.dtype) for size in ops.shape(z_1))
+        samples = ops.cast(batch_size(z_1), z_1.dtype)
+        dimensions = ops.cast(ops.shape(z_1)[1], z_1.dtype)
         alpha = dimensions / (samples * self.distortion)
         rates = [log_det(ops.sqrt(alpha) * z, self.gram) / 2 for z in (z_1, z_2)]
         return {
-            "alignment": -ops.mean(ops.sum(z_1 * z_2, axis=1)),
+            "alignment": -batch_mean(ops.sum(z_1 * z_2, axis=1)),
             "coding_rate": -(rates[0] + rates[1]) / 2,
         }

@@ -1,11 +1,13 @@
 """How embeddings are normalised before they are compared: one sample, or one dimension, at a time.
 
-Rows are samples: z is (N, M).
+Rows are samples: z is (N, M). Means over the batch are those over all replicas.
 """
 
 from typing import Any
 
 from keras import ops
+
+from keras_ssl.distribution import batch_mean, custom_gradient
 
 # Smallest squared norm that is divided by. Its -3/2 power, in the gradient, must stay well inside
 # float32: XLA turns Keras' own 1e-24 into NaN where an embedding is zero.
@@ -24,22 +26,22 @@ def unit_embeddings(z: Any) -> Any:
 
 def centered(z: Any, axis: int = 0) -> Any:
     """Takes from z its mean over `axis`: every dimension centred over the batch, by default."""
-    return z - ops.mean(z, axis=axis, keepdims=True)
+    return z - (batch_mean(z, axis=0) if axis == 0 else ops.mean(z, axis=axis, keepdims=True))
 
 
 def standard_dimensions(z: Any) -> Any:
     """Every dimension with mean 0 and (biased) variance 1 over the batch."""
 
     # Its gradient written out, as batch normalisation's is: half the passes over the batch.
-    @ops.custom_gradient
+    @custom_gradient
     def standardize(z: Any) -> Any:
         x = centered(z)
-        scale = ops.rsqrt(ops.mean(ops.square(x), axis=0) + _EPSILON)
+        scale = ops.rsqrt(batch_mean(ops.square(x), axis=0) + _EPSILON)
         x = x * scale
 
         def gradient(upstream: Any) -> Any:
-            along = ops.mean(upstream * x, axis=0)
-            return scale * (upstream - ops.mean(upstream, axis=0) - along * x)
+            along = batch_mean(upstream * x, axis=0)
+            return scale * (upstream - batch_mean(upstream, axis=0) - along * x)
 
         return x, gradient
 

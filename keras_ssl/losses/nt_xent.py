@@ -12,8 +12,9 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_optional_count, check_positive
+from keras_ssl.distribution import batch_mean
 from keras_ssl.losses import gram
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.normalization import centered, standard_dimensions, unit_embeddings
 
 _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gram.ABSOLUTE}
@@ -118,6 +119,7 @@ class NTXentLoss(Criterion):
         """Weight of each term in the loss."""
         return {"alignment": 1.0 / self.temperature, "contrast": 1.0}
 
+    @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and contrast, unweighted."""
         normalize, f = _NORMALIZATIONS[self.normalization], _SIMILARITIES[self.similarity]
@@ -142,4 +144,4 @@ class NTXentLoss(Criterion):
             logits = ops.concatenate([logits, logits])
             # logaddexp; Keras' own has a one-sided gradient where both are equal.
             contrast = logits + ops.softplus(contrast - logits)
-        return {"alignment": -ops.mean(positives), "contrast": ops.mean(contrast)}
+        return {"alignment": -batch_mean(positives), "contrast": batch_mean(contrast)}

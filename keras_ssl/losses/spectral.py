@@ -12,7 +12,8 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_positive
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.distribution import batch_mean, batch_size
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, sample_energy
 
 
@@ -80,6 +81,7 @@ class SpectralContrastiveLoss(Criterion):
         """Weight of each term in the loss."""
         return {"alignment": 2.0 / self.squared_radius, "contrast": 1.0 / self.squared_radius}
 
+    @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and contrast, unweighted."""
         z_1 = project_on_ball(z_1, self.squared_radius)
@@ -88,8 +90,8 @@ class SpectralContrastiveLoss(Criterion):
             energy = sample_energy(z_1, z_2, self.gram)
         else:
             energy = sum(sample_energy(z, gram=self.gram) for z in (z_1, z_2)) / 2
-        samples = ops.cast(ops.shape(z_1)[0], z_1.dtype)
+        samples = ops.cast(batch_size(z_1), z_1.dtype)
         return {
-            "alignment": -ops.sum(z_1 * z_2) / samples,
+            "alignment": -batch_mean(ops.sum(z_1 * z_2, axis=1)),
             "contrast": energy / (samples * (samples - 1)),
         }

@@ -23,7 +23,8 @@ from keras_ssl._validation import (
     check_optional_count,
     check_positive,
 )
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.distribution import batch_mean, batch_size
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import (
     SIDES,
     dimension_energy,
@@ -46,9 +47,10 @@ _MATRICES: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
 
 def variance_hinge(x: Any, axis: int) -> Any:
     """v(x): mean of max(0, 1 - standard deviation) of x, centred over `axis`; unbiased, scalar."""
-    n = ops.cast(ops.shape(x)[axis], x.dtype)
-    variance = ops.sum(ops.square(x), axis=axis) / (n - 1)
-    return ops.mean(ops.relu(1 - ops.sqrt(variance + _EPSILON)))
+    n = ops.cast((batch_size(x), ops.shape(x)[1])[axis], x.dtype)
+    mean_square = (batch_mean if axis == 0 else ops.mean)(ops.square(x), axis=axis)
+    deviation = ops.sqrt(mean_square * n / (n - 1) + _EPSILON)
+    return (ops.mean if axis == 0 else batch_mean)(ops.relu(1 - deviation))
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -145,10 +147,11 @@ class VICRegFamilyLoss(Criterion):
             "covariance": self.covariance_weight,
         }
 
+    @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Invariance, variance and covariance, unweighted."""
         axis, energy, log_sum_exp = _MATRICES[self.matrix]
-        shape = [ops.cast(size, z_1.dtype) for size in ops.shape(z_1)]
+        shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
         n, m = shape[axis], shape[1 - axis]
         divisor = (n if self.divisor == "features" else shape[0]) - 1
         x_1, x_2 = centered(z_1, axis), centered(z_2, axis)
@@ -158,12 +161,11 @@ class VICRegFamilyLoss(Criterion):
                 return energy(x, gram=self.gram) / (m * ops.square(divisor))
             temperature = self.temperature * divisor
             log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
-            return (
-                ops.mean(log_sums) / 2
-            )  # VICReg's code sums over the views, supplement L averages
+            # VICReg's code sums over the views, supplement L averages.
+            return (ops.mean if axis == 0 else batch_mean)(log_sums) / 2
 
         return {
-            "invariance": ops.mean(ops.square(z_1 - z_2)),
+            "invariance": batch_mean(ops.square(z_1 - z_2)),
             "variance": (variance_hinge(x_1, axis) + variance_hinge(x_2, axis)) / 2,
             "covariance": penalty(x_1) + penalty(x_2),
         }

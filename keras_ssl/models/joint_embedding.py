@@ -14,7 +14,7 @@ from keras_ssl.losses import Criterion
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
-class JointEmbeddingModel(keras.Model):
+class JointEmbeddingModel(distribution.ReplicatedModel):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`; views
@@ -188,7 +188,7 @@ class JointEmbeddingModel(keras.Model):
             loss = self.compute_loss(x=views, y_pred=embeddings)
             scaled_loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        distribution.apply_gradients(self.optimizer, gradients, self.trainable_weights)
         if self.probe is not None:
             self.probe.train_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
@@ -232,7 +232,9 @@ class JointEmbeddingModel(keras.Model):
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         is_enough = tf.debugging.assert_greater(
-            tf.shape(views[0])[0], 1, "A batch must hold at least 2 images; drop the remainder."
+            distribution.batch_size(views[0]),
+            1,
+            "A batch must hold at least 2 images; drop the remainder.",
         )
         with tf.control_dependencies([is_enough]):
             return tuple(tf.identity(view) for view in views), labels

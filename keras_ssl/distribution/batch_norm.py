@@ -1,0 +1,49 @@
+"""Batch normalisation over the batch of all replicas."""
+
+import functools
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl.distribution.replicas import gather_batch, replica_count
+
+
+def synchronize(layer: keras.layers.Layer) -> None:
+    """Lets every `keras.layers.BatchNormalization` within `layer` see the batch of all replicas.
+
+    In place. Keras' own `synchronized=True` sums x and x^2 in three collectives per layer, each of
+    which TensorFlow traces by walking through the graphs of all replicas, and subtracts the square
+    of the mean; here the replicas' counts, means and sums of squared differences go out in one.
+
+    Args:
+        layer: Layer or model, its inner layers included.
+    """
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.BatchNormalization):
+            inner._moments = functools.partial(_moments, inner)
+
+
+def _moments(layer: keras.layers.BatchNormalization, x: Any, mask: Any) -> tuple[Any, Any]:
+    """Mean and biased variance of x over all axes but the layer's, each (C,)."""
+    if mask is not None:
+        raise ValueError(
+            "Batch normalisation of masked inputs is not exact on several replicas. "
+            f"Received: a mask for the layer {layer.name!r}"
+        )
+    axes = layer._reduction_axes
+    if replica_count() == 1:
+        return ops.moments(x, axes=axes)
+    channels = x.shape[layer.axis]
+    # A replica may be left without images in the last batch of an epoch.
+    count = ops.cast(ops.prod(ops.shape(x)) // channels, x.dtype)
+    mean = ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1)
+    squares = ops.sum(ops.square(x - ops.stop_gradient(mean)), axis=axes)
+
+    parts = ops.concatenate([count[None], ops.reshape(mean, (-1,)), squares])
+    parts = gather_batch(parts[None])  # (replicas, 1 + 2 C)
+    counts, means = parts[:, :1], parts[:, 1 : 1 + channels]
+    total = ops.sum(counts)
+    mean = ops.sum(counts * means, axis=0) / total
+    between = ops.sum(counts * ops.square(means - mean), axis=0)
+    return mean, (ops.sum(parts[:, 1 + channels :], axis=0) + between) / total

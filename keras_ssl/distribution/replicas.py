@@ -1,0 +1,247 @@
+"""What a replica needs to know of the others, and how their numbers come together.
+
+The rule, from which everything follows: what replicas compute are *parts*, and parts add up. Every
+replica returns its share of the loss, the shares add up to the loss of the global batch, because
+the optimizer adds up the gradients; and a gradient that arrives at a value all replicas have alike
+is a part too. Each function below has the gradient of the sum of all replicas' losses.
+
+Outside a replica, with one replica, and inside `alone()`, each function here does nothing.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+# Every replica is traced in a thread of its own.
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def _scope(is_alone: bool) -> Iterator[None]:
+    before = getattr(_thread, "is_alone", False)
+    _thread.is_alone = is_alone
+    try:
+        yield
+    finally:
+        _thread.is_alone = before
+
+
+def alone() -> contextlib.AbstractContextManager[None]:
+    """A scope in which a replica forgets the others: what it holds is the whole batch."""
+    return _scope(True)
+
+
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`keras.ops.custom_gradient` whose gradient is alone where its value was.
+
+    Gradients run when a tape is asked for them, outside of the scope of the value.
+    """
+    is_alone = getattr(_thread, "is_alone", False)
+
+    def value_and_gradient(*arguments: Any) -> Any:
+        value, gradient = f(*arguments)
+
+        def gradient_in_scope(*upstream: Any) -> Any:
+            with _scope(is_alone):
+                return gradient(*upstream)
+
+        return value, gradient_in_scope
+
+    return ops.custom_gradient(value_and_gradient)
+
+
+def _replica_context() -> Any:
+    """The `tf.distribute` context of a replica that has company, else `None`."""
+    if keras.backend.backend() != "tensorflow" or getattr(_thread, "is_alone", False):
+        return None  # JAX compiles one program over the global batch: there is nothing to gather.
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    # None: cross-replica context, which is where Keras traces a model symbolically.
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    return context
+
+
+def replica_count() -> int:
+    """Number of replicas that train in step with this one, itself included."""
+    context = _replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def replica_id() -> Any:
+    """Index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica."""
+    context = _replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group
+
+
+def share(global_loss: Any) -> Any:
+    """This replica's part of a loss that all replicas compute alike on the global batch."""
+    return ops.divide(global_loss, replica_count())
+
+
+def sum_over_replicas(x: Any) -> Any:
+    """The sum of the `x` of all replicas, which all of them get.
+
+    Args:
+        x: Float tensor, of one shape on all replicas.
+
+    Returns:
+        Tensor of the shape of `x`. The gradient is the sum of the replicas' gradients.
+    """
+    context = _replica_context()
+    if context is None:
+        return x
+    return _with_gradient(x, _sum(context, x), lambda upstream: _sum(context, upstream))
+
+
+def gather_batch(x: Any) -> Any:
+    """The rows of `x` of all replicas, in order, with the gradient of the sum of all their losses.
+
+    A loss that every replica computes alike from the result must therefore be divided by
+    `replica_count()`. (The paper's footnote 1: much published code loses exactly this factor.)
+
+    Args:
+        x: Tensor of shape (N, ...), N rows on each replica. Where N is not known when the graph is
+            traced, it may differ from replica to replica.
+
+    Returns:
+        Tensor of shape (N * replicas, ...).
+    """
+    context = _replica_context()
+    if context is None:
+        return x
+    import tensorflow as tf
+
+    gathered = _gather(context, x)
+    # To gather forgets every static dimension, and set_shape would not survive a retrace.
+    rows = None if x.shape[0] is None else x.shape[0] * context.num_replicas_in_sync
+    gathered = tf.ensure_shape(gathered, (rows, *x.shape[1:]))
+    count = ops.shape(x)[0]
+    return _with_gradient(
+        x, gathered, lambda upstream: _slice(_sum(context, upstream), _first_row(context, x), count)
+    )
+
+
+def own_rows(x: Any) -> Any:
+    """This replica's rows of an `x` that all replicas have alike: the inverse of `gather_batch`.
+
+    Args:
+        x: Tensor of shape (N * replicas, ...), the number of rows known.
+
+    Returns:
+        Tensor of shape (N, ...).
+    """
+    context = _replica_context()
+    if context is None:
+        return x
+    count = x.shape[0] // context.num_replicas_in_sync
+    return _slice(x, context.replica_id_in_sync_group * count, count)
+
+
+def has_even_shards(x: Any) -> bool:
+    """Whether all replicas are known to have as many rows as `x`: what sharing out work needs."""
+    # A data set that keeps its remainder does not know its batch size, and the last may be uneven.
+    return x.shape[0] is not None
+
+
+def batch_size(x: Any) -> Any:
+    """Number of rows of `x` on all replicas."""
+    context = _replica_context()
+    rows = ops.shape(x)[0]
+    if context is None:
+        return rows
+    if isinstance(rows, int):
+        return rows * context.num_replicas_in_sync
+    import tensorflow as tf
+
+    return tf.reduce_sum(_gather(context, tf.reshape(rows, [1])))
+
+
+def first_row(x: Any) -> Any:
+    """Index of the first of this replica's rows `x` among those of all replicas."""
+    context = _replica_context()
+    return 0 if context is None else _first_row(context, x)
+
+
+def batch_mean(x: Any, axis: int | None = None) -> Any:
+    """Mean of `x` over the batch of all replicas, its axis 0.
+
+    Args:
+        x: Tensor (N, ...), with as many rows on every replica.
+        axis: 0, over the batch alone, or `None`, over all entries.
+
+    Returns:
+        Tensor of the shape of a row of `x`, or a scalar.
+    """
+    return sum_over_replicas(share(ops.mean(x, axis=axis)))
+
+
+# --- The collectives themselves, without gradients ---------------------------------------------
+
+
+def _sum(context: Any, x: Any) -> Any:
+    import tensorflow as tf
+
+    x = tf.stop_gradient(x)
+    if _has_own_collectives(context):
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
+
+    # What all_reduce does, less its gradient, for whose sake TensorFlow walks back through the
+    # graphs of all replicas at every call: minutes of tracing for twenty synchronised layers.
+    def reduce(strategy: Any, x: Any) -> Any:
+        return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(x, x)])[0]
+
+    return context.merge_call(reduce, args=(x,))
+
+
+def _gather(context: Any, x: Any) -> Any:
+    import tensorflow as tf
+
+    x = tf.stop_gradient(x)
+    if _has_own_collectives(context):
+        return context.all_gather(x, axis=0)
+    options = tf.distribute.experimental.CommunicationOptions()
+
+    # What all_gather does, less its gradient, as above.
+    def gather(strategy: Any, x: Any) -> Any:
+        return strategy.extended._batch_gather_to([(x, x)], 0, options)[0]
+
+    return context.merge_call(gather, args=(x,))
+
+
+def _has_own_collectives(context: Any) -> bool:
+    """Whether replicas communicate from within their own graphs: TPUs, and GPUs under XLA."""
+    import tensorflow as tf
+
+    return tf.__internal__.distribute.strategy_supports_no_merge_call() or isinstance(
+        context.strategy, tf.distribute.TPUStrategy
+    )
+
+
+def _with_gradient(x: Any, value: Any, gradient: Callable[[Any], Any]) -> Any:
+    """`value`, as a function of `x` with this gradient."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def attach(x: Any, value: Any) -> Any:
+        return tf.identity(value), lambda upstream: (gradient(upstream), None)
+
+    return attach(x, value)
+
+
+def _first_row(context: Any, x: Any) -> Any:
+    if x.shape[0] is not None:
+        return context.replica_id_in_sync_group * x.shape[0]
+    import tensorflow as tf
+
+    rows = _gather(context, tf.reshape(tf.shape(x)[0], [1]))
+    return tf.reduce_sum(rows[: context.replica_id_in_sync_group])
+
+
+def _slice(x: Any, start: Any, count: Any) -> Any:
+    return ops.slice(x, (start, *(0,) * (len(x.shape) - 1)), (count, *ops.shape(x)[1:]))

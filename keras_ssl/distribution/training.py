@@ -1,0 +1,173 @@
+"""`fit` and `evaluate` on several replicas, where Keras' own are not exact or do not run."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ssl.distribution.batch_norm import synchronize
+from keras_ssl.distribution.replicas import replica_count, share, sum_over_replicas
+
+
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any], variables: Sequence[Any]
+) -> None:
+    """One step of `optimizer` with the sum of all replicas' gradients.
+
+    Keras sums gradients over the replicas too, but clips them before, and looks for overflow
+    (`LossScaleOptimizer`) on the first replica alone. Where an optimizer does either, the sum is
+    taken, and clipped, before Keras sees it, as equal parts: what it then does itself changes
+    nothing. That is a second sum of all gradients.
+
+    Args:
+        optimizer: A built optimizer.
+        gradients: This replica's gradients, its share, times the optimizer's loss scale.
+        variables: Their variables.
+    """
+    inner = getattr(optimizer, "inner_optimizer", None)
+    clips = any(
+        getattr(inner or optimizer, limit) for limit in ("clipnorm", "clipvalue", "global_clipnorm")
+    )
+    if replica_count() > 1 and (clips or inner is not None):
+        total = [g if g is None else sum_over_replicas(tf.convert_to_tensor(g)) for g in gradients]
+        scale = 1.0 if inner is None else optimizer.dynamic_scale
+        total = [g if g is None else g / tf.cast(scale, g.dtype) for g in total]
+        total = (inner or optimizer)._clip_gradients(total)
+        gradients = [g if g is None else share(g * tf.cast(scale, g.dtype)) for g in total]
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+class ReplicatedModel(keras.Model):
+    """A `keras.Model` whose `fit` and `evaluate` are those of one device, on any number of them.
+
+    The steps of a subclass return the metrics' results. On one device all is Keras' own; on several
+    replicas this class
+
+    - builds the model from the shapes of a batch, where Keras draws one and averages it;
+    - runs the steps in one graph, where Keras nests two, which fails in a loop of collectives
+      (`steps_per_execution`, several machines: keras issue 19246, tensorflow issue 72388);
+    - synchronises batch normalisation;
+    - refuses what would give other numbers than one device.
+    """
+
+    train_function: Any
+    test_function: Any
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self._distribute_strategy
+        if strategy is None:
+            if tf.distribute.has_strategy():
+                raise ValueError(
+                    "The model must be created inside `strategy.scope()`, as well as its encoder: "
+                    "its variables are those of one device."
+                )
+            return
+        if iterator is not None:
+            # The specification of a batch of all replicas, or of a distributed data set's parts.
+            specs = iterator.data_adapter.get_tf_dataset().element_spec
+            data_batch = keras.tree.map_structure(
+                lambda spec: getattr(spec, "_value_specs", [spec])[0], specs
+            )
+        with strategy.scope():
+            self._symbolic_build(data_batch=data_batch)
+        if strategy.num_replicas_in_sync > 1:
+            synchronize(self)
+            self._check_replicas(iterator)
+
+    def _check_replicas(self, iterator: Any) -> None:
+        """Refuses what Keras 3.15 cannot do on several replicas as on one device."""
+        strategy = self.distribute_strategy
+        outside = [
+            v.path
+            for v in self.variables
+            if not strategy.extended.variable_created_in_scope(v.value)
+        ]
+        if outside:
+            raise ValueError(
+                "The encoder, the projector and the model must be created inside "
+                f"`strategy.scope()`. Received: variables of one device: {outside[:3]}"
+            )
+        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        if self.jit_compile and not is_tpu:
+            raise ValueError(
+                "`jit_compile=True` does not work with a tf.distribute strategy in Keras 3.15, but "
+                f"on TPUs. Received: jit_compile=True, strategy={type(strategy).__name__}"
+            )
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        for option, instead in {
+            "gradient_accumulation_steps": "For batches larger than memory, see the model's "
+            "`micro_batch_size`. ",
+            "ema_overwrite_frequency": "`use_ema` without it does. ",
+        }.items():
+            if getattr(optimizer, option, None):
+                raise ValueError(
+                    f"An optimizer with `{option}` does not work on several replicas in Keras 3.15 "
+                    f"(keras issue 20582). {instead}"
+                    f"Received: {option}={getattr(optimizer, option)}"
+                )
+        steps = getattr(iterator, "num_batches", None)
+        if steps is not None and steps % self.steps_per_execution and not is_tpu:
+            raise ValueError(
+                "On several replicas the steps of an epoch must be a multiple of "
+                f"`steps_per_execution`. Received: {steps} steps, "
+                f"steps_per_execution={self.steps_per_execution}"
+            )
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' hook: `train_function` runs `steps_per_execution` steps of training."""
+        if not self._has_replicas():
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = self._on_replicas(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Keras' hook: `test_function` runs `steps_per_execution` steps of evaluation."""
+        if not self._has_replicas():
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = self._on_replicas(self.test_step)
+        return self.test_function
+
+    def _has_replicas(self) -> bool:
+        strategy = self.distribute_strategy
+        return (
+            strategy.num_replicas_in_sync > 1
+            and not self.run_eagerly
+            # Keras' own way is the one for TPUs: it asks no TPU for a mean.
+            and not isinstance(strategy, tf.distribute.TPUStrategy)
+        )
+
+    def _on_replicas(self, step: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Any]:
+        strategy, steps = self.distribute_strategy, self.steps_per_execution
+        structure: list[Any] = []  # of the logs, some metrics returning dictionaries
+
+        @tf.autograph.experimental.do_not_convert
+        def packed_step(data: Any) -> Any:
+            logs = step(data)
+            structure.append(keras.tree.map_structure(lambda _: 0, logs))
+            # One vector: one collective for all figures.
+            return tf.stack([tf.cast(value, "float32") for value in keras.tree.flatten(logs)])
+
+        def one_step(data: Any) -> dict[str, Any]:
+            figures = strategy.reduce("MEAN", strategy.run(packed_step, args=(data,)), axis=None)
+            return keras.tree.pack_sequence_as(structure[-1], tf.unstack(figures))
+
+        @tf.function(reduce_retracing=True)
+        def step_on_data(data: Any) -> dict[str, Any]:
+            return one_step(data)
+
+        @tf.function(reduce_retracing=True)
+        def steps_on_iterator(iterator: Any) -> dict[str, Any]:
+            if steps > 1:  # A loop would be traced even if it ran no step.
+                for _ in tf.range(steps - 1):
+                    one_step(next(iterator))
+            return one_step(next(iterator))
+
+        def function(iterator: Any) -> dict[str, Any]:
+            if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
+                return steps_on_iterator(iterator)
+            return step_on_data(next(iterator))  # train_on_batch
+
+        return function

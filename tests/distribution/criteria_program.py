@@ -1,0 +1,124 @@
+"""Prints, for every criterion, how far replicas with different data are from one device.
+
+    python -m tests.distribution.criteria_program 2 many,wide [brief] [unknown] [graph]
+
+Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+"""
+
+import json
+import re
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+REPLICAS = int(sys.argv[1])
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
+
+from keras_ssl import distribution, losses  # noqa: E402 (devices first)
+from tests.losses.test_values import CASES  # noqa: E402
+
+
+class Naive(losses.VICRegLoss):
+    """A user's criterion, who never thought of replicas."""
+
+    def terms(self, z_1, z_2):
+        terms = super().terms(z_1, z_2)
+        terms["variance"] = terms["variance"] + tf.reduce_mean(z_1**2) / tf.math.reduce_std(z_2)
+        return terms
+
+
+def criteria(brief):
+    """All cases of the float64 tests, either side of every dual, blocks, and a naive criterion."""
+    for name, (criterion, _) in CASES.items():
+        # The forms of NT-Xent and DCL differ before the replicas meet.
+        if not (brief and re.search("dcl|squared|absolute|literal", name)):
+            yield name, criterion
+    yield "naive", Naive(dtype="float64")
+    for side in ("samples", "dimensions"):
+        for name, criterion in {
+            "vicreg": losses.VICRegLoss(gram=side, dtype="float64"),
+            "l_c": losses.VICRegFamilyLoss("samples", "squares", gram=side, dtype="float64"),
+            "barlow-twins": losses.BarlowTwinsLoss(gram=side, dtype="float64"),
+            "tcr": losses.CodingRateLoss(gram=side, dtype="float64"),
+            "spectral": losses.SpectralContrastiveLoss(gram=side, dtype="float64"),
+        }.items():
+            yield f"{name}-on-{side}", criterion
+    for negatives in ("all", "same_view", "cross_view"):
+        criterion = losses.NTXentLoss(0.02, negatives, block_size=3, dtype="float64")
+        yield f"nt-xent-blocks-{negatives}", criterion
+    yield "vicreg-exp-blocks", losses.VICRegExpLoss(block_size=3, dtype="float64")
+
+
+def embeddings(case):
+    """Two views (N, M) that are many, wide, or nearly orthogonal: the last needs the mask."""
+    shape = {"many": (16, 4), "wide": (8, 12), "orthogonal": (16, 12), "odd": (8, 7)}[case]
+    rng = np.random.RandomState(shape[1])
+    z_1 = rng.randn(*shape)
+    if case == "orthogonal":
+        z_1 = np.concatenate([np.eye(12), 1e-3 * rng.randn(4, 12)]) + 1e-4 * z_1
+    return z_1, z_1 + 0.5 * rng.randn(*shape) * np.abs(z_1).mean()
+
+
+def value_and_gradients(criterion, pair):
+    """The terms, the loss, and its gradients at the embeddings."""
+    with tf.GradientTape() as tape:
+        tape.watch(pair)
+        terms = criterion.measure(*pair)
+        loss = criterion.combine(terms)
+    gradients = tape.gradient(loss, pair)
+    return {"loss": distribution.sum_over_replicas(loss), **terms}, gradients
+
+
+def main(cases, brief=False, known_batch=True, in_graph=False):
+    """Largest relative difference, by case, criterion and figure."""
+    report = {}
+    for case in cases:
+        z = embeddings(case)
+        rows = len(z[0]) // REPLICAS
+        # As a data set would hand them over.
+        shape = (rows if known_batch else None, z[0].shape[1])
+        pair = strategy.experimental_distribute_values_from_function(
+            lambda c, z=z, rows=rows: tuple(
+                tf.constant(a[c.replica_id_in_sync_group * rows :][:rows]) for a in z
+            )
+        )
+        for name, criterion in criteria(brief):
+
+            def on_replica(pair, criterion=criterion, shape=shape):
+                pair = tuple(tf.ensure_shape(tf.identity(a), shape) for a in pair)
+                return value_and_gradients(criterion, pair)
+
+            expected, slopes = value_and_gradients(criterion, tuple(tf.constant(a) for a in z))
+
+            def run(pair, f=on_replica):
+                return strategy.run(f, args=(pair,))
+
+            run = tf.function(run) if in_graph else run
+            got, own_slopes = tf.nest.map_structure(
+                strategy.experimental_local_results, run(pair), expand_composites=False
+            )
+            differences = {
+                figure: np.max(np.abs(np.stack(values) - expected[figure]))
+                / (np.abs(expected[figure]) + 1e-9)
+                for figure, values in got.items()
+            }
+            differences["gradient"] = max(
+                np.max(np.abs(np.concatenate(parts) - whole)) / np.max(np.abs(whole))
+                for parts, whole in zip(own_slopes, slopes, strict=True)
+            )
+            for figure, difference in differences.items():
+                report[f"{case} {name} {figure}"] = float(difference)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(
+        sys.argv[2].split(","),
+        brief="brief" in sys.argv,
+        known_batch="unknown" not in sys.argv,
+        in_graph="graph" in sys.argv,
+    )

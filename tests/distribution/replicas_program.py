@@ -1,0 +1,133 @@
+"""What replicas share besides the loss, printed for one replica or several.
+
+    python -m tests.distribution.replicas_program 2
+
+Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+"""
+
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+REPLICAS = int(sys.argv[1])
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+)
+strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
+
+from keras_ssl import data, distribution, duality, models  # noqa: E402 (devices first)
+from tests.distribution.fit_program import encoder, views  # noqa: E402
+
+
+def steps(optimizer, gradients):
+    """A variable after some steps, whose gradients are given for eight rows of a batch."""
+    with strategy.scope():
+        variable = keras.Variable(np.ones((2, 2), "float32"))
+        optimizer = optimizer()
+        optimizer.build([variable])
+
+    @tf.function
+    def step(rows):
+        context = tf.distribute.get_replica_context()
+        own = tf.split(rows, REPLICAS)
+        own = tf.stack(own)[context.replica_id_in_sync_group]
+        scaled = optimizer.scale_loss(tf.reduce_sum(own, axis=0))
+        distribution.apply_gradients(optimizer, [scaled], [variable])
+
+    for rows in gradients:
+        strategy.run(step, args=(tf.constant(rows, "float32"),))
+    return [
+        np.asarray(v).tolist()
+        for v in (variable, optimizer.iterations, getattr(optimizer, "dynamic_scale", 1.0))
+    ]
+
+
+def optimizer_steps():
+    """Clipping of the sum of gradients, and an overflow on the last rows only."""
+    sgd, loss_scale = keras.optimizers.SGD, keras.optimizers.LossScaleOptimizer
+    gradients = np.random.RandomState(0).randn(3, 8, 2, 2)
+    overflow = gradients.copy()
+    overflow[1, -1] = np.inf
+    return {
+        "clipnorm": steps(lambda: sgd(0.1, clipnorm=0.5), gradients),
+        "global_clipnorm": steps(lambda: sgd(0.1, global_clipnorm=0.5), gradients),
+        "clipvalue": steps(lambda: sgd(0.1, clipvalue=0.2), gradients),
+        "scaled": steps(lambda: loss_scale(sgd(0.1)), gradients),
+        "scaled and clipped": steps(lambda: loss_scale(sgd(0.1, clipnorm=0.5)), gradients),
+        "overflow": steps(lambda: loss_scale(sgd(0.1), initial_scale=4.0), overflow),
+    }
+
+
+def distinct_draws():
+    """How many replicas crop differently: Keras mirrors the state of a layer's generator."""
+    with strategy.scope():
+        crop = data.RandomResizedCrop(seed=1)
+    image = np.random.RandomState(1).rand(4, 8, 8, 1).astype("float32")
+    draws = strategy.experimental_local_results(strategy.run(lambda: crop(image, training=True)))
+    return len(np.unique([np.asarray(d).ravel() for d in draws], axis=0))
+
+
+def compiled_metrics():
+    """Metrics given to `compile`: the sums of all replicas."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = models.VICReg(encoder(), keras.layers.Dense(3))
+        model.compile("sgd", metrics=[duality.DualityMonitor(3)])
+    return model.evaluate(views(16, 8), verbose=0, return_dict=True)
+
+
+def refusals():
+    """The messages of what is refused, before anything is trained."""
+    messages = {}
+
+    def refused(name, make, **compile_options):
+        steps = compile_options.pop("steps_per_epoch", None)
+        try:
+            model = make()
+            model.compile(**{"optimizer": "sgd", **compile_options})
+            model.fit(views(16, 8).repeat(), steps_per_epoch=steps or 2, shuffle=False, verbose=0)
+        except ValueError as error:
+            messages[name] = str(error)
+        else:
+            messages[name] = "not refused"
+
+    def inside():
+        with strategy.scope():
+            return models.VICReg(encoder(), "4-4")
+
+    def only_model_inside():
+        outside = encoder()
+        with strategy.scope():
+            return models.VICReg(outside, "4-4")
+
+    sgd = keras.optimizers.SGD
+    refused("jit", inside, jit_compile=True)
+    refused("odd steps", inside, steps_per_execution=2, steps_per_epoch=3)
+    refused("encoder outside", only_model_inside)
+    for option in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        kwargs = {"use_ema": True} if option.startswith("ema") else {}
+
+        with strategy.scope():
+            optimizer = sgd(0.1, **{option: 2}, **kwargs)
+        refused(option, inside, optimizer=optimizer)
+    model = models.VICReg(encoder(), "4-4")
+    model.compile("sgd")
+    try:
+        with strategy.scope():
+            model.fit(views(16, 8), shuffle=False, verbose=0)
+    except ValueError as error:
+        messages["model outside"] = str(error)
+    return messages
+
+
+if __name__ == "__main__":
+    result = {
+        "steps": optimizer_steps(),
+        "draws": distinct_draws(),
+        "metrics": compiled_metrics(),
+        "refusals": refusals() if REPLICAS > 1 else {},
+    }
+    print(json.dumps(result))

@@ -1,0 +1,145 @@
+"""Replicas with different data compute what one device does on the whole batch, to 1e-9.
+
+In float64, where rounding cannot hide a wrong factor.
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def run(program, *arguments):
+    """The last line a program of this folder prints, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.distribution.{program}", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    return json.loads(lines[-1]) if lines else None
+
+
+SLOW_CRITERIA = [
+    (replicas, case, *options)
+    for replicas in (2, 4)
+    for case in ("many", "wide", "orthogonal,odd")
+    for options in ((), ("unknown",))
+] + [(2, "many", "graph"), (4, "wide", "graph"), (2, "orthogonal", "graph", "unknown")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (2, "wide", "brief"),
+        *(pytest.param(arguments, marks=pytest.mark.slow) for arguments in SLOW_CRITERIA),
+    ],
+    ids=lambda a: "-".join(map(str, a)),
+)
+def test_every_criterion_is_that_of_one_device(arguments):
+    differences = run("criteria_program", *arguments)
+    assert len(differences) > 80
+    assert {k: v for k, v in differences.items() if not v < 1e-9} == {}
+
+
+FAST_FITS = {
+    "a last batch of 5, the probe": ("VICReg", {"images": 21, "drop_remainder": False}),
+    "clipping, several steps at once": (
+        "SimCLR",
+        {
+            "optimizer": "lars",
+            "clipping": {"global_clipnorm": 0.1},
+            "compile": {"steps_per_execution": 3},
+        },
+    ),
+}
+SLOW_FITS = {
+    **{
+        f"{method}-{optimizer}": (method, {"optimizer": optimizer})
+        for method, optimizer in [
+            ("VICReg", "sgd"),
+            ("VICRegExp", "adam"),
+            ("VICRegCtr", "adamw"),
+            ("BarlowTwins", "lars"),
+            ("SimCLR", "sgd"),
+            ("DCL", "adam"),
+            ("SpectralContrastive", "adamw"),
+            ("TCR", "lars"),
+        ]
+    },
+    "empty replica": ("SimCLR", {"images": 21, "drop_remainder": False}),
+    "clipvalue": ("VICReg", {"optimizer": "adamw", "clipping": {"clipvalue": 0.01}}),
+    "float32": ("SimCLR", {"floatx": "float32", "epochs": 1}),
+}
+
+
+def _assert_same(one, many, tolerance):
+    assert set(one) == set(many)
+    assert any(name.startswith("weight") for name in one)
+    for name, expected in one.items():
+        # Nothing here is much below 0.01 but what has no gradient; the probe is float32.
+        scale = np.abs(expected).max() + 1e-2
+        difference = np.abs(many[name] - expected).max() / scale
+        assert difference < (1e-5 if "probe" in name else tolerance), (name, difference)
+
+
+def _fit(replicas, fits, folder):
+    jobs = [
+        {"method": method, "options": options, "to": str(folder / f"{replicas}-{i}.npz")}
+        for i, (method, options) in enumerate(fits)
+    ]
+    run("fit_program", replicas, json.dumps(jobs))
+    return [dict(np.load(job["to"])) for job in jobs]
+
+
+def test_fit_evaluate_and_predict_are_those_of_one_device(tmp_path):
+    one, two = (_fit(replicas, FAST_FITS.values(), tmp_path) for replicas in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        _assert_same(a, b, 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", SLOW_FITS)
+def test_every_method_and_optimizer_fits_as_on_one_device(fit, tmp_path):
+    one, two, four = (_fit(replicas, [SLOW_FITS[fit]], tmp_path)[0] for replicas in (1, 2, 4))
+    for many in (two, four):
+        _assert_same(one, many, 1e-5 if fit == "float32" else 1e-9)
+
+
+@pytest.fixture(scope="module")
+def one_and_two():
+    return [run("replicas_program", replicas) for replicas in (1, 2)]
+
+
+def test_the_sum_of_gradients_is_what_is_clipped_and_searched_for_overflow(one_and_two):
+    one, two = (result["steps"] for result in one_and_two)
+    for name, (weights, iterations, scale) in one.items():
+        np.testing.assert_allclose(two[name][0], weights, rtol=1e-6, err_msg=name)
+        assert two[name][1:] == [iterations, scale]
+    # The overflow on the last replica alone skipped one of three steps, on both.
+    assert two["overflow"][1:] == [2, 2.0]
+
+
+def test_replicas_augment_differently(one_and_two):
+    assert [result["draws"] for result in one_and_two] == [1, 2]
+
+
+def test_compiled_metrics_are_those_of_all_replicas(one_and_two):
+    one, two = (result["metrics"] for result in one_and_two)
+    assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_what_would_differ_is_refused_before_training(one_and_two):
+    for name, words in {
+        "jit": "jit_compile=True",
+        "odd steps": "multiple of `steps_per_execution`",
+        "encoder outside": "inside `strategy.scope()`",
+        "model outside": "inside `strategy.scope()`",
+        "gradient_accumulation_steps": "`micro_batch_size`",
+        "ema_overwrite_frequency": "`use_ema` without it",
+    }.items():
+        assert words in one_and_two[1]["refusals"][name]
