@@ -8,9 +8,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ssl import distribution
+from keras_ssl._validation import check_optional_count
 from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
 from keras_ssl.layers import OnlineProbe, Projector
 from keras_ssl.losses import Criterion
+from keras_ssl.models.gradient_caching import cached_gradients, embed_in_parts
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -44,6 +46,11 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             `keras_ssl.layers.Projector`, such as "2048-2048-512". Default: the method's.
         criterion: A `keras_ssl.losses.Criterion`. Default: the method's, with published constants.
         probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
+        micro_batch_size: Images that pass through the network at a time on one device, at least 1,
+            for batches larger than memory: the gradient is that of the whole batch, for the price
+            of one more forward pass (`keras_ssl.models.gradient_caching`). Batch normalisation then
+            sees a micro-batch. Must divide the images that one device gets of a batch. Default: all
+            at once.
         name: Name of the model.
         **kwargs: See `keras.Model`.
 
@@ -69,10 +76,12 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         projector: keras.layers.Layer | str | Sequence[int] | None = None,
         criterion: Criterion | None = None,
         probe: OnlineProbe | int | None = None,
+        micro_batch_size: int | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
         self.encoder = as_encoder(encoder)
         if projector is None:
             projector = self.default_projector
@@ -162,7 +171,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         terms = self.criterion.measure(*y_pred)
         loss = self.criterion.combine(terms)
         if self.losses:
-            loss = loss + distribution.share(sum(self.losses))
+            loss = loss + ops.cast(distribution.share(self.layer_loss()), loss.dtype)
         if self._compile_metrics is not None:
             z_1, z_2 = (ops.stop_gradient(z) for z in y_pred)
             self._compile_metrics.update_state(z_2, z_1)
@@ -170,6 +179,11 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss
+
+    def layer_loss(self) -> Any:
+        """The sum of the layers' own losses (regularisers), whose dtypes may differ; scalar."""
+        floatx = keras.config.floatx()
+        return sum((ops.cast(loss, floatx) for loss in self.losses), ops.zeros((), floatx))
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -183,11 +197,12 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on `((view_1, view_2), labels)`."""
         views, labels = self._unpack(data)
-        with tf.GradientTape() as tape:
-            representations, embeddings = self.embed(views, training=True)
-            loss = self.compute_loss(x=views, y_pred=embeddings)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_weights)
+        if self.micro_batch_size is None:
+            representations, gradients = self._gradients(views)
+        else:
+            representations, gradients = cached_gradients(
+                self, views, lambda embeddings: self._scaled_loss(views, embeddings)
+            )
         distribution.apply_gradients(self.optimizer, gradients, self.trainable_weights)
         if self.probe is not None:
             self.probe.train_step(*self._probe_data(representations, labels))
@@ -196,11 +211,25 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
     def test_step(self, data: Any) -> dict[str, Any]:
         """The loss, its terms and the probe on `((view_1, view_2), labels)`."""
         views, labels = self._unpack(data)
-        representations, embeddings = self.embed(views, training=False)
+        if self.micro_batch_size is None:
+            representations, embeddings = self.embed(views, training=False)
+        else:
+            representations, embeddings = embed_in_parts(self, views, training=False)
         self.compute_loss(x=views, y_pred=embeddings, training=False)
         if self.probe is not None:
             self.probe.evaluate_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
+
+    def _gradients(self, views: Any) -> tuple[Any, list[Any]]:
+        """Representations, and this replica's part of the gradients, all images at once."""
+        with tf.GradientTape() as tape:
+            representations, embeddings = self.embed(views, training=True)
+            loss = self._scaled_loss(views, embeddings)
+        return representations, tape.gradient(loss, self.trainable_weights)
+
+    def _scaled_loss(self, views: Any, embeddings: Any) -> Any:
+        """The loss, times the scale that keeps gradients of half precision from vanishing."""
+        return self.optimizer.scale_loss(self.compute_loss(x=views, y_pred=embeddings))
 
     def _unpack(self, data: Any) -> tuple[Any, Any]:
         """Views and labels of a batch, checked while the step is traced."""
@@ -266,6 +295,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
+            "micro_batch_size": self.micro_batch_size,
             "dtype": serialize(self.dtype_policy),
             **{name: serialize(part) for name, part in parts.items()},
         }

@@ -48,6 +48,10 @@ def test_every_criterion_is_that_of_one_device(arguments):
 
 FAST_FITS = {
     "a last batch of 5, the probe": ("VICReg", {"images": 21, "drop_remainder": False}),
+    "micro-batches": (
+        "BarlowTwins",
+        {"model": {"micro_batch_size": 4}, "batch_size": 16, "images": 32},
+    ),
     "clipping, several steps at once": (
         "SimCLR",
         {

@@ -1,0 +1,152 @@
+"""Gradient caching: the exact gradient of a large batch in the memory of a small one.
+
+To accumulate gradients over small batches is another loss: negatives and covariances are those of
+the small batch. But a criterion sees embeddings alone, and those of a large batch fit anywhere.
+With z the embeddings of a batch of n micro-batches z_k and L the criterion,
+
+    dL/dw = sum_k (dz_k/dw)^T dL/dz_k
+
+so that three steps give the gradient of the whole: the embeddings of all micro-batches, keeping no
+activation; dL/dz, of the whole batch; and each micro-batch once more, pulling its rows of dL/dz
+back to the weights. The price is one more forward pass.
+
+References:
+    - Gao et al.: Scaling deep contrastive learning batch size under memory limited setup, 2021.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_ssl import distribution
+
+
+def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
+    """`model.embed(views, training)`, `model.micro_batch_size` images at a time.
+
+    Batch statistics are those of each micro-batch, on each replica by itself.
+    """
+    parts = _MicroBatches(views, model.micro_batch_size)
+
+    def embed(k: Any) -> list[Any]:
+        with distribution.alone():
+            return keras.tree.flatten(model.embed(parts.of(views, k), training=training))
+
+    # The first tells the dtypes; a representation and an embedding of either view.
+    first = embed(0)
+    arrays = [
+        tf.TensorArray(x.dtype, parts.count, element_shape=(None, *x.shape[1:]), infer_shape=False)
+        for x in first
+    ]
+    arrays = [array.write(0, x) for array, x in zip(arrays, first, strict=True)]
+
+    def body(k: Any, arrays: Any) -> Any:
+        return k + 1, [array.write(k, x) for array, x in zip(arrays, embed(k), strict=True)]
+
+    _, arrays = parts.loop(body, (tf.constant(1), arrays))
+    model._clear_losses()  # What layers noted down inside the loop is out of reach.
+    whole = [
+        tf.ensure_shape(array.concat(), (views[0].shape[0], *x.shape[1:]))
+        for array, x in zip(arrays, first, strict=True)
+    ]
+    return tuple(whole[:2]), tuple(whole[2:])
+
+
+def cached_gradients(
+    model: Any, views: Any, scaled_loss: Callable[[Any], Any]
+) -> tuple[Any, list[Any]]:
+    """The gradients of a large batch, `model.micro_batch_size` images at a time.
+
+    Batch normalisation sees one micro-batch of one replica, as on that many replicas that are not
+    synchronised; its moving averages are updated once, with the mean of what every micro-batch
+    would have made of them. Random layers draw for a micro-batch what they drew for it before.
+
+    Args:
+        model: `keras_ssl.models.JointEmbeddingModel`.
+        views: Pair of float images, each (N, height, width, channels).
+        scaled_loss: From a pair of embeddings, each (N, M), to the loss, times the loss scale.
+
+    Returns:
+        Pair of representations, each (N, D), and this replica's part of the gradient of each of
+        `model.trainable_weights`.
+    """
+    parts = _MicroBatches(views, model.micro_batch_size)
+    states = [variable.value for variable in model.non_trainable_variables]
+    before = [tf.identity(state) for state in states]
+    averaged = [i for i, state in enumerate(states) if state.dtype.is_floating]
+
+    representations, embeddings = embed_in_parts(model, views, training=True)
+    embeddings = tuple(tf.stop_gradient(z) for z in embeddings)
+    for state, value in zip(states, before, strict=True):
+        state.assign(value)
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(embeddings)
+        loss = scaled_loss(embeddings)
+    slopes = tape.gradient(loss, embeddings)
+
+    weights = [weight.value for weight in model.trainable_weights]
+
+    def body(k: Any, gradients: list[Any], sums: list[Any]) -> Any:
+        model._clear_losses()
+        with tf.GradientTape() as tape, distribution.alone():
+            _, z = model.embed(parts.of(views, k), training=True)
+            # Regularisers of weights count once in all, those of activations are means.
+            part = tf.shape(z[0])[0] / parts.rows
+            rest = model.layer_loss()
+            rest = model.optimizer.scale_loss(rest * tf.cast(part, rest.dtype))
+        added = tape.gradient(
+            [*z, rest],
+            weights,
+            output_gradients=[*parts.of(slopes, k), distribution.share(tf.ones((), rest.dtype))],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        gradients = [g + tf.convert_to_tensor(a) for g, a in zip(gradients, added, strict=True)]
+        sums = [total + states[i] for total, i in zip(sums, averaged, strict=True)]
+        for i in averaged:
+            states[i].assign(before[i])
+        return k + 1, gradients, sums
+
+    nothing = [tf.zeros_like(weight) for weight in weights]
+    _, gradients, sums = parts.loop(
+        body, (tf.constant(0), nothing, [tf.zeros_like(before[i]) for i in averaged])
+    )
+    model._clear_losses()
+    for i, total in zip(averaged, sums, strict=True):
+        mean = total / tf.cast(parts.count, total.dtype)
+        states[i].assign(distribution.sum_over_replicas(distribution.share(mean)))
+    return representations, gradients
+
+
+class _MicroBatches:
+    """The rows of a batch, so many at a time."""
+
+    def __init__(self, views: Any, size: int) -> None:
+        self.size, self.rows = size, views[0].shape[0]
+        if self.rows is None:
+            # A data set that keeps its remainder: the last micro-batch may be short.
+            self.rows = tf.shape(views[0])[0]
+            self.count = (self.rows + size - 1) // size
+        elif self.rows % size:
+            raise ValueError(
+                "`micro_batch_size` must divide the images that one device gets of a batch. "
+                f"Received: micro_batch_size={size}, {self.rows} images"
+            )
+        else:
+            self.count = self.rows // size
+
+    def of(self, structure: Any, k: Any) -> Any:
+        """The rows of micro-batch k in each tensor of `structure`."""
+        start = k * self.size
+        size = self.size if isinstance(self.rows, int) else tf.minimum(self.size, self.rows - start)
+        return tf.nest.map_structure(
+            lambda x: tf.slice(x, [start] + [0] * (len(x.shape) - 1), [size, *x.shape[1:]]),
+            structure,
+        )
+
+    def loop(self, body: Callable[..., Any], values: Any) -> Any:
+        """`values = body(*values)`, the first of which counts, up to the last micro-batch."""
+        # One after the other: side by side they would take the memory of the whole batch.
+        return tf.while_loop(lambda k, *_: k < self.count, body, values, parallel_iterations=1)
