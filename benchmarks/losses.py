@@ -10,7 +10,6 @@ imported (`pip install torch lightly torchvision`); it is no dependency of anyth
 """
 
 import argparse
-import gc
 import importlib.util
 import json
 import os
@@ -23,6 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from memory import peak_above
 
 from keras_ssl import losses
 
@@ -265,30 +265,14 @@ def time_in_turns(steps, seconds):
 
 
 def peak_memory(criterion, samples, dimensions, name):
-    """MiB of the resident set above the inputs' at the peak of a first step (Linux).
+    """MiB of the resident set above the inputs' at the peak of a first step."""
 
-    In a process of its own: TensorFlow and PyTorch keep what they have once allocated.
-    """
-    reader, writer = os.pipe()
-    if os.fork() == 0:  # before any kernel has run: there are no threads yet
-        try:
-            module = lightly_losses()
-            contenders(criterion, 8, 4, module)[name]()
-            step = contenders(criterion, samples, dimensions, module)[name]
-            gc.collect()
-            pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
-            before = _resident("VmRSS")
-            step()
-            os.write(writer, json.dumps(_resident("VmHWM") - before).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        text = pipe.read()
-    os.wait()
-    if not text:
-        raise RuntimeError(f"{name} failed on {criterion} {samples}x{dimensions}: out of memory?")
-    return json.loads(text)
+    def prepare():
+        module = lightly_losses()
+        contenders(criterion, 8, 4, module)[name]()
+        return contenders(criterion, samples, dimensions, module)[name]
+
+    return peak_above(prepare)
 
 
 def memory_of(criterion, samples, dimensions):
@@ -299,11 +283,6 @@ def memory_of(criterion, samples, dimensions):
     if CRITERIA[criterion][3] is not None and importlib.util.find_spec("lightly"):
         names.append("lightly")
     return {name: peak_memory(criterion, samples, dimensions, name) for name in names}
-
-
-def _resident(field):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split(f"{field}:")[1].split()[0]) / 1024
 
 
 def agreement(results):
