@@ -110,7 +110,7 @@ def train(strategy, method, options):
             f"weight {i} {variable.path}": keras.ops.convert_to_numpy(variable)
             for i, variable in enumerate(model.variables)
         },
-        "predicted": predicted,
+        "predicted": np.asarray(predicted, "float64"),  # NumPy has no bfloat16
         "iterations": np.asarray(model.optimizer.iterations),
     }
 

@@ -146,7 +146,11 @@ def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
 
 
 @every_criterion
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    # Graphs are what most other tests run.
+    "jit_compile",
+    [pytest.param(False, id="graph", marks=pytest.mark.slow), pytest.param(True, id="xla")],
+)
 def test_eager_and_compiled_agree(name, jit_compile):
     z_1, z_2 = (z.astype("float32") for z in _views())
     criterion = CRITERIA[name]()

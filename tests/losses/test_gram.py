@@ -93,7 +93,12 @@ F = {"cosine": tf.identity, "squared": tf.square, "absolute": tf.abs}
 )
 @pytest.mark.parametrize(
     ("similarity", "images", "scale"),
-    [("cosine", 5, 1), ("squared", 10, 1), ("absolute", 5, 1), ("cosine", 10, 20)],
+    [
+        ("cosine", 5, 1),
+        pytest.param("squared", 10, 1, marks=pytest.mark.slow),
+        pytest.param("absolute", 5, 1, marks=pytest.mark.slow),
+        ("cosine", 10, 20),
+    ],
 )
 def test_log_sum_exps_are_those_of_the_matrix(similarity, images, scale, block_size, mode):
     """`scale` 20: logits of a thousand, where an exponential needs its shift."""

@@ -139,6 +139,33 @@ def test_mixed_precision(policy, views):
         assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        "SimCLR",
+        "DCL",
+        "SpectralContrastive",
+        "VICRegCtr",
+        "VICReg",
+        "VICRegExp",
+        "BarlowTwins",
+        "TCR",
+    ],
+)
+def test_every_method_compiles_as_a_tpu_would_want_it(views, method):
+    """Static shapes alone, in one program: what can be shown of TPUs without one."""
+    views = views.unbatch().batch(16, drop_remainder=True)
+    losses_of = {}
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(0)
+        model = getattr(models, method)(tiny_encoder(), "16-8", probe=3)
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=jit_compile)
+        history = model.fit(views, steps_per_epoch=4, shuffle=False, verbose=0)
+        losses_of[jit_compile] = history.history["loss"]
+    assert losses_of[True] == pytest.approx(losses_of[False], rel=1e-3)
+
+
 def test_jit_compile_gives_the_same_training(views):
     losses_by_mode = []
     for jit_compile in (False, True):
