@@ -3,6 +3,7 @@
     python examples/pretrain.py                # digits, VICReg: `make pretrain`
     python examples/pretrain.py --method simclr --data path/to/images --epochs 100
     python examples/pretrain.py --method barlow-twins --data cifar10 --download
+    python examples/pretrain.py --strategy mirrored --batch-size 1024 --data path/to/images
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
 Hardware and time: the default runs on two CPU cores in about a minute. Expected: both accuracies
@@ -31,7 +32,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 
-from keras_ssl import callbacks, data, encoders, evaluation, recipes
+from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes
 
 BASELINES = "baselines.json"
 SMOKE_EPOCHS = 2
@@ -74,7 +75,10 @@ class Options:
     projector: str | None = option(None, "model", 'widths, such as "2048-2048-512"')
     temperature: float | None = option(None, "criterion", "temperature, where it has one")
     epochs: int | None = option(None, "optimiser", "epochs")
-    batch_size: int | None = option(None, "optimiser", "images per step")
+    batch_size: int | None = option(None, "optimiser", "images per step, over all devices")
+    micro_batch_size: int | None = option(
+        None, "optimiser", "images at a time on one device, for batches larger than its memory"
+    )
     base_lr: float | None = option(
         None, "optimiser", "learning rate at a batch of 256; scaled by batch / 256"
     )
@@ -82,6 +86,11 @@ class Options:
     optimizer: str | None = option(None, "optimiser", ", ".join(recipes.OPTIMIZERS))
     precision: str = option(
         "float32", "run", "dtype policy: float32, mixed_float16 or mixed_bfloat16"
+    )
+    strategy: str = option(
+        "auto",
+        "run",
+        f"devices: {', '.join(distribution.STRATEGIES)}; see docs/devices.md",
     )
     probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
     evaluate_every: int = option(10, "run", "epochs between judgements of the encoder")
@@ -203,8 +212,12 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
     return own.train, judge
 
 
-def new_folder(options: Options) -> pathlib.Path:
-    """The run's folder, which must be new."""
+def new_folder(options: Options, writes: bool = True) -> pathlib.Path:
+    """The run's folder, which must be new for the process that writes it."""
+    if not writes:
+        if options.logdir is None:
+            raise ValueError("--logdir must be given: the same folder on all machines")
+        return pathlib.Path(options.logdir)
     if options.logdir is not None:
         folder = pathlib.Path(options.logdir)
     else:
@@ -227,7 +240,9 @@ def write_json(path: pathlib.Path, content: Any) -> None:
     os.replace(partial, path)
 
 
-def write_config(folder: pathlib.Path, options: Options, recipe: recipes.Recipe) -> None:
+def write_config(
+    folder: pathlib.Path, options: Options, recipe: recipes.Recipe, replicas: int
+) -> None:
     """config.json: everything needed to know what this run was, and to repeat it."""
     packages = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
     described = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
@@ -241,6 +256,7 @@ def write_config(folder: pathlib.Path, options: Options, recipe: recipes.Recipe)
             "recipe": described,
             "versions": {name: importlib.metadata.version(name) for name in packages},
             "python": platform.python_version(),
+            "replicas": replicas,
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "started": datetime.datetime.now().isoformat(timespec="seconds"),
         },
@@ -312,6 +328,9 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     """Runs the script and returns the run's folder."""
     options, folder = parse(arguments)
     is_new = folder is None
+    # First of all: several machines find each other before TensorFlow does anything else.
+    strategy = distribution.strategy(options.strategy)
+    replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
 
@@ -322,19 +341,28 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     has_probe = options.probe and judged.train.has_labels
     # Everything that can be wrong is looked at before anything is written.
     data.two_views(images, policy, recipe.batch_size)
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"--batch-size must be a multiple of the number of replicas, {replicas}. "
+            f"Received: {recipe.batch_size}"
+        )
     steps = len(images) // recipe.batch_size
-    optimizer = recipe.build_optimizer(steps)
     evaluate = callbacks.EvaluationCallback(judged.train, judged.test, every=options.evaluate_every)
     encoder_name = options.encoder or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
-    encoder = encoders.build_encoder(encoder_name, images.image_shape)
-    model = recipe.build_model(
-        encoder, probe=len(judged.train.class_names or ()) if has_probe else None
-    )
+    with strategy.scope():
+        encoder = encoders.build_encoder(encoder_name, images.image_shape)
+        model = recipe.build_model(
+            encoder,
+            probe=len(judged.train.class_names or ()) if has_probe else None,
+            micro_batch_size=options.micro_batch_size,
+        )
+        optimizer = recipe.build_optimizer(steps)
     checkpoint = None
     if is_new:
-        folder = new_folder(options)
-        write_config(folder, options, recipe)
-        data.view_grid(images, policy, folder / "views.png", seed=options.seed)
+        folder = new_folder(options, writes)
+        if writes:
+            write_config(folder, options, recipe, replicas)
+            data.view_grid(images, policy, folder / "views.png", seed=options.seed)
     else:
         found = callbacks.checkpoints(folder / "checkpoints")
         checkpoint = found[-1] if found else None
@@ -356,13 +384,14 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         f"  training   {recipe.epochs} epochs of {steps} steps of {recipe.batch_size} images, "
         f"{recipe.optimizer.__name__}, base learning rate {recipe.base_learning_rate:g}, "
         f"{options.precision}\n"
+        f"  devices    {type(strategy).__name__}, {replicas} in step\n"
         f"  run        {folder}" + (f", going on after epoch {first_epoch}" if not is_new else "")
     )
 
     baselines_file = folder / BASELINES
     if baselines_file.is_file():
         baselines = json.loads(baselines_file.read_text())
-    else:
+    elif writes:
         # Judged before training; an interrupted run has the same seed, and so the same encoder.
         baselines = {
             "raw pixels": evaluation.judge(
@@ -372,14 +401,20 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         }
         write_json(baselines_file, baselines)
 
-    if checkpoint is None:
-        model.compile(optimizer)
-    else:
-        model = keras.models.load_model(checkpoint)
+    with strategy.scope():
+        if checkpoint is None:
+            model.compile(optimizer)
+        else:
+            model = keras.models.load_model(checkpoint)
     views = data.two_views(
         images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
     )
-    metrics = MetricsLog(folder / "metrics.csv", first_epoch)
+    records: list[keras.callbacks.Callback] = []
+    if writes:
+        records = [
+            MetricsLog(folder / "metrics.csv", first_epoch),
+            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+        ]
     try:
         model.fit(
             views,
@@ -390,8 +425,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             callbacks=[
                 callbacks.StopOnNonFinite(),
                 evaluate,
-                metrics,
-                keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+                *records,
                 # Last: what it holds is logged already.
                 callbacks.EpochCheckpoint(folder / "checkpoints"),
             ],
@@ -400,9 +434,16 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         kept = callbacks.checkpoints(folder / "checkpoints")
         where = f"The last good checkpoint is kept: {kept[-1]}" if kept else "No epoch was finished"
         raise SystemExit(f"{error}\n{where}") from None
+    except distribution.WorkerLostError as error:
+        # At once: what TensorFlow does at the end of a program waits for the machine that is lost.
+        print(f"error: {error}\nGo on with --resume {folder}", file=sys.stderr, flush=True)
+        os._exit(1)
     finally:
-        metrics.on_train_end()  # Keras closes the file only where training ends by itself.
+        for record in records[:1]:
+            record.on_train_end()  # Keras closes the file only where training ends by itself.
 
+    if not writes:
+        return folder
     model.encoder.save(folder / "encoder.keras")
     trained = evaluation.judge(model.encoder, judged.train, judged.test)
     results = {**baselines, "trained": trained}

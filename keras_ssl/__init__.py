@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from keras_ssl import (
     callbacks,
     data,
+    distribution,
     duality,
     encoders,
     evaluation,
@@ -18,6 +19,7 @@ from keras_ssl import (
 __all__ = [
     "callbacks",
     "data",
+    "distribution",
     "duality",
     "encoders",
     "evaluation",

@@ -36,6 +36,7 @@ def test_pretrain_leaves_a_run_folder(run):
         with Image.open(run / name) as picture:
             assert min(picture.size) > 100
     config = json.loads((run / "config.json").read_text())
+    assert config["replicas"] == 1
     assert config["options"]["seed"] == 0 and "tensorflow" in config["versions"]
     results = json.loads((run / "results.json").read_text())
     assert list(results) == ["raw pixels", "untrained", "trained"]
@@ -136,6 +137,8 @@ def test_labels_left_aside(tmp_path):
         ("--temperature 0.1", "--temperature has no meaning for vicreg.*covariance_weight"),
         ("--batch-size 0", "`batch_size`.*=0"),
         ("--epochs 0", "`epochs`"),
+        ("--strategy horovod", "`name`.*mirrored.*horovod"),
+        ("--micro-batch-size 0", "`micro_batch_size`"),
         ("--base-lr 0", "`base_learning_rate`"),
         ("--evaluate-every 0", "`every`"),
         ("--batch-size 5000", "`batch_size`.*1437 images.*5000"),

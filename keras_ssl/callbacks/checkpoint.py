@@ -3,9 +3,12 @@
 import os
 import pathlib
 import re
+import tempfile
 from typing import Any
 
 import keras
+
+from keras_ssl.distribution import is_chief
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
@@ -13,7 +16,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     The file appears under its name only when it is complete (written beside it and renamed), and
     the one before is removed after that: a run that is killed at any moment leaves a good one.
-    Weights, optimizer, probe and step are all in it: `keras.models.load_model`.
+    Weights, optimizer, probe and step are all in it: `keras.models.load_model`. Of several machines
+    only the first leaves files, which all must be able to read.
 
     Args:
         folder: Where the checkpoints are kept; made if it is not there.
@@ -23,11 +27,19 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def __init__(self, folder: str | os.PathLike[str], keep: int = 1) -> None:
         super().__init__()
         self.folder = pathlib.Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.keep = keep
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Makes the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the model."""
+        if not is_chief(self.model.distribute_strategy):
+            # To read a metric's state is a sum over all machines: all have to save.
+            with tempfile.TemporaryDirectory() as unused:
+                self.model.save(pathlib.Path(unused) / "model.keras")
+            return
         partial = self.folder / "partial.keras"
         self.model.save(partial)
         os.replace(partial, self.folder / f"epoch-{epoch + 1:05d}.keras")

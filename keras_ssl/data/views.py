@@ -61,7 +61,10 @@ def two_views(
             lambda _, batch: (to_unit_floats(batch[0]), batch[1])
         )
         dataset = tf.data.Dataset.zip(dataset, labelled).map(lambda data, probe: (data[0], probe))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    # Of several machines each takes its rows of a batch, not its files of the data set.
+    sharing = tf.data.Options()
+    sharing.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(sharing).prefetch(tf.data.AUTOTUNE)
 
 
 def _epochs(images: ImageSet, batch_size: int, seed: int, first_epoch: int) -> tf.data.Dataset:

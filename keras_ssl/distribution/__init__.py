@@ -15,10 +15,13 @@ from keras_ssl.distribution.replicas import (
     share,
     sum_over_replicas,
 )
-from keras_ssl.distribution.training import ReplicatedModel, apply_gradients
+from keras_ssl.distribution.strategies import STRATEGIES, is_chief, strategy
+from keras_ssl.distribution.training import ReplicatedModel, WorkerLostError, apply_gradients
 
 __all__ = [
+    "STRATEGIES",
     "ReplicatedModel",
+    "WorkerLostError",
     "alone",
     "apply_gradients",
     "batch_mean",
@@ -27,10 +30,12 @@ __all__ = [
     "first_row",
     "gather_batch",
     "has_even_shards",
+    "is_chief",
     "own_rows",
     "replica_count",
     "replica_id",
     "share",
+    "strategy",
     "sum_over_replicas",
     "synchronize",
 ]

@@ -38,6 +38,10 @@ def apply_gradients(
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
+class WorkerLostError(RuntimeError):
+    """Another machine of a `MultiWorkerMirroredStrategy` ended, and with it the training of all."""
+
+
 class ReplicatedModel(keras.Model):
     """A `keras.Model` whose `fit` and `evaluate` are those of one device, on any number of them.
 
@@ -53,6 +57,28 @@ class ReplicatedModel(keras.Model):
 
     train_function: Any
     test_function: Any
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.fit`.
+
+        Raises:
+            WorkerLostError: if another machine was lost; no machine can go on without the others.
+        """
+        try:
+            return super().fit(*args, **kwargs)
+        except (
+            tf.errors.UnavailableError,
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.InternalError,
+        ) as error:
+            if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+                raise
+            raise WorkerLostError(
+                "Another worker was lost, or could not be reached. Start the program again on all "
+                f"of them, from the last checkpoint. TensorFlow says: {error.message[:500]}"
+            ) from error
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self._distribute_strategy
@@ -70,6 +96,10 @@ class ReplicatedModel(keras.Model):
                 lambda spec: getattr(spec, "_value_specs", [spec])[0], specs
             )
         with strategy.scope():
+            if not self.built:
+                # Not symbolically: several machines could not create variables in a graph.
+                images, _, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
+                self.build(keras.tree.map_structure(lambda spec: tuple(spec.shape), images))
             self._symbolic_build(data_batch=data_batch)
         if strategy.num_replicas_in_sync > 1:
             synchronize(self)

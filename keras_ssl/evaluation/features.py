@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_ssl.data import ImageSet
 from keras_ssl.encoders import as_encoder
@@ -31,9 +32,13 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
     model = as_encoder(encoder)
+    represent = model.predict_on_batch
+    if model.distribute_strategy.num_replicas_in_sync > 1:
+        # Keras would hand the batch to every replica, and concatenate what they all return.
+        represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
     values, labels = [], []
     for batch, batch_labels in images.batches(batch_size):
-        features = np.asarray(model.predict_on_batch(batch), np.float32)
+        features = np.asarray(represent(batch), np.float32)
         values.append(features.mean(axis=(1, 2)) if features.ndim == 4 else features)
         labels.append(batch_labels.numpy())
     return Features(np.concatenate(values), np.concatenate(labels))

@@ -2,7 +2,7 @@
 
 from keras_ssl.losses.barlow_twins import BarlowTwinsLoss
 from keras_ssl.losses.coding_rate import CodingRateLoss
-from keras_ssl.losses.criterion import Criterion
+from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.dcl import DCLLoss
 from keras_ssl.losses.nt_xent import NTXentLoss
 from keras_ssl.losses.spectral import SpectralContrastiveLoss
@@ -19,4 +19,5 @@ __all__ = [
     "VICRegExpLoss",
     "VICRegFamilyLoss",
     "VICRegLoss",
+    "on_shards",
 ]

@@ -1,0 +1,102 @@
+"""Which devices train in step: `tf.distribute` strategies by name, and who of several writes."""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from keras_ssl._validation import check_choice
+
+STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
+
+
+def strategy(name: str = "auto") -> tf.distribute.Strategy:
+    """A `tf.distribute` strategy; make it before any other TensorFlow object.
+
+    Create the encoder, the model and the optimizer inside its `scope()`.
+
+    Args:
+        name: "none": the default device; "mirrored": all GPUs of this machine, or where there are
+            none its logical CPU devices; "multiworker": all machines that `TF_CONFIG` names, each
+            of which runs the same program; "tpu": the TPU that TensorFlow's standard resolver finds
+            (not run on a TPU by the authors); "auto": "multiworker" where `TF_CONFIG` names more
+            than one machine, "tpu" where the environment names a TPU, "mirrored" where there is
+            more than one GPU, else "none".
+
+    Returns:
+        The strategy; for "none" TensorFlow's default, whose scope does nothing.
+
+    Raises:
+        ValueError: for another name, a `TF_CONFIG` that names no workers, or a TPU that is not
+            there.
+    """
+    check_choice("name", name, STRATEGIES)
+    if name == "auto":
+        name = _found()
+    if name == "mirrored":
+        return _mirrored()
+    if name == "multiworker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu()
+    return tf.distribute.get_strategy()
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes files: of several machines, the first."""
+    return bool(strategy.extended.should_checkpoint)
+
+
+def _found() -> str:
+    if len(_workers()) > 1:
+        return "multiworker"
+    if any(name in os.environ for name in ("TPU_NAME", "TPU_WORKER_ID", "COLAB_TPU_ADDR")):
+        return "tpu"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "none"
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    if tf.config.list_logical_devices("GPU"):
+        return tf.distribute.MirroredStrategy()
+    cpus = tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in cpus])
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f'`name` must be another strategy where there is no TPU. Received: name="tpu"; {error}'
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _tf_config() -> dict[str, Any]:
+    text = os.environ.get("TF_CONFIG", "{}")
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"TF_CONFIG must be JSON: {error}. Received: {text!r}") from None
+    return config if isinstance(config, dict) else {}
+
+
+def _workers() -> list[str]:
+    """Addresses of the machines that train."""
+    cluster = _tf_config().get("cluster", {})
+    return [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
+
+
+def _check_tf_config() -> None:
+    task = _tf_config().get("task", {})
+    if not _workers() or "type" not in task or "index" not in task:
+        raise ValueError(
+            '`name` "multiworker" needs the environment variable TF_CONFIG, such as '
+            '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+            '"task": {"type": "worker", "index": 0}}, the same on every machine but for the index. '
+            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
+        )
