@@ -331,14 +331,15 @@ def plot(records, path):
     import matplotlib.pyplot as plt
 
     def curve(criterion, name, fixed, along):
-        points = [
-            (record[along], record["seconds"][name])
+        # By size: where the table has a point of the curve too, the curve's own, measured last.
+        points = {
+            record[along]: record["seconds"][name]
             for record in records
             if record["criterion"] == criterion
             and all(record[key] == value for key, value in fixed.items())
             and name in record.get("seconds", {})
-        ]
-        return sorted(points)
+        }
+        return sorted(points.items())
 
     panels = [
         (criterion, fixed, along)
