@@ -94,6 +94,18 @@ class Options:
     )
     probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
     evaluate_every: int = option(10, "run", "epochs between judgements of the encoder")
+    inspect_every: int | None = option(
+        None, "run", "epochs between looks at a fixed sample (default: what costs under 3 %%)"
+    )
+    stop_when_ill: bool = option(
+        False, "run", "stop at a collapse or a learning rate that blows up"
+    )
+    graph: bool = option(False, "run", "write the model's graph for TensorBoard")
+    profile: str | None = option(
+        None,
+        "run",
+        'steps to profile for TensorBoard, as "10,20"; needs tensorboard-plugin-profile',
+    )
     seed: int = option(0, "run", "seed of weights, orders and augmentations")
     logdir: str | None = option(None, "run", "run folder; default: runs/TIME-METHOD-DATA")
     smoke: bool = option(False, "run", "shrink everything to seconds")
@@ -263,6 +275,22 @@ def write_config(
     )
 
 
+def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
+    """Every option of the run for TensorBoard's HParams tab; the model adds its own."""
+    chosen = {
+        **{name: value for name, value in dataclasses.asdict(options).items() if value is not None},
+        "policy": recipe.policy,
+        "projector": recipe.projector,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "base_learning_rate": recipe.base_learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "replicas": replicas,
+    }
+    chosen.pop("logdir", None)  # What tells runs apart says nothing about them.
+    return {name.replace("_", " "): value for name, value in chosen.items()}
+
+
 class MetricsLog(keras.callbacks.CSVLogger):
     """A `CSVLogger` that goes on with the rows and the columns of the run it resumes.
 
@@ -282,6 +310,13 @@ class MetricsLog(keras.callbacks.CSVLogger):
         """Opens the file."""
         super().on_train_begin(logs)
         self.keys = self._columns
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the row; a full disk does not end the run."""
+        try:
+            super().on_epoch_end(epoch, logs)
+        except OSError as error:
+            print(f"warning: metrics.csv: {error}; training goes on", file=sys.stderr)
 
 
 def draw_curves(folder: pathlib.Path) -> None:
@@ -303,11 +338,11 @@ def draw_curves(folder: pathlib.Path) -> None:
     for name in curves:
         if name.endswith(("knn", "linear", "probe_accuracy")):
             panels["accuracy"].append(name)
-        elif name.endswith("rankme"):
+        elif name.endswith(("rankme", "lidar")):
             panels["effective rank"].append(name)
         elif name == "loss":
             panels["loss"].append(name)
-        elif name not in ("learning_rate", "probe_loss"):
+        elif not name.startswith(("learning_rate", "probe_loss", "val_")):
             panels["terms, unweighted"].append(name)
     panels = {title: names for title, names in panels.items() if names}
     figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
@@ -347,7 +382,9 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             f"Received: {recipe.batch_size}"
         )
     steps = len(images) // recipe.batch_size
-    evaluate = callbacks.EvaluationCallback(judged.train, judged.test, every=options.evaluate_every)
+    evaluate = callbacks.EvaluationCallback(
+        judged.train, judged.test, every=options.evaluate_every, policy=policy
+    )
     encoder_name = options.encoder or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
     with strategy.scope():
         encoder = encoders.build_encoder(encoder_name, images.image_shape)
@@ -397,7 +434,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             "raw pixels": evaluation.judge(
                 evaluation.raw_pixels(judged.train.image_shape), judged.train, judged.test
             ),
-            "untrained": evaluation.judge(encoder, judged.train, judged.test),
+            "untrained": evaluation.judge(encoder, judged.train, judged.test, policy=policy),
         }
         write_json(baselines_file, baselines)
 
@@ -409,12 +446,28 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     views = data.two_views(
         images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
     )
+    # Every machine looks, for all have to stop together; the first alone writes.
+    inspector = callbacks.EmbeddingInspector(
+        images,
+        policy,
+        folder / "tensorboard" if writes else None,
+        every=options.inspect_every,
+        hparams=hparams(options, recipe, replicas),
+        write_graph=options.graph,
+        seed=options.seed,
+    )
+    doctor = callbacks.CollapseDoctor(
+        inspector, stop=options.stop_when_ill, checkpoint=folder / "checkpoints" / "healthy.keras"
+    )
     records: list[keras.callbacks.Callback] = []
     if writes:
-        records = [
-            MetricsLog(folder / "metrics.csv", first_epoch),
-            keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
-        ]
+        records = [MetricsLog(folder / "metrics.csv", first_epoch)]
+    if writes and options.profile:
+        records.append(
+            keras.callbacks.TensorBoard(
+                folder / "tensorboard", write_graph=False, profile_batch=options.profile
+            )
+        )
     try:
         model.fit(
             views,
@@ -423,8 +476,10 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             initial_epoch=first_epoch,
             shuffle=False,  # `two_views` shuffles.
             callbacks=[
-                callbacks.StopOnNonFinite(),
                 evaluate,
+                inspector,
+                doctor,
+                callbacks.StopOnNonFinite(),
                 *records,
                 # Last: what it holds is logged already.
                 callbacks.EpochCheckpoint(folder / "checkpoints"),
@@ -439,17 +494,18 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
         print(f"error: {error}\nGo on with --resume {folder}", file=sys.stderr, flush=True)
         os._exit(1)
     finally:
-        for record in records[:1]:
-            record.on_train_end()  # Keras closes the file only where training ends by itself.
+        for record in (inspector, *records[:1]):
+            record.on_train_end()  # Keras closes files only where training ends by itself.
 
     if not writes:
         return folder
     model.encoder.save(folder / "encoder.keras")
-    trained = evaluation.judge(model.encoder, judged.train, judged.test)
+    trained = evaluation.judge(model.encoder, judged.train, judged.test, policy=policy)
     results = {**baselines, "trained": trained}
     write_json(folder / "results.json", results)
     draw_curves(folder)
     print(f"\n{evaluation.table(results)}\n\nWritten to {folder}")
+    print(f"Look into it: python -m keras_ssl.report {folder}, or tensorboard --logdir {folder}")
     return folder
 
 

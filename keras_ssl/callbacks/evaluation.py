@@ -5,14 +5,16 @@ from typing import Any
 import keras
 
 from keras_ssl._validation import check_count
-from keras_ssl.data import ImageSet
+from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.evaluation import judge
 
 
 class EvaluationCallback(keras.callbacks.Callback):
     """Adds `val_knn`, `val_linear` and `val_rankme` to the logs of an epoch.
 
-    Later callbacks in the list read them: put it before `TensorBoard`, `CSVLogger`,
+    With a `policy` also `val_alpha_req`, `val_uniformity` and `val_lidar`, which like RankMe need
+    no label: `ModelCheckpoint("best.keras", "val_lidar", mode="max", save_best_only=True)`. Later
+    callbacks in the list read them: put it before `EmbeddingInspector`, `CSVLogger`,
     `ModelCheckpoint` and `EarlyStopping`. The first and the last epoch are always judged.
 
     Args:
@@ -20,6 +22,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         test: Images they are tested on; `None`: `val_rankme` alone, which needs no labels.
         every: Epochs between judgements, at least 1.
         batch_size: Images per step.
+        policy: What makes views, see `keras_ssl.evaluation.judge`.
 
     Raises:
         ValueError: if `test` is given and either set has no labels.
@@ -31,6 +34,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         test: ImageSet | None = None,
         every: int = 1,
         batch_size: int = 256,
+        policy: TwoViews | None = None,
     ) -> None:
         super().__init__()
         if test is not None and not (train.has_labels and test.has_labels):
@@ -40,7 +44,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             )
         self.train, self.test = train, test
         self.every = check_count("every", every)
-        self.batch_size = batch_size
+        self.batch_size, self.policy = batch_size, policy
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judges the encoder and adds the figures to `logs`."""
@@ -49,5 +53,7 @@ class EvaluationCallback(keras.callbacks.Callback):
             number == 1 or number % self.every == 0 or number == self.params["epochs"]
         ):
             return
-        figures = judge(self.model.encoder, self.train, self.test, self.batch_size)
+        figures = judge(
+            self.model.encoder, self.train, self.test, self.batch_size, policy=self.policy
+        )
         logs.update({f"val_{name}": value for name, value in figures.items()})

@@ -1,6 +1,7 @@
 """From images to batches of two views, and a picture of them."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,16 +120,28 @@ def view_grid(
     columns = [policy.leave(images)[0]]
     for draw in range(draws):
         columns += policy(images, training=True, seed=(seed, draw))
+    picture = mosaic(columns)
+    Image.fromarray(picture).save(path)
+    return picture
+
+
+def mosaic(columns: Sequence[Any]) -> np.ndarray:
+    """Columns of images side by side as one picture.
+
+    Args:
+        columns: Floats in [0, 1], each (rows, height, width, channels).
+
+    Returns:
+        The picture, uint8 (pixels, pixels, 3).
+    """
     columns = [_rgb(np.asarray(column)) for column in columns]
     border = [(0, 0), (1, 1), (1, 1), (0, 0)]
     tiles = [np.pad(column, border, constant_values=1.0) for column in columns]
     grid = np.concatenate([np.concatenate(list(tile), axis=0) for tile in tiles], axis=1)
     picture = np.round(grid * 255).astype(np.uint8)
     # Tiny images are enlarged to be seen: an image should be about 64 pixels high.
-    zoom = max(1, 64 // int(images.shape[1]))
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    Image.fromarray(picture).save(path)
-    return picture
+    zoom = max(1, 64 // columns[0].shape[1])
+    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:

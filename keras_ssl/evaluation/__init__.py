@@ -1,6 +1,7 @@
 """Encoders judged by their frozen features: features in, figures out."""
 
-from keras_ssl.evaluation.features import Features, extract, raw_pixels
+from keras_ssl.evaluation.features import Features, extract, extract_views, raw_pixels
+from keras_ssl.evaluation.hypersphere import alignment, uniformity
 from keras_ssl.evaluation.judgement import judge, judge_beside_baselines, table
 from keras_ssl.evaluation.knn import (
     PAPER_NEIGHBORS,
@@ -9,19 +10,24 @@ from keras_ssl.evaluation.knn import (
     knn_grid,
 )
 from keras_ssl.evaluation.linear_probe import linear_accuracy
-from keras_ssl.evaluation.spectrum import rankme
+from keras_ssl.evaluation.spectrum import alpha_req, lidar, rankme
 
 __all__ = [
     "PAPER_NEIGHBORS",
     "PAPER_TEMPERATURES",
     "Features",
+    "alignment",
+    "alpha_req",
     "extract",
+    "extract_views",
     "judge",
     "judge_beside_baselines",
     "knn_accuracy",
     "knn_grid",
+    "lidar",
     "linear_accuracy",
     "rankme",
     "raw_pixels",
     "table",
+    "uniformity",
 ]

@@ -1,12 +1,14 @@
 """Frozen features: what every evaluator sees of an encoder."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl.data import ImageSet
+from keras_ssl._validation import check_count
+from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.encoders import as_encoder
 
 _RAW_SIZE = 32
@@ -31,17 +33,54 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     Returns:
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
+    represent = _represent(encoder)
+    values, labels = [], []
+    for batch, batch_labels in images.batches(batch_size):
+        values.append(represent(batch))
+        labels.append(batch_labels.numpy())
+    return Features(np.concatenate(values), np.concatenate(labels))
+
+
+def extract_views(
+    encoder: keras.Model, images: ImageSet, policy: TwoViews, count: int, batch_size: int = 256
+) -> np.ndarray:
+    """The representations of several views of each image, in inference mode.
+
+    The draws are the same for the same images: figures of two encoders can be compared.
+
+    Args:
+        encoder: See `extract`.
+        images: The images.
+        policy: What makes two views of an image at a time.
+        count: Views of each image, at least 1.
+        batch_size: Images per step.
+
+    Returns:
+        float32 (N, count, D).
+    """
+    represent = _represent(encoder)
+    pairs = (check_count("count", count) + 1) // 2
+    values = []
+    for step, (batch, _) in enumerate(images.batches(batch_size)):
+        draws = [policy(batch, training=True, seed=(step, k)) for k in range(pairs)]
+        views = [view for pair in draws for view in pair]
+        values.append(np.stack([represent(view) for view in views[:count]], axis=1))
+    return np.concatenate(values)
+
+
+def _represent(encoder: keras.Model) -> Callable[[Any], np.ndarray]:
+    """From a batch of images to float32 (N, D)."""
     model = as_encoder(encoder)
     represent = model.predict_on_batch
     if model.distribute_strategy.num_replicas_in_sync > 1:
         # Keras would hand the batch to every replica, and concatenate what they all return.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
-    values, labels = [], []
-    for batch, batch_labels in images.batches(batch_size):
-        features = np.asarray(represent(batch), np.float32)
-        values.append(features.mean(axis=(1, 2)) if features.ndim == 4 else features)
-        labels.append(batch_labels.numpy())
-    return Features(np.concatenate(values), np.concatenate(labels))
+
+    def features(batch: Any) -> np.ndarray:
+        values = np.asarray(represent(batch), np.float32)
+        return values.mean(axis=(1, 2)) if values.ndim == 4 else values
+
+    return features
 
 
 def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:

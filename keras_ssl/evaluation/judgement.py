@@ -5,11 +5,15 @@ from typing import Any
 
 import keras
 
-from keras_ssl.data import ImageSet
-from keras_ssl.evaluation.features import extract, raw_pixels
+from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.evaluation.features import extract, extract_views, raw_pixels
+from keras_ssl.evaluation.hypersphere import uniformity
 from keras_ssl.evaluation.knn import knn_accuracy
 from keras_ssl.evaluation.linear_probe import linear_accuracy
-from keras_ssl.evaluation.spectrum import rankme
+from keras_ssl.evaluation.spectrum import alpha_req, lidar, rankme
+
+# LiDAR: 1,000 images as in its paper, ten views of each.
+_LIDAR_IMAGES, _LIDAR_VIEWS = 1000, 10
 
 
 def judge(
@@ -18,8 +22,11 @@ def judge(
     test: ImageSet | None = None,
     batch_size: int = 256,
     max_images: int = 10_000,
+    policy: TwoViews | None = None,
 ) -> dict[str, float]:
     """k-nearest neighbours, linear probe and effective rank of an encoder's features.
+
+    With a `policy`, three more figures that need no labels: alpha-ReQ, uniformity, LiDAR.
 
     Args:
         encoder: A Keras model from float images in [0, 1] to representations.
@@ -28,9 +35,11 @@ def judge(
         batch_size: Images per step.
         max_images: Larger sets are judged by this many of their images, spread evenly: enough to
             tell encoders apart by a per cent, in a minute.
+        policy: What makes views of an image: ten of each of 1,000 images, for LiDAR.
 
     Returns:
-        `{"knn", "linear"}`, accuracies in [0, 1], and `"rankme"`.
+        `{"knn", "linear"}`, accuracies in [0, 1], and `"rankme"`; with a policy also `"alpha_req"`,
+        `"uniformity"` and `"lidar"`.
 
     Raises:
         ValueError: if `test` is given and either has no labels.
@@ -41,11 +50,21 @@ def judge(
         test_features = extract(encoder, test.spread(max_images), batch_size)
         figures["knn"] = knn_accuracy(train_features, test_features)
         figures["linear"] = linear_accuracy(train_features, test_features)
-    return {**figures, "rankme": rankme(train_features.values)}
+    figures["rankme"] = rankme(train_features.values)
+    if policy is not None:
+        figures["alpha_req"] = alpha_req(train_features.values)
+        figures["uniformity"] = uniformity(train_features.values)
+        sample = train.spread(_LIDAR_IMAGES)
+        figures["lidar"] = lidar(extract_views(encoder, sample, policy, _LIDAR_VIEWS, batch_size))
+    return figures
 
 
 def judge_beside_baselines(
-    encoder: keras.Model, train: ImageSet, test: ImageSet | None = None, batch_size: int = 256
+    encoder: keras.Model,
+    train: ImageSet,
+    test: ImageSet | None = None,
+    batch_size: int = 256,
+    policy: TwoViews | None = None,
 ) -> dict[str, dict[str, float]]:
     """`judge` for raw pixels, for the encoder with new weights, and for the encoder.
 
@@ -54,6 +73,7 @@ def judge_beside_baselines(
         train: See `judge`.
         test: See `judge`.
         batch_size: Images per step.
+        policy: See `judge`.
 
     Returns:
         Figures by "raw pixels", "untrained", "trained", in this order.
@@ -63,7 +83,7 @@ def judge_beside_baselines(
         "untrained": keras.models.clone_model(encoder),
         "trained": encoder,
     }
-    return {name: judge(e, train, test, batch_size) for name, e in encoders.items()}
+    return {name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()}
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
@@ -75,7 +95,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             return value or "-"
         if column in ("knn", "linear"):
             return f"{100 * value:.1f} %"
-        return f"{value:.1f}" if isinstance(value, float) else str(value)
+        digits = 2 if column in ("alpha_req", "uniformity") else 1
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     body = [[name, *(cell(c, row.get(c)) for c in columns)] for name, row in rows.items()]
     lines = [["", *columns], *body]

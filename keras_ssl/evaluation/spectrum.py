@@ -1,4 +1,4 @@
-"""RankMe: how many dimensions the features use, without labels."""
+"""How many dimensions the features use, and how evenly: RankMe, alpha-ReQ, LiDAR; no labels."""
 
 from typing import Any
 
@@ -31,16 +31,110 @@ def rankme(features: Any) -> float:
     References:
         - Garrido et al.: RankMe, ICML 2023.
     """
+    features = _finite(features, 2, "a matrix (N, D)")
+    return _effective_rank(np.linalg.svd(features, compute_uv=False))
+
+
+def alpha_req(features: Any, first: int = 3, last: int = 100) -> float:
+    """Decay of the spectrum: alpha of `lambda_i ~ i^-alpha`, eigenvalues of the covariance.
+
+    The slope of log lambda_i against log i, by least squares, over the ranks i from `first` to
+    `last`, or up to the last eigenvalue above 1e-10 of the largest. A spectrum that falls too fast
+    (a large alpha) has collapsed to few dimensions, one that is flat (0) has no structure: the
+    paper finds the best encoders near alpha = 1. To choose an encoder, monitor `|alpha - 1|`.
+
+    Args:
+        features: Float (N, D), centred here; the first 25,600 are used.
+        first: First rank, at least 1. The largest eigenvalues do not follow the law: 3 leaves out
+            two, as in the implementation by its authors.
+        last: Last rank.
+
+    Returns:
+        alpha; NaN where fewer than two eigenvalues are left to fit.
+
+    Raises:
+        ValueError: for features that are not a matrix, or not finite.
+
+    Example:
+        >>> i = np.arange(1, 65)
+        >>> rotation = np.linalg.qr(np.random.RandomState(0).randn(64, 64))[0]
+        >>> sides = np.concatenate([np.eye(64), -np.eye(64)])  # of mean zero
+        >>> print(f"{alpha_req(sides * i**-0.5 @ rotation):.3f}")
+        1.000
+
+    References:
+        - Agrawal et al.: alpha-ReQ, NeurIPS 2022.
+    """
+    features = _finite(features, 2, "a matrix (N, D)")
+    centred = features - features.mean(axis=0)
+    eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
+    eigenvalues = eigenvalues[eigenvalues > 1e-10 * max(eigenvalues[0], 1e-300)]
+    ranks = np.arange(first, min(last, len(eigenvalues)) + 1)
+    if len(ranks) < 2:
+        return float("nan")
+    slope, _ = np.polyfit(np.log(ranks), np.log(eigenvalues[ranks - 1]), 1)
+    return float(-slope)
+
+
+def lidar(features: Any, delta: float = 1e-4) -> float:
+    """LiDAR: the rank of what tells images apart, beyond what their augmentations change.
+
+    `exp(-sum_k p_k log p_k)`, `p_k = l_k / sum_j l_j + 1e-7`, l the eigenvalues of
+    `W^-1/2 B W^-1/2`, where B is the covariance of the images' means and W the mean covariance of
+    the views of one image, plus delta I. Computed in float64.
+
+    Args:
+        features: Float (images N, views Q, D), Q >= 2: views of one image in one row. The paper
+            uses 1,000 images; ten views do for methods trained with augmentations.
+        delta: Regularises W, positive; 1e-4 in the paper.
+
+    Returns:
+        From 1 to min(N - 1, D) (up to the 1e-7).
+
+    Raises:
+        ValueError: for features of another rank, fewer than two views, or not finite.
+
+    Example:
+        >>> random = np.random.RandomState(0)
+        >>> images = random.randn(500, 1, 8) * [1, 1, 1, 0, 0, 0, 0, 0]
+        >>> print(f"{lidar(images + 0.1 * random.randn(500, 10, 8)):.1f}")
+        3.1
+
+    References:
+        - Thilak et al.: LiDAR, ICLR 2024.
+    """
+    features = _finite(features, 3, "(images N, views Q >= 2, D)")
+    images, views, dimensions = features.shape
+    if views < 2:
+        raise ValueError(
+            "`features` must hold at least 2 views of each image, (images N, views Q, D). "
+            f"Received: shape={features.shape}"
+        )
+    means = features.mean(axis=1)
+    between = means - means.mean(axis=0)
+    within = (features - means[:, None]).reshape(-1, dimensions)
+    w = within.T @ within / len(within) + delta * np.eye(dimensions)
+    # W = L L^T: the eigenvalues of W^-1/2 B W^-1/2 are the squares of the singular values of
+    # L^-1 times the centred means.
+    whitened = np.linalg.solve(np.linalg.cholesky(w), between.T) / np.sqrt(images)
+    return _effective_rank(np.linalg.svd(whitened, compute_uv=False) ** 2)
+
+
+def _finite(features: Any, rank: int, description: str) -> np.ndarray:
+    """The first 25,600 features in float64, checked."""
     features = np.asarray(features)
     shape = features.shape
-    features = np.asarray(features[:_MAX_SAMPLES], np.float64)
-    if len(shape) != 2 or not np.isfinite(features).all():
-        raise ValueError(
-            f"`features` must be a matrix (N, D) of finite numbers. Received: {shape=}"
-        )
-    singular_values = np.linalg.svd(features, compute_uv=False)
-    total = singular_values.sum()
+    if len(shape) == rank:
+        features = np.asarray(features[:_MAX_SAMPLES], np.float64)
+    if len(shape) != rank or not np.isfinite(features).all():
+        raise ValueError(f"`features` must be {description} of finite numbers. Received: {shape=}")
+    return features
+
+
+def _effective_rank(spectrum: np.ndarray) -> float:
+    """The exponential of the entropy of a spectrum, its values at least 0."""
+    total = spectrum.sum()
     if total == 0:
-        return 1.0  # All features are zero: no more than one direction.
-    p = singular_values / total + _EPSILON
+        return 1.0  # All features are alike: no more than one direction.
+    p = spectrum / total + _EPSILON
     return float(np.exp(-np.sum(p * np.log(p))))

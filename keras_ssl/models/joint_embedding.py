@@ -109,6 +109,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 "`probe` must be a keras_ssl.layers.OnlineProbe, a number of classes, or None. "
                 f"Received: probe={probe!r} of type {type(probe).__name__}"
             )
+        # Learned from the first batch, for those who count images; None where batches vary.
+        self.images_per_step: int | None = None
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
         ]
@@ -258,6 +260,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
+        if views[0].shape[0] is not None:
+            self.images_per_step = views[0].shape[0] * distribution.replica_count()
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         is_enough = tf.debugging.assert_greater(

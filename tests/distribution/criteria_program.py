@@ -73,6 +73,23 @@ def value_and_gradients(criterion, pair):
     return {"loss": distribution.sum_over_replicas(loss), **terms}, gradients
 
 
+def sizes_of(criterion, pair, terms):
+    """What rounding is to be measured by: the terms, and the weighted terms' gradients.
+
+    A loss that is a small difference of large terms is as exact as these are, and so its gradient.
+    """
+    sizes = {name: abs(float(value)) for name, value in terms.items()}
+    sizes["loss"] = sum(weight * sizes[name] for name, weight in criterion.weights.items())
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(pair)
+        terms = criterion.measure(*pair)
+    slopes = [
+        weight * tape.gradient(terms[name], pair[0], unconnected_gradients="zero")
+        for name, weight in criterion.weights.items()
+    ]
+    return {**sizes, "gradient": max(float(tf.reduce_max(tf.abs(slope))) for slope in slopes)}
+
+
 def main(cases, brief=False, known_batch=True, in_graph=False):
     """Largest relative difference, by case, criterion and figure."""
     report = {}
@@ -101,13 +118,13 @@ def main(cases, brief=False, known_batch=True, in_graph=False):
             got, own_slopes = tf.nest.map_structure(
                 strategy.experimental_local_results, run(pair), expand_composites=False
             )
+            sizes = sizes_of(criterion, tuple(tf.constant(a) for a in z), expected)
             differences = {
-                figure: np.max(np.abs(np.stack(values) - expected[figure]))
-                / (np.abs(expected[figure]) + 1e-9)
+                figure: np.max(np.abs(np.stack(values) - expected[figure])) / (sizes[figure] + 1e-9)
                 for figure, values in got.items()
             }
             differences["gradient"] = max(
-                np.max(np.abs(np.concatenate(parts) - whole)) / np.max(np.abs(whole))
+                np.max(np.abs(np.concatenate(parts) - whole)) / sizes["gradient"]
                 for parts, whole in zip(own_slopes, slopes, strict=True)
             )
             for figure, difference in differences.items():

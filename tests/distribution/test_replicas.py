@@ -88,7 +88,12 @@ def _assert_same(one, many, tolerance):
         # Nothing here is much below 0.01 but what has no gradient; the probe is float32.
         scale = np.abs(expected).max() + 1e-2
         difference = np.abs(many[name] - expected).max() / scale
-        assert difference < (1e-5 if "probe" in name else tolerance), (name, difference)
+        bound = 1e-5 if "probe" in name else tolerance
+        if name.endswith("projector/dense_1/bias"):
+            # In front of batch normalisation: its gradient is nothing but rounding, 1e-16, which
+            # Adam divides by its epsilon, 1e-7, step after step.
+            bound = max(bound, 1e-8)
+        assert difference < bound, (name, difference)
 
 
 def _fit(replicas, fits, folder):

@@ -183,3 +183,61 @@ class TestCallback:
             ],
         ).history
         assert len(history["val_knn"]) == 2
+
+
+class TestWithoutLabels:
+    def test_alpha_req_is_the_exponent_of_the_spectrum(self):
+        i = np.arange(1, 65)
+        sides = np.concatenate([np.eye(64), -np.eye(64)])
+        for alpha in (0.5, 1.0, 2.0):
+            assert evaluation.alpha_req(sides * i ** (-alpha / 2)) == pytest.approx(alpha, rel=1e-6)
+        assert np.isnan(evaluation.alpha_req(np.ones((5, 3))))  # nothing to fit
+
+    def test_lidar_counts_what_tells_images_apart(self):
+        rng = np.random.RandomState(0)
+        for directions in (1, 2, 6):
+            images = rng.randn(2000, 1, 8) * (np.arange(8) < directions)
+            views = images + 0.05 * rng.randn(2000, 10, 8)
+            assert evaluation.lidar(views) == pytest.approx(directions, rel=0.05)
+        # What the augmentations change as much as the images do counts for nothing.
+        views = images + rng.randn(2000, 10, 8) * np.array([0.01] + [30] * 7)
+        assert evaluation.lidar(views) == pytest.approx(1, abs=0.2)
+        assert evaluation.lidar(np.ones((4, 2, 3))) == 1.0
+
+    def test_lidar_is_the_effective_rank_of_the_whitened_covariance(self):
+        x = np.random.RandomState(1).randn(20, 4, 3) * [3, 1, 1] + np.arange(20)[:, None, None]
+        means = x.mean(axis=1)
+        between = np.cov(means.T, bias=True)
+        within = sum((x[i] - means[i]).T @ (x[i] - means[i]) for i in range(20)) / 80
+        values, vectors = np.linalg.eigh(within + 1e-4 * np.eye(3))
+        root = vectors @ np.diag(values**-0.5) @ vectors.T
+        p = np.linalg.eigvalsh(root @ between @ root)
+        p = p / p.sum()
+        assert evaluation.lidar(x) == pytest.approx(np.exp(-np.sum(p * np.log(p))), rel=1e-5)
+
+    def test_alignment_and_uniformity(self):
+        x = np.array([[1.0, 0.0], [0.0, 2.0]])
+        y = np.array([[0.0, 3.0], [0.0, 1.0]])
+        assert evaluation.alignment(x, y) == pytest.approx((2 + 0) / 2)
+        assert evaluation.uniformity(x) == pytest.approx(-4)  # one pair at a squared distance of 2
+        assert evaluation.uniformity(np.ones((5, 3))) == 0
+
+    @pytest.mark.parametrize(
+        ("function", "features", "message"),
+        [
+            (evaluation.alpha_req, np.ones(3), "`features` must be a matrix"),
+            (evaluation.lidar, np.ones((3, 3)), "`features`.*views Q >= 2"),
+            (evaluation.lidar, np.ones((3, 1, 3)), "at least 2 views"),
+            (evaluation.lidar, np.full((3, 2, 3), np.nan), "finite"),
+            (evaluation.uniformity, np.ones((1, 3)), "at least 2 samples"),
+        ],
+    )
+    def test_bad_features(self, function, features, message):
+        with pytest.raises(ValueError, match=message):
+            function(features)
+
+    def test_a_policy_adds_them_to_the_judgement(self, images):
+        figures = evaluation.judge(tiny_encoder(), images, policy=data.tiny_grey())
+        assert list(figures) == ["rankme", "alpha_req", "uniformity", "lidar"]
+        views = evaluation.extract_views(tiny_encoder(), images, data.tiny_grey(), 3, batch_size=20)
+        assert views.shape == (48, 3, 16)

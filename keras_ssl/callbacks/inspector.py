@@ -1,0 +1,285 @@
+"""Looking into a run while it trains, in TensorBoard."""
+
+import csv
+import math
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from tensorboard.plugins import projector
+from tensorboard.plugins.hparams import api as hparams_api
+
+from keras_ssl._validation import check_count, check_optional_count
+from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data.views import mosaic
+from keras_ssl.inspection import EventLog, Inspection, Sample
+
+# By default a sample is looked at so often that this part of the images trained on is looked at.
+_SHARE = 0.03
+
+# The figures worth comparing between runs: the columns of the HParams tab.
+_CHOSEN = {
+    "evaluation/linear": "linear accuracy",
+    "evaluation/knn": "kNN accuracy",
+    "probe/accuracy": "online probe accuracy",
+    "training/loss": "loss",
+    "rank/representations": "RankMe",
+    "pairs/positive_mean": "cosine of positives",
+    "hypersphere/uniformity": "uniformity",
+}
+
+
+class EmbeddingInspector(keras.callbacks.Callback):
+    """Shows in TensorBoard whether a method is learning: figures, histograms and pictures.
+
+    A fixed sample of images, in views drawn once, passes through the model now and then, in
+    inference mode. Beside it stands what `fit` logs of every epoch. Sections of the dashboard:
+
+    - `training`: loss, learning rate, images per second; `criterion`: every term, unweighted;
+      `probe`, `evaluation`: what the online probe and `EvaluationCallback` log
+    - `sample_terms`, `gradient_share`, `duality`, `bounds`, `pairs`, `hypersphere`, `spread`,
+      `rank`: see `keras_ssl.inspection.Inspection.figures`
+    - histograms of cosines, norms, standard deviations and singular values; pictures of the views,
+      of the Gram and the correlation matrix, of the spectrum, and of the classes where the sample
+      has labels; the HParams tab; the Embedding Projector, at the end of training
+
+    The x-axis counts epochs done, 0 being the model before training; with `every_steps`, steps.
+    Training is the same, bit for bit, with this callback and without. It goes on where nothing can
+    be written (`keras_ssl.inspection.EventLog`). Works beside `keras.callbacks.TensorBoard` on the
+    same folder, whose `profile_batch` profiles. Put it behind `EvaluationCallback`, whose figures
+    it writes.
+
+    Args:
+        images: The images that are trained on, or any: an `ImageSet`. Labels colour pictures only.
+        policy: What makes the views.
+        log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
+            read `latest`.
+        every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
+            3 % of `len(images)`.
+        every_steps: Steps between looks, in the place of epochs.
+        count: Number of images in the sample.
+        pictures_every: Looks between pictures and histograms, which cost more than figures. The
+            first and the last are always drawn.
+        hparams: Options of the run for the HParams tab, added to those of the model.
+        write_graph: Whether the graph from images to embeddings is written.
+        seed: Seed of the sample's views.
+
+    Attributes:
+        latest: The last `keras_ssl.inspection.Inspection`, or `None`.
+
+    Raises:
+        ValueError: for numbers below 1, or both `every` and `every_steps`.
+        TypeError: for images that are no `ImageSet`.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        policy: TwoViews,
+        log_dir: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        every_steps: int | None = None,
+        count: int = 256,
+        pictures_every: int = 5,
+        hparams: Mapping[str, Any] | None = None,
+        write_graph: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(images, ImageSet):
+            raise TypeError(
+                "`images` must be a keras_ssl.data.ImageSet, see keras_ssl.data.from_arrays. "
+                f"Received: {type(images).__name__}"
+            )
+        if every is not None and every_steps is not None:
+            raise ValueError(
+                "`every` counts epochs and `every_steps` steps: give one of them. "
+                f"Received: every={every}, every_steps={every_steps}"
+            )
+        self.sample = Sample(images, policy, count, seed)
+        if every is None:
+            every = math.ceil(len(self.sample.images) / (_SHARE * len(images)))
+        self.every = check_count("every", every)
+        self.every_steps = check_optional_count("every_steps", every_steps)
+        self.pictures_every = check_count("pictures_every", pictures_every)
+        self.log_dir, self.hparams, self.write_graph = log_dir, dict(hparams or {}), write_graph
+        self.latest: Inspection | None = None
+        self._log: EventLog | None = None
+        self._looks = 0
+
+    # --- Keras' hooks --------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Opens the log."""
+        self._log = None if self.log_dir is None else EventLog(self.log_dir)
+        self._has_begun = False
+        self._looks, self._epoch, self._steps, self._step_of_look = 0, 0, 0, -1
+        self._looking = 0.0
+        self.latest = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the model before its first epoch; starts the clock."""
+        self._epoch = epoch
+        if not self._has_begun:
+            self._has_begun, self._steps = True, epoch * (self.params["steps"] or 0)
+            self._write_options(self._look())
+        self._start, self._looking, self._first_step = time.perf_counter(), 0.0, self._steps
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts the step, and looks where steps count."""
+        self._steps = self._first_step + batch + 1
+        if self.every_steps is not None and self._steps % self.every_steps == 0:
+            self._look()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the logs of the epoch, and looks where epochs count."""
+        seconds = time.perf_counter() - self._start - self._looking
+        self._epoch = epoch + 1
+        self._write(lambda: self._write_logs(logs or {}, seconds))
+        is_last = self._epoch == self.params["epochs"]
+        if is_last or (self.every_steps is None and self._epoch % self.every == 0):
+            self._look(with_pictures=is_last)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Writes the Embedding Projector's files and closes the log."""
+        log, latest = self._log, self.latest
+        if log is None:
+            return
+        if latest is not None and latest.is_finite:
+            log.write(self.now, lambda: self._write_projector(log.folder, latest))
+        log.close()
+
+    # --- Looking -------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """The position on the x-axis."""
+        return self._steps if self.every_steps is not None else self._epoch
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes Markdown under the tag `name`, now."""
+        self._write(lambda: tf.summary.text(name, text))
+
+    def _write(self, content: Any) -> None:
+        if self._log is not None:
+            self._log.write(self.now, content)
+
+    def _look(self, with_pictures: bool = False) -> Inspection:
+        if self.latest is not None and self._steps == self._step_of_look and not with_pictures:
+            return self.latest
+        start = time.perf_counter()
+        self._step_of_look = self._steps
+        inspection = self.latest = self.sample.inspect(self.model)
+        with_pictures = with_pictures or self._looks % self.pictures_every == 0
+        if inspection.is_finite:
+            self._write(lambda: self._write_look(inspection, with_pictures))
+        if self._looks == 0 and self.write_graph:
+            self._write(lambda: tf.summary.graph(self.sample.embed_graph))
+        self._looks += 1
+        self._looking += time.perf_counter() - start
+        return inspection
+
+    def _write_look(self, inspection: Inspection, with_pictures: bool) -> None:
+        from keras_ssl.inspection import pictures  # matplotlib takes a second to import
+
+        for name, value in inspection.figures.items():
+            tf.summary.scalar(name, value)
+        if not with_pictures:
+            return
+        for name, values in inspection.distributions.items():
+            tf.summary.histogram(name, values)
+        for name, draw in pictures.all_pictures(self.sample, inspection).items():
+            tf.summary.image(name, draw()[None])
+
+    def _write_logs(self, logs: Mapping[str, Any], seconds: float) -> None:
+        for name, value in logs.items():
+            tf.summary.scalar(_section(name), float(value))
+        rate = getattr(self.model.optimizer, "learning_rate", None)
+        if rate is not None:
+            tf.summary.scalar("training/learning_rate", float(rate))
+        images = getattr(self.model, "images_per_step", None)
+        steps = self._steps - self._first_step
+        if images and steps:
+            tf.summary.scalar("training/images_per_second", images * steps / seconds)
+
+    # --- Once a run ----------------------------------------------------------------------------
+
+    def _write_options(self, inspection: Inspection) -> None:
+        dimension = inspection.embeddings[0].shape[1]
+        values = {**_options(self.model), "embedding dimension": dimension, **self.hparams}
+        values = {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+        def write() -> None:
+            hparams_api.hparams_config(
+                hparams=[hparams_api.HParam(name) for name in values],
+                metrics=[
+                    hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()
+                ],
+            )
+            # What names the row of the run in the tab.
+            hparams_api.hparams(values, trial_id=str(self.log_dir))
+
+        self._write(write)
+
+    def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
+        """The sample's embeddings for the Embedding Projector, with the images as sprites."""
+        np.savetxt(folder / "embeddings.tsv", inspection.embeddings[0], "%.5g", delimiter="\t")
+        images = self.sample.images
+        side = math.ceil(len(images) ** 0.5)
+        blank = np.ones((side * side - len(images), *images.shape[1:]), images.dtype)
+        tiles = np.concatenate([images, blank]).reshape(side, side, *images.shape[1:])
+        sprites = mosaic(list(tiles.swapaxes(0, 1)))
+        # One sprite, its border included, in pixels of the picture; TensorBoard takes no picture
+        # of more than 8192 on a side.
+        sprite = [size // side for size in sprites.shape[1::-1]]
+        picture = Image.fromarray(sprites)
+        if max(picture.size) > 8192:
+            sprite = [max(1, size * 8192 // max(picture.size)) for size in sprite]
+            picture = picture.resize([size * side for size in sprite])
+        picture.save(folder / "sprites.png")
+        config = projector.ProjectorConfig()
+        embedding = config.embeddings.add()
+        embedding.tensor_name = "embeddings of the sample"
+        embedding.tensor_path = "embeddings.tsv"
+        embedding.sprite.image_path = "sprites.png"
+        embedding.sprite.single_image_dim.extend(sprite)
+        if self.sample.labels is not None:
+            names = self.sample.class_names or ()
+            with open(folder / "labels.tsv", "w", newline="") as file:
+                csv.writer(file, delimiter="\t").writerows(
+                    [names[label]] for label in self.sample.labels
+                )
+            embedding.metadata_path = "labels.tsv"
+        projector.visualize_embeddings(str(folder), config)
+
+
+def _section(name: str) -> str:
+    """The tag of a figure that `fit` logs."""
+    if name.startswith("val_"):
+        return f"evaluation/{name.removeprefix('val_')}"
+    if name.startswith("probe_"):
+        return f"probe/{name.removeprefix('probe_')}"
+    return f"training/{name}" if name in ("loss", "learning_rate") else f"criterion/{name}"
+
+
+def _options(model: Any) -> dict[str, Any]:
+    """What a model knows of its own options."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    config = model.criterion.get_config()
+    return {
+        "method": type(model).__name__,
+        "encoder": model.encoder.name,
+        "optimizer": type(optimizer).__name__,
+        "weight decay": optimizer.weight_decay,
+        **{f"criterion {name}": value for name, value in config.items() if name != "name"},
+    }

@@ -1,0 +1,75 @@
+"""Reading what a run wrote for TensorBoard."""
+
+import dataclasses
+import os
+import pathlib
+
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+_EVERYTHING = {"tensors": 0}
+_SESSION_START = "_hparams_/session_start_info"
+
+
+@dataclasses.dataclass(frozen=True)
+class Events:
+    """The events of a run, by tag.
+
+    Args:
+        scalars: By tag, a list of (step, value), in order.
+        images: By tag, a list of (step, PNG).
+        texts: By tag, a list of (step, Markdown).
+        hparams: Options of the run.
+    """
+
+    scalars: dict[str, list[tuple[int, float]]]
+    images: dict[str, list[tuple[int, bytes]]]
+    texts: dict[str, list[tuple[int, str]]]
+    hparams: dict[str, str]
+
+
+def read_events(folder: str | os.PathLike[str]) -> Events:
+    """Reads all event files below a folder; what a killed run left of a last record is passed over.
+
+    Where a run was interrupted and went on, a step that was done twice counts as the later one.
+
+    Args:
+        folder: A run's folder, or the one given to `EmbeddingInspector` as `log_dir`.
+
+    Raises:
+        ValueError: if there are no event files.
+    """
+    files = sorted(pathlib.Path(folder).rglob("events.out.tfevents.*"))
+    if not files:
+        raise ValueError(f"`folder` holds no TensorBoard events. Received: folder={str(folder)!r}")
+    scalars: dict[str, dict[int, float]] = {}
+    images: dict[str, dict[int, bytes]] = {}
+    texts: dict[str, dict[int, str]] = {}
+    hparams: dict[str, str] = {}
+    for part in dict.fromkeys(file.parent for file in files):
+        accumulator = EventAccumulator(str(part), _EVERYTHING)
+        accumulator.Reload()
+        for tag in accumulator.Tags()["tensors"]:
+            metadata = accumulator.SummaryMetadata(tag)
+            plugin = metadata.plugin_data.plugin_name
+            for event in accumulator.Tensors(tag):
+                if plugin == "scalars":
+                    value = float(tf.make_ndarray(event.tensor_proto))
+                    scalars.setdefault(tag, {})[event.step] = value
+                elif plugin == "images":  # width, height, and the pictures
+                    images.setdefault(tag, {})[event.step] = event.tensor_proto.string_val[2]
+                elif plugin == "text":
+                    text = event.tensor_proto.string_val[0].decode()
+                    texts.setdefault(tag, {})[event.step] = text
+        if _SESSION_START in accumulator.Tags()["tensors"]:
+            content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content
+            start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+            for name, value in start.hparams.items():
+                hparams[name] = str(getattr(value, value.WhichOneof("kind") or "string_value"))
+    return Events(
+        {tag: sorted(values.items()) for tag, values in scalars.items()},
+        {tag: sorted(values.items()) for tag, values in images.items()},
+        {tag: sorted(values.items()) for tag, values in texts.items()},
+        dict(sorted(hparams.items())),
+    )

@@ -1,0 +1,124 @@
+"""Pictures of an inspection, as arrays of pixels: views, matrices, spectrum, classes."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from keras_ssl.data.views import mosaic
+from keras_ssl.inspection.sample import Inspection, Sample
+
+# Rows and columns of a heat map: more could not be told apart.
+_SHOWN = 256
+
+# In inches. TensorBoard's cards are about 350 pixels wide: what is drawn larger cannot be read.
+_SIZE = (4.2, 3.6)
+
+
+def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
+    """Images and their two views, one row each, as the encoder sees them."""
+    columns = [sample.images[:count], *(view[:count] for view in sample.views)]
+    half = (len(columns[0]) + 1) // 2
+    # Two blocks side by side: a screen is wider than high.
+    blocks = [mosaic([c[:half] for c in columns]), mosaic([c[half : 2 * half] for c in columns])]
+    height = max(block.shape[0] for block in blocks)
+    padded = [
+        np.pad(b, ((0, height - b.shape[0]), (0, 24), (0, 0)), constant_values=255) for b in blocks
+    ]
+    return np.concatenate(padded, axis=1)
+
+
+def gram_matrix(inspection: Inspection, labels: Any = None) -> Figure:
+    """Cosines of samples, sorted by class where there are labels: the paper's figure S8."""
+    order = np.arange(len(inspection.cosines)) if labels is None else np.argsort(labels)
+    order = order[:: -(-len(order) // _SHOWN)]
+    by_class = "" if labels is None else ", by class"
+    title = f"Gram matrix: cosines of {len(order)} samples{by_class}"
+    return _heat_map(inspection.cosines[np.ix_(order, order)], title)
+
+
+def correlation_matrix(inspection: Inspection) -> Figure:
+    """Correlations of dimensions, the scaled covariance: the paper's figure S8."""
+    z = inspection.embeddings[0][:, :_SHOWN]
+    deviations = z.std(axis=0)
+    z = (z - z.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
+    return _heat_map(z.T @ z / len(z), f"Correlations of {z.shape[1]} dimensions")
+
+
+def _heat_map(matrix: np.ndarray, title: str) -> Figure:
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axis = figure.subplots()
+    # Signed, and 0 means nothing is shared: a map that diverges from white.
+    image = axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    axis.set_title(title, fontsize=9)
+    axis.tick_params(labelsize=8)
+    figure.colorbar(image, ax=axis, shrink=0.9).ax.tick_params(labelsize=8)
+    return figure
+
+
+def spectrum(inspection: Inspection) -> Figure:
+    """Singular values on log axes, beside what embeddings that fill all dimensions would have."""
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axis = figure.subplots()
+    curves = {
+        "embeddings": inspection.embeddings[0],
+        "representations": inspection.representations[0],
+    }
+    for name, x in curves.items():
+        x = x - x.mean(axis=0)
+        values = np.linalg.svd(x, compute_uv=False)
+        values = values / max(values[0], 1e-300)
+        ranks = np.arange(1, len(values) + 1)
+        axis.loglog(ranks, np.maximum(values, 1e-8), marker=".", markersize=3, label=name)
+    ranks = np.array([1, len(inspection.singular_values)])
+    axis.loglog(ranks, ranks**-0.5, ":", color="grey", label="eigenvalues as 1 / rank (alpha = 1)")
+    axis.set(
+        xlabel="rank",
+        ylabel="singular value / largest",
+    )
+    axis.set_title("Spectrum of the centred sample", fontsize=9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Figure:
+    """The representations in two dimensions, by principal components, coloured by class."""
+    points = PCA(2, random_state=0).fit_transform(inspection.representations[0])
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axis = figure.subplots()
+    for i, label in enumerate(np.unique(labels)[:20]):
+        chosen = labels == label
+        name = class_names[label] if class_names else str(label)
+        color = f"C{i}" if i < 10 else None
+        axis.scatter(points[chosen, 0], points[chosen, 1], s=10, color=color, label=name)
+    axis.set(xlabel="first component", ylabel="second")
+    axis.set_title("Representations, two principal components", fontsize=9)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def pixels(figure: Figure, dpi: int = 90) -> np.ndarray:
+    """A figure as uint8 (height, width, 3)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def all_pictures(sample: Sample, inspection: Inspection) -> dict[str, Callable[[], np.ndarray]]:
+    """What makes each picture, by "section/name"."""
+    pictures = {
+        "views/image_and_two_views": lambda: view_grid(sample),
+        "matrices/gram": lambda: pixels(gram_matrix(inspection, sample.labels)),
+        "matrices/correlation": lambda: pixels(correlation_matrix(inspection)),
+        "rank/spectrum": lambda: pixels(spectrum(inspection)),
+    }
+    if sample.labels is not None:
+        pictures["classes/pca_of_representations"] = lambda: pixels(
+            classes(inspection, sample.labels, sample.class_names)
+        )
+    return pictures

@@ -1,0 +1,236 @@
+"""A fixed sample of images through a model: what its embeddings are like, in the paper's terms."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
+
+from keras_ssl import distribution, duality
+from keras_ssl._validation import check_count
+from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
+
+# A dimension is dead where its standard deviation, on the unit sphere, is this part of an even one.
+_DEAD = 0.01
+
+
+class Sample:
+    """Images and their views, drawn once: figures of different moments can be compared.
+
+    Args:
+        images: The images; a sample is spread evenly over them.
+        policy: What makes the views.
+        count: Number of images, at least 2.
+        seed: Seed of the draws.
+
+    Attributes:
+        images: float32 (N, height, width, channels) in [0, 1].
+        labels: int64 (N,), or `None` where there are none.
+        class_names: Their names, or `None`.
+        views: Pair of float32, each (N, height, width, channels).
+    """
+
+    def __init__(self, images: ImageSet, policy: TwoViews, count: int = 256, seed: int = 0) -> None:
+        if check_count("count", count) < 2:
+            raise ValueError(f"`count` must be at least 2. Received: count={count}")
+        chosen = images.spread(count)
+        (pixels, labels) = next(iter(chosen.batches(count)))
+        self.images = pixels.numpy()
+        self.labels = labels.numpy() if images.has_labels else None
+        self.class_names = images.class_names
+        self.views = tuple(
+            view.numpy() for view in policy(self.images, training=True, seed=(seed, 0))
+        )
+        self._model: Any = None
+
+    def inspect(self, model: Any, batch_size: int = 128) -> "Inspection":
+        """Passes the views through `model`, a `JointEmbeddingModel`, in inference mode."""
+        if self._model is not model:
+            # Traced once for a model.
+            specs = [tf.TensorSpec((None, *view.shape[1:]), view.dtype) for view in self.views]
+            embed = tf.function(lambda *views: model.embed(views))
+            self._model, self._embed = model, embed.get_concrete_function(*specs)
+        parts = [
+            self._embed(*(tf.constant(view[start : start + batch_size]) for view in self.views))
+            for start in range(0, len(self.images), batch_size)
+        ]
+        whole = keras.tree.map_structure(
+            lambda *x: np.concatenate([keras.ops.convert_to_numpy(part) for part in x]), *parts
+        )
+        representations, embeddings = (
+            tuple(np.asarray(x, np.float64) for x in pair) for pair in whole
+        )
+        return Inspection(
+            self.views, representations, embeddings, *_terms(model.criterion, embeddings)
+        )
+
+    @property
+    def embed_graph(self) -> Any:
+        """The graph from images to embeddings, once `inspect` has run."""
+        return self._embed.graph
+
+
+def _terms(criterion: Any, embeddings: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """The criterion's terms, and the norm of each weighted term's gradient at the embeddings."""
+    z = [tf.constant(view, criterion.dtype) for view in embeddings]
+    # What a callback holds is the whole batch.
+    with distribution.alone(), tf.GradientTape(persistent=True) as tape:
+        tape.watch(z)
+        terms = {
+            name: criterion.weights[name] * term for name, term in criterion.measure(*z).items()
+        }
+    norms = {}
+    for name, term in terms.items():
+        slopes = tape.gradient(term, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        norms[name] = float(tf.linalg.global_norm(slopes))
+    # Unweighted: comparable between runs. A weight of zero hides nothing.
+    with distribution.alone():
+        values = {name: float(term) for name, term in criterion.measure(*z).items()}
+    return values, norms
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What a sample looked like to a model at one moment.
+
+    Args:
+        views: Pair of float32, each (N, height, width, channels).
+        representations: Pair of float64, each (N, D).
+        embeddings: Pair of float64, each (N, M).
+        terms: The criterion's unweighted terms on the sample.
+        gradient_norms: By term, the norm of the gradient of its weighted value at the embeddings.
+    """
+
+    views: tuple[np.ndarray, ...]
+    representations: tuple[np.ndarray, ...]
+    embeddings: tuple[np.ndarray, ...]
+    terms: dict[str, float]
+    gradient_norms: dict[str, float]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all representations and embeddings are numbers."""
+        return all(np.isfinite(x).all() for x in (*self.representations, *self.embeddings))
+
+    @functools.cached_property
+    def unit(self) -> tuple[np.ndarray, ...]:
+        """The embeddings scaled to norm 1."""
+        return tuple(normalize(z) for z in self.embeddings)
+
+    @functools.cached_property
+    def positive_cosines(self) -> np.ndarray:
+        """Cosines of the two views of an image, (N,)."""
+        return np.sum(self.unit[0] * self.unit[1], axis=1)
+
+    @functools.cached_property
+    def cosines(self) -> np.ndarray:
+        """Cosines of the first views, the Gram matrix, (N, N)."""
+        return self.unit[0] @ self.unit[0].T
+
+    @functools.cached_property
+    def negative_cosines(self) -> np.ndarray:
+        """Cosines of the first views of different images, (N (N - 1) / 2,)."""
+        return self.cosines[np.triu_indices(len(self.cosines), 1)]
+
+    @property
+    def norms(self) -> np.ndarray:
+        """Norms of the embeddings, (2 N,)."""
+        return np.linalg.norm(np.concatenate(self.embeddings), axis=1)
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """Standard deviation of each dimension of the embeddings, (M,)."""
+        return self.embeddings[0].std(axis=0)
+
+    @functools.cached_property
+    def singular_values(self) -> np.ndarray:
+        """Singular values of the first views' embeddings, centred, falling, (min(N, M),)."""
+        z = self.embeddings[0]
+        return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+
+    @property
+    def gradient_shares(self) -> dict[str, float]:
+        """Each weighted term's part of the norms of all gradients at the embeddings."""
+        total = sum(self.gradient_norms.values())
+        return {name: norm / total if total else 0.0 for name, norm in self.gradient_norms.items()}
+
+    @functools.cached_property
+    def figures(self) -> dict[str, float]:
+        """All scalars, by "section/name": the sections of the dashboard.
+
+        - `sample_terms`: the criterion's terms on the sample, unweighted; `gradient_share`: each
+          one's part of the gradient at the embeddings, weighted
+        - `duality`: L_c, L_nc, both sides of Theorem 3.3 and their relative difference
+        - `bounds`: Corollary 3.4.1. `..._over_lower`: the sum of the fourth powers of the norms of
+          dimensions (of embeddings of norm 1), and of samples (dimensions of norm 1), over its
+          lower bound, as in Table S4, where trained networks are at 1.0 to 1.7; `..._position`: the
+          same between the bounds on a log scale, 0 the lower and 1 the upper
+        - `pairs`: mean and variance of the cosines of negatives, 0 and `negative_variance_uniform`
+          (1 / M) by Proposition 3.1; mean of positives; the chance that a positive pair has the
+          greater cosine than a negative one
+        - `hypersphere`: alignment and uniformity of the embeddings
+        - `spread`: standard deviation of embeddings of norm 1, beside 1 / sqrt(M); dimensions
+          below a hundredth of that; root mean square of the embeddings
+        - `rank`: RankMe and alpha-ReQ of representations and embeddings, and the highest possible
+        """
+        z, unit = self.embeddings[0], self.unit[0]
+        n, m = z.shape
+        sides = [float(side) for side in duality.theorem_3_3(z)]
+        norms = {
+            "dimension_norms": (unit, n, m),
+            # Dimensions of norm 1: the same of the transpose.
+            "sample_norms": (normalize(z.T), m, n),
+        }
+        bounds = {}
+        for name, (k, rows, columns) in norms.items():
+            limits = duality.dimension_norm_profile_bounds(rows, columns)
+            over = float(duality.dimension_norm_profile(k)) / limits.lower
+            bounds[f"bounds/{name}_over_lower"] = over
+            bounds[f"bounds/{name}_position"] = float(
+                np.log(max(over, 1e-12)) / np.log(limits.upper / limits.lower)
+            )
+        spread = unit.std(axis=0)
+        pairs = np.concatenate([self.positive_cosines, self.negative_cosines])
+        is_positive = np.arange(len(pairs)) < n
+        return {
+            **{f"sample_terms/{name}": value for name, value in self.terms.items()},
+            **{f"gradient_share/{name}": share for name, share in self.gradient_shares.items()},
+            "duality/l_c": sides[1] - float(duality.sample_norm_profile(z)),
+            "duality/l_nc": sides[0] - float(duality.dimension_norm_profile(z)),
+            "duality/theorem_3_3_dimensions": sides[0],
+            "duality/theorem_3_3_samples": sides[1],
+            "duality/theorem_3_3_residual": abs(sides[0] - sides[1]) / max(sides[0], 1e-300),
+            **bounds,
+            "pairs/negative_mean": float(self.negative_cosines.mean()),
+            "pairs/negative_variance": float(self.negative_cosines.var()),
+            "pairs/negative_variance_uniform": 1 / m,
+            "pairs/positive_mean": float(self.positive_cosines.mean()),
+            "pairs/positive_above_negative": float(roc_auc_score(is_positive, pairs)),
+            "hypersphere/alignment": alignment(*self.embeddings),
+            "hypersphere/uniformity": uniformity(z),
+            "spread/std_of_unit_embeddings": float(spread.mean()),
+            "spread/std_uniform": m**-0.5,
+            "spread/dead_dimensions": float(np.sum(spread < _DEAD * m**-0.5)),
+            "spread/rms_of_embeddings": float(np.sqrt(np.mean(np.square(z)))),
+            "rank/representations": rankme(self.representations[0]),
+            "rank/embeddings": rankme(z),
+            "rank/embeddings_highest": float(min(n, m)),
+            "rank/alpha_req_representations": alpha_req(self.representations[0]),
+            "rank/alpha_req_embeddings": alpha_req(z),
+        }
+
+    @property
+    def distributions(self) -> dict[str, np.ndarray]:
+        """What is shown as histograms, by "section/name"."""
+        return {
+            "pairs/positive_cosines": self.positive_cosines,
+            "pairs/negative_cosines": self.negative_cosines,
+            "spread/norms_of_embeddings": self.norms,
+            "spread/std_by_dimension": self.deviations,
+            "rank/singular_values": self.singular_values,
+        }

@@ -1,0 +1,301 @@
+"""One HTML page about a run, or several side by side, to keep and to send.
+
+    python -m keras_ssl.report RUN [RUN ...] [--output report.html]
+
+A run is any folder with TensorBoard events of an `EmbeddingInspector`; what `examples/pretrain.py`
+leaves beside them (config.json, results.json) is shown too. The page holds its pictures itself and
+needs nothing from anywhere: options, diagnosis, evaluation, curves, spectrum, matrices, views.
+"""
+
+import argparse
+import base64
+import html
+import io
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_ssl.inspection.events import Events, read_events
+
+# What is shown of which section, in this order; the rest of a section follows.
+_SECTIONS = {
+    "training": "Training",
+    "criterion": "Terms of the criterion, unweighted",
+    "evaluation": "Evaluation",
+    "probe": "Online probe",
+    "rank": "Rank",
+    "pairs": "Positive and negative pairs",
+    "hypersphere": "Alignment and uniformity",
+    "spread": "Spread",
+    "gradient_share": "Share of the gradient at the embeddings, by term",
+    "bounds": "Corollary 3.4.1",
+    "duality": "L_c, L_nc and Theorem 3.3",
+    "sample_terms": "Terms on the fixed sample, unweighted",
+}
+# What a figure is to be compared with: drawn dotted beside it.
+_REFERENCES = {
+    "pairs/negative_variance": "pairs/negative_variance_uniform",
+    "spread/std_of_unit_embeddings": "spread/std_uniform",
+    "rank/embeddings": "rank/embeddings_highest",
+}
+_PICTURES = {
+    "views/image_and_two_views": "Images and their two views",
+    "rank/spectrum": "Spectrum",
+    "matrices/gram": "Gram matrices",
+    "matrices/correlation": "Correlation matrices",
+    "classes/pca_of_representations": "Classes",
+}
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em;
+       color: #222; }
+h1 { font-size: 1.7em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
+h3 { margin: 1.2em 0 .3em; font-size: 1em; }
+table { border-collapse: collapse; margin: .5em 0; } td, th { padding: .25em .9em .25em 0;
+       text-align: left; border-bottom: 1px solid #eee; vertical-align: top; }
+td.figure { text-align: right; font-variant-numeric: tabular-nums; }
+tr.differs td { background: #fff8e0; }
+img { max-width: 100%; } .side { display: flex; flex-wrap: wrap; gap: 1.5em; }
+.side > div { flex: 1 1 420px; }
+.ill { background: #fdecea; border-left: 4px solid #c62828; padding: .5em 1em; margin: .5em 0; }
+.healthy { background: #e8f5e9; border-left: 4px solid #2e7d32; padding: .5em 1em; }
+"""
+
+
+def report(
+    runs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] = "report.html"
+) -> pathlib.Path:
+    """Writes the page.
+
+    Args:
+        runs: Folders of runs, at least one.
+        output: The HTML file to write.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: for no run, or a folder without TensorBoard events.
+    """
+    if not runs:
+        raise ValueError("`runs` must name at least one folder. Received: none")
+    folders = [pathlib.Path(run) for run in runs]
+    events = dict(zip(_names(folders), map(read_events, folders), strict=True))
+    parts = [
+        f"<h1>{html.escape(', '.join(events))}</h1>",
+        _diagnoses(events),
+        _results(dict(zip(events, folders, strict=True))),
+        _latest(events),
+        _curves(events),
+        *(_pictures(tag, title, events) for tag, title in _PICTURES.items()),
+        _options(events),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>keras_ssl: {html.escape(', '.join(events))}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
+    output = pathlib.Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(page, encoding="utf-8")
+    return output
+
+
+def _names(folders: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of the paths that tell the runs apart."""
+    paths = [folder.resolve().parts for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"`runs` must differ. Received: {[str(folder) for folder in folders]}")
+    length = 1
+    while len({path[-length:] for path in paths}) < len(paths):
+        length += 1
+    return ["/".join(path[-length:]) for path in paths]
+
+
+def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: bool) -> str:
+    kind = ' class="figure"' if numbers else ""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in ("", *columns))
+    body = []
+    for name, cells in rows.items():
+        differs = ' class="differs"' if not numbers and len(set(cells)) > 1 else ""
+        body.append(
+            f"<tr{differs}><td>{html.escape(name)}</td>"
+            + "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell in cells)
+            + "</tr>"
+        )
+    return f"<table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+def _diagnoses(events: Mapping[str, Events]) -> str:
+    parts = ["<h2>Diagnosis</h2>"]
+    for name, run in events.items():
+        texts = run.texts.get("doctor/diagnosis")
+        parts.append(f"<h3>{html.escape(name)}</h3>")
+        if not texts:
+            parts.append("<p>No CollapseDoctor took part in this run.</p>")
+            continue
+        found: dict[str, tuple[int, str]] = {}
+        for step, text in texts:
+            for paragraph in text.split("\n\n"):
+                if paragraph.startswith("**"):
+                    illness, _, rest = paragraph.removeprefix("**").partition("**")
+                    found.setdefault(illness, (step, rest))
+        for illness, (step, rest) in found.items():
+            still = "" if illness in texts[-1][1] else ", later gone"
+            parts.append(
+                f'<div class="ill"><b>{html.escape(illness)}</b> (first seen at {step}{still})'
+                f"{html.escape(rest)}</div>"
+            )
+        if not found:
+            parts.append(f'<div class="healthy">Healthy at all {len(texts)} looks.</div>')
+    return "".join(parts)
+
+
+def _results(folders: Mapping[str, pathlib.Path]) -> str:
+    """The evaluation tables that the script leaves."""
+    parts = []
+    for name, folder in folders.items():
+        file = folder / "results.json"
+        if file.is_file():
+            rows = json.loads(file.read_text())
+            columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+            cells = {
+                row: [_number(figures.get(column)) for column in columns]
+                for row, figures in rows.items()
+            }
+            parts.append(f"<h3>{html.escape(name)}</h3>{_table(cells, columns, numbers=True)}")
+    return f"<h2>Evaluation</h2>{''.join(parts)}" if parts else ""
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _latest(events: Mapping[str, Events]) -> str:
+    """The last value of every scalar."""
+    tags = _tags(events)
+    rows = {
+        tag: [
+            _number(run.scalars[tag][-1][1]) if tag in run.scalars else "–"
+            for run in events.values()
+        ]
+        for tag in tags
+    }
+    table = _table(rows, list(events), numbers=True)
+    return f"<h2>Last values</h2><details><summary>{len(rows)} figures</summary>{table}</details>"
+
+
+def _tags(events: Mapping[str, Events]) -> list[str]:
+    """All scalars' tags, section by section."""
+    tags = list(dict.fromkeys(tag for run in events.values() for tag in run.scalars))
+    order = list(_SECTIONS)
+
+    def place(tag: str) -> tuple[int, str]:
+        section = tag.partition("/")[0]
+        return (order.index(section) if section in order else len(order), section)
+
+    return sorted(tags, key=place)
+
+
+def _curves(events: Mapping[str, Events]) -> str:
+    from matplotlib.figure import Figure
+
+    sections: dict[str, list[str]] = {}
+    for tag in _tags(events):
+        if tag not in _REFERENCES.values():
+            sections.setdefault(tag.partition("/")[0], []).append(tag)
+    parts = ["<h2>Curves</h2>"]
+    for section, tags in sections.items():
+        columns = 5
+        rows = -(-len(tags) // columns)
+        figure = Figure(figsize=(15, 2.6 * rows + 0.4), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        curves: dict[str, Any] = {}
+        for axis, tag in zip(axes.flat, tags, strict=False):
+            curves |= _draw(axis, tag, events)
+        for axis in list(axes.flat)[len(tags) :]:
+            axis.axis("off")
+        if len(events) > 1:
+            labels = {name: curves[name] for name in events if name in curves}
+            figure.legend(
+                labels.values(), labels.keys(), loc="outside lower center", ncols=3, fontsize=8
+            )
+        title = _SECTIONS.get(section, section.replace("_", " "))
+        parts.append(f"<h3>{html.escape(title)}</h3>{_image(_svg(figure), 'svg+xml', title)}")
+    return "".join(parts)
+
+
+def _draw(axis: Any, tag: str, events: Mapping[str, Events]) -> dict[str, Any]:
+    """One panel; returns the line of each run."""
+    lines, values = {}, []
+    for i, (name, run) in enumerate(events.items()):
+        points = run.scalars.get(tag, [])
+        if points:
+            (lines[name],) = axis.plot(
+                *zip(*points, strict=True), ".-", markersize=4, color=f"C{i}"
+            )
+            values += [value for _, value in points]
+        reference = run.scalars.get(_REFERENCES.get(tag, ""), [])
+        if reference:
+            axis.plot(*zip(*reference, strict=True), ":", color=f"C{i}")
+    if min(values) > 0 and max(values) > 10 * min(values):
+        axis.set_yscale("log")
+    title = tag.partition("/")[2].replace("_", " ").replace("l nc", "L_nc").replace("l c", "L_c")
+    if tag in _REFERENCES:
+        title += f" (dotted: {_REFERENCES[tag].rpartition('_')[2]})"
+    axis.set_title(title, fontsize=9)
+    axis.tick_params(labelsize=8, which="both")
+    axis.grid(alpha=0.3)
+    return lines
+
+
+def _svg(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    return buffer.getvalue()
+
+
+def _image(content: bytes, kind: str, text: str) -> str:
+    encoded = base64.b64encode(content).decode()
+    return f'<img alt="{html.escape(text)}" src="data:image/{kind};base64,{encoded}">'
+
+
+def _pictures(tag: str, title: str, events: Mapping[str, Events]) -> str:
+    """The first and the last picture of a tag, run by run."""
+    cells = []
+    for name, run in events.items():
+        drawn = run.images.get(tag, [])
+        # The views are drawn once and stay the same.
+        chosen = drawn[-1:] if tag.startswith("views/") else drawn[:1] + drawn[1:][-1:]
+        for step, picture in chosen:
+            caption = name if tag.startswith("views/") else f"{name}, at {step}"
+            cells.append(
+                f"<div><h3>{html.escape(caption)}</h3>{_image(picture, 'png', title)}</div>"
+            )
+    return f'<h2>{title}</h2><div class="side">{"".join(cells)}</div>' if cells else ""
+
+
+def _options(events: Mapping[str, Events]) -> str:
+    names = list(dict.fromkeys(name for run in events.values() for name in run.hparams))
+    rows = {name: [run.hparams.get(name, "–") for run in events.values()] for name in sorted(names)}
+    note = "<p>Options that differ are marked.</p>" if len(events) > 1 else ""
+    return f"<h2>Options</h2>{note}{_table(rows, list(events), numbers=False)}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m keras_ssl.report", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")
+    parser.add_argument("--output", default="report.html", help="the page to write")
+    options = parser.parse_args(arguments)
+    print(f"Written to {report(options.runs, options.output)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

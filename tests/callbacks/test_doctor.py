@@ -1,0 +1,194 @@
+"""Every illness is produced for real and found; healthy runs of every method get no diagnosis."""
+
+import dataclasses
+import logging
+
+import keras
+import pytest
+import tensorflow as tf
+
+from keras_ssl import callbacks, data, encoders, layers, losses, models, recipes
+from keras_ssl.data.augmentation import Augmentation
+
+BATCH, STEPS = 64, 8
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Noise(Augmentation):
+    """Nothing of the image is left."""
+
+    def augment(self, images, seed):
+        return tf.random.stateless_uniform(tf.shape(images), seed)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits").train
+
+
+def encoder():
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Conv2D(16, 3, strides=2),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+            keras.layers.Flatten(),
+        ]
+    )
+
+
+def train(
+    images,
+    criterion=None,
+    projector="64-32",
+    optimizer=None,
+    policy=None,
+    epochs=4,
+    labels=None,
+    probe=None,
+    **doctor_arguments,
+):
+    """Trains VICReg on digits and returns the doctor."""
+    policy = policy or data.tiny_grey()
+    model = models.VICReg(encoder(), projector, criterion or losses.VICRegLoss(), probe=probe)
+    model.compile(optimizer or keras.optimizers.Adam(3e-3))
+    views = data.two_views(images, policy, BATCH)
+    if labels is not None:
+        views = views.map(lambda pair, y: (pair, labels(y)))
+    inspector = callbacks.EmbeddingInspector(images, policy, every=1, count=128)
+    doctor = callbacks.CollapseDoctor(inspector, **doctor_arguments)
+    doctor.epochs = len(
+        model.fit(
+            views,
+            steps_per_epoch=STEPS,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[inspector, doctor],
+        ).epoch
+    )
+    return doctor
+
+
+def vicreg(*weights):
+    return losses.VICRegLoss(*weights)
+
+
+def test_complete_collapse(digits, tmp_path):
+    doctor = train(
+        digits,
+        vicreg(25.0, 0.0, 0.0),
+        optimizer=keras.optimizers.SGD(0.3, momentum=0.9),
+        epochs=30,
+        stop=True,
+        patience=8,
+        checkpoint=tmp_path / "healthy.keras",
+    )
+    assert [diagnosis.name for diagnosis in doctor.diagnoses] == ["complete collapse"]
+    assert doctor.epochs < 30  # It stopped, and kept the last healthy model.
+    healthy = keras.models.load_model(tmp_path / "healthy.keras")
+    before = doctor.inspector.sample.inspect(healthy)
+    assert before.figures["pairs/positive_above_negative"] > 0.6
+    assert doctor.inspector.latest.figures["pairs/positive_above_negative"] == 0.5
+
+
+def test_dimensional_collapse(digits):
+    doctor = train(
+        digits, vicreg(25.0, 25.0, 0.0), optimizer=keras.optimizers.Adam(1e-2), epochs=12
+    )
+    assert list(doctor.history) == ["dimensional collapse"]
+
+
+def test_identical_views(digits):
+    nothing = data.TwoViews(data.augmentation.RandomFlip(0.0))
+    doctor = train(digits, policy=nothing, epochs=1)
+    assert "identical views" in doctor.history
+    assert "100 % of the images" in doctor.history["identical views"].finding
+
+
+def test_views_that_share_nothing(digits):
+    doctor = train(digits, policy=data.TwoViews(Noise()), epochs=3)
+    assert list(doctor.history) == ["views share nothing"]
+
+
+def test_batch_normalisation_on_the_last_layer(digits):
+    projector = keras.Sequential([keras.layers.Dense(32), keras.layers.BatchNormalization()])
+    doctor = train(digits, projector=projector, epochs=1)
+    assert list(doctor.history) == ["batch normalisation on the last layer"]
+
+
+def test_a_dominating_term(digits):
+    doctor = train(digits, vicreg(1e-3, 25.0, 1e-3), optimizer=keras.optimizers.SGD(1e-4), epochs=2)
+    assert list(doctor.history) == ["dominating term"]
+    assert "variance (weight 25)" in doctor.history["dominating term"].finding
+
+
+def test_a_learning_rate_that_blows_up(digits):
+    doctor = train(digits, optimizer=keras.optimizers.Adam(3.0), epochs=2)
+    assert "learning rate too high" in doctor.history
+    assert "at a learning rate of 3." in doctor.history["learning rate too high"].finding
+
+
+def test_figures_that_are_not_finite(digits, caplog):
+    with caplog.at_level(logging.WARNING, "keras_ssl"):
+        doctor = train(digits, optimizer=keras.optimizers.SGD(1e16), stop=True)
+    assert "not finite" in doctor.history
+    assert doctor.epochs == 1  # it stopped at once
+    assert "covariance first" in doctor.history["not finite"].finding
+    assert "not finite" in caplog.text and "Training stops" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["one label", "no step"])
+def test_a_probe_that_never_saw_labels(digits, kind):
+    if kind == "one label":
+        arguments = {"labels": lambda y: 0 * y, "probe": 10}
+    else:
+        arguments = {"probe": layers.OnlineProbe(10, keras.optimizers.SGD(0.0))}
+    doctor = train(digits, epochs=6, **arguments)
+    assert list(doctor.history) == ["probe without labels"]
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2, 3, 4))]
+)
+@pytest.mark.parametrize(
+    "method",
+    [
+        m if m in ("vicreg", "simclr") else pytest.param(m, marks=pytest.mark.slow)
+        for m in recipes.SMALL
+    ],
+)
+def test_healthy_runs_get_no_diagnosis(digits, method, seed):
+    keras.utils.set_random_seed(seed)
+    epochs, batch = 4, 128
+    steps = len(digits) // batch
+    recipe = dataclasses.replace(recipes.SMALL[method], epochs=epochs, warmup_epochs=1)
+    model = recipe.build_model(encoders.resnet8(digits.image_shape), probe=10)
+    model.compile(recipe.build_optimizer(steps))
+    policy = data.tiny_grey()
+    inspector = callbacks.EmbeddingInspector(digits, policy, every=1, seed=seed)
+    doctor = callbacks.CollapseDoctor(inspector)
+    model.fit(
+        data.two_views(digits, policy, batch, seed),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[inspector, doctor],
+    )
+    assert doctor.history == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("inspector",), TypeError, "`inspector`.*EmbeddingInspector.*str"),
+        ((None, True, 0), ValueError, "`patience`"),
+        ((None, True, 1, "model.h5"), ValueError, "`checkpoint`.*.keras.*model.h5"),
+    ],
+)
+def test_bad_arguments(images, arguments, error, message):
+    inspector = arguments[0] or callbacks.EmbeddingInspector(images, data.weak(), count=8)
+    with pytest.raises(error, match=message):
+        callbacks.CollapseDoctor(inspector, *arguments[1:])

@@ -1,0 +1,257 @@
+"""What the inspector writes is what the paper's functions say, and it never costs a run."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import callbacks, data, duality, evaluation, models
+from keras_ssl.inspection import EventLog, EventLogWarning, Sample
+from keras_ssl.inspection.events import read_events
+from tests.conftest import tiny_encoder
+
+
+def train(images, views, *watchers, epochs=2, **compile_arguments):
+    keras.utils.set_random_seed(0)
+    model = models.VICReg(tiny_encoder(), "8-6", probe=3)
+    model.compile("sgd", **compile_arguments)
+    model.fit(
+        views, steps_per_epoch=3, epochs=epochs, shuffle=False, verbose=0, callbacks=list(watchers)
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder, its inspector, and its model."""
+    pixels = np.random.RandomState(0).randint(0, 255, (48, 8, 8, 1)).astype("uint8")
+    images = data.from_arrays(pixels, np.arange(48) % 3)
+    folder = tmp_path_factory.mktemp("run")
+    inspector = callbacks.EmbeddingInspector(
+        images,
+        data.tiny_grey(),
+        folder,
+        every=1,
+        count=16,
+        pictures_every=2,
+        hparams={"a name": [1, 2], "nothing": None},
+        write_graph=True,
+    )
+    doctor = callbacks.CollapseDoctor(inspector)
+    views = data.two_views(images, data.tiny_grey(), 16)
+    return folder, inspector, train(images, views, inspector, doctor)
+
+
+@pytest.fixture(scope="module")
+def events(run):
+    return read_events(run[0])
+
+
+def test_training_is_the_same_with_it_and_without(images, views, tmp_path):
+    plain = train(images, views)
+    inspector = callbacks.EmbeddingInspector(
+        images, data.tiny_grey(), tmp_path, every_steps=1, count=8
+    )
+    watched = train(images, views, inspector, callbacks.CollapseDoctor(inspector))
+    for a, b in zip(plain.variables, watched.variables, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_scalars_in_a_dozen_sections(events):
+    sections = {tag.partition("/")[0] for tag in events.scalars}
+    assert sections == {
+        *("training", "criterion", "probe", "sample_terms", "gradient_share", "duality"),
+        *("bounds", "pairs", "hypersphere", "spread", "rank"),
+    }
+    assert [step for step, _ in events.scalars["rank/embeddings"]] == [0, 1, 2]
+    assert [step for step, _ in events.scalars["training/loss"]] == [1, 2]
+    assert {"criterion/invariance", "criterion/variance", "criterion/covariance"} <= set(
+        events.scalars
+    )
+    assert events.scalars["training/learning_rate"][0][1] == pytest.approx(0.01)
+    assert events.scalars["training/images_per_second"][1][1] > 0
+
+
+def test_figures_are_those_of_the_paper(run, events):
+    _, inspector, model = run
+    last = {tag: points[-1][1] for tag, points in events.scalars.items()}
+    z = inspector.latest.embeddings[0]
+    expected = inspector.sample.views[0]
+    np.testing.assert_allclose(z, model.projector(model.encoder(expected)), rtol=1e-4, atol=1e-5)
+    sides = duality.theorem_3_3(z)
+    moments = duality.negative_pair_moments(z)
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    by_dimension = z / np.linalg.norm(z, axis=0)
+    for tag, value in {
+        "duality/l_c": duality.sample_contrastive_energy(z),
+        "duality/l_nc": duality.dimension_contrastive_energy(z),
+        "duality/theorem_3_3_samples": sides.samples,
+        "duality/theorem_3_3_dimensions": sides.dimensions,
+        "bounds/dimension_norms_over_lower": np.sum(np.sum(unit**2, axis=0) ** 2) * 6 / 16**2,
+        "bounds/sample_norms_over_lower": np.sum(np.sum(by_dimension**2, axis=1) ** 2) * 16 / 6**2,
+        "pairs/negative_mean": moments.mean,
+        "pairs/negative_variance": moments.variance,
+        "pairs/negative_variance_uniform": 1 / 6,
+        "rank/embeddings": evaluation.rankme(z),
+        "spread/std_of_unit_embeddings": unit.std(axis=0).mean(),
+        **{
+            f"sample_terms/{k}": v
+            for k, v in model.criterion.measure(
+                *map(tf.constant, inspector.latest.embeddings)
+            ).items()
+        },
+    }.items():
+        assert last[tag] == pytest.approx(float(value), rel=1e-5, abs=1e-6), tag
+    assert last["duality/theorem_3_3_residual"] < 1e-12
+    for name in ("dimension_norms", "sample_norms"):
+        assert 0 <= last[f"bounds/{name}_position"] <= 1
+    shares = [value for tag, value in last.items() if tag.startswith("gradient_share/")]
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_pictures_histograms_options_graph_and_projector(run, events):
+    folder, inspector, _ = run
+    assert set(events.images) == {
+        *("views/image_and_two_views", "matrices/gram", "matrices/correlation"),
+        *("rank/spectrum", "classes/pca_of_representations"),
+    }
+    # Before training, at the second look after, and at the end.
+    assert [step for step, _ in events.images["matrices/gram"]] == [0, 2]
+    for _, picture in events.images["matrices/gram"]:
+        assert tf.io.decode_png(picture).shape[2] == 3
+    assert events.hparams["a name"] == "[1, 2]" and "nothing" not in events.hparams
+    assert events.hparams["method"] == "VICReg" and events.hparams["embedding dimension"] == "6.0"
+    assert [text for _, text in events.texts["doctor/diagnosis"]]
+    content = b"".join(file.read_bytes() for file in folder.rglob("events*"))
+    assert b"pairs/negative_cosines" in content and b"graph_run_metadata" not in content
+    written = folder / "train"
+    assert np.loadtxt(written / "embeddings.tsv").shape == (16, 6)
+    assert (written / "labels.tsv").read_text().split() == [
+        str(label) for label in inspector.sample.labels
+    ]
+    config = (written / "projector_config.pbtxt").read_text()
+    assert "embeddings.tsv" in config and "sprites.png" in config
+
+
+def test_as_many_looks_as_keep_it_cheap(images):
+    def every(count, total):
+        pixels = np.zeros((total, 2, 2, 1), "uint8")
+        return callbacks.EmbeddingInspector(
+            data.from_arrays(pixels), data.TwoViews(data.augmentation.RandomFlip()), count=count
+        ).every
+
+    assert every(16, 1000) == 1
+    assert every(60, 1000) == 2
+    assert every(256, 100) == 34  # all of them, in every 34th epoch
+
+
+def test_steps_count_where_asked(images, views, tmp_path):
+    inspector = callbacks.EmbeddingInspector(
+        images, data.tiny_grey(), tmp_path, every_steps=2, count=8
+    )
+    train(images, views, inspector)
+    scalars = read_events(tmp_path).scalars
+    assert [step for step, _ in scalars["rank/embeddings"]] == [0, 2, 4, 6]
+    assert [step for step, _ in scalars["training/loss"]] == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"every": 0}, ValueError, "`every`"),
+        ({"every": 1, "every_steps": 1}, ValueError, "`every` counts epochs and `every_steps`"),
+        ({"count": 1}, ValueError, "`count` must be at least 2"),
+        ({"pictures_every": 0}, ValueError, "`pictures_every`"),
+        ({"images": np.zeros((4, 2, 2, 1))}, TypeError, "`images`.*ImageSet.*ndarray"),
+    ],
+)
+def test_bad_arguments(images, arguments, error, message):
+    with pytest.raises(error, match=message):
+        callbacks.EmbeddingInspector(**{"images": images, "policy": data.tiny_grey(), **arguments})
+
+
+class TestFaults:
+    def test_a_folder_that_cannot_be_written(self, images, views, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        inspector = callbacks.EmbeddingInspector(
+            images, data.tiny_grey(), tmp_path / "file" / "logs", every=1, count=8
+        )
+        with pytest.warns(EventLogWarning, match="can no longer be written.*training goes on"):
+            model = train(images, views, inspector)
+        assert model.optimizer.iterations == 6
+        assert inspector.latest is not None  # It still looks: for the doctor, say.
+
+    def test_a_full_disk(self, tmp_path):
+        """Files of this process may not grow beyond 20 kB."""
+        program = f"""
+import resource, signal, warnings, pathlib
+import numpy as np, keras
+from keras_ssl import callbacks, data, models
+from tests.conftest import tiny_encoder
+folder = pathlib.Path({str(tmp_path)!r})
+images = data.from_arrays(np.random.RandomState(0).randint(0, 255, (32, 8, 8, 1)).astype("uint8"))
+model = models.VICReg(tiny_encoder(), "256-256")
+model.compile("sgd")
+policy, logs = data.tiny_grey(), folder / "logs"
+inspector = callbacks.EmbeddingInspector(images, policy, logs, every=1, count=8)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    model.fit(data.two_views(images, data.tiny_grey(), 16), steps_per_epoch=2, epochs=3,
+        verbose=0, callbacks=[inspector, callbacks.EpochCheckpoint(folder / "checkpoints")])
+print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in caught}}))
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        iterations, *names = done.stdout.split()
+        assert iterations == "6"
+        assert {"EventLogWarning", "CheckpointWarning"} <= set(names)
+        assert not list(tmp_path.glob("checkpoints/*"))  # nothing half written is left
+
+    def test_a_file_that_was_cut_short(self, run, tmp_path):
+        (file,) = run[0].rglob("events*")
+        whole = file.read_bytes()
+        (tmp_path / file.name).write_bytes(whole[: len(whole) // 2])
+        cut = read_events(tmp_path)
+        assert (
+            cut.scalars["rank/embeddings"][0] == read_events(run[0]).scalars["rank/embeddings"][0]
+        )
+
+    def test_two_runs_in_one_folder(self, tmp_path):
+        first = EventLog(tmp_path)
+        with pytest.warns(EventLogWarning, match="Another run is writing.*train-2"):
+            second = EventLog(tmp_path)
+        for log, value in ((first, 1.0), (second, 2.0)):
+            log.write(0, lambda value=value: tf.summary.scalar("x", value))
+            log.close()
+        assert [path.name for path in sorted(tmp_path.iterdir())] == ["train", "train-2"]
+        assert read_events(tmp_path / "train").scalars == {"x": [(0, 1.0)]}
+        # The folder is free again, as for a run that is resumed.
+        third = EventLog(tmp_path)
+        assert third.folder == tmp_path / "train"
+        third.close()
+
+
+def test_a_sample_without_labels(images):
+    sample = Sample(images.without_labels(), data.tiny_grey(), 8)
+    assert sample.labels is None and sample.images.shape == (8, 8, 8, 1)
+
+
+def test_stock_callbacks_monitor_what_needs_no_label(images, views, tmp_path):
+    path = tmp_path / "best.keras"
+    model = train(
+        images,
+        views,
+        callbacks.EvaluationCallback(images.without_labels(), policy=data.tiny_grey()),
+        keras.callbacks.ModelCheckpoint(path, "val_lidar", mode="max", save_best_only=True),
+        keras.callbacks.EarlyStopping("val_uniformity", mode="min", patience=1),
+    )
+    assert {"val_rankme", "val_lidar", "val_alpha_req", "val_uniformity"} <= set(
+        model.history.history
+    )
+    assert pathlib.Path(path).is_file()
