@@ -465,7 +465,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     if writes and options.profile:
         records.append(
             keras.callbacks.TensorBoard(
-                folder / "tensorboard", write_graph=False, profile_batch=options.profile
+                folder / "profile", write_graph=False, profile_batch=options.profile
             )
         )
     try:

@@ -2,8 +2,8 @@
 
     python -m keras_ssl.report RUN [RUN ...] [--output report.html]
 
-A run is any folder with TensorBoard events of an `EmbeddingInspector`; what `examples/pretrain.py`
-leaves beside them (config.json, results.json) is shown too. The page holds its pictures itself and
+A run is any folder with TensorBoard events of an `EmbeddingInspector`; the results.json that
+`examples/pretrain.py` leaves beside them is shown too. The page holds its pictures itself and
 needs nothing from anywhere: options, diagnosis, evaluation, curves, spectrum, matrices, views.
 """
 
@@ -18,7 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_ssl.inspection.events import Events, read_events
+from keras_ssl.inspection.event_log import LOCK
+from keras_ssl.inspection.events import Events, find_runs, read_events
 
 # What is shown of which section, in this order; the rest of a section follows.
 _SECTIONS = {
@@ -58,7 +59,7 @@ table { border-collapse: collapse; margin: .5em 0; } td, th { padding: .25em .9e
 td.figure { text-align: right; font-variant-numeric: tabular-nums; }
 tr.differs td { background: #fff8e0; }
 img { max-width: 100%; } .side { display: flex; flex-wrap: wrap; gap: 1.5em; }
-.side > div { flex: 1 1 420px; }
+.side > div { flex: 0 1 auto; max-width: 600px; }
 .ill { background: #fdecea; border-left: 4px solid #c62828; padding: .5em 1em; margin: .5em 0; }
 .healthy { background: #e8f5e9; border-left: 4px solid #2e7d32; padding: .5em 1em; }
 """
@@ -81,12 +82,21 @@ def report(
     """
     if not runs:
         raise ValueError("`runs` must name at least one folder. Received: none")
-    folders = [pathlib.Path(run) for run in runs]
-    events = dict(zip(_names(folders), map(read_events, folders), strict=True))
-    parts = [
+    # By run; a folder may hold several, where two wrote to one.
+    folders: dict[str, pathlib.Path] = {}
+    parts: dict[str, pathlib.Path] = {}
+    for name, folder in _named(runs).items():
+        found = find_runs(folder)
+        if len(found) == 1 or not (found[0] / LOCK).exists():
+            found = [folder]
+        for part in found:
+            several = f"/{part.relative_to(folder)}" if len(found) > 1 else ""
+            folders[name + several], parts[name + several] = folder, part
+    events = {name: read_events(part) for name, part in parts.items()}
+    sections = [
         f"<h1>{html.escape(', '.join(events))}</h1>",
         _diagnoses(events),
-        _results(dict(zip(events, folders, strict=True))),
+        _results(folders),
         _latest(events),
         _curves(events),
         *(_pictures(tag, title, events) for tag, title in _PICTURES.items()),
@@ -95,7 +105,7 @@ def report(
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>keras_ssl: {html.escape(', '.join(events))}</title><style>{_STYLE}</style></head>"
-        f"<body>{''.join(parts)}</body></html>"
+        f"<body>{''.join(sections)}</body></html>"
     )
     output = pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -103,15 +113,16 @@ def report(
     return output
 
 
-def _names(folders: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of the paths that tell the runs apart."""
+def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, pathlib.Path]:
+    """Folders by the shortest ends of their paths that tell them apart."""
+    folders = [pathlib.Path(run) for run in runs]
     paths = [folder.resolve().parts for folder in folders]
     if len(set(paths)) < len(paths):
         raise ValueError(f"`runs` must differ. Received: {[str(folder) for folder in folders]}")
     length = 1
     while len({path[-length:] for path in paths}) < len(paths):
         length += 1
-    return ["/".join(path[-length:]) for path in paths]
+    return {"/".join(path[-length:]): f for path, f in zip(paths, folders, strict=True)}
 
 
 def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: bool) -> str:
@@ -190,6 +201,9 @@ def _latest(events: Mapping[str, Events]) -> str:
 def _tags(events: Mapping[str, Events]) -> list[str]:
     """All scalars' tags, section by section."""
     tags = list(dict.fromkeys(tag for run in events.values() for tag in run.scalars))
+    if any(tag.startswith("training/") for tag in tags):
+        # Keras' own callback writes the same logs again, without sections.
+        tags = [tag for tag in tags if not tag.startswith("epoch_")]
     order = list(_SECTIONS)
 
     def place(tag: str) -> tuple[int, str]:

@@ -12,11 +12,18 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_in_keras(capsys):
-    (code,) = (block for block in BLOCKS if "model.fit" in block)
+def test_in_keras_and_inspected(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, inspected = (block for block in BLOCKS if "model.fit" in block)
     # One short epoch in the place of twenty.
-    exec(code.replace("= 20, 256", "= 1, 512").replace("warmup_epochs=2", "warmup_epochs=0"), {})
+    code = code.replace("= 20, 256", "= 1, 512").replace("warmup_epochs=2", "warmup_epochs=0")
+    namespace = {}
+    exec(code, namespace)
     assert "knn" in capsys.readouterr().out
+    exec(inspected, namespace)
+    assert list(tmp_path.glob("logs/train/events*"))
+    assert namespace["doctor"].history == {}
+    assert (tmp_path / "healthy.keras").is_file()
 
 
 def test_a_method_of_your_own(views):

@@ -6,12 +6,15 @@ import pytest
 import tensorflow as tf
 
 from keras_ssl import report
+from keras_ssl.inspection import EventLog
+from keras_ssl.inspection.events import read_events
 
 
 def write(folder, loss, text, hparam):
     from tensorboard.plugins.hparams import api
 
-    with tf.summary.create_file_writer(str(folder / "train")).as_default():
+    log = EventLog(folder)
+    with log._writer.as_default():
         for step in range(3):
             tf.summary.scalar("training/loss", loss / (step + 1), step)
             tf.summary.scalar("rank/embeddings", 3.0, step)
@@ -19,6 +22,7 @@ def write(folder, loss, text, hparam):
             tf.summary.image("matrices/gram", tf.zeros((1, 4, 4, 3)), step)
             tf.summary.text("doctor/diagnosis", text if step == 1 else "Healthy.", step)
         api.hparams({"method": "VICReg", "temperature": hparam})
+    log.close()
     return folder
 
 
@@ -48,6 +52,22 @@ def test_the_command(runs, tmp_path, capsys):
     report.main([str(runs[0]), "--output", str(tmp_path / "one.html")])
     assert "one.html" in capsys.readouterr().out
     assert "Complete collapse" in (tmp_path / "one.html").read_text()
+
+
+def test_two_runs_that_wrote_to_one_folder_are_told_apart(runs, tmp_path):
+    (runs[1] / "train").rename(runs[0] / "train-2")
+    page = report.report([runs[0]], tmp_path / "report.html").read_text()
+    assert "<h1>one/train, one/train-2</h1>" in page
+    with pytest.raises(ValueError, match="one run.*'train', 'train-2'"):
+        read_events(runs[0])
+    assert read_events(runs[0] / "train-2").scalars["training/loss"][0] == (0, 7.0)
+
+
+def test_keras_own_events(tmp_path):
+    with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
+        tf.summary.scalar("epoch_loss", 1.0, 0)
+    page = report.report([tmp_path], tmp_path / "report.html").read_text()
+    assert "epoch loss" in page and page.count("data:image/svg+xml") == 1
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from keras_ssl.inspection import Course, Diagnosis, diagnose
 _logger = logging.getLogger("keras_ssl")
 
 # Illnesses that training does not heal.
-_INCURABLE = ("not finite", "complete collapse", "dimensional collapse", "learning rate too high")
+_INCURABLE = (
+    *("not finite", "complete collapse", "dimensional collapse", "learning undone"),
+    "learning rate too high",
+)
 
 
 class CollapseDoctor(keras.callbacks.Callback):
@@ -34,12 +37,13 @@ class CollapseDoctor(keras.callbacks.Callback):
         model.fit(views, callbacks=[inspector, doctor], ...)
 
     Args:
-        inspector: The inspector, which comes before this callback in the list.
+        inspector: The inspector, which is in the list of callbacks too.
         stop: Whether to stop training at an illness that does not heal: a collapse, a learning rate
             that blows up, and figures that are not finite at once.
         patience: Looks in a row at which such an illness must be found before training stops.
-        checkpoint: A `.keras` file that the whole model is saved to whenever a look finds it
-            healthy; the file of a run that falls ill is the last healthy model.
+        checkpoint: A `.keras` file that the whole model is saved to whenever a look, but the one
+            before training, finds no such illness; the file of a run that falls ill is the last
+            healthy model.
 
     Attributes:
         diagnoses: `keras_ssl.inspection.Diagnosis`es of the latest look, empty if it is healthy.
@@ -77,44 +81,39 @@ class CollapseDoctor(keras.callbacks.Callback):
         """Forgets an earlier run."""
         self.diagnoses, self.history = [], {}
         self._course: Course | None = None
-        self._steps, self._in_a_row = 0, 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the untrained model: some illnesses are there from the beginning."""
-        if self._course is None and self.inspector.latest is not None:
-            latest = self.inspector.latest
-            self._course = Course(
-                self.model, latest, latest, has_labels=self.inspector.sample.labels is not None
-            )
-            self._examine(self._course)
+        self._logs: dict[str, float] = {}
+        self._in_a_row = 0
+        self.inspector.on_look = self._on_look
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Watches for figures that are not finite; examines where the inspector has looked."""
-        self._steps += 1
+        """Watches for figures that are not finite."""
+        self._logs = {name: float(value) for name, value in (logs or {}).items()}
         course = self._course
-        if course is None:
-            return
-        course.steps = self._steps
-        course.logs = {name: float(value) for name, value in (logs or {}).items()}
-        course.first_logs = course.first_logs or course.logs
-        if not all(map(math.isfinite, course.logs.values())):
-            self._examine(course)
-        else:
-            self._examine_if_new()
+        if course is not None:
+            course.first_logs = course.first_logs or self._logs
+            if not all(map(math.isfinite, self._logs.values())):
+                self._examine(course)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Examines where the inspector has looked."""
-        self._examine_if_new()
+        """Makes sure that the inspector is there."""
+        if self._course is None:
+            raise ValueError(
+                "`inspector` must be in the list of callbacks too: it has not looked at the model."
+            )
 
-    def _examine_if_new(self) -> None:
-        course, latest = self._course, self.inspector.latest
-        if course is not None and latest is not None and latest is not course.latest:
-            course.latest = latest
-            self._examine(course)
+    def _on_look(self) -> None:
+        latest = self.inspector.latest
+        if latest is None:
+            return
+        if self._course is None:
+            self._course = Course(self.model, latest, latest)
+        self._course.latest = latest
+        self._examine(self._course)
 
     def _examine(self, course: Course) -> None:
         if "not finite" in self.history:
             return  # Nothing more is to be learned from it.
+        course.logs, course.steps = self._logs, self.inspector.steps
         self.diagnoses = diagnose(course)
         for diagnosis in self.diagnoses:
             if diagnosis.name not in self.history:
@@ -129,5 +128,5 @@ class CollapseDoctor(keras.callbacks.Callback):
         if self.stop and (self._in_a_row >= self.patience or "not finite" in names):
             self.model.stop_training = True
             _logger.warning("Training stops: %s.", ", ".join(names))
-        if self.checkpoint is not None and not names:
+        if self.checkpoint is not None and course.has_trained and not self._in_a_row:
             save_model(self.model, self.checkpoint)

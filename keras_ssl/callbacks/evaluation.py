@@ -12,10 +12,11 @@ from keras_ssl.evaluation import judge
 class EvaluationCallback(keras.callbacks.Callback):
     """Adds `val_knn`, `val_linear` and `val_rankme` to the logs of an epoch.
 
-    With a `policy` also `val_alpha_req`, `val_uniformity` and `val_lidar`, which like RankMe need
-    no label: `ModelCheckpoint("best.keras", "val_lidar", mode="max", save_best_only=True)`. Later
-    callbacks in the list read them: put it before `EmbeddingInspector`, `CSVLogger`,
-    `ModelCheckpoint` and `EarlyStopping`. The first and the last epoch are always judged.
+    With a `policy` also `val_alpha_req` (and `val_alpha_req_distance` from 1, which is best),
+    `val_uniformity` (lower is better) and `val_lidar`, which like RankMe need no label:
+    `ModelCheckpoint("best.keras", "val_lidar", mode="max", save_best_only=True)`. Later callbacks
+    in the list read them: put it before `EmbeddingInspector`, `CSVLogger`, `ModelCheckpoint` and
+    `EarlyStopping`. The first and the last epoch are always judged.
 
     Args:
         train: Images whose features the classifiers learn from.
@@ -56,4 +57,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         figures = judge(
             self.model.encoder, self.train, self.test, self.batch_size, policy=self.policy
         )
+        if "alpha_req" in figures:
+            # Best at 1: what a monitor needs is the distance.
+            figures["alpha_req_distance"] = abs(figures["alpha_req"] - 1)
         logs.update({f"val_{name}": value for name, value in figures.items()})

@@ -1,11 +1,10 @@
 """Looking into a run while it trains, in TensorBoard."""
 
-import csv
 import math
 import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -18,10 +17,14 @@ from tensorboard.plugins.hparams import api as hparams_api
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.data.views import mosaic
+from keras_ssl.distribution import is_chief
 from keras_ssl.inspection import EventLog, Inspection, Sample
+from keras_ssl.inspection.diagnosis import learning_rate
+from keras_ssl.inspection.event_log import RUN
 
-# By default a sample is looked at so often that this part of the images trained on is looked at.
-_SHARE = 0.03
+# By default a sample is looked at so often that this part of the images trained on is looked at:
+# with the figures that are computed of them, under 3 % of the time (benchmarks/inspection.py).
+_SHARE = 0.015
 
 # The figures worth comparing between runs: the columns of the HParams tab.
 _CHOSEN = {
@@ -38,8 +41,9 @@ _CHOSEN = {
 class EmbeddingInspector(keras.callbacks.Callback):
     """Shows in TensorBoard whether a method is learning: figures, histograms and pictures.
 
-    A fixed sample of images, in views drawn once, passes through the model now and then, in
-    inference mode. Beside it stands what `fit` logs of every epoch. Sections of the dashboard:
+    A fixed sample of images, in views drawn once, passes through the model now and then, as in
+    training (the views of the data set that is trained on are not seen). Beside it stands what
+    `fit` logs of every epoch. Sections of the dashboard:
 
     - `training`: loss, learning rate, images per second; `criterion`: every term, unweighted;
       `probe`, `evaluation`: what the online probe and `EvaluationCallback` log
@@ -61,7 +65,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
             read `latest`.
         every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
-            3 % of `len(images)`.
+            1.5 % of those trained on, that is under 3 % of the time of a run of a minute or more.
         every_steps: Steps between looks, in the place of epochs.
         count: Number of images in the sample.
         pictures_every: Looks between pictures and histograms, which cost more than figures. The
@@ -72,6 +76,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     Attributes:
         latest: The last `keras_ssl.inspection.Inspection`, or `None`.
+        steps: Steps done, those before a resumed run included.
+        on_look: Called after every look: a `CollapseDoctor` sets it.
 
     Raises:
         ValueError: for numbers below 1, or both `every` and `every_steps`.
@@ -86,7 +92,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         every: int | None = None,
         every_steps: int | None = None,
         count: int = 256,
-        pictures_every: int = 5,
+        pictures_every: int = 10,
         hparams: Mapping[str, Any] | None = None,
         write_graph: bool = False,
         seed: int = 0,
@@ -110,126 +116,167 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self.pictures_every = check_count("pictures_every", pictures_every)
         self.log_dir, self.hparams, self.write_graph = log_dir, dict(hparams or {}), write_graph
         self.latest: Inspection | None = None
+        self.steps = 0
+        self.on_look: Callable[[], None] | None = None
         self._log: EventLog | None = None
-        self._looks = 0
+        self._has_begun = False
 
     # --- Keras' hooks --------------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Opens the log."""
-        self._log = None if self.log_dir is None else EventLog(self.log_dir)
-        self._has_begun = False
-        self._looks, self._epoch, self._steps, self._step_of_look = 0, 0, 0, -1
-        self._looking = 0.0
+        """Opens the log: of several machines, the first alone."""
+        if self._log is not None:
+            self._log.close()  # An error has ended the last run.
+        writes = self.log_dir is not None and is_chief(self.model.distribute_strategy)
+        self._log = EventLog(self.log_dir) if writes else None
+        self._has_begun = self._has_options = False
+        self._looks, self._epoch, self.steps, self._step_of_look = 0, 0, 0, -1
+        self._step_of_pictures, self._looking, self._seconds = -1, 0.0, 0.0
         self.latest = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the model before its first epoch; starts the clock."""
         self._epoch = epoch
         if not self._has_begun:
-            self._has_begun, self._steps = True, epoch * (self.params["steps"] or 0)
-            self._write_options(self._look())
-        self._start, self._looking, self._first_step = time.perf_counter(), 0.0, self._steps
+            self._has_begun, self.steps = True, epoch * (self.params["steps"] or 0)
+            self._look()
+        self._start, self._looking, self._first_step = time.perf_counter(), 0.0, self.steps
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, and looks where steps count."""
-        self._steps = self._first_step + batch + 1
-        if self.every_steps is not None and self._steps % self.every_steps == 0:
+        before, self.steps = self.steps, self._first_step + batch + 1
+        self._seconds = time.perf_counter() - self._start - self._looking
+        if not self._has_options:
+            self._has_options = True
+            self._write(self._write_options)
+        # Several steps may have passed (`steps_per_execution`).
+        if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
             self._look()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the logs of the epoch, and looks where epochs count."""
-        seconds = time.perf_counter() - self._start - self._looking
         self._epoch = epoch + 1
-        self._write(lambda: self._write_logs(logs or {}, seconds))
-        is_last = self._epoch == self.params["epochs"]
-        if is_last or (self.every_steps is None and self._epoch % self.every == 0):
-            self._look(with_pictures=is_last)
+        self._write(lambda: self._write_logs(logs or {}))
+        if self.every_steps is None and self._epoch % self.every == 0:
+            self._look()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Writes the Embedding Projector's files and closes the log."""
-        log, latest = self._log, self.latest
-        if log is None:
-            return
-        if latest is not None and latest.is_finite:
-            log.write(self.now, lambda: self._write_projector(log.folder, latest))
-        log.close()
+        """Looks once more, writes the Embedding Projector's files and closes the log."""
+        log = self._log
+        if self._has_begun:
+            latest = self._look(is_last=True)
+            if log is not None and latest.is_finite:
+                log.write(self.now, lambda: self._write_projector(log.path, latest))
+        if log is not None:
+            log.close()
+        self._has_begun = False
 
     # --- Looking -------------------------------------------------------------------------------
 
     @property
     def now(self) -> int:
         """The position on the x-axis."""
-        return self._steps if self.every_steps is not None else self._epoch
+        return self.steps if self.every_steps is not None else self._epoch
 
     def write_text(self, name: str, text: str) -> None:
         """Writes Markdown under the tag `name`, now."""
         self._write(lambda: tf.summary.text(name, text))
 
-    def _write(self, content: Any) -> None:
+    def _write(self, content: Callable[[], None]) -> None:
         if self._log is not None:
             self._log.write(self.now, content)
 
-    def _look(self, with_pictures: bool = False) -> Inspection:
-        if self.latest is not None and self._steps == self._step_of_look and not with_pictures:
-            return self.latest
+    def _look(self, is_last: bool = False) -> Inspection:
         start = time.perf_counter()
-        self._step_of_look = self._steps
-        inspection = self.latest = self.sample.inspect(self.model)
-        with_pictures = with_pictures or self._looks % self.pictures_every == 0
-        if inspection.is_finite:
-            self._write(lambda: self._write_look(inspection, with_pictures))
+        inspection = self.latest
+        is_new = inspection is None or self.steps != self._step_of_look
+        if inspection is None or is_new:
+            inspection = self.latest = self.sample.inspect(self.model)
+            self._step_of_look = self.steps
+            if inspection.is_finite:
+                self._write(lambda: self._write_figures(inspection))
+        with_pictures = is_last or (is_new and self._looks % self.pictures_every == 0)
+        if with_pictures and inspection.is_finite and self._step_of_pictures != self.steps:
+            self._step_of_pictures = self.steps
+            self._write(lambda: self._write_pictures(inspection))
         if self._looks == 0 and self.write_graph:
             self._write(lambda: tf.summary.graph(self.sample.embed_graph))
-        self._looks += 1
+        if is_new:
+            self._looks += 1
+            if self.on_look is not None:
+                self.on_look()
         self._looking += time.perf_counter() - start
         return inspection
 
-    def _write_look(self, inspection: Inspection, with_pictures: bool) -> None:
-        from keras_ssl.inspection import pictures  # matplotlib takes a second to import
-
+    def _write_figures(self, inspection: Inspection) -> None:
         for name, value in inspection.figures.items():
             tf.summary.scalar(name, value)
-        if not with_pictures:
-            return
+
+    def _write_pictures(self, inspection: Inspection) -> None:
+        from keras_ssl.inspection import pictures  # matplotlib takes a second to import
+
         for name, values in inspection.distributions.items():
             tf.summary.histogram(name, values)
         for name, draw in pictures.all_pictures(self.sample, inspection).items():
             tf.summary.image(name, draw()[None])
 
-    def _write_logs(self, logs: Mapping[str, Any], seconds: float) -> None:
+    def _write_logs(self, logs: Mapping[str, Any]) -> None:
         for name, value in logs.items():
             tf.summary.scalar(_section(name), float(value))
-        rate = getattr(self.model.optimizer, "learning_rate", None)
+        rate = learning_rate(self.model.optimizer)
         if rate is not None:
-            tf.summary.scalar("training/learning_rate", float(rate))
+            tf.summary.scalar("training/learning_rate", rate)
         images = getattr(self.model, "images_per_step", None)
-        steps = self._steps - self._first_step
+        steps = self.steps - self._first_step
         if images and steps:
-            tf.summary.scalar("training/images_per_second", images * steps / seconds)
+            tf.summary.scalar("training/images_per_second", images * steps / self._seconds)
 
     # --- Once a run ----------------------------------------------------------------------------
 
-    def _write_options(self, inspection: Inspection) -> None:
-        dimension = inspection.embeddings[0].shape[1]
-        values = {**_options(self.model), "embedding dimension": dimension, **self.hparams}
+    def _write_options(self) -> None:
+        values = {**self._options(), **self.hparams}
         values = {
             name: value if isinstance(value, (bool, int, float, str)) else str(value)
             for name, value in values.items()
             if value is not None
         }
+        hparams_api.hparams_config(
+            hparams=[hparams_api.HParam(name) for name in values],
+            metrics=[hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()],
+        )
+        # The row's name in the tab, which has room for little.
+        folder = pathlib.Path(self._log.path if self._log else "").resolve()
+        name = "/".join(folder.parts[-3:]).removesuffix(f"/{RUN}")
+        hparams_api.hparams(values, trial_id=name)
 
-        def write() -> None:
-            hparams_api.hparams_config(
-                hparams=[hparams_api.HParam(name) for name in values],
-                metrics=[
-                    hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()
-                ],
-            )
-            # What names the row of the run in the tab.
-            hparams_api.hparams(values, trial_id=str(self.log_dir))
-
-        self._write(write)
+    def _options(self) -> dict[str, Any]:
+        """What the model and `fit` know of the options of the run."""
+        model = self.model
+        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        schedule = getattr(optimizer, "_learning_rate", None)
+        is_schedule = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+        widths = getattr(model.projector, "widths", None)
+        embeddings = self.latest.embeddings[0].shape[1] if self.latest else None
+        return {
+            "method": type(model).__name__,
+            "encoder": model.encoder.name,
+            "projector": "-".join(map(str, widths)) if widths else model.projector.name,
+            "embedding dimension": embeddings,
+            "optimizer": type(optimizer).__name__,
+            "learning rate": type(schedule).__name__ if is_schedule else learning_rate(optimizer),
+            "weight decay": optimizer.weight_decay,
+            "batch size": model.images_per_step,
+            "micro batch size": model.micro_batch_size,
+            "epochs": self.params.get("epochs"),
+            "steps per epoch": self.params.get("steps"),
+            "precision": model.dtype_policy.name,
+            "replicas": model.distribute_strategy.num_replicas_in_sync,
+            **{
+                f"criterion {name}": value
+                for name, value in model.criterion.get_config().items()
+                if name != "name"
+            },
+        }
 
     def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
         """The sample's embeddings for the Embedding Projector, with the images as sprites."""
@@ -254,11 +301,9 @@ class EmbeddingInspector(keras.callbacks.Callback):
         embedding.sprite.image_path = "sprites.png"
         embedding.sprite.single_image_dim.extend(sprite)
         if self.sample.labels is not None:
-            names = self.sample.class_names or ()
-            with open(folder / "labels.tsv", "w", newline="") as file:
-                csv.writer(file, delimiter="\t").writerows(
-                    [names[label]] for label in self.sample.labels
-                )
+            names = [" ".join(name.split()) for name in self.sample.class_names or ()]
+            lines = [names[label] + "\n" for label in self.sample.labels]
+            (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
             embedding.metadata_path = "labels.tsv"
         projector.visualize_embeddings(str(folder), config)
 
@@ -270,16 +315,3 @@ def _section(name: str) -> str:
     if name.startswith("probe_"):
         return f"probe/{name.removeprefix('probe_')}"
     return f"training/{name}" if name in ("loss", "learning_rate") else f"criterion/{name}"
-
-
-def _options(model: Any) -> dict[str, Any]:
-    """What a model knows of its own options."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    config = model.criterion.get_config()
-    return {
-        "method": type(model).__name__,
-        "encoder": model.encoder.name,
-        "optimizer": type(optimizer).__name__,
-        "weight decay": optimizer.weight_decay,
-        **{f"criterion {name}": value for name, value in config.items() if name != "name"},
-    }

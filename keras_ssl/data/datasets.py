@@ -90,8 +90,9 @@ class ImageSet:
         """At most `count` of the images, spread evenly over all."""
         if check_count("count", count) >= self.size:
             return self
-        keys = self.keys.shard(self.size // count, 0).take(count)
-        return dataclasses.replace(self, keys=keys, size=count)
+        # `count` of `size` numbers i, as even as can be; of a multiple, every so many-th.
+        chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
+        return dataclasses.replace(self, keys=chosen.map(lambda _, key: key), size=count)
 
     def subset(self, indices: Any) -> "ImageSet":
         """The images at `indices`, whole numbers in [0, size), in their order."""

@@ -3,7 +3,8 @@
 All but one follow from four sums over the samples, accumulated in float64: the number of samples,
 sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, pairs
 of samples of different batches included: L_c needs no (N, N) matrix, by Theorem 3.3. Replicas of
-`tf.distribute` add up their sums.
+`tf.distribute` add up their sums for the figure of an epoch (what is shown after every step is the
+mean of the replicas' own figures).
 
 In any model they are metrics of its embeddings:
 

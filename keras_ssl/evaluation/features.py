@@ -46,7 +46,8 @@ def extract_views(
 ) -> np.ndarray:
     """The representations of several views of each image, in inference mode.
 
-    The draws are the same for the same images: figures of two encoders can be compared.
+    The draws are the same for the same images and batch size: figures of two encoders can be
+    compared.
 
     Args:
         encoder: See `extract`.

@@ -32,7 +32,7 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
     Args:
         features: Float (N, D), N >= 2, scaled to norm 1 here.
         temperature: t, positive; 2 in the paper.
-        max_samples: As many of the features are used, the first: pairs are their square.
+        max_samples: At most so many of the features are used, evenly: pairs are their square.
 
     Returns:
         At most 0, where all features are one; the lower, the more even. About -2 t for features
@@ -41,7 +41,8 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
     Raises:
         ValueError: for fewer than two features.
     """
-    x = normalize(np.asarray(features, np.float64)[:max_samples])
+    features = np.asarray(features, np.float64)
+    x = normalize(features[:: max(1, -(-len(features) // max_samples))])
     if len(x) < 2:
         raise ValueError(f"`features` must hold at least 2 samples. Received: {len(x)}")
     return float(np.log(np.exp(-temperature * pdist(x, "sqeuclidean")).mean()))

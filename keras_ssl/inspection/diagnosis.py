@@ -43,8 +43,7 @@ class Course:
         latest: The latest inspection.
         logs: The latest logs of `fit`.
         first_logs: The logs of the first step that had any.
-        has_labels: Whether the images have labels.
-        steps: Steps done in this run.
+        steps: Steps done.
     """
 
     model: Any
@@ -52,13 +51,18 @@ class Course:
     latest: Inspection
     logs: dict[str, float] = dataclasses.field(default_factory=dict)
     first_logs: dict[str, float] = dataclasses.field(default_factory=dict)
-    has_labels: bool = True
     steps: int = 0
 
     @property
     def has_trained(self) -> bool:
         """Whether `latest` is another model than `first`."""
         return self.steps > 0 and self.latest is not self.first
+
+
+def learning_rate(optimizer: Any) -> float | None:
+    """The learning rate of now, or `None` for an optimizer that has none."""
+    rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "learning_rate", None)
+    return None if rate is None else float(keras.ops.convert_to_numpy(rate))
 
 
 def not_finite(course: Course) -> Diagnosis | None:
@@ -89,34 +93,60 @@ def identical_views(course: Course) -> Diagnosis | None:
         return None
     differences = np.abs(view_1 - view_2).mean(axis=(1, 2, 3))
     same = float(np.mean(differences < 1 / 255))
-    if same < 0.5:
+    # What is trained on may come from elsewhere: there, equal views have equal embeddings.
+    invariance, alignment = course.logs.get("invariance"), course.logs.get("alignment")
+    if same >= 0.5:
+        finding = (
+            f"The two views are the same in {100 * same:.0f} % of the images (mean difference of "
+            f"pixels {differences.mean():.2g} in [0, 1])"
+        )
+    elif invariance == 0 or (alignment is not None and alignment < -1 + 1e-6):
+        if complete_collapse(course) is not None:
+            return None
+        finding = "The embeddings of the two views of a training batch are equal to the last digit"
+    else:
         return None
     return Diagnosis(
         "identical views",
-        f"The two views are the same in {100 * same:.0f} % of the images (mean difference of "
-        f"pixels {differences.mean():.2g} in [0, 1]): the augmentations do nothing.",
-        "There is nothing to learn from two equal pictures. Look at the views: are images and "
-        "augmentations of one range, [0, 1] or bytes, and are the probabilities above zero?",
+        f"{finding}: the augmentations do nothing.",
+        "There is nothing to learn from two equal pictures. Look at the views; see that images and "
+        "augmentations are of one range, [0, 1] or bytes, that the probabilities are above zero, "
+        "and that the data set does not hand over one view twice.",
     )
+
+
+def _spread(inspection: Inspection) -> float:
+    """The part of the embeddings' squared length that differs from image to image."""
+    z = inspection.embeddings[0]
+    return float(np.sum(z.var(axis=0)) / max(np.mean(np.sum(z**2, axis=1)), 1e-300))
+
+
+def _participation(inspection: Inspection) -> float:
+    """Participation ratio of the eigenvalues of the covariance: 1 where one has it all."""
+    eigenvalues = inspection.singular_values**2
+    return float(eigenvalues.sum() ** 2 / max(np.sum(eigenvalues**2), 1e-300))
 
 
 def complete_collapse(course: Course) -> Diagnosis | None:
     """All images have one embedding."""
-    z = course.latest.embeddings[0]
-    spread = float(np.sum(z.var(axis=0)) / max(np.mean(np.sum(z**2, axis=1)), 1e-300))
+    spread, spread_before = _spread(course.latest), _spread(course.first)
     size, size_before = (
         inspection.figures["spread/rms_of_embeddings"]
         for inspection in (course.latest, course.first)
     )
-    # Criteria that scale the embeddings leave their size alone; those that do not, want 1.
-    has_shrunk = size < max(1e-4, 1e-2 * size_before)
-    if not course.has_trained or (spread > 1e-3 and not has_shrunk):
+    # A network that begins so, a deep one without batch normalisation, may be on its way out.
+    is_one = spread <= min(1e-3, 1.05 * spread_before)
+    has_shrunk = size < min(1e-2, 0.1 * size_before)
+    if not course.has_trained or not (is_one or has_shrunk):
         return None
+    cosine = course.latest.figures["pairs/negative_mean"]
     return Diagnosis(
         "complete collapse",
         f"All images have nearly one embedding: {100 * spread:.2g} % of its squared length differs "
-        f"from image to image (root mean square {size:.2g}), the mean cosine of different images "
-        f"is {course.latest.figures['pairs/negative_mean']:.4f}.",
+        f"from image to image, the mean cosine of different images is {cosine:.4f}."
+        if is_one
+        else f"The embeddings have shrunk to nearly nothing: their root mean square is {size:.2g}, "
+        f"when the run began it was {size_before:.2g}.",
         "Nothing holds the embeddings apart: see that the weight of the repulsive term (variance, "
         "contrast, redundancy) is not too small, lower the learning rate, and begin again from a "
         "checkpoint before the collapse: it does not heal by itself.",
@@ -125,20 +155,26 @@ def complete_collapse(course: Course) -> Diagnosis | None:
 
 def dimensional_collapse(course: Course) -> Diagnosis | None:
     """The embeddings lie in a few directions."""
-    eigenvalues = course.latest.singular_values**2
     if not course.has_trained or complete_collapse(course) is not None:
         return None
-    highest = len(eigenvalues)
-    # Of healthy methods at least 1.9, however few dimensions they use, of collapsed ones below 1.2.
-    participation = float(eigenvalues.sum() ** 2 / np.sum(eigenvalues**2))
-    if highest < 16 or participation > 1.5:
+    values = course.latest.singular_values
+    highest = len(values)
+    # Of healthy methods at least 1.9, however few dimensions they use; of collapsed ones below 1.2.
+    participation = _participation(course.latest)
+    has_one = participation <= min(1.5, 1.05 * _participation(course.first))
+    # Of healthy methods, half of all or more.
+    directions = int(np.sum(values > 1e-3 * values[0]))
+    has_few = directions <= 0.05 * highest
+    if highest < 16 or not (has_one or has_few):
         return None
+    share = 100 * values[0] ** 2 / np.sum(values**2)
     return Diagnosis(
         "dimensional collapse",
-        f"One of {highest} directions has {100 * eigenvalues[0] / eigenvalues.sum():.0f} % of the "
-        f"variance of the embeddings (participation ratio {participation:.2f}).",
+        f"The embeddings use {directions} of {highest} directions, one of which has {share:.0f} % "
+        f"of their variance (participation ratio {participation:.2f}).",
         "All dimensions say the same: raise the weight of what tells dimensions apart (covariance, "
-        "redundancy) or lower a temperature; a larger batch helps, too.",
+        "redundancy) or lower a temperature; see that no layer of the projector is a bottleneck; a "
+        "larger batch helps, too.",
     )
 
 
@@ -148,7 +184,7 @@ def unrelated_views(course: Course) -> Diagnosis | None:
         inspection.figures["pairs/positive_above_negative"]
         for inspection in (course.first, course.latest)
     )
-    if not course.has_trained or chance > 0.6:
+    if not course.has_trained or chance > min(0.65, before + 0.15):
         return None
     if complete_collapse(course) is not None or dimensional_collapse(course) is not None:
         return None  # Nothing is to be told from what is left.
@@ -224,14 +260,13 @@ def blow_up(course: Course) -> Diagnosis | None:
     grown = after / max(before, 1e-3)
     loss, first_loss = course.logs.get("loss", 0.0), course.first_logs.get("loss", 0.0)
     risen = loss / max(abs(first_loss), 1.0)
-    if not course.has_trained or (grown < 300 and risen < 30):
+    if not course.has_trained or not ((grown > 300 and after > 10) or risen > 30):
         return None
-    optimizer = getattr(course.model.optimizer, "inner_optimizer", course.model.optimizer)
     return Diagnosis(
         "learning rate too high",
         f"The embeddings are {grown:.3g} times as large as before training (root mean square "
         f"{after:.3g}), and the loss went from {first_loss:.4g} to {loss:.4g}, at a learning rate "
-        f"of {float(optimizer.learning_rate):.3g}.",
+        f"of {learning_rate(course.model.optimizer):.3g}.",
         "Lower it tenfold, and let it rise over a few epochs "
         "(keras_ssl.optimizers.warmup_cosine); a `clipnorm` helps, too.",
     )

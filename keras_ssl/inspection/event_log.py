@@ -17,60 +17,76 @@ except ImportError:  # Windows: two runs in one folder are not noticed there.
 # As Keras' own callback calls it: its figures and these are then one run in TensorBoard.
 RUN = "train"
 
+# In every folder of an `EventLog`.
+LOCK = ".lock"
+
 
 class EventLogWarning(UserWarning):
     """Something could not be written for TensorBoard; training goes on."""
 
 
+class _Folder:
+    """A folder that this process writes to, locked against others while it is in use."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / LOCK, os.O_WRONLY | os.O_CREAT)
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise
+        except OSError:
+            pass  # A file system without locks: other runs are not noticed.
+        # With the last log that writes there, or with the process.
+        weakref.finalize(self, os.close, lock)
+
+
+# By path: within a process, logs share a folder. What ends in an error, as in a notebook, may not
+# have let go of it.
+_in_use: "weakref.WeakValueDictionary[pathlib.Path, _Folder]" = weakref.WeakValueDictionary()
+
+
 class EventLog:
     """A folder of TensorBoard events that one process writes to.
 
-    A folder that cannot be written, a full disk, or another run that writes to the same folder are
-    warned of, once, as an `EventLogWarning`. In the last case this run takes `train-2`, `train-3`,
-    ... beside it; in the others nothing more is written.
+    A folder that cannot be written, a full disk, another error, or another run that writes to the
+    same folder are warned of, once, as an `EventLogWarning`. In the last case this run takes
+    `train-2`, `train-3`, ... beside it; in the others nothing more is written.
 
     Args:
         log_dir: The folder that TensorBoard is pointed to; the events are in `train` below it.
     """
 
     def __init__(self, log_dir: Any) -> None:
-        self.folder = pathlib.Path(log_dir) / RUN
+        self.path = pathlib.Path(log_dir) / RUN
         self._writer: Any = None
-        self._let_go: Any = None
         try:
-            self._take_folder()
-            self._writer = tf.summary.create_file_writer(str(self.folder))
+            self._folder: _Folder | None = self._take_folder()
+            self._writer = tf.summary.create_file_writer(str(self.path))
         except (OSError, tf.errors.OpError) as error:
             self._give_up(error)
 
-    def _take_folder(self) -> None:
-        """The first folder no other process has locked; a lock ends with its process."""
-        wanted, number = self.folder, 1
+    def _take_folder(self) -> _Folder:
+        """The first folder that no other process has."""
+        wanted, number = self.path, 1
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.folder / ".lock", os.O_WRONLY | os.O_CREAT)
             try:
-                if fcntl is not None:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # At the latest when this object goes, as where an error ends training.
-                self._let_go = weakref.finalize(self, os.close, lock)
+                folder = _in_use.get(self.path.resolve()) or _Folder(self.path)
                 break
             except BlockingIOError:
-                os.close(lock)
                 number += 1
-                self.folder = wanted.with_name(f"{RUN}-{number}")
+                self.path = wanted.with_name(f"{RUN}-{number}")
+        _in_use[self.path.resolve()] = folder
         if number > 1:
             warnings.warn(
                 f"Another run is writing its TensorBoard events to {wanted}: those of this run go "
-                f"to {self.folder}.",
+                f"to {self.path}.",
                 EventLogWarning,
                 stacklevel=4,
             )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether anything is still written."""
-        return self._writer is not None
+        return folder
 
     def write(self, step: int, content: Callable[[], None]) -> None:
         """Calls `content`, whose `tf.summary` calls are written at `step`."""
@@ -80,7 +96,7 @@ class EventLog:
             with self._writer.as_default(step):
                 content()
             self._writer.flush()
-        except (OSError, tf.errors.OpError) as error:
+        except Exception as error:  # A run is worth more than its log, whatever went wrong.
             self._give_up(error)
 
     def close(self) -> None:
@@ -90,14 +106,12 @@ class EventLog:
                 self._writer.close()
             except tf.errors.OpError as error:
                 self._give_up(error)
-            self._writer = None
-        if self._let_go is not None:
-            self._let_go()
+        self._writer = self._folder = None
 
     def _give_up(self, error: Exception) -> None:
-        self._writer = None
+        self._writer = self._folder = None
         warnings.warn(
-            f"TensorBoard events can no longer be written to {self.folder}; training goes on "
+            f"TensorBoard events can no longer be written to {self.path}; training goes on "
             f"without them. {type(error).__name__}: {str(error)[:300]}",
             EventLogWarning,
             stacklevel=4,

@@ -8,6 +8,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from keras_ssl.inspection.event_log import LOCK
+
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
 
@@ -29,13 +31,10 @@ class Events:
     hparams: dict[str, str]
 
 
-def read_events(folder: str | os.PathLike[str]) -> Events:
-    """Reads all event files below a folder; what a killed run left of a last record is passed over.
+def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """The folders of event files at or below a folder, those of an inspector where there are any.
 
-    Where a run was interrupted and went on, a step that was done twice counts as the later one.
-
-    Args:
-        folder: A run's folder, or the one given to `EmbeddingInspector` as `log_dir`.
+    Keras' own callback writes in others besides (`validation`, a profile).
 
     Raises:
         ValueError: if there are no event files.
@@ -43,11 +42,32 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
     files = sorted(pathlib.Path(folder).rglob("events.out.tfevents.*"))
     if not files:
         raise ValueError(f"`folder` holds no TensorBoard events. Received: folder={str(folder)!r}")
+    parts = list(dict.fromkeys(file.parent for file in files))
+    return [part for part in parts if (part / LOCK).exists()] or parts
+
+
+def read_events(folder: str | os.PathLike[str]) -> Events:
+    """Reads the event files of one run; what a killed run left of a last record is passed over.
+
+    Where a run was interrupted and went on, a step that was done twice counts as the later one.
+
+    Args:
+        folder: A run's folder, or the one given to `EmbeddingInspector` as `log_dir`.
+
+    Raises:
+        ValueError: if there are no event files, or those of several runs.
+    """
+    parts = find_runs(folder)
+    if len(parts) > 1 and (parts[0] / LOCK).exists():
+        raise ValueError(
+            f"`folder` must hold one run. Received: folder={str(folder)!r}, with "
+            f"{[str(part.relative_to(folder)) for part in parts]}"
+        )
     scalars: dict[str, dict[int, float]] = {}
     images: dict[str, dict[int, bytes]] = {}
     texts: dict[str, dict[int, str]] = {}
     hparams: dict[str, str] = {}
-    for part in dict.fromkeys(file.parent for file in files):
+    for part in parts:
         accumulator = EventAccumulator(str(part), _EVERYTHING)
         accumulator.Reload()
         for tag in accumulator.Tags()["tensors"]:

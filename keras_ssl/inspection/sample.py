@@ -18,6 +18,9 @@ from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 # A dimension is dead where its standard deviation, on the unit sphere, is this part of an even one.
 _DEAD = 0.01
 
+# Dimensions up to which their matrix is computed beside that of the samples.
+_LARGEST_MATRIX = 1024
+
 
 class Sample:
     """Images and their views, drawn once: figures of different moments can be compared.
@@ -30,6 +33,7 @@ class Sample:
 
     Attributes:
         images: float32 (N, height, width, channels) in [0, 1].
+        unaugmented: The same in the size of the views.
         labels: int64 (N,), or `None` where there are none.
         class_names: Their names, or `None`.
         views: Pair of float32, each (N, height, width, channels).
@@ -41,6 +45,7 @@ class Sample:
         chosen = images.spread(count)
         (pixels, labels) = next(iter(chosen.batches(count)))
         self.images = pixels.numpy()
+        self.unaugmented = np.asarray(policy.leave(self.images)[0])
         self.labels = labels.numpy() if images.has_labels else None
         self.class_names = images.class_names
         self.views = tuple(
@@ -49,18 +54,30 @@ class Sample:
         self._model: Any = None
 
     def inspect(self, model: Any, batch_size: int = 128) -> "Inspection":
-        """Passes the views through `model`, a `JointEmbeddingModel`, in inference mode."""
+        """Passes the views through `model`, a `JointEmbeddingModel`, as in training.
+
+        That is with the batch statistics of the sample, in batches of about `batch_size`: what the
+        criterion sees. In inference mode, the moving averages of an untrained network, which are 0
+        and 1, would make its embeddings as large or small as you like. Nothing is updated.
+        """
         if self._model is not model:
             # Traced once for a model.
             specs = [tf.TensorSpec((None, *view.shape[1:]), view.dtype) for view in self.views]
-            embed = tf.function(lambda *views: model.embed(views))
-            self._model, self._embed = model, embed.get_concrete_function(*specs)
-        parts = [
-            self._embed(*(tf.constant(view[start : start + batch_size]) for view in self.views))
-            for start in range(0, len(self.images), batch_size)
+            if not model.built:
+                model.build(self.views[0].shape)
+
+            def embed(*views: Any) -> Any:
+                with keras.StatelessScope():  # takes what is assigned, and is forgotten
+                    return model.embed(views, training=True)
+
+            self._model, self._embed = model, tf.function(embed).get_concrete_function(*specs)
+        parts = -(-len(self.images) // batch_size)
+        outputs = [
+            self._embed(*map(tf.constant, views))
+            for views in zip(*(np.array_split(view, parts) for view in self.views), strict=True)
         ]
         whole = keras.tree.map_structure(
-            lambda *x: np.concatenate([keras.ops.convert_to_numpy(part) for part in x]), *parts
+            lambda *x: np.concatenate([keras.ops.convert_to_numpy(part) for part in x]), *outputs
         )
         representations, embeddings = (
             tuple(np.asarray(x, np.float64) for x in pair) for pair in whole
@@ -76,22 +93,18 @@ class Sample:
 
 
 def _terms(criterion: Any, embeddings: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """The criterion's terms, and the norm of each weighted term's gradient at the embeddings."""
+    """The criterion's unweighted terms, and the norms of the weighted ones' gradients."""
     z = [tf.constant(view, criterion.dtype) for view in embeddings]
     # What a callback holds is the whole batch.
     with distribution.alone(), tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
-        terms = {
-            name: criterion.weights[name] * term for name, term in criterion.measure(*z).items()
-        }
+        terms = criterion.measure(*z)
+        weighted = {name: weight * terms[name] for name, weight in criterion.weights.items()}
     norms = {}
-    for name, term in terms.items():
+    for name, term in weighted.items():
         slopes = tape.gradient(term, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         norms[name] = float(tf.linalg.global_norm(slopes))
-    # Unweighted: comparable between runs. A weight of zero hides nothing.
-    with distribution.alone():
-        values = {name: float(term) for name, term in criterion.measure(*z).items()}
-    return values, norms
+    return {name: float(term) for name, term in terms.items()}, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +178,8 @@ class Inspection:
 
         - `sample_terms`: the criterion's terms on the sample, unweighted; `gradient_share`: each
           one's part of the gradient at the embeddings, weighted
-        - `duality`: L_c, L_nc, both sides of Theorem 3.3 and their relative difference
+        - `duality`: L_c, L_nc, both sides of Theorem 3.3 and their relative difference; of more
+          than 1,024 dimensions, L_nc by the theorem, and no difference
         - `bounds`: Corollary 3.4.1. `..._over_lower`: the sum of the fourth powers of the norms of
           dimensions (of embeddings of norm 1), and of samples (dimensions of norm 1), over its
           lower bound, as in Table S4, where trained networks are at 1.0 to 1.7; `..._position`: the
@@ -180,7 +194,20 @@ class Inspection:
         """
         z, unit = self.embeddings[0], self.unit[0]
         n, m = z.shape
-        sides = [float(side) for side in duality.theorem_3_3(z)]
+        of_samples = float(duality.sample_norm_profile(z))
+        whole = float(duality.sample_contrastive_energy(z)) + of_samples  # || K K^T ||^2
+        of_dimensions = float(duality.dimension_norm_profile(z))
+        energies = {
+            "duality/l_c": whole - of_samples,
+            "duality/l_nc": whole - of_dimensions,
+            "duality/theorem_3_3_samples": whole,
+        }
+        if m <= _LARGEST_MATRIX:
+            # From its own matrix, (M, M), which of 8192 dimensions would take seconds.
+            side = float(duality.theorem_3_3(z).dimensions)
+            energies["duality/l_nc"] = side - of_dimensions
+            energies["duality/theorem_3_3_dimensions"] = side
+            energies["duality/theorem_3_3_residual"] = abs(side - whole) / max(side, 1e-300)
         norms = {
             "dimension_norms": (unit, n, m),
             # Dimensions of norm 1: the same of the transpose.
@@ -200,11 +227,7 @@ class Inspection:
         return {
             **{f"sample_terms/{name}": value for name, value in self.terms.items()},
             **{f"gradient_share/{name}": share for name, share in self.gradient_shares.items()},
-            "duality/l_c": sides[1] - float(duality.sample_norm_profile(z)),
-            "duality/l_nc": sides[0] - float(duality.dimension_norm_profile(z)),
-            "duality/theorem_3_3_dimensions": sides[0],
-            "duality/theorem_3_3_samples": sides[1],
-            "duality/theorem_3_3_residual": abs(sides[0] - sides[1]) / max(sides[0], 1e-300),
+            **energies,
             **bounds,
             "pairs/negative_mean": float(self.negative_cosines.mean()),
             "pairs/negative_variance": float(self.negative_cosines.var()),

@@ -35,8 +35,7 @@ class CodingRateLoss(Criterion):
         distortion: epsilon squared, positive. Default 0.2: the published code (whose "eps" is the
             square). The alpha of the duality paper is M / (N distortion).
         gram: Where the determinant is computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on the smaller, "auto". The value and its gradient are the same
-            (Sylvester).
+            (M, M); "auto", on the smaller. The value and its gradient are the same (Sylvester).
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 

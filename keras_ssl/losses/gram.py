@@ -52,6 +52,9 @@ from keras_ssl.distribution import (
 # A difference is trusted where at least this part of the whole remains.
 _LARGE_ENOUGH = 1 / 16
 
+# An inverse is trusted where no eigenvalue is known to be larger than this, the smallest being 1.
+_LARGEST_EIGENVALUE = 500.0
+
 # Below this, sums of exponentials and products with their inverses are far from the limits of
 # float32 (e^88) and bfloat16; nothing is in float16 (e^11).
 _SAFE_EXPONENT = 30.0
@@ -290,8 +293,9 @@ def _log_det_through(z: _Batch, axis: int) -> tuple[Any, Any]:
 
     By Cholesky, whose pivots are what is left of the diagonal once the rows above are accounted
     for: the same loss of digits as above, where the embeddings lie in few directions. Where a pivot
-    is less than a sixteenth of its diagonal entry, or rounding could make one negative, all is
-    computed in float64.
+    is less than a sixteenth of its diagonal entry, where rounding could make one negative, or where
+    one eigenvalue, which is at least ||P||_F^2 / tr P, makes the inverse lose three digits, all is
+    computed in float64. On the larger of the two matrices the gradient is exact to 1e-4 only.
     """
 
     def plus_identity(matrix: Any) -> Any:
@@ -312,7 +316,9 @@ def _log_det_through(z: _Batch, axis: int) -> tuple[Any, Any]:
 
     def as_it_is() -> tuple[Any, Any]:
         factor = ops.cholesky(matrix)
-        is_trusted = ops.all(ops.square(ops.diagonal(factor)) >= _LARGE_ENOUGH * diagonal)
+        has_pivots = ops.all(ops.square(ops.diagonal(factor)) >= _LARGE_ENOUGH * diagonal)
+        eigenvalue = ops.sum(ops.square(matrix)) / ops.sum(diagonal)
+        is_trusted = ops.logical_and(has_pivots, eigenvalue < _LARGEST_EIGENVALUE)
         return ops.cond(is_trusted, lambda: finish(factor), in_float64)
 
     def in_float64() -> tuple[Any, Any]:

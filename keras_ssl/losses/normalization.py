@@ -35,7 +35,9 @@ def standard_dimensions(z: Any) -> Any:
     # Its gradient written out, as batch normalisation's is: half the passes over the batch.
     @custom_gradient
     def standardize(z: Any) -> Any:
-        x = centered(z)
+        # Twice: where a dimension is nearly constant, its deviations are what rounding of the mean
+        # would leave of them.
+        x = centered(centered(z))
         scale = ops.rsqrt(batch_mean(ops.square(x), axis=0) + _EPSILON)
         x = x * scale
 

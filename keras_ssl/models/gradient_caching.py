@@ -125,6 +125,12 @@ class _MicroBatches:
 
     def __init__(self, views: Any, size: int) -> None:
         self.size, self.rows = size, views[0].shape[0]
+        if self.rows is None and distribution.replica_count() > 1:
+            # The last batch of an epoch may leave a replica without an image.
+            raise ValueError(
+                "With `micro_batch_size` on several replicas, batches must be of one size: drop "
+                f"the remainder. Received: micro_batch_size={size}, batches of unknown size"
+            )
         if self.rows is None:
             # A data set that keeps its remainder: the last micro-batch may be short.
             self.rows = tf.shape(views[0])[0]

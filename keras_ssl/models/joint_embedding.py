@@ -172,6 +172,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """
         terms = self.criterion.measure(*y_pred)
         loss = self.criterion.combine(terms)
+        if distribution.replica_count() > 1:
+            self._refuse_layer_losses()
         if self.losses:
             loss = loss + ops.cast(distribution.share(self.layer_loss()), loss.dtype)
         if self._compile_metrics is not None:
@@ -181,6 +183,16 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss
+
+    def _refuse_layer_losses(self) -> None:
+        # Keras keeps them in one list for all replicas, whose graphs are traced in turns: each
+        # replica would find the losses of the last.
+        found = [layer.name for layer in self._flatten_layers() if layer._get_own_losses()]
+        if found:
+            raise ValueError(
+                "Activity regularisers and `add_loss` are not exact on several replicas, but with "
+                f"`micro_batch_size`; regularisers of weights are. Received: layers {found}"
+            )
 
     def layer_loss(self) -> Any:
         """The sum of the layers' own losses (regularisers), whose dtypes may differ; scalar."""
@@ -199,6 +211,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on `((view_1, view_2), labels)`."""
         views, labels = self._unpack(data)
+        if views[0].shape[0] is not None:
+            self.images_per_step = views[0].shape[0] * distribution.replica_count()
         if self.micro_batch_size is None:
             representations, gradients = self._gradients(views)
         else:
@@ -260,8 +274,6 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
-        if views[0].shape[0] is not None:
-            self.images_per_step = views[0].shape[0] * distribution.replica_count()
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         is_enough = tf.debugging.assert_greater(

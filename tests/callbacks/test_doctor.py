@@ -79,7 +79,7 @@ def test_complete_collapse(digits, tmp_path):
     doctor = train(
         digits,
         vicreg(25.0, 0.0, 0.0),
-        optimizer=keras.optimizers.SGD(0.3, momentum=0.9),
+        optimizer=keras.optimizers.SGD(0.03, momentum=0.9),
         epochs=30,
         stop=True,
         patience=8,
@@ -90,7 +90,26 @@ def test_complete_collapse(digits, tmp_path):
     healthy = keras.models.load_model(tmp_path / "healthy.keras")
     before = doctor.inspector.sample.inspect(healthy)
     assert before.figures["pairs/positive_above_negative"] > 0.6
-    assert doctor.inspector.latest.figures["pairs/positive_above_negative"] == 0.5
+    sizes = [
+        inspection.figures["spread/rms_of_embeddings"]
+        for inspection in (before, doctor.inspector.latest)
+    ]
+    assert sizes[0] > 0.01 > sizes[1]
+    assert "shrunk to nearly nothing" in doctor.history["complete collapse"].finding
+
+
+def test_one_embedding_for_all_images(digits):
+    """A last layer with a bias that outweighs all images: cosines are 1 whatever they show."""
+    bias = keras.initializers.Constant(1e4)
+    projector = keras.Sequential([keras.layers.Dense(32, bias_initializer=bias)])
+    model = models.SimCLR(encoder(), projector)
+    model.compile(keras.optimizers.SGD(1e-9))
+    policy = data.tiny_grey()
+    inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
+    doctor = callbacks.CollapseDoctor(inspector)
+    views = data.two_views(digits, policy, BATCH)
+    model.fit(views, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=[inspector, doctor])
+    assert "mean cosine of different images is 1.0" in doctor.history["complete collapse"].finding
 
 
 def test_dimensional_collapse(digits):
@@ -192,3 +211,56 @@ def test_bad_arguments(images, arguments, error, message):
     inspector = arguments[0] or callbacks.EmbeddingInspector(images, data.weak(), count=8)
     with pytest.raises(error, match=message):
         callbacks.CollapseDoctor(inspector, *arguments[1:])
+
+
+def test_the_inspector_must_be_there(images, views):
+    model = models.VICReg(encoder(), "8-6")
+    model.compile("sgd")
+    doctor = callbacks.CollapseDoctor(callbacks.EmbeddingInspector(images, data.weak(), count=8))
+    with pytest.raises(ValueError, match="`inspector` must be in the list of callbacks"):
+        model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[doctor])
+
+
+def test_a_data_set_that_hands_over_one_view_twice(digits):
+    """Its policy is fine, and so are the views of the inspector's own."""
+    model = models.VICReg(encoder(), "64-32")
+    model.compile(keras.optimizers.Adam(3e-3))
+    policy = data.tiny_grey()
+    views = data.two_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
+    inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
+    doctor = callbacks.CollapseDoctor(inspector)
+    model.fit(views, steps_per_epoch=8, verbose=0, shuffle=False, callbacks=[doctor, inspector])
+    assert "equal to the last digit" in doctor.history["identical views"].finding
+
+
+def test_a_bottleneck_is_a_dimensional_collapse(digits):
+    doctor = train(digits, projector="64-2-64", epochs=2)
+    assert "2 of 64 directions" in doctor.history["dimensional collapse"].finding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_deep_plain_networks_are_healthy(digits, batch_norm):
+    """Whose embeddings in inference mode, or before training, are of no size to speak of."""
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.layers.Input((8, 8, 1))])
+    for _ in range(8):
+        network.add(keras.layers.Conv2D(32, 3, padding="same", kernel_initializer="he_normal"))
+        if batch_norm:
+            network.add(keras.layers.BatchNormalization(momentum=0.99))
+        network.add(keras.layers.ReLU())
+    network.add(keras.layers.Flatten())
+    model = models.VICReg(network, "64-32")
+    model.compile(keras.optimizers.Adam(1e-3))
+    policy = data.tiny_grey()
+    inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
+    doctor = callbacks.CollapseDoctor(inspector)
+    model.fit(
+        data.two_views(digits, policy, BATCH),
+        steps_per_epoch=16,
+        epochs=6,
+        verbose=0,
+        shuffle=False,
+        callbacks=[inspector, doctor],
+    )
+    assert doctor.history == {}

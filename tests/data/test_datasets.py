@@ -278,9 +278,14 @@ class TestTFDS:
             data.load("imdb_reviews")
 
 
-def test_spread_takes_every_nth():
+def test_spread_is_even():
     images = data.from_arrays(np.zeros((23, 4, 4), "uint8"), np.arange(23))
-    np.testing.assert_array_equal(images.spread(5).labels(), [0, 4, 8, 12, 16])
+    np.testing.assert_array_equal(images.spread(5).labels(), [0, 5, 10, 14, 19])
+    np.testing.assert_array_equal(
+        images.subset(np.arange(20)).spread(5).labels(), [0, 4, 8, 12, 16]
+    )
+    many = images.spread(15).labels()  # of images sorted by class, not the first classes alone
+    assert len(many) == 15 and set(np.diff(many)) == {1, 2}
     assert len(images.spread(5)) == 5 and images.spread(23) is images
     assert len(next(iter(images.spread(5).batches(9)))[0]) == 5
 

@@ -88,6 +88,7 @@ def train(strategy, method, options):
     drop_remainder = options.pop("drop_remainder", True)
     optimizer = options.pop("optimizer", "sgd")
     clipping = options.pop("clipping", {})
+    loss_scale = options.pop("loss_scale", None)
     compile_options = options.pop("compile", {})
     model_options = options.pop("model", {})
     batch_norm = options.pop("batch_norm", True)
@@ -96,7 +97,10 @@ def train(strategy, method, options):
         raise ValueError(f"unknown options {list(options)}")
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = getattr(models, method)(encoder(batch_norm), "12-6", probe=3, **model_options)
-        model.compile(make_optimizer(optimizer, **clipping), **compile_options)
+        optimizer = make_optimizer(optimizer, **clipping)
+        if loss_scale is not None:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=loss_scale)
+        model.compile(optimizer, **compile_options)
         model.build((None, 6, 6, 1))
     dataset = views(images, batch_size, drop_remainder)
     history = model.fit(dataset, epochs=epochs, shuffle=False, verbose=0)

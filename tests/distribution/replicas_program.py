@@ -7,6 +7,7 @@ Replicas are logical devices, which are fixed before TensorFlow starts: hence a 
 
 import json
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -18,7 +19,8 @@ tf.config.set_logical_device_configuration(
 )
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 
-from keras_ssl import data, distribution, duality, models  # noqa: E402 (devices first)
+from keras_ssl import callbacks, data, distribution, duality, models  # noqa: E402 (devices first)
+from keras_ssl.inspection.events import read_events  # noqa: E402
 from tests.distribution.fit_program import encoder, views  # noqa: E402
 
 
@@ -79,16 +81,38 @@ def compiled_metrics():
     return model.evaluate(views(16, 8), verbose=0, return_dict=True)
 
 
+def inspected():
+    """What the inspector and the doctor see of one run, and that the run does not notice."""
+    images = data.from_arrays(np.random.RandomState(2).rand(24, 6, 6, 1).astype("float32"))
+    found = []
+    for callbacks_of in (lambda i: [i, callbacks.CollapseDoctor(i)], lambda i: []):
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = models.VICReg(encoder(), "12-6")
+            model.compile(keras.optimizers.SGD(0.05))  # a constant learning rate: a variable
+        with tempfile.TemporaryDirectory() as folder:
+            inspector = callbacks.EmbeddingInspector(images, data.weak(), folder, every=1, count=8)
+            watchers = callbacks_of(inspector)
+            model.fit(views(16, 8), epochs=2, shuffle=False, verbose=0, callbacks=watchers)
+            scalars = read_events(folder).scalars if watchers else {}
+        found.append([float(np.sum(keras.ops.convert_to_numpy(v))) for v in model.variables])
+        if watchers:
+            figures = {tag: points[-1][1] for tag, points in scalars.items()}
+    del figures["training/images_per_second"]
+    return {"same weights": found[0] == found[1], "figures": figures}
+
+
 def refusals():
     """The messages of what is refused, before anything is trained."""
     messages = {}
 
     def refused(name, make, **compile_options):
         steps = compile_options.pop("steps_per_epoch", None)
+        dataset = views(16, 8, compile_options.pop("drop_remainder", True)).repeat()
         try:
             model = make()
             model.compile(**{"optimizer": "sgd", **compile_options})
-            model.fit(views(16, 8).repeat(), steps_per_epoch=steps or 2, shuffle=False, verbose=0)
+            model.fit(dataset, steps_per_epoch=steps or 2, shuffle=False, verbose=0)
         except ValueError as error:
             messages[name] = str(error)
         else:
@@ -103,7 +127,18 @@ def refusals():
         with strategy.scope():
             return models.VICReg(outside, "4-4")
 
+    def with_activity_regularizer():
+        with strategy.scope():
+            activity = keras.layers.Dense(4, activity_regularizer="l2")
+            return models.VICReg(encoder(), keras.Sequential([activity]))
+
+    def in_micro_batches():
+        with strategy.scope():
+            return models.VICReg(encoder(), "4-4", micro_batch_size=2)
+
     sgd = keras.optimizers.SGD
+    refused("activity regularizer", with_activity_regularizer)
+    refused("remainder in micro-batches", in_micro_batches, drop_remainder=False)
     refused("jit", inside, jit_compile=True)
     refused("odd steps", inside, steps_per_execution=2, steps_per_epoch=3)
     refused("encoder outside", only_model_inside)
@@ -128,6 +163,7 @@ if __name__ == "__main__":
         "steps": optimizer_steps(),
         "draws": distinct_draws(),
         "metrics": compiled_metrics(),
+        "inspected": inspected(),
         "refusals": refusals() if REPLICAS > 1 else {},
     }
     print(json.dumps(result))
