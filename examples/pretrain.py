@@ -3,6 +3,7 @@
     python examples/pretrain.py                # digits, VICReg: `make pretrain`
     python examples/pretrain.py --method simclr --data path/to/images --epochs 100
     python examples/pretrain.py --method barlow-twins --data cifar10 --download
+    python examples/pretrain.py --method vicreg --criterion covariance_weight=4 --epochs 100
     python examples/pretrain.py --strategy mirrored --batch-size 1024 --data path/to/images
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
@@ -74,6 +75,9 @@ class Options:
     )
     projector: str | None = option(None, "model", 'widths, such as "2048-2048-512"')
     temperature: float | None = option(None, "criterion", "temperature, where it has one")
+    criterion: str | None = option(
+        None, "criterion", 'any of its settings, such as "covariance_weight=4,variance_weight=10"'
+    )
     epochs: int | None = option(None, "optimiser", "epochs")
     batch_size: int | None = option(None, "optimiser", "images per step, over all devices")
     micro_batch_size: int | None = option(
@@ -176,14 +180,27 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     }
     if options.smoke:
         changes.update(epochs=SMOKE_EPOCHS, batch_size=64, projector="32-32")
+    settings = dict(recipe.criterion)
+    arguments = list(inspect.signature(recipe.model.default_criterion).parameters)
     if options.temperature is not None:
-        arguments = inspect.signature(recipe.model.default_criterion).parameters
         if "temperature" not in arguments:
             raise ValueError(
                 f"--temperature has no meaning for {options.recipe}, whose criterion takes "
-                f"{list(arguments)}. Received: {options.temperature}"
+                f"{arguments}. Received: {options.temperature}"
             )
-        changes["criterion"] = {**recipe.criterion, "temperature": options.temperature}
+        settings["temperature"] = options.temperature
+    for setting in (options.criterion or "").split(",") if options.criterion else ():
+        name, _, value = (part.strip() for part in setting.partition("="))
+        if name not in arguments or not value:
+            raise ValueError(
+                f"--criterion takes NAME=VALUE with NAME of {arguments} for {options.recipe}. "
+                f"Received: {setting!r}"
+            )
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value  # a word
+    changes["criterion"] = settings
     return dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}
     )

@@ -50,7 +50,7 @@ _PICTURES = {
     "classes/pca_of_representations": "Classes",
 }
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em;
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1440px; margin: 2em auto; padding: 0 1em;
        color: #222; }
 h1 { font-size: 1.7em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; }
 h3 { margin: 1.2em 0 .3em; font-size: 1em; }

@@ -184,7 +184,7 @@ def unrelated_views(course: Course) -> Diagnosis | None:
         inspection.figures["pairs/positive_above_negative"]
         for inspection in (course.first, course.latest)
     )
-    if not course.has_trained or chance > min(0.65, before + 0.15):
+    if not course.has_trained or chance > min(0.6, before + 0.15):
         return None
     if complete_collapse(course) is not None or dimensional_collapse(course) is not None:
         return None  # Nothing is to be told from what is left.

@@ -48,9 +48,9 @@ class Sample:
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
         self.labels = labels.numpy() if images.has_labels else None
         self.class_names = images.class_names
-        self.views = tuple(
-            view.numpy() for view in policy(self.images, training=True, seed=(seed, 0))
-        )
+        # Draws that no step of a data set has: `two_views` counts steps from 0.
+        views = policy(self.images, training=True, seed=(seed, -1))
+        self.views = tuple(view.numpy() for view in views)
         self._model: Any = None
 
     def inspect(self, model: Any, batch_size: int = 128) -> "Inspection":
@@ -185,8 +185,8 @@ class Inspection:
           lower bound, as in Table S4, where trained networks are at 1.0 to 1.7; `..._position`: the
           same between the bounds on a log scale, 0 the lower and 1 the upper
         - `pairs`: mean and variance of the cosines of negatives, 0 and `negative_variance_uniform`
-          (1 / M) by Proposition 3.1; mean of positives; the chance that a positive pair has the
-          greater cosine than a negative one
+          (1 / M) by Proposition 3.1; mean of positives; the chance that a positive pair has a
+          greater cosine than two views of different images
         - `hypersphere`: alignment and uniformity of the embeddings
         - `spread`: standard deviation of embeddings of norm 1, beside 1 / sqrt(M); dimensions
           below a hundredth of that; root mean square of the embeddings
@@ -222,8 +222,8 @@ class Inspection:
                 np.log(max(over, 1e-12)) / np.log(limits.upper / limits.lower)
             )
         spread = unit.std(axis=0)
-        pairs = np.concatenate([self.positive_cosines, self.negative_cosines])
-        is_positive = np.arange(len(pairs)) < n
+        # Of both views, as positives are: two views may differ in more than the image.
+        across = unit @ self.unit[1].T
         return {
             **{f"sample_terms/{name}": value for name, value in self.terms.items()},
             **{f"gradient_share/{name}": share for name, share in self.gradient_shares.items()},
@@ -233,7 +233,9 @@ class Inspection:
             "pairs/negative_variance": float(self.negative_cosines.var()),
             "pairs/negative_variance_uniform": 1 / m,
             "pairs/positive_mean": float(self.positive_cosines.mean()),
-            "pairs/positive_above_negative": float(roc_auc_score(is_positive, pairs)),
+            "pairs/positive_above_negative": float(
+                roc_auc_score(np.eye(n, dtype=bool).ravel(), across.ravel())
+            ),
             "hypersphere/alignment": alignment(*self.embeddings),
             "hypersphere/uniformity": uniformity(z),
             "spread/std_of_unit_embeddings": float(spread.mean()),
