@@ -98,7 +98,7 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
         >>> random = np.random.RandomState(0)
         >>> images = random.randn(500, 1, 8) * [1, 1, 1, 0, 0, 0, 0, 0]
         >>> print(f"{lidar(images + 0.1 * random.randn(500, 10, 8)):.1f}")
-        3.1
+        3.0
 
     References:
         - Thilak et al.: LiDAR, ICLR 2024.
