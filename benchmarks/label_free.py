@@ -50,8 +50,8 @@ SWEEPS = {
 SCORES = {
     "RankMe": lambda figures: figures["rankme"],
     "LiDAR": lambda figures: figures["lidar"],
-    "alpha-ReQ, -|alpha - 1|": lambda figures: -abs(figures["alpha_req"] - 1),
-    "uniformity, negated": lambda figures: -figures["uniformity"],
+    "alpha-ReQ, from 1": lambda figures: -abs(figures["alpha_req"] - 1),
+    "uniformity": lambda figures: -figures["uniformity"],
 }
 
 
