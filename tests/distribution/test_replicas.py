@@ -130,7 +130,9 @@ def test_half_precision_trains_in_step(policy, tmp_path):
     one, two = (_fit(replicas, [fit], tmp_path)[0] for replicas in (1, 2))
     assert two["iterations"] == one["iterations"] == 1
     for name, weights in one.items():
-        if name.startswith("weight") and "probe" not in name:
+        # The bias in front of batch normalisation has no gradient but rounding.
+        has_gradient = "probe" not in name and not name.endswith("projector/dense_1/bias")
+        if name.startswith("weight") and has_gradient:
             tolerance = 2e-2 * (np.abs(weights).max() + 1e-2)
             np.testing.assert_allclose(two[name], weights, atol=tolerance, err_msg=name)
     assert two["log loss"] == pytest.approx(one["log loss"], rel=1e-2)
