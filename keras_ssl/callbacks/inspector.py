@@ -65,7 +65,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
             read `latest`.
         every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
-            1.5 % of those trained on, that is under 3 % of the time of a run of a minute or more.
+            1.5 % of those trained on: under 3 % of the time of a run of two minutes or more.
         every_steps: Steps between looks, in the place of epochs.
         count: Number of images in the sample.
         pictures_every: Looks between pictures and histograms, which cost more than figures. The
