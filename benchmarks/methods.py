@@ -14,7 +14,6 @@ A run that is stopped goes on with what is in `--output`.
 
 import argparse
 import dataclasses
-import gzip
 import json
 import os
 import pathlib
@@ -36,17 +35,8 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
             f"error: --data-dir must hold fashion-mnist/, the official files. Received: {folder}"
         )
 
-    def read(name: str, header: int) -> np.ndarray:
-        with gzip.open(folder / name) as file:
-            return np.frombuffer(file.read(), np.uint8, offset=header)
-
-    parts = {}
-    for part in ("train", "t10k"):
-        images = read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
-        labels = read(f"{part}-labels-idx1-ubyte.gz", 8)
-        limit = count if part == "train" else None
-        parts[part] = data.from_arrays(images[:limit], labels[:limit])
-    return data.Splits(parts["train"], parts["t10k"])
+    train, test = data.load(folder)
+    return data.Splits(train.subset(range(count)), test)
 
 
 def build_encoder(image_shape: tuple[int, int, int], seed: int) -> keras.Model:

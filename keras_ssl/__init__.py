@@ -9,11 +9,13 @@ from keras_ssl import (
     duality,
     encoders,
     evaluation,
+    hypermodels,
     layers,
     losses,
     models,
     optimizers,
     recipes,
+    studies,
 )
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     "duality",
     "encoders",
     "evaluation",
+    "hypermodels",
     "layers",
     "losses",
     "models",
     "optimizers",
     "recipes",
+    "studies",
 ]

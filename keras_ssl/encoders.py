@@ -8,6 +8,7 @@ References:
     - Chen et al. (SimCLR), 2020, appendix B.9: the 3x3 stem for small images.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -137,6 +138,7 @@ def resnet50(
 
 ENCODERS: dict[str, Callable[..., keras.Model]] = {
     "resnet8": resnet8,
+    "resnet8-strided": functools.partial(resnet8, stem="strided"),
     "resnet18": resnet18,
     "resnet50": resnet50,
 }
@@ -156,7 +158,7 @@ def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
     """
     if name in ENCODERS:
         large = input_shape[0] is None or input_shape[0] > 64
-        stem = {} if name == "resnet8" else {"stem": "imagenet" if large else "small"}
+        stem = {} if name.startswith("resnet8") else {"stem": "imagenet" if large else "small"}
         return ENCODERS[name](input_shape, **stem)
     application = getattr(keras.applications, name, None)
     if not callable(application):

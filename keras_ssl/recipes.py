@@ -17,7 +17,8 @@ from typing import Any
 
 import keras
 
-from keras_ssl import models
+from keras_ssl import data, models
+from keras_ssl._validation import check_choice
 from keras_ssl.optimizers import LARS, warmup_cosine
 
 _MOMENTUM = 0.9
@@ -78,6 +79,7 @@ class Recipe:
         warmup_epochs: Epochs of linear warm-up.
         final_fraction: Last learning rate over the peak.
         optimizer: From a learning rate and a weight decay to an optimizer.
+        strength: Strength of the augmentations, see `keras_ssl.data.policy`.
     """
 
     model: type[models.JointEmbeddingModel]
@@ -92,6 +94,11 @@ class Recipe:
     warmup_epochs: float = 10
     final_fraction: float = 0.0
     optimizer: Callable[[Any, float], keras.optimizers.Optimizer] = lars
+    strength: float = 1.0
+
+    def build_policy(self) -> data.TwoViews:
+        """What makes two views of an image."""
+        return data.policy(self.policy, strength=self.strength)
 
     def build_model(
         self, encoder: keras.layers.Layer, probe: Any = None, **kwargs: Any
@@ -123,6 +130,38 @@ class Recipe:
             self.final_fraction,
         )
         return self.optimizer(schedule, self.weight_decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """The recipe as JSON can hold it: the method and the optimizer by name."""
+        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            **config,
+            "criterion": dict(self.criterion),
+            "model": self.model.__name__,
+            "optimizer": self.optimizer.__name__,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
+        """The recipe that `get_config` described.
+
+        Raises:
+            ValueError: for a setting that recipes do not have, a method or an optimizer that is not
+                of this library.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in config:
+            check_choice("recipe", name, known)
+        optimizers = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr)}
+        return cls(
+            **{
+                **config,
+                "model": getattr(models, check_choice("model", config.get("model"), models.__all__)),
+                "optimizer": optimizers[
+                    check_choice("optimizer", config.get("optimizer", "lars"), optimizers)
+                ],
+            }
+        )
 
 
 def _table_s6(

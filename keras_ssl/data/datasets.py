@@ -7,6 +7,7 @@ images are only decoded when they are needed.
 
 import concurrent.futures
 import dataclasses
+import gzip
 import difflib
 import os
 import pathlib
@@ -132,6 +133,7 @@ def load(
             scikit-learn: no download;
             a folder of JPEG and PNG files, see `from_folder`; with no other sub-folders than
             `train` and `test` (or `validation`, `val`), those are the splits;
+            a folder with the four `.gz` files of MNIST, Fashion-MNIST or their likes;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
             `labels`);
             any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2"; a split to
@@ -154,7 +156,9 @@ def load(
             a folder in which no image can be read.
     """
     path = pathlib.Path(source)
-    if path.is_dir():
+    if (path / _IDX_FILES.format("train", "images", 3)).is_file():
+        splits = _idx(path)
+    elif path.is_dir():
         splits = _folder_splits(path, 128 if image_size is None else image_size, channels)
     elif str(source) == "digits":
         splits = Splits(_digits(), None)
@@ -270,6 +274,30 @@ def _digits() -> ImageSet:
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 0 to 16 in the file
     return from_arrays(images, digits.target)
+
+
+# As MNIST's authors named them; its likes (Fashion-MNIST, KMNIST) come under the same names.
+_IDX_FILES = "{}-{}-idx{}-ubyte.gz"
+
+
+def _idx(path: pathlib.Path) -> Splits:
+    """A header of 4 + 4 bytes per axis, then bytes."""
+
+    def read(part: str, kind: str, axes: int) -> np.ndarray:
+        file = path / _IDX_FILES.format(part, kind, axes)
+        try:
+            with gzip.open(file) as content:
+                header = np.frombuffer(content.read(4 + 4 * axes), ">u4")
+                return np.frombuffer(content.read(), np.uint8).reshape(header[1:])
+        except (OSError, EOFError, ValueError) as error:
+            raise ValueError(
+                f"`source` must hold {file.name}, bytes in the IDX format. Received: {error}"
+            ) from error
+
+    train, test = (
+        from_arrays(read(part, "images", 3), read(part, "labels", 1)) for part in ("train", "t10k")
+    )
+    return Splits(train, test)
 
 
 def _npz(path: pathlib.Path) -> Splits:

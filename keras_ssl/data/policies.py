@@ -76,7 +76,7 @@ class TwoViews(Augmentation):
         return cls(**{**config, **views})
 
 
-def byol(size: Size = None, seed: int | None = None) -> TwoViews:
+def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """The paper's policy (Table S1): BYOL's, asymmetric in blur and solarisation.
 
     Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.4 / 0.4 / 0.2 / 0.1 with 0.8, grey
@@ -86,14 +86,16 @@ def byol(size: Size = None, seed: int | None = None) -> TwoViews:
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: Factor of the colour jitter, at least 0.
     """
+    s = check_non_negative("strength", strength)
 
     def view(blur: float, solarize: float) -> Compose:
         return Compose(
             [
                 RandomResizedCrop(size),
                 RandomFlip(0.5),
-                RandomColorJitter(0.4, 0.4, 0.2, 0.1, probability=0.8),
+                RandomColorJitter(0.4 * s, 0.4 * s, 0.2 * s, 0.1 * s, probability=0.8),
                 RandomGreyscale(0.2),
                 RandomGaussianBlur((0.1, 2.0), probability=blur),
                 RandomSolarize(solarize),
@@ -135,17 +137,19 @@ def simclr(
     return TwoViews(view, seed=seed)
 
 
-def simclr_cifar(size: Size = None, seed: int | None = None) -> TwoViews:
+def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """SimCLR's policy for CIFAR (its appendix B.9): jitter of half the strength, no blur.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: Factor of the colour jitter, at least 0.
     """
-    return simclr(size, seed, strength=0.5, blur=0.0)
+    check_non_negative("strength", strength)
+    return simclr(size, seed, 0.5 * strength, blur=0.0)
 
 
-def simsiam(size: Size = None, seed: int | None = None) -> TwoViews:
+def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """SimSiam's policy, used by the spectral contrastive loss: SimCLR's, milder.
 
     Crop of 20 to 100 % of the area, jitter 0.4 / 0.4 / 0.4 / 0.1. (Its blur, 0.5, is left out for
@@ -155,22 +159,27 @@ def simsiam(size: Size = None, seed: int | None = None) -> TwoViews:
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: Factor of the colour jitter, at least 0.
     """
-    return simclr(size, seed, strength=0.5, scale=(0.2, 1.0))
+    check_non_negative("strength", strength)
+    return simclr(size, seed, 0.5 * strength, scale=(0.2, 1.0))
 
 
-def weak(size: Size = None, seed: int | None = None) -> TwoViews:
+def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """A weak policy, of no paper: crops of at least half the area, and a flip.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: There being no jitter, factor of the area that a crop may cut off, in [0, 1.8].
     """
-    view = Compose([RandomResizedCrop(size, scale=(0.5, 1.0)), RandomFlip(0.5)])
+    if check_non_negative("strength", strength) > 1.8:
+        raise ValueError(f"`strength` must be in [0, 1.8] for `weak`. Received: {strength=}")
+    view = Compose([RandomResizedCrop(size, scale=(1 - 0.5 * strength, 1.0)), RandomFlip(0.5)])
     return TwoViews(view, seed=seed)
 
 
-def tiny_grey(size: Size = None, seed: int | None = None) -> TwoViews:
+def tiny_grey(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """For tiny grey images such as digits or Fashion-MNIST; of no paper.
 
     Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
@@ -179,11 +188,13 @@ def tiny_grey(size: Size = None, seed: int | None = None) -> TwoViews:
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: Factor of the brightness and the contrast, at least 0.
     """
+    s = check_non_negative("strength", strength)
     view = Compose(
         [
             RandomResizedCrop(size, scale=(0.4, 1.0)),
-            RandomColorJitter(0.4, 0.4, 0.0, 0.0, probability=0.8),
+            RandomColorJitter(0.4 * s, 0.4 * s, 0.0, 0.0, probability=0.8),
         ]
     )
     return TwoViews(view, seed=seed)
@@ -199,7 +210,9 @@ POLICIES: dict[str, Callable[..., TwoViews]] = {
 }
 
 
-def policy(name: str, size: Size = None, seed: int | None = None) -> TwoViews:
+def policy(
+    name: str, size: Size = None, seed: int | None = None, strength: float = 1.0
+) -> TwoViews:
     """A policy by name, for scripts.
 
     Args:
@@ -207,8 +220,9 @@ def policy(name: str, size: Size = None, seed: int | None = None) -> TwoViews:
             "tiny_grey".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
+        strength: Factor of the policy's own colour jitter (for "weak", of what a crop cuts off).
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a strength that is negative.
     """
-    return POLICIES[check_choice("policy", name, POLICIES)](size, seed)
+    return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)

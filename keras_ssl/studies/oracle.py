@@ -1,0 +1,254 @@
+"""Which trial comes next: the plan of a study, as a keras-tuner oracle that survives SIGKILL."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras_tuner
+import numpy as np
+
+from keras_ssl.hypermodels import PretrainingHyperModel
+
+# Values of a trial that are no hyperparameters: which arm it is of, what it is for, whose settings
+# it has (the number of a draw, 0 being the defaults), and its seed.
+ARM, STAGE, DRAW, SEED = "arm", "stage", "draw", "seed"
+SEARCH, FINAL = "search", "final"
+
+# In the folder of a trial: why it failed, by the process that ran it.
+REASON = "reason.txt"
+
+_FINISHED = ("COMPLETED", "FAILED")
+# While a worker waits for the last trials of a search, seconds between its questions.
+_PATIENCE = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One trial of the plan."""
+
+    arm: str
+    stage: str
+    draw: int
+    seed: int
+
+
+def trial_step(trial: Any) -> Step:
+    """The step of the plan that a trial is."""
+    values = trial.hyperparameters.values
+    return Step(values[ARM], values[STAGE], int(values[DRAW]), int(values[SEED]))
+
+
+class StudyOracle(keras_tuner.Oracle):
+    """Deals out a study's trials: every arm's search, its arms in turn, then the last words.
+
+    Draw 0 of an arm has the default settings, the others are drawn by `search`. When all draws of
+    an arm have ended, its best one and its defaults are run again with each of the final seeds.
+
+    What has been done is known from the trials' own files alone, each written whole or not at all:
+    whenever the process is killed, the next one runs what is not finished, and nothing else. The
+    plan can grow (more trials, more seeds) from one process to the next.
+
+    Args:
+        arms: Hypermodels by name.
+        trials: Draws per arm, the defaults included.
+        seeds: Final runs per arm of each of its two settings.
+        search: What proposes settings: from (objective, seed) to a keras-tuner oracle that needs
+            no other past than the trials that have ended, such as `RandomSearchOracle`.
+        objective: See `keras_tuner.Oracle`.
+        seed: Seed of the draws.
+        on_change: Called after every trial that ended.
+    """
+
+    def __init__(
+        self,
+        arms: Mapping[str, PretrainingHyperModel],
+        trials: int,
+        seeds: int,
+        search: Callable[..., keras_tuner.Oracle],
+        objective: keras_tuner.Objective,
+        seed: int,
+        on_change: Callable[[Any], None],
+    ) -> None:
+        super().__init__(
+            objective=objective,
+            # A night goes on, whatever fails.
+            max_consecutive_failed_trials=np.inf,
+        )
+        self.arms, self.draws, self.final_seeds = arms, trials, seeds
+        # Not `seed`, which keras-tuner draws at random where it is 0.
+        self.draw_seed = seed + 1
+        self.search, self.on_change = search, on_change
+        self.spaces = {name: searched(hypermodel) for name, hypermodel in arms.items()}
+        self._exhausted: dict[str, int] = {}  # By arm, draws after which the space held no more.
+
+    # --- The plan ------------------------------------------------------------------------------
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Values of the next trial; IDLE while it is not known, STOPPED at the end."""
+        taken = {trial_step(trial) for trial in self.trials.values()}
+        for step in self._search_steps():
+            if step not in taken:
+                values = self._draw(step)
+                if values is not None:
+                    return {"status": "RUNNING", "values": values}
+        steps = self._final_steps()
+        for final in steps:
+            if final is not None and final not in taken:
+                return {"status": "RUNNING", "values": self._values(final, self._settings(final))}
+        if None not in steps:
+            return {"status": "STOPPED"}
+        time.sleep(_PATIENCE)  # Of a single-threaded chief: the ends of trials wait as long.
+        return {"status": "IDLE"}
+
+    def _search_steps(self) -> list[Step]:
+        """Draw by draw, arms in turn: a study that is stopped has as much of each."""
+        return [
+            Step(arm, SEARCH, draw, self.arms[arm].seed)
+            for draw in range(self.draws)
+            for arm in self.arms
+            if draw < self._exhausted.get(arm, self.draws)
+        ]
+
+    def _final_steps(self) -> list[Step | None]:
+        """Defaults first, for they are known; `None` where a search has not ended."""
+        # Other seeds than the search's, whose luck the best draw had.
+        seeds = {arm: self.final_seed_numbers(arm) for arm in self.arms}
+        defaults: list[Step | None] = [
+            Step(arm, FINAL, 0, seed) for arm in self.arms for seed in seeds[arm]
+        ]
+        best: list[Step | None] = []
+        for arm in self.arms:
+            if any(trial.status not in _FINISHED for trial in self.searched_trials(arm)):
+                best.append(None)
+                continue
+            draw = self.best_draw(arm)
+            best += [Step(arm, FINAL, draw, seed) for seed in seeds[arm] if draw]
+        return defaults + best
+
+    def final_seed_numbers(self, arm: str) -> range:
+        """Seeds of the final runs."""
+        first = self.arms[arm].seed + 1
+        return range(first, first + self.final_seeds)
+
+    def searched_trials(self, arm: str) -> list[Any]:
+        """The arm's trials of the search."""
+        steps = ((trial_step(trial), trial) for trial in self.trials.values())
+        return [trial for step, trial in steps if step.arm == arm and step.stage == SEARCH]
+
+    def best_draw(self, arm: str) -> int | None:
+        """The draw whose trial has the best score; `None` where all have failed."""
+        done = [t for t in self.searched_trials(arm) if t.status == "COMPLETED"]
+        best = max(done, key=lambda trial: trial.score, default=None)
+        return None if best is None else trial_step(best).draw
+
+    def planned(self) -> int:
+        """Trials in all, as far as can be known: a best draw that is the default runs once."""
+        finals = sum(
+            self.final_seeds * (1 if self._ended(arm) and not self.best_draw(arm) else 2)
+            for arm in self.arms
+        )
+        return len(self._search_steps()) + finals
+
+    def _ended(self, arm: str) -> bool:
+        trials = self.searched_trials(arm)
+        expected = min(self.draws, self._exhausted.get(arm, self.draws))
+        return len(trials) >= expected and all(t.status in _FINISHED for t in trials)
+
+    # --- Values --------------------------------------------------------------------------------
+
+    def _draw(self, step: Step) -> dict[str, Any] | None:
+        space = self.spaces[step.arm]
+        if step.draw == 0:
+            return self._values(step, space.values)
+        # A fresh oracle for each draw, that is told what has ended: nothing of it is to be saved.
+        arm_number = list(self.arms).index(step.arm)
+        seed = self.draw_seed + 1000 * arm_number + 100_000 * step.draw
+        oracle = self.search(objective=self.objective, seed=seed)
+        oracle.hyperparameters = space.copy()
+        for trial in self.searched_trials(step.arm):
+            own = space.copy()
+            own.values = {name: trial.hyperparameters.values[name] for name in space.values}
+            past = keras_tuner.engine.trial.Trial(own, trial.trial_id, trial.status)
+            past.score = trial.score
+            oracle.trials[past.trial_id] = past
+            oracle._record_values(past)  # Not to be drawn again.
+        answer = oracle.populate_space(str(step.draw))
+        if answer["status"] != "RUNNING":
+            self._exhausted[step.arm] = step.draw
+            return None
+        return self._values(step, answer["values"])
+
+    def _settings(self, step: Step) -> dict[str, Any]:
+        """The values that the draw of a final step had."""
+        if step.draw == 0:
+            return self.spaces[step.arm].values
+        trial = next(t for t in self.searched_trials(step.arm) if trial_step(t).draw == step.draw)
+        return {name: trial.hyperparameters.values[name] for name in self.spaces[step.arm].values}
+
+    def _values(self, step: Step, settings: Mapping[str, Any]) -> dict[str, Any]:
+        # Keras-tuner sends numbers in single precision between processes: here too then, so that
+        # one process and several run the same trials.
+        rounded = {
+            name: float(np.float32(value)) if isinstance(value, float) else value
+            for name, value in settings.items()
+        }
+        return {**rounded, **dataclasses.asdict(step)}
+
+    def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """Nothing: arms have spaces of their own, in which one name may have several ranges."""
+
+    # --- What lasts ----------------------------------------------------------------------------
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Any:  # noqa: D102
+        # A worker that outlived its chief may have ended what the new chief meant to run again.
+        self._retry_queue = [i for i in self._retry_queue if self.trials[i].status not in _FINISHED]
+        return super().create_trial(tuner_id)
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial: Any) -> None:  # noqa: D102
+        reason = pathlib.Path(self._get_trial_dir(trial.trial_id)) / REASON
+        if trial.message is None and reason.is_file():
+            trial.message = reason.read_text()  # Keras-tuner does not send it.
+        super().end_trial(trial)
+        self.on_change(self.trials[trial.trial_id])
+
+    def _save_trial(self, trial: Any) -> None:
+        path = pathlib.Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+        write_whole(path, json.dumps(trial.get_state()))
+
+    def save(self) -> None:
+        """Nothing: the trials' files are all there is to save."""
+
+    def reload(self) -> None:
+        """Takes up the trials found in the folder; those that were running are run again."""
+        files = pathlib.Path(self._project_dir).glob("trial_*/trial.json")
+        found = [keras_tuner.engine.trial.Trial.load(str(file)) for file in files]
+        for trial in sorted(found, key=lambda trial: int(trial.trial_id)):
+            self.trials[trial.trial_id] = trial
+            self.start_order.append(trial.trial_id)
+            if trial.status in _FINISHED:
+                self.end_order.append(trial.trial_id)
+            else:
+                trial.metrics = type(trial.metrics)()
+                self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+
+
+def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:
+    """The hyperparameters of a hypermodel's space, with their defaults as values."""
+    hp = keras_tuner.HyperParameters()
+    hypermodel.trial_recipe(hp)
+    if callable(hypermodel.encoder):
+        hypermodel.encoder(hp, hypermodel.images.train.image_shape)
+    return hp
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all, whenever the process is killed."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)

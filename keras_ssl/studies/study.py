@@ -1,0 +1,317 @@
+"""`Study`: arms that are searched with one budget, and compared by their last words."""
+
+import json
+import pathlib
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import keras_tuner
+import tensorflow as tf
+
+from keras_ssl._validation import check_count
+from keras_ssl.hypermodels import HeldOut, PretrainingHyperModel
+from keras_ssl.studies.oracle import (
+    ARM,
+    DRAW,
+    FINAL,
+    SEED,
+    STAGE,
+    StudyOracle,
+    searched,
+    write_whole,
+)
+from keras_ssl.studies.results import Results, rows_of, write_csv
+from keras_ssl.studies.tensorboard import write_columns
+from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
+
+_IDENTITY = "study.json"
+_TRIALS = "trials"
+
+
+class StudyFolderError(ValueError):
+    """A folder holds something else than this study."""
+
+
+class Study:
+    """Searches the settings of each arm with the same budget, then runs defaults and best again.
+
+    Each arm gets `trials` draws of its space, the first of which are its defaults. What scores best
+    on the validation images is run again with `seeds` other seeds, beside the defaults, and judged
+    on the test images. (Where no draw beats the defaults, tuned means default.)
+
+    The folder holds `study.json` (what the study is), `trials/` (keras-tuner's), `trials.csv` (a
+    row per trial, rewritten after each), `tensorboard/`, and `best/`, a file per arm that
+    `examples/pretrain.py --config` takes.
+
+    A study that was killed goes on when it is run again, without repeating a finished trial; a
+    trial that fails is recorded with the reason. More `trials` or `seeds` may be asked of a study
+    later; whatever else changes makes it another study, which needs another folder.
+
+    Run as several processes that share the folder, with keras-tuner's environment variables
+    KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, it is shared out among
+    them: see `keras_ssl.studies.run_with_workers`.
+
+    Args:
+        folder: Where the results go: new, empty, or this study's own.
+        arms: Hypermodels by the name that they have in tables and plots; all with the same `score`
+            and the same images.
+        trials: Draws per arm, the defaults included, at least 1. (1: defaults alone.)
+        seeds: Final runs of each of the two settings, at least 1; 3 or more for error bars.
+        search: What proposes settings: a keras-tuner oracle class, or a function from (objective,
+            seed) to such an oracle. Random by default, which compares arms most fairly.
+            `HyperbandOracle` does not fit: use `keras_tuner.Hyperband` on a hypermodel itself.
+        callbacks: Makes the callbacks of a trial from its hyperparameters.
+        seed: Seed of the draws.
+
+    Raises:
+        StudyFolderError: for a folder that holds another study, or anything else.
+        ValueError: for no arms, or arms of different scores.
+    """
+
+    def __init__(
+        self,
+        folder: Any,
+        arms: Mapping[str, PretrainingHyperModel],
+        trials: int = 10,
+        seeds: int = 3,
+        search: Callable[..., keras_tuner.Oracle] = keras_tuner.oracles.RandomSearchOracle,
+        callbacks: Callable[
+            [keras_tuner.HyperParameters], list[keras.callbacks.Callback]
+        ] = lambda hp: [],
+        seed: int = 0,
+    ) -> None:
+        scores = {hypermodel.score for hypermodel in arms.values()}
+        if len(scores) != 1:
+            raise ValueError(
+                "`arms` must be hypermodels of one and the same `score`. "
+                f"Received: {len(arms)} arms with the scores {sorted(scores)}"
+            )
+        if search is keras_tuner.oracles.HyperbandOracle:
+            raise ValueError(
+                "`search` must propose one trial at a time: for Hyperband, use "
+                "keras_tuner.Hyperband(hypermodel, hypermodel.objective, max_epochs=recipe.epochs)"
+                f". Received: {search}"
+            )
+        self.folder = pathlib.Path(folder)
+        self.arms = dict(arms)
+        self.trials, self.seeds = check_count("trials", trials), check_count("seeds", seeds)
+        self.search, self.callbacks, self.seed = search, callbacks, seed
+        self.score = scores.pop()
+        self._take_folder()
+
+    # --- The folder ----------------------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two studies the same: arms, images, score, search. JSON's types."""
+        prints: dict[int, str] = {}  # Arms share images: once for each.
+        arms = {}
+        for name, hypermodel in self.arms.items():
+            images = hypermodel.images
+            if id(images) not in prints:
+                prints[id(images)] = fingerprint(images)
+            encoder = hypermodel.encoder
+            arms[name] = {
+                "recipe": hypermodel.recipe.get_config(),
+                "space": [
+                    {"kind": type(parameter).__name__, **parameter.get_config()}
+                    for parameter in searched(hypermodel).space
+                ],
+                "encoder": encoder if isinstance(encoder, str) else _name(encoder),
+                "images": prints[id(images)],
+                "seed": hypermodel.seed,
+            }
+        identity = {
+            "score": self.score,
+            "search": _name(self.search),
+            "seed": self.seed,
+            "arms": arms,
+        }
+        return json.loads(json.dumps(identity))
+
+    def _take_folder(self) -> None:
+        path = self.folder / _IDENTITY
+        mine = self.identity()
+        if path.is_file():
+            found = json.loads(path.read_text())
+            differences = list(_differences(found, mine))
+            if differences:
+                raise StudyFolderError(
+                    f"`folder` holds another study; name another folder, or ask the same. {path} "
+                    f"differs in {'; '.join(differences[:5])}. Received: folder={str(self.folder)}"
+                )
+            return
+        # A worker may come before its chief, and several at once: what is there is then this.
+        strange = [] if not self.folder.exists() else [p.name for p in self.folder.iterdir()]
+        strange = [name for name in strange if not name.startswith((_IDENTITY, "worker-"))]
+        if strange:
+            raise StudyFolderError(
+                f"`folder` must be new, empty or a study's: it has no {_IDENTITY}. "
+                f"Received: folder={str(self.folder)} with {sorted(strange)[:5]}"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(mine, indent=2) + "\n")
+
+    # --- Running -------------------------------------------------------------------------------
+
+    def run(self, strategy: tf.distribute.Strategy | None = None) -> Results | None:
+        """Runs what is not done yet.
+
+        Args:
+            strategy: Devices that each trial uses; one worker's, such as a `MirroredStrategy`.
+
+        Returns:
+            The results; `None` in a process that only works for a chief.
+        """
+        progress = Progress(self.score)
+
+        def on_change(trial: Any) -> None:
+            write_csv(rows_of(oracle.trials), self.folder / "trials.csv")
+            progress.say(oracle, trial)
+
+        objective = next(iter(self.arms.values())).objective
+        oracle = StudyOracle(
+            self.arms, self.trials, self.seeds, self.search, objective, self.seed, on_change
+        )
+        log_dir = self.folder / "tensorboard"
+        tuner = StudyTuner(
+            oracle=oracle,
+            hypermodel=StudyHyperModel(self.arms),
+            log_dir=log_dir,
+            callbacks=self.callbacks,
+            distribution_strategy=strategy,
+            directory=str(self.folder),
+            project_name=_TRIALS,
+        )
+        is_worker = tuner.oracle is not oracle
+        if not is_worker:
+            progress.begin(oracle)
+            names = [f"val_{self.score}", f"test_{self.score}", "val_linear", "val_knn", "loss"]
+            write_columns(log_dir, oracle.spaces, list(dict.fromkeys(names)))
+        tuner.search(verbose=0)
+        if is_worker:
+            return None
+        rows = rows_of(oracle.trials)
+        write_csv(rows, self.folder / "trials.csv")
+        results = Results(rows, self.score, list(self.arms))
+        for name in self.arms:
+            self._write_best(results, name)
+        return results
+
+    def _write_best(self, results: Results, name: str) -> None:
+        """The arm's best settings, for `examples/pretrain.py --config`."""
+        result, hypermodel = results.arms[name], self.arms[name]
+        if result.best_draw is None:
+            return
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(result.settings)
+        encoder = hypermodel.encoder
+        content = {
+            "recipe": hypermodel.trial_recipe(hp).get_config(),
+            "encoder": encoder if isinstance(encoder, str) else None,
+            "found by": {
+                "study": self.folder.name,
+                "arm": name,
+                "draw": result.best_draw,
+                f"val_{self.score}": float(result.searched[result.best_draw]),
+            },
+            "settings": result.settings,
+        }
+        folder = self.folder / "best"
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / f"{file_name(name)}.json", json.dumps(content, indent=2) + "\n")
+
+
+def file_name(arm: str) -> str:
+    """A file's name for an arm's: "VICReg, M = 64" is "vicreg-m-64"."""
+    words = "".join(c if c.isalnum() else " " for c in arm.lower()).split()
+    return "-".join(words)
+
+
+def fingerprint(images: HeldOut) -> str:
+    """Sizes of the three parts, and a checksum of images and labels spread over each."""
+    parts = []
+    for part in images:
+        if part is None:
+            parts.append("none")
+            continue
+        pixels, labels = next(iter(part.spread(64).batches(64)))
+        checksum = zlib.crc32(labels.numpy().tobytes(), zlib.crc32(pixels.numpy().tobytes()))
+        shape = "x".join(str(n) for n in part.image_shape)
+        parts.append(f"{len(part)} of {shape}, {checksum:08x}")
+    return "; ".join(parts)
+
+
+def _name(function: Any) -> str:
+    function = getattr(function, "func", function)  # of a functools.partial
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _differences(found: Any, mine: Any, where: str = "") -> Any:
+    if isinstance(found, dict) and isinstance(mine, dict):
+        for key in {**found, **mine}:
+            path = f"{where}.{key}" if where else key
+            yield from _differences(found.get(key), mine.get(key), path)
+    elif found != mine:
+        yield f"{where}: {_short(found)} there, {_short(mine)} asked for"
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class Progress:
+    """One line per trial: which of how many, what came of it, the best so far, the time left.
+
+    Args:
+        score: Name of the figure that trials are compared by.
+    """
+
+    def __init__(self, score: str) -> None:
+        self.score = score
+        self._start = time.monotonic()
+        self._done_before = 0
+
+    def begin(self, oracle: StudyOracle) -> None:
+        """Says what is done already."""
+        self._start = time.monotonic()
+        self._done_before = len(oracle.end_order)
+        of_before = f", {self._done_before} of them done before" if self._done_before else ""
+        print(f"study: {oracle.planned()} trials{of_before}", flush=True)
+
+    def say(self, oracle: StudyOracle, trial: Any) -> None:
+        """The line of a trial that ended."""
+        values = trial.hyperparameters.values
+        draw, arm = values[DRAW], values[ARM]
+        what = "defaults" if draw == 0 else f"draw {draw}"
+        if values[STAGE] == FINAL:
+            what = f"final, {what}, seed {values[SEED]}"
+        if trial.status == "COMPLETED":
+            found = f"{self.score} {trial.score:.4f}"
+        else:
+            lines = (trial.message or "not a number").strip().splitlines()
+            found = f"FAILED, {lines[-1][:160]}"
+        best = oracle.best_draw(arm)
+        so_far = ""
+        if best is not None:
+            scores = [t.score for t in oracle.searched_trials(arm) if t.status == "COMPLETED"]
+            so_far = f" (best of it {max(scores):.4f})"
+        done, planned = len(oracle.end_order), oracle.planned()
+        seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
+        left = seconds * max(planned - done, 0)
+        print(
+            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | "
+            f"{_duration(left)} left",
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -1,0 +1,126 @@
+"""Every trial as a run in TensorBoard, with its HParams under human names."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import keras_tuner
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams_api
+
+from keras_ssl.inspection.event_log import EventLog
+from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE
+
+# Section and name of a figure's tag; figures that are not here are logs of training.
+_FIGURES = {
+    "knn": "kNN accuracy",
+    "linear": "linear accuracy",
+    "probe": "online probe accuracy",
+    "rankme": "RankMe",
+    "lidar": "LiDAR",
+    "alpha_req": "alpha-ReQ",
+    "uniformity": "uniformity",
+}
+_SPLITS = {"val": "validation", "test": "test"}
+
+
+def figure_tag(name: str) -> str:
+    """The tag of a figure: `val_knn` is "validation/kNN accuracy"."""
+    split, _, figure = name.partition("_")
+    if split in _SPLITS and figure in _FIGURES:
+        return f"{_SPLITS[split]}/{_FIGURES[figure]}"
+    section = "trial" if name in ("seconds", "memory_mib") else "training"
+    return f"{section}/{name}"
+
+
+def write_columns(
+    log_dir: pathlib.Path,
+    spaces: Mapping[str, keras_tuner.HyperParameters],
+    figures: list[str],
+) -> None:
+    """The columns of the HParams tab, for all trials together.
+
+    TensorBoard takes the first description that it finds, and knows no others: so that it is one
+    run of its own.
+
+    Args:
+        log_dir: Folder of all runs.
+        spaces: Hyperparameters by arm.
+        figures: Names of the figures to be shown as metrics, such as `val_knn`.
+    """
+    ranges: dict[str, list[Any]] = {}
+    for space in spaces.values():
+        for parameter in space.space:
+            ranges.setdefault(parameter.name, []).append(parameter)
+    columns = [
+        hparams_api.HParam(ARM, hparams_api.Discrete(sorted(spaces))),
+        hparams_api.HParam(STAGE, hparams_api.Discrete(["final", "search"])),
+        *(hparams_api.HParam(name, _domain(same)) for name, same in ranges.items()),
+    ]
+    metrics = [
+        hparams_api.Metric(figure_tag(name), display_name=figure_tag(name).replace("/", " "))
+        for name in figures
+    ]
+    log = EventLog(log_dir)
+    log.write(0, lambda: hparams_api.hparams_config(hparams=columns, metrics=metrics))
+    log.close()
+
+
+def _domain(parameters: list[Any]) -> Any:
+    """What all arms together may have; `None`, any, where they do not agree on a kind."""
+    if all(isinstance(p, keras_tuner.engine.hyperparameters.Choice) for p in parameters):
+        values = sorted({value for parameter in parameters for value in parameter.values})
+        return hparams_api.Discrete(values)
+    if all(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in parameters):
+        low = min(parameter.min_value for parameter in parameters)
+        return hparams_api.RealInterval(low, max(p.max_value for p in parameters))
+    return None
+
+
+def run_name(values: Mapping[str, Any]) -> str:
+    """The name of a trial's run: short, and in an order that people expect."""
+    kind = "default" if values[DRAW] == 0 else f"draw {values[DRAW]:02}"
+    final = f", seed {values[SEED]}" if values[STAGE] == FINAL else ""
+    return f"{values[ARM]}, {kind}{final}"
+
+
+class TrialLog(keras.callbacks.Callback):
+    """Writes a trial's settings when training begins, its logs at every epoch, figures at the end.
+
+    Args:
+        log_dir: Folder of all runs.
+        values: Values of the trial's hyperparameters.
+    """
+
+    def __init__(self, log_dir: pathlib.Path, values: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.name, self.values = run_name(values), dict(values)
+        folder = log_dir / self.name.replace("/", "-")
+        # Again, after a kill: of its last life nothing should be left, or curves would fold back.
+        for old in (folder / "train").glob("events.out.tfevents.*"):
+            old.unlink()
+        self._log = EventLog(folder)
+        self._epoch = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Writes the settings."""
+        shown = {name: value for name, value in self.values.items() if name not in (DRAW, SEED)}
+        self._log.write(0, lambda: hparams_api.hparams(shown, trial_id=self.name))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's logs."""
+        self._epoch = epoch + 1
+        self._write({f"epoch_{name}": value for name, value in (logs or {}).items()})
+
+    def finish(self, figures: Mapping[str, float]) -> None:
+        """Writes the figures of the trial, and ends the file."""
+        self._write(figures)
+        self._log.close()
+
+    def _write(self, figures: Mapping[str, float]) -> None:
+        def content() -> None:
+            for name, value in figures.items():
+                tf.summary.scalar(figure_tag(name), float(value))
+
+        self._log.write(self._epoch, content)
