@@ -166,9 +166,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     recipe = known[options.recipe]
     policy = options.policy
     if policy is None and options.recipe in recipes.SMALL:
-        is_tiny = image_shape[0] <= 64
-        policy = "tiny_grey" if is_tiny and image_shape[2] == 1 else None
-        policy = policy or ("simclr_cifar" if is_tiny else "byol")
+        policy = data.policy_for(image_shape)
     changes = {
         "policy": policy,
         "projector": options.projector,
@@ -388,7 +386,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
 
     images, judged = load_images(options)
     recipe = make_recipe(options, images.image_shape)
-    policy = data.policy(recipe.policy)
+    policy = recipe.build_policy()
     probe_images = judged.train if options.evaluate_on and options.probe else None
     has_probe = options.probe and judged.train.has_labels
     # Everything that can be wrong is looked at before anything is written.

@@ -26,7 +26,6 @@ References:
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_ssl import data, encoders, evaluation, models, recipes
+from keras_ssl import data, encoders, evaluation, models
 from keras_ssl._validation import check_choice, check_count, check_fraction
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
@@ -96,7 +95,9 @@ def projector_width(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
         return recipe
     widths = [max(int(hidden[0]) * 2**i // 4, 1) for i in range(5)]
     width = hp.Choice("projector width", widths, default=int(hidden[0]))
-    return dataclasses.replace(recipe, projector="-".join([str(width)] * len(hidden) + [dimensions]))
+    return dataclasses.replace(
+        recipe, projector="-".join([str(width)] * len(hidden) + [dimensions])
+    )
 
 
 def embedding_dimension(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
@@ -140,7 +141,8 @@ def criterion_setting(
 
 def criterion_default(recipe: Recipe, argument: str) -> Any:
     """What the recipe's criterion has for `argument`: the recipe's own, or the criterion's."""
-    arguments = inspect.signature(recipe.model.default_criterion).parameters
+    criterion: Any = recipe.model.default_criterion
+    arguments = inspect.signature(criterion).parameters
     check_choice("argument", argument, arguments)
     return recipe.criterion.get(argument, arguments[argument].default)
 
@@ -213,7 +215,8 @@ def hold_out(splits: data.Splits, validation_fraction: float = 0.2, seed: int = 
             f"validation_fraction={validation_fraction} of {len(train)} images"
         )
     if train.has_labels:
-        return HeldOut(*data.split(train, validation_fraction, seed), test)
+        kept, chosen = data.split(train, validation_fraction, seed)
+        return HeldOut(kept, chosen, test)  # type: ignore[arg-type]  # `split` gives both.
     order = np.random.RandomState(seed).permutation(len(train))
     return HeldOut(train.subset(order[count:]), train.subset(order[:count]), test)
 
@@ -315,16 +318,19 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         """The recipe with the settings of `hp`."""
         return self.space(hp, self.recipe)
 
+    def build_encoder(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """The encoder of a trial, untrained."""
+        shape = self.images.train.image_shape
+        if isinstance(self.encoder, str):
+            return encoders.build_encoder(self.encoder, shape)
+        return self.encoder(hp, shape)
+
     def build(self, hp: keras_tuner.HyperParameters) -> models.JointEmbeddingModel:
         """The model of a trial, compiled and built, its optimizer too."""
         recipe = self.trial_recipe(hp)
         keras.utils.set_random_seed(self._seed(hp))
         shape = self.images.train.image_shape
-        make = self.encoder
-        if isinstance(make, str):
-            encoder = encoders.build_encoder(make, shape)
-        else:
-            encoder = make(hp, shape)
+        encoder = self.build_encoder(hp)
         classes = len(self.images.train.class_names or ()) if self.score == "probe" else None
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
         model.compile(recipe.build_optimizer(self._steps))
@@ -410,4 +416,3 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     def _seed(self, hp: keras_tuner.HyperParameters) -> int:
         return hp.values.get("seed", self.seed)
-

@@ -156,7 +156,9 @@ class Recipe:
         return cls(
             **{
                 **config,
-                "model": getattr(models, check_choice("model", config.get("model"), models.__all__)),
+                "model": getattr(
+                    models, check_choice("model", config.get("model"), models.__all__)
+                ),
                 "optimizer": optimizers[
                     check_choice("optimizer", config.get("optimizer", "lars"), optimizers)
                 ],

@@ -7,8 +7,8 @@ images are only decoded when they are needed.
 
 import concurrent.futures
 import dataclasses
-import gzip
 import difflib
+import gzip
 import os
 import pathlib
 import warnings

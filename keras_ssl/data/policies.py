@@ -226,3 +226,10 @@ def policy(
         ValueError: for an unknown name, or a strength that is negative.
     """
     return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)
+
+
+def policy_for(image_shape: Sequence[int]) -> str:
+    """Name of the policy that fits images of a shape (height, width, channels)."""
+    if image_shape[0] > 64:
+        return "byol"
+    return "tiny_grey" if image_shape[2] == 1 else "simclr_cifar"

@@ -1,7 +1,22 @@
 """Studies: a question asked with keras-tuner, that survives the night and can be trusted."""
 
+from keras_ssl.studies.plots import draw_arms, draw_curves, draw_path, draw_search
+from keras_ssl.studies.report import arms_table, spread, write_report
 from keras_ssl.studies.results import ArmResult, Results
 from keras_ssl.studies.study import Study, StudyFolderError
 from keras_ssl.studies.workers import run_with_workers
 
-__all__ = ["ArmResult", "Results", "Study", "StudyFolderError", "run_with_workers"]
+__all__ = [
+    "ArmResult",
+    "Results",
+    "Study",
+    "StudyFolderError",
+    "arms_table",
+    "draw_arms",
+    "draw_curves",
+    "draw_path",
+    "draw_search",
+    "run_with_workers",
+    "spread",
+    "write_report",
+]

@@ -206,7 +206,8 @@ class StudyOracle(keras_tuner.Oracle):
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:  # noqa: D102
         # A worker that outlived its chief may have ended what the new chief meant to run again.
-        self._retry_queue = [i for i in self._retry_queue if self.trials[i].status not in _FINISHED]
+        waiting = [i for i in self._retry_queue if self.trials[i].status not in _FINISHED]
+        self._retry_queue[:] = waiting
         return super().create_trial(tuner_id)
 
     @keras_tuner.synchronized
@@ -242,8 +243,8 @@ def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:
     """The hyperparameters of a hypermodel's space, with their defaults as values."""
     hp = keras_tuner.HyperParameters()
     hypermodel.trial_recipe(hp)
-    if callable(hypermodel.encoder):
-        hypermodel.encoder(hp, hypermodel.images.train.image_shape)
+    if not isinstance(hypermodel.encoder, str):
+        hypermodel.build_encoder(hp)
     return hp
 
 

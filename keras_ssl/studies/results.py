@@ -43,10 +43,9 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     """Writes the rows, with a column for every setting and figure that any of them has."""
-    settings, figures = (
-        sorted({name for row in rows for name in row[part]}) for part in ("settings", "figures")
-    )
-    columns = [*_FIRST, *settings, *figures]
+    columns = list(_FIRST)
+    for part in ("settings", "figures"):
+        columns += sorted({name for row in rows for name in row[part]})
     flat = [
         {**{name: row[name] for name in _FIRST}, **row["settings"], **row["figures"]}
         for row in rows
@@ -55,9 +54,7 @@ def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in flat:
-        writer.writerow(
-            {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-        )
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
     write_whole(path, text.getvalue())
 
 
@@ -114,6 +111,11 @@ class Results:
     def __init__(self, rows: list[dict[str, Any]], score: str, arms: list[str]) -> None:
         self.rows, self.score = rows, score
         self.arms = {name: self._arm(name) for name in arms}
+
+    @property
+    def scale(self) -> float:
+        """What figures of the score are shown times: 100 for accuracies, in per cent."""
+        return 100.0 if self.score in ("knn", "linear", "probe") else 1.0
 
     @property
     def split(self) -> str:

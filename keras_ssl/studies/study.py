@@ -303,8 +303,7 @@ class Progress:
         seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
         left = seconds * max(planned - done, 0)
         print(
-            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | "
-            f"{_duration(left)} left",
+            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | {_duration(left)} left",
             flush=True,
         )
 

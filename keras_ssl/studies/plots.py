@@ -1,0 +1,179 @@
+"""Pictures of a study: every seed as a dot, means with error bars."""
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_ssl.studies.results import Results
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _label(results: Results) -> str:
+    split = {"test": "test", "val": "validation"}[results.split]
+    return f"{results.score}, {split} images" + (", %" if results.scale == 100 else "")
+
+
+def _save(figure: Any, path: pathlib.Path) -> None:
+    figure.tight_layout()
+    # No date or version inside: the same figures make the same file.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    _pyplot().close(figure)
+
+
+def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style: Any) -> None:
+    """Mean and standard deviation, along x where `y` says the row, else along y."""
+    if len(values) == 0:
+        return
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    mean = float(np.mean(values))
+    if y is None:
+        axis.errorbar([x], [mean], yerr=[deviation], capsize=3, **style)
+    else:
+        axis.errorbar([mean], [y], xerr=[deviation], capsize=3, **style)
+
+
+def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
+    """Default and tuned of every arm, one row each.
+
+    Args:
+        results: What a study found.
+        path: Where the PNG goes.
+        title: Above the picture.
+    """
+    arms = list(results.arms.values())
+    figure, axis = _pyplot().subplots(figsize=(7.5, 1.2 + 0.42 * len(arms)))
+    for row, arm in enumerate(arms):
+        for kind, offset in (("default", 0.13), ("tuned", -0.13)):
+            values = results.scale * getattr(arm, kind)
+            color = "tab:gray" if kind == "default" else "tab:blue"
+            y = len(arms) - 1 - row + offset
+            axis.plot(values, np.full(len(values), y), ".", color=color, alpha=0.5)
+            face = "white" if kind == "default" else color
+            style = {"fmt": "o", "color": color, "mfc": face}
+            _error_bar(axis, 0, values, y, label=kind if row == 0 else None, **style)
+    axis.set_yticks(range(len(arms)), [arm.name for arm in reversed(arms)])
+    axis.set(xlabel=_label(results), title=title)
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(loc="best")
+    _save(figure, path)
+
+
+def draw_curves(
+    results: Results,
+    curves: Mapping[str, Mapping[float, str]],
+    path: pathlib.Path,
+    xlabel: str,
+    title: str = "",
+) -> None:
+    """Curves over a number, defaults dashed and tuned solid.
+
+    Args:
+        results: What a study found.
+        curves: By the curve's name, the arm at each x.
+        path: Where the PNG goes.
+        xlabel: What x is.
+        title: Above the picture.
+    """
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    colors = pyplot.get_cmap("tab10").colors
+    for axis, kind in zip(axes, ("default", "tuned"), strict=True):
+        for number, (name, points) in enumerate(curves.items()):
+            color = colors[number % 10]
+            shift = 1 + 0.03 * (number - (len(curves) - 1) / 2)  # Bars beside each other.
+            means = []
+            for x, arm in points.items():
+                values = results.scale * getattr(results.arms[arm], kind)
+                axis.plot(np.full(len(values), x * shift), values, ".", color=color, alpha=0.4)
+                _error_bar(axis, x * shift, values, None, fmt="o", color=color)
+                means.append(np.mean(values) if len(values) else np.nan)
+            axis.plot([x * shift for x in points], means, color=color, label=name)
+        axis.set_xscale("log", base=2)
+        axis.set(xlabel=xlabel, title=f"{title}{', ' if title else ''}{kind}")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(_label(results))
+    axes[1].legend()
+    _save(figure, path)
+
+
+def draw_search(results: Results, path: pathlib.Path) -> None:
+    """The score of every searched trial against each setting: what mattered, and where.
+
+    Args:
+        results: What a study found.
+        path: Where the PNG goes.
+    """
+    rows = [row for row in results.rows if row["stage"] == "search" and row["figures"]]
+    names = sorted({name for row in rows for name in row["settings"]})
+    if not names:
+        return
+    pyplot = _pyplot()
+    columns = min(len(names), 3)
+    lines = math.ceil(len(names) / columns)
+    figure, axes = pyplot.subplots(
+        lines, columns, figsize=(4 * columns + 2, 3.2 * lines), squeeze=False, sharey=True
+    )
+    colors = pyplot.get_cmap("tab20").colors
+    for axis, name in zip(axes.flat, names, strict=False):
+        every: list[float] = []
+        for number, arm in enumerate(results.arms):
+            own = [row for row in rows if row["arm"] == arm and name in row["settings"]]
+            xs = [row["settings"][name] for row in own]
+            ys = [results.scale * row["figures"][f"val_{results.score}"] for row in own]
+            axis.plot(xs, ys, "o", ms=4, color=colors[number % 20], alpha=0.8, label=arm)
+            every += [x for x in xs if isinstance(x, (int, float))]
+        if every and min(every) > 0 and max(every) > 8 * min(every):
+            axis.set_xscale("log")
+        axis.set_xlabel(name)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    percent = ", %" if results.scale == 100 else ""
+    for line in axes:
+        line[0].set_ylabel(f"{results.score}, validation{percent}")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def draw_path(
+    results: Results, names: Sequence[str], figures: Mapping[str, str], path: pathlib.Path
+) -> None:
+    """Figures along a path of arms, one panel each.
+
+    Args:
+        results: What a study found.
+        names: The arms, in the order of the path.
+        figures: By the figure's name, the panel's title.
+        path: Where the PNG goes.
+    """
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(1, len(figures), figsize=(4.2 * len(figures), 4), squeeze=False)
+    for axis, (name, title) in zip(axes.flat, figures.items(), strict=True):
+        for kind, color in (("default", "tab:gray"), ("tuned", "tab:blue")):
+            means = []
+            for x, arm in enumerate(names):
+                found = results.arms[arm].figures.get(name, {}).get(kind, np.array([]))
+                values = found * (results.scale if title.endswith("%") else 1)
+                axis.plot(np.full(len(values), x), values, ".", color=color, alpha=0.4)
+                _error_bar(axis, x, values, None, fmt="o", color=color)
+                means.append(np.mean(values) if len(values) else np.nan)
+            axis.plot(range(len(names)), means, color=color, label=kind)
+        axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+    axes.flat[0].legend()
+    _save(figure, path)

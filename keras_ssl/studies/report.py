@@ -1,0 +1,126 @@
+"""The report of a study: question, figures, answer, and how to ask again."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_ssl.evaluation import table
+from keras_ssl.studies.oracle import write_whole
+from keras_ssl.studies.plots import draw_arms, draw_search
+from keras_ssl.studies.results import Results
+
+
+def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
+    """Mean and standard deviation as text: "81.2 ± 0.3"; "-" where there is nothing."""
+    if len(values) == 0:
+        return "-"
+    mean = f"{scale * np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {scale * np.std(values, ddof=1):.{digits}f}"
+
+
+def short(settings: Mapping[str, Any]) -> str:
+    """Settings as text: "temperature 0.2, base learning rate 0.006"."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in sorted(settings.items())
+    )
+
+
+def arms_table(results: Results) -> str:
+    """A row per arm: default, tuned, the gain with its standard error, and the best settings."""
+    scale = results.scale
+    rows = {}
+    for arm in results.arms.values():
+        gain, error = scale * arm.gain, scale * arm.gain_error
+        is_default = arm.best_draw == 0
+        rows[arm.name] = {
+            "default": spread(arm.default, scale),
+            "tuned": "as default" if is_default else spread(arm.tuned, scale),
+            "gain": "0" if is_default else f"{gain:+.1f} ± {error:.1f}",
+            "best settings": "the defaults" if is_default else short(arm.settings) or "-",
+            "draws": str(len(arm.searched)),
+            "failed": str(arm.failed),
+        }
+    return table(rows)
+
+
+def write_report(
+    results: Results,
+    folder: Any,
+    title: str,
+    question: str,
+    setup: Mapping[str, Any],
+    answer: str,
+    sections: Mapping[str, str] | None = None,
+) -> pathlib.Path:
+    """Writes report.md and its pictures, arms.png and search.png.
+
+    Args:
+        results: What the study found.
+        folder: The study's folder.
+        title: First line.
+        question: What was asked.
+        setup: Name and value of what the figures depend on.
+        answer: The answer, with the figures.
+        sections: More sections by title, in Markdown.
+
+    Returns:
+        The report's path.
+    """
+    folder = pathlib.Path(folder)
+    draw_arms(results, folder / "arms.png", title)
+    draw_search(results, folder / "search.png")
+    split = {"test": "test images", "val": "validation images, there being no test split"}
+    unit = ", %" if results.scale == 100 else ""
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("keras-ssl", "tensorflow", "keras", "keras-tuner")
+    )
+    facts = {
+        **setup,
+        "trials": str(len(results.rows)),
+        "time": f"{sum(r['figures'].get('seconds', 0) for r in results.rows) / 60:.0f} minutes, "
+        "all trials together",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": f"{versions}, Python {platform.python_version()}",
+        "command": f"`python {' '.join(sys.argv)}`",
+    }
+    failures = [row for row in results.rows if row["status"] == "failed"]
+    parts = [
+        f"# {title}",
+        f"**Question.** {question}",
+        f"**Answer.** {answer}",
+        f"## {results.score}, {split[results.split]}{unit}",
+        arms_table(results),
+        "Mean ± standard deviation over the seeds; the gain with its standard error, from "
+        "differences seed by seed. Tuned: the draw that is best on the validation images, run "
+        "again with other seeds.",
+        "![Default and tuned of each arm](arms.png)",
+    ]
+    for heading, text in (sections or {}).items():
+        parts += [f"## {heading}", text]
+    parts += [
+        "## What mattered",
+        "Every trial of the search, on the validation images:",
+        "![Score against each setting](search.png)",
+    ]
+    if failures:
+        lines = [f"- trial {r['trial']}, {r['arm']}: {r['reason']}" for r in failures]
+        parts += ["## Trials that failed", "\n".join(lines)]
+    parts += [
+        "## Setup",
+        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        "`trials.csv` has a row per trial; `best/` the settings of each arm, to go on with: "
+        "`python examples/pretrain.py --config best/NAME.json --data ...`.",
+    ]
+    path = folder / "report.md"
+    write_whole(path, "\n\n".join(parts) + "\n")
+    return path

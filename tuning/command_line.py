@@ -1,0 +1,198 @@
+"""What the scripts of this folder share: their options, their images, and how they run.
+
+A script says what it asks, and calls `main`; see README.md.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from keras_ssl import data, distribution, hypermodels, recipes, studies
+
+SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What a script asks.
+
+    Attributes:
+        name: Its folder's name.
+        title: First line of the report.
+        question: In a sentence or two.
+        arms: From (options, images) to hypermodels by name.
+        answer: From results to the answer, with figures.
+        sections: From (results, folder) to more sections of the report; may write pictures.
+        budget: Draws per arm.
+        seeds: Final runs of default and tuned.
+        epochs: Epochs of every trial.
+        images: Images to train and to choose by, at most.
+    """
+
+    name: str
+    title: str
+    question: str
+    arms: Callable[[argparse.Namespace, hypermodels.HeldOut], Mapping]
+    answer: Callable[[studies.Results], str]
+    sections: Callable[[studies.Results, pathlib.Path], Mapping[str, str]] = lambda *_: {}
+    budget: int = 5
+    seeds: int = 3
+    epochs: int = 8
+    images: int = 6400
+
+
+def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Namespace:
+    """The options of a script."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--dataset",
+        default="digits",
+        help='"digits", a folder of images, an .npz file, a folder with the .gz files of '
+        "Fashion-MNIST, or a tensorflow-datasets name (default: digits)",
+    )
+    add("--data-dir", help="where data sets lie: folders, files, or tensorflow-datasets'")
+    add("--download", action="store_true", help="let tensorflow-datasets download")
+    add("--image-size", type=int, help="height and width of a folder's images, in pixels")
+    add("--images", type=int, default=ask.images, help=f"at most (default: {ask.images})")
+    add(
+        "--validation",
+        type=float,
+        default=0.5,
+        help="share of them that settings are chosen by; the rest is trained on (default: 0.5)",
+    )
+    add("--methods", nargs="*", help="only these of the script's methods")
+    add(
+        "--budget",
+        type=int,
+        default=ask.budget,
+        help=f"trials of each arm's search, the defaults included (default: {ask.budget})",
+    )
+    add("--seeds", type=int, default=ask.seeds, help=f"of the final runs (default: {ask.seeds})")
+    add("--epochs", type=int, default=ask.epochs, help=f"of each trial (default: {ask.epochs})")
+    add("--batch-size", type=int, default=128, help="images per step (default: 128)")
+    add("--encoder", help="name of an encoder; default: what fits the size of the images")
+    add(
+        "--score",
+        default="knn",
+        choices=hypermodels.OBJECTIVES,
+        help="what trials are compared by; rankme and lidar need no labels (default: knn)",
+    )
+    add("--folder", help="results; the same again goes on (default: runs/STUDY-DATASET)")
+    add("--workers", type=int, default=1, help="processes that share the trials (default: 1)")
+    add(
+        "--strategy",
+        default="auto",
+        choices=[name for name in distribution.STRATEGIES if name != "multiworker"],
+        help="devices of each trial (default: auto)",
+    )
+    add("--smoke", action="store_true", help="shrink everything to seconds")
+    options = parser.parse_args(arguments)
+    for name, value in SMOKE.items() if options.smoke else ():
+        setattr(options, name, value)
+    if options.folder is None:
+        source = pathlib.Path(options.dataset.replace(":", "-")).stem
+        options.folder = f"runs/{ask.name}-{source}{'-smoke' if options.smoke else ''}"
+    return options
+
+
+def load_images(options: argparse.Namespace) -> hypermodels.HeldOut:
+    """The images in three parts."""
+    source = options.dataset
+    beside = pathlib.Path(options.data_dir or "") / source
+    if options.data_dir and beside.exists() and not (beside / "dataset_info.json").exists():
+        source = str(beside)
+    splits = data.load(
+        source,
+        image_size=options.image_size,
+        data_dir=options.data_dir,
+        download=options.download,
+    )
+    train = splits.train.spread(options.images)
+    test = splits.test and splits.test.spread(200 if options.smoke else 10_000)
+    return hypermodels.hold_out(data.Splits(train, test), options.validation)
+
+
+def fit_recipe(
+    name: str, options: argparse.Namespace, images: hypermodels.HeldOut, **changes: object
+) -> recipes.Recipe:
+    """A small recipe with the options put in, and what else is to be changed."""
+    return dataclasses.replace(
+        recipes.SMALL[name],
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        policy=data.policy_for(images.train.image_shape),
+        **changes,
+    )
+
+
+def hypermodel(
+    recipe: recipes.Recipe,
+    options: argparse.Namespace,
+    images: hypermodels.HeldOut,
+    space: hypermodels.Space,
+    **kwargs: object,
+) -> hypermodels.PretrainingHyperModel:
+    """An arm of a study."""
+    size = images.train.image_shape[0]
+    fitting = "resnet8" if size <= 16 else "resnet8-strided" if size <= 32 else "resnet18"
+    return hypermodels.PretrainingHyperModel(
+        recipe, images, space, options.encoder or fitting, options.score, **kwargs
+    )
+
+
+def chosen(methods: tuple[str, ...], options: argparse.Namespace) -> list[str]:
+    """The methods asked for, of those that a script has."""
+    strange = sorted(set(options.methods or ()) - set(methods))
+    if strange:
+        raise ValueError(f"--methods must be of {list(methods)}. Received: {strange}")
+    return [name for name in methods if not options.methods or name in options.methods]
+
+
+def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
+    """Runs a script: its study, and its report."""
+    options = parse(text, ask, arguments)
+    if options.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
+        status = studies.run_with_workers(
+            [sys.executable, *sys.argv], options.workers, options.folder
+        )
+        sys.exit(status)
+    try:
+        images = load_images(options)
+        study = studies.Study(
+            options.folder, ask.arms(options, images), options.budget, options.seeds
+        )
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    results = study.run(distribution.strategy(options.strategy))
+    if results is None:
+        return  # A worker; its chief reports.
+    arm = next(iter(study.arms.values()))
+    recipe = arm.recipe
+    report = studies.write_report(
+        results,
+        study.folder,
+        ask.title,
+        ask.question,
+        {
+            "images": f"{options.dataset}: {len(images.train)} to train on, "
+            f"{len(images.validation)} to choose by"
+            + (f", {len(images.test)} to judge by" if images.test else ""),
+            "encoder": arm.encoder,
+            "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
+            f"{recipe.optimizer.__name__}, policy {recipe.policy}",
+            "score": f"{results.score}, of the last epoch",
+            "budget": f"{options.budget} draws per arm, the defaults the first; then "
+            f"{options.seeds} seeds of the defaults and of the best draw",
+        },
+        ask.answer(results),
+        ask.sections(results, study.folder),
+    )
+    print(f"\n{studies.arms_table(results)}\n\nWritten to {report}")

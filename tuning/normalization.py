@@ -1,0 +1,64 @@
+"""Does it matter how SimCLR normalises?
+
+Question: SimCLR scales embeddings to unit norm; variant A centres the dimensions first, variant B
+standardises the dimensions instead, as VICReg's variance term would have them. Which is better? The
+paper (section 5.1, Table 1, Figure 2): they reach the same peak.
+Space: the temperature and the base learning rate.
+Objective: kNN on validation images; the answer is from test images.
+Budget: per variant 6 draws, then 3 seeds each of default and tuned: 36 runs, about 15 minutes on
+two cores.
+Answer: results/normalization-fashion-mnist/report.md.
+
+    python tuning/normalization.py                      # digits, which come with scikit-learn
+    python tuning/normalization.py --dataset fashion-mnist --data-dir DIR --workers 2
+"""
+
+import numpy as np
+from command_line import Question, fit_recipe, hypermodel, main
+
+from keras_ssl import hypermodels, studies
+
+VARIANTS = {
+    "classical": "embeddings",
+    "A, centred": "centered_embeddings",
+    "B, standardised dimensions": "dimensions",
+}
+
+
+def arms(options, images):
+    """Every variant."""
+    space = hypermodels.combine(hypermodels.temperature, hypermodels.learning_rate)
+    return {
+        name: hypermodel(
+            fit_recipe("simclr", options, images, criterion={"normalization": variant}),
+            options,
+            images,
+            space,
+        )
+        for name, variant in VARIANTS.items()
+    }
+
+
+def answer(results):
+    """Each variant against the classical one, tuned."""
+    classical = results.arms["classical"].tuned
+    parts = [f"classical, tuned: {studies.spread(classical, results.scale)}"]
+    for name, arm in results.arms.items():
+        if name != "classical" and len(arm.tuned) and len(classical):
+            difference = results.scale * (np.mean(arm.tuned) - np.mean(classical))
+            parts.append(f"{name}: {studies.spread(arm.tuned, results.scale)} ({difference:+.1f})")
+    return "; ".join(parts) + "."
+
+
+ASK = Question(
+    "normalization",
+    "Does it matter how SimCLR normalises?",
+    "SimCLR with unit embeddings, with centred ones (A), with standardised dimensions (B): which "
+    "is better? (The paper's section 5.1.)",
+    arms,
+    answer,
+    budget=6,
+)
+
+if __name__ == "__main__":
+    main(__doc__, ASK)

@@ -1,0 +1,72 @@
+"""Does the projector's shape decide?
+
+Question: what do projectors of the shapes d-d-d, wide-wide-d and wide-d make of a method, when the
+learning rate is tuned for each? The paper (Table S5): one hidden layer (2048-d) costs VICReg and
+VICReg-ctr 3.5 to 4 points against 8192-8192-d; wide layers let small embeddings be good ones.
+Space: the base learning rate.
+Objective: kNN on validation images; the answer is from test images.
+Budget: per shape and method 4 draws, then 3 seeds each of default and tuned: 60 runs, about half an
+hour on two cores.
+Answer: results/projector-fashion-mnist/report.md.
+
+    python tuning/projector.py                          # digits, which come with scikit-learn
+    python tuning/projector.py --dataset fashion-mnist --data-dir DIR --workers 2
+"""
+
+import numpy as np
+from command_line import Question, chosen, fit_recipe, hypermodel, main
+
+from keras_ssl import hypermodels
+
+METHODS = ("vicreg", "simclr")
+# d = 32, half of the 64 representations; wide is 16 times as wide.
+SHAPES = {"d-d-d": "32-32-32", "wide-wide-d": "512-512-32", "wide-d": "512-32"}
+
+
+def arms(options, images):
+    """Every method with every shape."""
+    return {
+        f"{method}, {shape}": hypermodel(
+            fit_recipe(method, options, images, projector=widths),
+            options,
+            images,
+            hypermodels.learning_rate,
+        )
+        for method in chosen(METHODS, options)
+        for shape, widths in SHAPES.items()
+    }
+
+
+def answer(results):
+    """What each shape is worth against wide-wide-d, tuned."""
+    sentences = []
+    for method in METHODS:
+        found = {
+            shape: results.arms[f"{method}, {shape}"].tuned
+            for shape in SHAPES
+            if f"{method}, {shape}" in results.arms
+        }
+        if not found or not all(len(values) for values in found.values()):
+            continue
+        wide = np.mean(found["wide-wide-d"])
+        others = ", ".join(
+            f"{shape} {results.scale * (np.mean(values) - wide):+.1f}"
+            for shape, values in found.items()
+            if shape != "wide-wide-d"
+        )
+        sentences.append(f"{method}, tuned, against wide-wide-d: {others}.")
+    return " ".join(sentences)
+
+
+ASK = Question(
+    "projector",
+    "Does the projector's shape decide?",
+    "What do projectors of the shapes d-d-d, wide-wide-d and wide-d make of a method? (The "
+    "paper's Table S5.)",
+    arms,
+    answer,
+    budget=4,
+)
+
+if __name__ == "__main__":
+    main(__doc__, ASK)
