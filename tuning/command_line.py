@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from keras_ssl import data, distribution, hypermodels, recipes, studies
+import keras
+import keras_tuner
+
+from keras_ssl import data, distribution, evaluation, hypermodels, recipes, studies
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -42,7 +45,7 @@ class Question:
     sections: Callable[[studies.Results, pathlib.Path], Mapping[str, str]] = lambda *_: {}
     budget: int = 5
     seeds: int = 3
-    epochs: int = 8
+    epochs: int = 16
     images: int = 6400
 
 
@@ -77,7 +80,7 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
     )
     add("--seeds", type=int, default=ask.seeds, help=f"of the final runs (default: {ask.seeds})")
     add("--epochs", type=int, default=ask.epochs, help=f"of each trial (default: {ask.epochs})")
-    add("--batch-size", type=int, default=128, help="images per step (default: 128)")
+    add("--batch-size", type=int, default=64, help="images per step (default: 64)")
     add("--encoder", help="name of an encoder; default: what fits the size of the images")
     add(
         "--score",
@@ -148,6 +151,21 @@ def hypermodel(
     )
 
 
+def baselines(
+    arm: hypermodels.PretrainingHyperModel, images: hypermodels.HeldOut, score: str
+) -> str:
+    """What raw pixels and the untrained encoder score on the test images."""
+    keras.utils.set_random_seed(arm.seed)
+    encoders = {
+        "raw pixels": evaluation.raw_pixels(images.train.image_shape),
+        "the untrained encoder": arm.build_encoder(keras_tuner.HyperParameters()),
+    }
+    return ", ".join(
+        f"{name} {100 * evaluation.judge(encoder, images.train, images.test)[score]:.1f}"
+        for name, encoder in encoders.items()
+    )
+
+
 def chosen(methods: tuple[str, ...], options: argparse.Namespace) -> list[str]:
     """The methods asked for, of those that a script has."""
     strange = sorted(set(options.methods or ()) - set(methods))
@@ -176,22 +194,25 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         return  # A worker; its chief reports.
     arm = next(iter(study.arms.values()))
     recipe = arm.recipe
+    facts = {
+        "images": f"{options.dataset}: {len(images.train)} to train on, "
+        f"{len(images.validation)} to choose by"
+        + (f", {len(images.test)} to judge by" if images.test else ""),
+        "encoder": arm.encoder,
+        "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
+        f"{recipe.optimizer.__name__}, policy {recipe.policy}",
+        "score": f"{results.score}, of the last epoch",
+        "budget": f"{options.budget} draws per arm, the defaults the first; then "
+        f"{options.seeds} seeds of the defaults and of the best draw",
+    }
+    if images.test is not None and results.score in ("knn", "linear"):
+        facts["for comparison"] = baselines(arm, images, results.score)
     report = studies.write_report(
         results,
         study.folder,
         ask.title,
         ask.question,
-        {
-            "images": f"{options.dataset}: {len(images.train)} to train on, "
-            f"{len(images.validation)} to choose by"
-            + (f", {len(images.test)} to judge by" if images.test else ""),
-            "encoder": arm.encoder,
-            "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
-            f"{recipe.optimizer.__name__}, policy {recipe.policy}",
-            "score": f"{results.score}, of the last epoch",
-            "budget": f"{options.budget} draws per arm, the defaults the first; then "
-            f"{options.seeds} seeds of the defaults and of the best draw",
-        },
+        facts,
         ask.answer(results),
         ask.sections(results, study.folder),
     )

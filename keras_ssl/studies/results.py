@@ -129,7 +129,9 @@ class Results:
         search = [row for row in done if row[STAGE] == SEARCH]
         searched = {row[DRAW]: row["figures"][f"val_{self.score}"] for row in search}
         best = max(searched, key=searched.__getitem__, default=None)
-        settings: dict[str, Any] = next((row["settings"] for row in search if row[DRAW] == best), {})
+        settings: dict[str, Any] = next(
+            (row["settings"] for row in search if row[DRAW] == best), {}
+        )
         finals = {
             kind: [row["figures"] for row in done if row[STAGE] == FINAL and row[DRAW] == draw]
             for kind, draw in (("default", 0), ("tuned", best))
