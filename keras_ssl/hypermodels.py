@@ -33,7 +33,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_ssl import data, encoders, evaluation, models
+from keras_ssl import data, distribution, encoders, evaluation, models
 from keras_ssl._validation import check_choice, check_count, check_fraction
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
@@ -371,15 +371,16 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         views = data.two_views(
             self.images.train, recipe.build_policy(), recipe.batch_size, seed, initial_epoch
         )
-        history = model.fit(
-            views,
-            steps_per_epoch=self._steps,
-            epochs=recipe.epochs if epochs is None else check_count("epochs", epochs),
-            initial_epoch=initial_epoch,
-            callbacks=[StopOnNonFinite(), *callbacks],
-            verbose=verbose,
-            shuffle=False,  # `two_views` shuffles.
-        ).history
+        with distribution.forgotten_gradients():
+            history = model.fit(
+                views,
+                steps_per_epoch=self._steps,
+                epochs=recipe.epochs if epochs is None else check_count("epochs", epochs),
+                initial_epoch=initial_epoch,
+                callbacks=[StopOnNonFinite(), *callbacks],
+                verbose=verbose,
+                shuffle=False,  # `two_views` shuffles.
+            ).history
         figures = {name: float(values[-1]) for name, values in history.items()}
         figures.update(self.judge(model, self.images.validation, "val_"))
         if self.measure is not None:
