@@ -5,6 +5,7 @@
     python examples/pretrain.py --method barlow-twins --data cifar10 --download
     python examples/pretrain.py --method vicreg --criterion covariance_weight=4 --epochs 100
     python examples/pretrain.py --strategy mirrored --batch-size 1024 --data path/to/images
+    python examples/pretrain.py --config runs/tuning_gap-digits/best/simclr.json --epochs 100
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
 Hardware and time: the default runs on two CPU cores in about a minute. Expected: both accuracies
@@ -70,6 +71,12 @@ class Options:
         f"{', '.join(recipes.PUBLISHED)}",
         flags=("--method", "--recipe"),
     )
+    config: str | None = option(
+        None,
+        "model",
+        "settings to start from, in place of a method: best/NAME.json of a study (tuning/), or "
+        "config.json of a run",
+    )
     encoder: str | None = option(
         None, "model", f"{', '.join(encoders.ENCODERS)}, or a name of keras.applications"
     )
@@ -114,6 +121,11 @@ class Options:
     logdir: str | None = option(None, "run", "run folder; default: runs/TIME-METHOD-DATA")
     smoke: bool = option(False, "run", "shrink everything to seconds")
 
+    @property
+    def label(self) -> str:
+        """What the settings are called."""
+        return self.recipe if self.config is None else pathlib.Path(self.config).stem
+
 
 def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | None]:
     """Options from the command line, or of the run to resume, and its folder."""
@@ -143,6 +155,8 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | N
     )
     given = vars(parser.parse_args(arguments))
     resume = given.pop("resume")
+    if {"config", "recipe"} <= set(given):
+        parser.error("--config has a method: remove --method")
     if resume is None:
         return Options(**given), None
     if given:
@@ -150,22 +164,39 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | N
     config = pathlib.Path(resume) / "config.json"
     if not config.is_file():
         parser.error(f"--resume: {config} is not there")
-    return Options(**json.loads(config.read_text())["options"]), pathlib.Path(resume)
+    options = Options(**json.loads(config.read_text())["options"])
+    if options.config is not None:
+        # What the run began with: the other file may have changed since.
+        options = dataclasses.replace(options, config=str(config))
+    return options, pathlib.Path(resume)
+
+
+def read_config(options: Options) -> dict[str, Any]:
+    """What --config names: a recipe, and perhaps an encoder."""
+    try:
+        config = json.loads(pathlib.Path(options.config).read_text())
+        recipe = recipes.Recipe.from_config(config["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "--config must be best/NAME.json of a study, or config.json of a run. Received: "
+            f"{options.config!r}, {type(error).__name__}: {error}"
+        ) from error
+    return {"recipe": recipe, "encoder": config.get("encoder")}
 
 
 def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
     """The named recipe with the options put in."""
     known = {**recipes.SMALL, **recipes.PUBLISHED}
-    if options.recipe not in known:
+    if options.config is None and options.recipe not in known:
         raise ValueError(f"--method must be one of {list(known)}. Received: {options.recipe!r}")
     if options.optimizer is not None and options.optimizer not in recipes.OPTIMIZERS:
         raise ValueError(
             f"--optimizer must be one of {list(recipes.OPTIMIZERS)}. Received: "
             f"{options.optimizer!r}"
         )
-    recipe = known[options.recipe]
+    recipe = known[options.recipe] if options.config is None else read_config(options)["recipe"]
     policy = options.policy
-    if policy is None and options.recipe in recipes.SMALL:
+    if policy is None and options.config is None and options.recipe in recipes.SMALL:
         policy = data.policy_for(image_shape)
     changes = {
         "policy": policy,
@@ -183,7 +214,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     if options.temperature is not None:
         if "temperature" not in arguments:
             raise ValueError(
-                f"--temperature has no meaning for {options.recipe}, whose criterion takes "
+                f"--temperature has no meaning for {options.label}, whose criterion takes "
                 f"{arguments}. Received: {options.temperature}"
             )
         settings["temperature"] = options.temperature
@@ -191,7 +222,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         name, _, value = (part.strip() for part in setting.partition("="))
         if name not in arguments or not value:
             raise ValueError(
-                f"--criterion takes NAME=VALUE with NAME of {arguments} for {options.recipe}. "
+                f"--criterion takes NAME=VALUE with NAME of {arguments} for {options.label}. "
                 f"Received: {setting!r}"
             )
         try:
@@ -250,7 +281,7 @@ def new_folder(options: Options, writes: bool = True) -> pathlib.Path:
     else:
         time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         source = pathlib.Path(options.source.replace(":", "-")).stem
-        folder = pathlib.Path("runs") / f"{time}-{options.recipe}-{source}"
+        folder = pathlib.Path("runs") / f"{time}-{options.label}-{source}"
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(
             f"The run folder {folder} holds something already: name another with --logdir, or "
@@ -268,19 +299,17 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 def write_config(
-    folder: pathlib.Path, options: Options, recipe: recipes.Recipe, replicas: int
+    folder: pathlib.Path, options: Options, recipe: recipes.Recipe, encoder: str, replicas: int
 ) -> None:
     """config.json: everything needed to know what this run was, and to repeat it."""
     packages = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
-    described = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for name in ("model", "optimizer"):
-        described[name] = described[name].__name__
     write_json(
         folder / "config.json",
         {
             "command": [sys.executable, *sys.argv],
             "options": dataclasses.asdict(options),
-            "recipe": described,
+            "recipe": recipe.get_config(),
+            "encoder": encoder,
             "versions": {name: importlib.metadata.version(name) for name in packages},
             "python": platform.python_version(),
             "replicas": replicas,
@@ -302,6 +331,8 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
         "weight_decay": recipe.weight_decay,
         "replicas": replicas,
     }
+    if options.config is not None:
+        chosen["recipe"] = options.label
     chosen.pop("logdir", None)  # What tells runs apart says nothing about them.
     return {name.replace("_", " "): value for name, value in chosen.items()}
 
@@ -400,7 +431,10 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     evaluate = callbacks.EvaluationCallback(
         judged.train, judged.test, every=options.evaluate_every, policy=policy
     )
-    encoder_name = options.encoder or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
+    encoder_name = options.encoder
+    if encoder_name is None and options.config is not None:
+        encoder_name = read_config(options)["encoder"]
+    encoder_name = encoder_name or ("resnet8" if images.image_shape[0] <= 32 else "resnet18")
     with strategy.scope():
         encoder = encoders.build_encoder(encoder_name, images.image_shape)
         model = recipe.build_model(
@@ -413,7 +447,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     if is_new:
         folder = new_folder(options, writes)
         if writes:
-            write_config(folder, options, recipe, replicas)
+            write_config(folder, options, recipe, encoder_name, replicas)
             data.view_grid(images, policy, folder / "views.png", seed=options.seed)
     else:
         found = callbacks.checkpoints(folder / "checkpoints")
@@ -421,7 +455,7 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     first_epoch = callbacks.epochs_done(checkpoint) if checkpoint else 0
 
     print(
-        f"{options.recipe} ({recipe.source})\n"
+        f"{options.label} ({recipe.source})\n"
         f"  images     {options.source}: {len(images)} of {images.image_shape}, "
         f"policy {recipe.policy}"
         + (f", {len(images.skipped)} unreadable files skipped" if images.skipped else "")
