@@ -1,4 +1,10 @@
+import contextlib
+import json
 import os
+import re
+import subprocess
+import sys
+import urllib.request
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two cores: a test's own threads are enough.
@@ -58,3 +64,32 @@ def tiny_encoder():
         ],
         name="tiny",
     )
+
+
+@contextlib.contextmanager
+def tensorboard_server(logdir):
+    """A real TensorBoard, as a function that asks it what its own page asks."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--load_fast", "false"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as server:
+        for line in server.stderr:
+            if found := re.search(r"http://localhost:\d+/", line):
+                break
+        else:
+            raise RuntimeError("TensorBoard did not start")
+
+        def ask(path, body=None):
+            content = None if body is None else json.dumps(body).encode()
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"{found[0]}data/plugin/{path}", content, headers)
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.load(reply)
+
+        try:
+            yield ask
+        finally:
+            server.kill()

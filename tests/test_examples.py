@@ -3,10 +3,6 @@
 import importlib.util
 import json
 import pathlib
-import re
-import subprocess
-import sys
-import urllib.request
 import zipfile
 
 import keras
@@ -15,6 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_ssl import callbacks, models
+from tests.conftest import tensorboard_server
 
 WITHOUT_LABELS = {"rankme", "alpha_req", "uniformity", "lidar"}
 ROOT = pathlib.Path(__file__).parents[1]
@@ -53,35 +50,13 @@ def test_pretrain_leaves_a_run_folder(run):
     assert isinstance(keras.models.load_model(checkpoint), models.VICReg)
 
 
-@pytest.fixture
-def tensorboard(run):
-    """The address of a real server that shows the run."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(run), "--port", "0"]
-    with subprocess.Popen(
-        [*command, "--load_fast", "false"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as server:
-        for line in server.stderr:
-            if found := re.search(r"http://localhost:\d+/", line):
-                yield found[0]
-                break
-        else:
-            raise RuntimeError("TensorBoard did not start")
-        server.kill()
-
-
-def test_tensorboard_shows_the_run(tensorboard):
+def test_tensorboard_shows_the_run(run):
     """Asked as its own page asks it."""
+    with tensorboard_server(run) as ask:
+        _check_tensorboard(ask)
 
-    def ask(path, body=None):
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{tensorboard}data/plugin/{path}", content, headers)
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.load(reply)
 
+def _check_tensorboard(ask):
     name = "tensorboard/train"
     scalars = ask("scalars/tags")
     assert len({tag.partition("/")[0] for tag in scalars[name]}) <= 12
@@ -103,6 +78,22 @@ def test_tensorboard_shows_the_run(tensorboard):
     assert {"method", "base learning rate", "batch size", "policy", "seed"} <= options
     metrics = {metric["displayName"] for metric in experiment["metricInfos"]}
     assert {"linear accuracy", "RankMe"} <= metrics
+
+
+def test_a_config_gives_the_settings(run, tmp_path):
+    settings = run / "config.json"
+    given = pretrain.parse(["--config", str(settings), "--criterion", "covariance_weight=3"])[0]
+    recipe = pretrain.make_recipe(given, (8, 8, 1))
+    assert (recipe.model, recipe.projector, recipe.epochs) == (models.VICReg, "32-32", 2)
+    assert recipe.criterion["covariance_weight"] == 3  # Other options change it.
+    assert pretrain.read_config(given)["encoder"] == "resnet8"
+    with pytest.raises(SystemExit):
+        pretrain.parse(["--config", str(settings), "--method", "simclr"])
+    for content in ("{}", "[]", "nothing", '{"recipe": {"model": "VICReg", "x": 1}}'):
+        (tmp_path / "bad.json").write_text(content)
+        bad = pretrain.parse(["--config", str(tmp_path / "bad.json")])[0]
+        with pytest.raises(ValueError, match="--config must be best/NAME.json"):
+            pretrain.make_recipe(bad, (8, 8, 1))
 
 
 def test_the_encoder_is_plain_keras(run):

@@ -1,0 +1,247 @@
+import dataclasses
+import inspect
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+
+from keras_ssl import callbacks, data, hypermodels, models, recipes
+from tests.conftest import tiny_encoder
+
+SMALL = dataclasses.replace(recipes.SMALL["simclr"], epochs=2, batch_size=8, projector="8-4")
+
+
+def build_tiny(hp, image_shape):
+    return tiny_encoder()
+
+
+@pytest.fixture
+def held_out(images):
+    train, test = data.split(images, 0.25)
+    return hypermodels.hold_out(data.Splits(train, test), 0.3)
+
+
+def tiny(held_out, recipe=SMALL, space=hypermodels.temperature, **kwargs):
+    return hypermodels.PretrainingHyperModel(recipe, held_out, space, build_tiny, **kwargs)
+
+
+class TestSpaces:
+    @pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
+    def test_defaults_are_the_recipe(self, name):
+        recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
+        hp = keras_tuner.HyperParameters()
+        found = hypermodels.SPACES[recipe.model](hp, recipe)
+        own = inspect.signature(recipe.model.default_criterion).parameters
+        changed = {key: own[key].default for key in found.criterion} | dict(recipe.criterion)
+        assert found == dataclasses.replace(recipe, criterion=changed)
+        # Names are for people, and rates are searched by their logarithm.
+        kinds = {parameter.name: parameter for parameter in hp.space}
+        assert not any("_" in name for name in kinds)
+        assert {"base learning rate", "weight decay", "augmentation strength"} <= set(kinds)
+        assert kinds["base learning rate"].sampling == kinds["weight decay"].sampling == "log"
+
+    @pytest.mark.parametrize("model", hypermodels.SPACES)
+    def test_every_point_can_be_built(self, model):
+        recipe = next(r for r in recipes.SMALL.values() if r.model is model)
+        hp = keras_tuner.HyperParameters()
+        hypermodels.SPACES[model](hp, recipe)
+        for seed in range(20):
+            hp.values = {
+                parameter.name: parameter.random_sample(1000 * seed + i)
+                for i, parameter in enumerate(hp.space)
+            }
+            found = hypermodels.SPACES[model](hp, recipe)
+            assert found.build_model(tiny_encoder()).criterion.get_config()
+            assert found.build_policy() is not None
+            assert recipes.Recipe.from_config(found.get_config()) == found
+
+    @pytest.mark.parametrize("name", recipes.PUBLISHED)
+    def test_published_constants_are_inside(self, name):
+        """Of every published recipe, in the space around the small one of its method."""
+        published = recipes.PUBLISHED[name]
+        small = next(r for r in recipes.SMALL.values() if r.model is published.model)
+        hp = keras_tuner.HyperParameters()
+        hypermodels.CRITERION_SPACES[small.model](hp, small)
+        for parameter in hp.space:
+            argument = parameter.name.replace(" ", "_")
+            value = hypermodels.criterion_default(published, argument)
+            assert parameter.min_value <= value <= parameter.max_value
+
+    def test_widths(self):
+        hp = keras_tuner.HyperParameters()
+        hp.values = {"projector width": 512, "embedding dimension": 64}
+        space = hypermodels.combine(hypermodels.projector_width, hypermodels.embedding_dimension)
+        recipe = recipes.SMALL["vicreg"]
+        assert space(hp, recipe).projector == "512-512-64"
+        alone = dataclasses.replace(recipe, projector="64")
+        hp = keras_tuner.HyperParameters()
+        assert hypermodels.projector_width(hp, alone) == alone and not hp.space
+
+    def test_a_linear_setting(self):
+        hp = keras_tuner.HyperParameters()
+        space = hypermodels.criterion_setting("temperature", 0.1, 0.3, log=False, label="tau")
+        space(hp, SMALL)
+        assert (hp.space[0].name, hp.space[0].sampling) == ("tau", "linear")
+
+    def test_a_setting_that_the_criterion_has_not(self):
+        space = hypermodels.criterion_setting("covariance_weight", 1, 2)
+        with pytest.raises(ValueError, match="`argument` must be one of .*temperature"):
+            space(keras_tuner.HyperParameters(), SMALL)
+
+
+class TestHoldOut:
+    def test_parts_are_disjoint_and_stratified(self, images):
+        train, test = data.split(images, 0.25)
+        held = hypermodels.hold_out(data.Splits(train, test), 0.25)
+        assert [len(part) for part in held] == [27, 9, 12]
+        assert np.bincount(held.validation.labels()).tolist() == [3, 3, 3]
+        pixels = [set(_pixels(part)) for part in held]
+        assert len(pixels[0] | pixels[1] | pixels[2]) == 48
+        again = hypermodels.hold_out(data.Splits(train, test), 0.25)
+        assert _pixels(again.validation) == _pixels(held.validation)
+        other = hypermodels.hold_out(data.Splits(train, test), 0.25, seed=1)
+        assert _pixels(other.validation) != _pixels(held.validation)
+
+    def test_images_without_labels(self, images):
+        held = hypermodels.hold_out(data.Splits(images.without_labels(), None), 0.25)
+        assert [len(part) for part in held[:2]] == [36, 12] and held.test is None
+        assert not set(_pixels(held.train)) & set(_pixels(held.validation))
+
+    @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01, -1, 2])
+    def test_bad_fraction(self, images, fraction):
+        with pytest.raises(ValueError, match="validation_fraction"):
+            hypermodels.hold_out(data.Splits(images, None), fraction)
+
+
+def _pixels(images):
+    return [bytes(image) for batch, _ in images.batches(16) for image in batch.numpy()]
+
+
+class TestHyperModel:
+    def test_figures_of_a_trial(self, held_out):
+        hypermodel = tiny(held_out, measure=lambda model, images: {"N": len(images.validation)})
+        assert hypermodel.objective == keras_tuner.Objective("val_knn", "max")
+        hp = keras_tuner.HyperParameters()
+        model = hypermodel.build(hp)
+        assert model.built and model.optimizer.built and hp.values == {"temperature": 0.15}
+        figures = hypermodel.fit(hp, model)
+        assert {"loss", "alignment", "contrast", "val_knn", "val_linear", "N"} == set(figures)
+        assert figures["N"] == len(held_out.validation)
+        # What it was judged by is the validation images, and nothing else.
+        again = hypermodel.judge(model, held_out.validation, "val_")
+        assert again == {name: figures[name] for name in ("val_knn", "val_linear")}
+
+    def test_trials_repeat_and_seeds_differ(self, held_out):
+        hypermodel = tiny(held_out)
+        losses = []
+        for seed in (None, None, 7):
+            hp = keras_tuner.HyperParameters()
+            if seed is not None:
+                hp.values["seed"] = seed
+            losses.append(hypermodel.fit(hp, hypermodel.build(hp))["loss"])
+        assert losses[0] == losses[1] != losses[2]
+
+    def test_the_probe_and_label_free_scores(self, held_out):
+        hp = keras_tuner.HyperParameters()
+        hypermodel = tiny(held_out, score="probe", label_free=True)
+        figures = hypermodel.fit(hp, hypermodel.build(hp))
+        assert 0 <= figures["val_probe"] <= 1 and "val_lidar" in figures
+        features = hypermodels.evaluation.extract(hypermodel.build(hp).encoder, held_out.validation)
+        assert features.values.shape == (len(held_out.validation), 16)
+
+    def test_no_label_is_needed(self, images):
+        held = hypermodels.hold_out(data.Splits(images.without_labels(), None))
+        hypermodel = tiny(held, score="rankme")
+        hp = keras_tuner.HyperParameters()
+        figures = hypermodel.fit(hp, hypermodel.build(hp))
+        assert {"val_rankme", "val_lidar", "val_alpha_req", "val_uniformity"} <= set(figures)
+        assert 1 <= figures["val_rankme"] <= 16
+
+    def test_a_loss_that_is_not_a_number(self, held_out):
+        hypermodel = tiny(held_out, dataclasses.replace(SMALL, base_learning_rate=1e30))
+        hp = keras_tuner.HyperParameters()
+        with pytest.raises(callbacks.NonFiniteLossError):
+            hypermodel.fit(hp, hypermodel.build(hp))
+
+    def test_labels_do_not_reach_the_encoder(self, held_out):
+        """Shuffled labels of the images to train on leave the loss as it is."""
+        hp = keras_tuner.HyperParameters()
+        wrong = held_out._replace(train=held_out.train.without_labels())
+        losses = [
+            tiny(held, score=score).fit(hp, tiny(held, score=score).build(hp))["loss"]
+            for held, score in ((held_out, "knn"), (wrong, "rankme"))
+        ]
+        assert losses[0] == losses[1]
+
+    def test_bad_input(self, held_out):
+        with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):
+            tiny(held_out, "simclr")
+        with pytest.raises(TypeError, match="`images` must be what .*hold_out gives"):
+            tiny(data.Splits(held_out.train, None))
+        with pytest.raises(ValueError, match="`score` must be one of"):
+            tiny(held_out, score="loss")
+        unlabelled = held_out._replace(train=held_out.train.without_labels())
+        with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' where there are no"):
+            tiny(unlabelled)
+        with pytest.raises(ValueError, match="batches of 64, more than there are images"):
+            tiny(held_out, dataclasses.replace(SMALL, batch_size=64))
+
+
+class TestTuners:
+    """Keras-tuner's own, as a user calls them."""
+
+    def search(self, tuner_class, hypermodel, tmp_path, **kwargs):
+        tuner = tuner_class(
+            hypermodel,
+            hypermodel.objective,
+            seed=1,
+            directory=str(tmp_path),
+            project_name="search",
+            **kwargs,
+        )
+        tuner.search(verbose=0)
+        trials = list(tuner.oracle.trials.values())
+        assert [trial.message for trial in trials if trial.status != "COMPLETED"] == []
+        return tuner, trials
+
+    @pytest.mark.parametrize(
+        "tuner_class", [keras_tuner.RandomSearch, keras_tuner.BayesianOptimization]
+    )
+    def test_random_and_bayesian(self, held_out, tmp_path, tuner_class):
+        extra = {"num_initial_points": 2} if "Bayes" in tuner_class.__name__ else {}
+        hypermodel = tiny(held_out, dataclasses.replace(SMALL, epochs=1))
+        tuner, trials = self.search(tuner_class, hypermodel, tmp_path, max_trials=3, **extra)
+        assert len({trial.hyperparameters["temperature"] for trial in trials}) == 3
+        (best,) = tuner.get_best_models(1)
+        assert isinstance(best, models.SimCLR)
+        score = hypermodel.judge(best, held_out.validation)["knn"]
+        assert score == tuner.oracle.get_best_trials(1)[0].score
+
+    def test_grid(self, held_out, tmp_path):
+        hypermodel = tiny(
+            held_out,
+            dataclasses.replace(SMALL, epochs=1, projector="16-4"),
+            lambda hp, recipe: dataclasses.replace(
+                recipe, criterion={"temperature": hp.Choice("temperature", [0.1, 0.5])}
+            ),
+        )
+        _, trials = self.search(keras_tuner.GridSearch, hypermodel, tmp_path)
+        assert [trial.hyperparameters["temperature"] for trial in trials] == [0.1, 0.5]
+
+    def test_hyperband_goes_on_exactly_where_a_trial_stood(self, held_out, tmp_path):
+        """A trial promoted after one epoch ends where one of two epochs ends."""
+        hypermodel = tiny(held_out)
+        tuner, trials = self.search(
+            keras_tuner.Hyperband, hypermodel, tmp_path, max_epochs=2, factor=2
+        )
+        promoted = [t for t in trials if t.hyperparameters.values["tuner/initial_epoch"]]
+        assert promoted
+        hp = keras_tuner.HyperParameters()
+        temperature = promoted[0].hyperparameters["temperature"]
+        hp.values = {"temperature": temperature}
+        keras.backend.clear_session()
+        whole = hypermodel.fit(hp, hypermodel.build(hp))
+        loss = promoted[0].metrics.get_last_value("loss")
+        np.testing.assert_allclose(loss, whole["loss"], rtol=1e-6)
+        assert promoted[0].score == whole["val_knn"]
