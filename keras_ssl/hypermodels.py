@@ -262,8 +262,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         name: Name of the hypermodel.
 
     Raises:
-        ValueError: for an unknown score, one that needs labels where there are none, or fewer
-            images than a batch.
+        ValueError: for a recipe of an unknown policy, an unknown score, one that needs labels where
+            there are none, or fewer images than a batch.
         TypeError: for a recipe or images of another type.
     """
 
@@ -291,6 +291,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 "`images` must be what keras_ssl.hypermodels.hold_out gives. Received: "
                 f"{type(images).__name__}"
             )
+        recipe.build_policy()  # Whether there is one, now and not when trials fail.
         check_choice("score", score, OBJECTIVES)
         if score in _LABELLED and not (images.train.has_labels and images.validation.has_labels):
             raise ValueError(

@@ -179,6 +179,8 @@ class TestHyperModel:
             tiny(held_out, "simclr")
         with pytest.raises(TypeError, match="`images` must be what .*hold_out gives"):
             tiny(data.Splits(held_out.train, None))
+        with pytest.raises(ValueError, match="`policy` must be one of"):
+            tiny(held_out, dataclasses.replace(SMALL, policy="nothing"))
         with pytest.raises(ValueError, match="`score` must be one of"):
             tiny(held_out, score="loss")
         unlabelled = held_out._replace(train=held_out.train.without_labels())

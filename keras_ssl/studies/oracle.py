@@ -57,7 +57,7 @@ class StudyOracle(keras_tuner.Oracle):
         trials: Draws per arm, the defaults included.
         seeds: Final runs per arm of each of its two settings.
         search: What proposes settings: from (objective, seed) to a keras-tuner oracle that needs
-            no other past than the trials that have ended, such as `RandomSearchOracle`.
+            no other past than the trials that have ended, as random and Bayesian search do not.
         objective: See `keras_tuner.Oracle`.
         seed: Seed of the draws.
         on_change: Called after every trial that ended.
@@ -162,6 +162,8 @@ class StudyOracle(keras_tuner.Oracle):
 
     def _draw(self, step: Step) -> dict[str, Any] | None:
         space = self.spaces[step.arm]
+        if step.draw >= self._exhausted.get(step.arm, self.draws):
+            return None
         if step.draw == 0:
             return self._values(step, space.values)
         # A fresh oracle for each draw, that is told what has ended: nothing of it is to be saved.
@@ -171,14 +173,15 @@ class StudyOracle(keras_tuner.Oracle):
         oracle.hyperparameters = space.copy()
         for trial in self.searched_trials(step.arm):
             own = space.copy()
-            own.values = {name: trial.hyperparameters.values[name] for name in space.values}
+            values = trial.hyperparameters.values
+            own.values = {p.name: _declared(p, values[p.name]) for p in space.space}
             past = keras_tuner.engine.trial.Trial(own, trial.trial_id, trial.status)
             past.score = trial.score
             oracle.trials[past.trial_id] = past
             oracle._record_values(past)  # Not to be drawn again.
         answer = oracle.populate_space(str(step.draw))
         if answer["status"] != "RUNNING":
-            self._exhausted[step.arm] = step.draw
+            self._exhausted.setdefault(step.arm, step.draw)
             return None
         return self._values(step, answer["values"])
 
@@ -237,6 +240,15 @@ class StudyOracle(keras_tuner.Oracle):
             else:
                 trial.metrics = type(trial.metrics)()
                 self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+
+
+def _declared(parameter: Any, value: Any) -> Any:
+    """A value that was rounded as one that its parameter has."""
+    if isinstance(value, float) and isinstance(
+        parameter, keras_tuner.engine.hyperparameters.Choice
+    ):
+        return min(parameter.values, key=lambda choice: abs(choice - value))
+    return value
 
 
 def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:

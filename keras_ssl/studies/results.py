@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +21,11 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for trial in sorted(trials.values(), key=lambda trial: int(trial.trial_id)):
         values = dict(trial.hyperparameters.values)
-        lines = (trial.message or "").strip().splitlines()
         row = {
             "trial": int(trial.trial_id),
             **{name: values.pop(name) for name in (STAGE, ARM, DRAW, SEED)},
             "status": trial.status.lower(),
-            "reason": lines[-1] if lines else "",
+            "reason": reason_of(trial.message) if trial.status == "FAILED" else "",
             # Digits that single precision, which keras-tuner sends, does not make up.
             "settings": {
                 name: float(f"{value:.6g}") if isinstance(value, float) else value
@@ -39,6 +39,15 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
+
+
+def reason_of(message: str | None) -> str:
+    """The error at the end of a traceback, on one line."""
+    lines = (message or "The score was not a number").strip().splitlines()
+    frames = [i for i, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    error = list(itertools.dropwhile(lambda line: line.startswith(" "), after)) or lines
+    return " ".join(line.strip() for line in error if line.strip())
 
 
 def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
@@ -87,7 +96,9 @@ class ArmResult:
 
     @property
     def gain(self) -> float:
-        """Mean of the tuned figure minus that of the default one."""
+        """Mean of the tuned figure minus that of the default one; NaN where either has none."""
+        if not (len(self.tuned) and len(self.default)):
+            return float("nan")
         return float(np.mean(self.tuned) - np.mean(self.default))
 
     @property

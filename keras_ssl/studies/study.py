@@ -23,7 +23,7 @@ from keras_ssl.studies.oracle import (
     searched,
     write_whole,
 )
-from keras_ssl.studies.results import Results, rows_of, write_csv
+from keras_ssl.studies.results import Results, reason_of, rows_of, write_csv
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
 
@@ -61,14 +61,14 @@ class Study:
         trials: Draws per arm, the defaults included, at least 1. (1: defaults alone.)
         seeds: Final runs of each of the two settings, at least 1; 3 or more for error bars.
         search: What proposes settings: a keras-tuner oracle class, or a function from (objective,
-            seed) to such an oracle. Random by default, which compares arms most fairly.
-            `HyperbandOracle` does not fit: use `keras_tuner.Hyperband` on a hypermodel itself.
+            seed) to such an oracle. Random by default, which compares arms most fairly. Hyperband
+            and grids have a plan of their own: use those tuners on a hypermodel itself.
         callbacks: Makes the callbacks of a trial from its hyperparameters.
         seed: Seed of the draws.
 
     Raises:
         StudyFolderError: for a folder that holds another study, or anything else.
-        ValueError: for no arms, or arms of different scores.
+        ValueError: for no arms, arms of different scores, or a search that is not of that kind.
     """
 
     def __init__(
@@ -89,11 +89,14 @@ class Study:
                 "`arms` must be hypermodels of one and the same `score`. "
                 f"Received: {len(arms)} arms with the scores {sorted(scores)}"
             )
-        if search is keras_tuner.oracles.HyperbandOracle:
+        if search in (
+            keras_tuner.oracles.HyperbandOracle,
+            keras_tuner.oracles.GridSearchOracle,
+        ):
             raise ValueError(
-                "`search` must propose one trial at a time: for Hyperband, use "
-                "keras_tuner.Hyperband(hypermodel, hypermodel.objective, max_epochs=recipe.epochs)"
-                f". Received: {search}"
+                "`search` must propose a draw from the scores of the draws before alone. For "
+                "Hyperband and grids, use keras_tuner.Hyperband or keras_tuner.GridSearch on a "
+                f"hypermodel itself. Received: {search.__name__}"
             )
         self.folder = pathlib.Path(folder)
         self.arms = dict(arms)
@@ -292,8 +295,7 @@ class Progress:
         if trial.status == "COMPLETED":
             found = f"{self.score} {trial.score:.4f}"
         else:
-            lines = (trial.message or "not a number").strip().splitlines()
-            found = f"FAILED, {lines[-1][:160]}"
+            found = f"FAILED, {reason_of(trial.message)[:200]}"
         best = oracle.best_draw(arm)
         so_far = ""
         if best is not None:

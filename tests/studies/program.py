@@ -1,0 +1,34 @@
+"""A small study as a program of its own: python -m tests.studies.program FOLDER TRIALS SEEDS."""
+
+import dataclasses
+import sys
+
+import numpy as np
+
+from keras_ssl import data, hypermodels, recipes, studies
+from tests.conftest import tiny_encoder
+
+
+def build_tiny(hp, image_shape):
+    return tiny_encoder()
+
+
+def arms():
+    rng = np.random.RandomState(0)
+    labels = np.arange(96) % 3
+    pixels = rng.uniform(0, 80, (96, 8, 8, 1)) + 80 * labels[:, None, None, None]
+    train, test = data.split(data.from_arrays(pixels.astype("uint8"), labels), 0.25)
+    images = hypermodels.hold_out(data.Splits(train, test), 0.3)
+    found = {}
+    for name in ("simclr", "vicreg"):
+        recipe = dataclasses.replace(recipes.SMALL[name], epochs=1, batch_size=16, projector="8-4")
+        space = hypermodels.combine(
+            hypermodels.CRITERION_SPACES[recipe.model], hypermodels.learning_rate
+        )
+        found[name] = hypermodels.PretrainingHyperModel(recipe, images, space, build_tiny)
+    return found
+
+
+if __name__ == "__main__":
+    study = studies.Study(sys.argv[1], arms(), int(sys.argv[2]), int(sys.argv[3]))
+    study.run()

@@ -1,0 +1,512 @@
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import keras_tuner
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_ssl import hypermodels, recipes, studies
+from keras_ssl.studies import oracle as oracles
+from keras_ssl.studies.tuner import MOST_STARTS
+from tests.conftest import tensorboard_server, tiny_encoder
+from tests.studies import program
+
+ROOT = pathlib.Path(__file__).parents[2]
+NOT_RESULTS = {"seconds", "memory_mib"}  # What differs from one run to the next.
+
+
+def rows_in(folder, without=NOT_RESULTS):
+    with open(folder / "trials.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in without} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A study that ran: its folder, its results, and what it printed."""
+    folder = tmp_path_factory.mktemp("studies") / "done"
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.studies.program", str(folder), "3", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # In this process there is nothing left to do.
+    return folder, studies.Study(folder, program.arms(), 3, 2).run(), process.stdout
+
+
+class TestResults:
+    def test_a_row_per_trial(self, done):
+        folder, results, _ = done
+        rows = rows_in(folder)
+        assert [row["trial"] for row in rows] == [str(i) for i in range(len(rows))]
+        search = [row for row in rows if row["stage"] == "search"]
+        assert [(row["arm"], row["draw"]) for row in search] == [
+            (arm, str(draw)) for draw in range(3) for arm in ("simclr", "vicreg")
+        ]
+        assert {row["status"] for row in rows} == {"completed"}
+        # Draw 0 is the defaults; the score of the search is of the validation images alone.
+        assert search[0]["temperature"] == "0.15" and search[1]["covariance weight"] == "1"
+        assert {row["test_knn"] for row in search} == {""}
+        finals = [row for row in rows if row["stage"] == "final"]
+        assert all(row["test_knn"] and row["seed"] in "12" for row in finals)
+        assert {row["seed"] for row in search} == {"0"}  # Not the seeds of the last word.
+
+    def test_default_and_tuned_of_each_arm(self, done):
+        folder, results, _ = done
+        rows = rows_in(folder)
+        for name, arm in results.arms.items():
+            scores = {
+                int(row["draw"]): float(row["val_knn"])
+                for row in rows
+                if row["arm"] == name and row["stage"] == "search"
+            }
+            assert arm.best_draw == max(scores, key=scores.get)
+            for kind, draw in (("default", 0), ("tuned", arm.best_draw)):
+                found = [
+                    float(row["test_knn"])
+                    for row in rows
+                    if (row["arm"], row["stage"], row["draw"]) == (name, "final", str(draw))
+                ]
+                np.testing.assert_allclose(getattr(arm, kind), found, rtol=1e-5)
+                assert len(found) == 2
+            assert arm.gain == np.mean(arm.tuned) - np.mean(arm.default)
+
+    def test_the_best_settings_can_be_gone_on_with(self, done):
+        folder, results, _ = done
+        for name, arm in results.arms.items():
+            content = json.loads((folder / "best" / f"{name}.json").read_text())
+            recipe = recipes.Recipe.from_config(content["recipe"])
+            assert recipe.base_learning_rate == arm.settings["base learning rate"]
+            assert recipe.model is recipes.SMALL[name].model
+
+    def test_one_line_per_trial(self, done):
+        lines = done[2].splitlines()
+        trials = [line for line in lines if line.startswith("trial ")]
+        assert lines[0].startswith("study: 14 trials") and len(trials) == len(rows_in(done[0]))
+        pattern = (
+            r"trial \d+ of \d+ \| simclr: draw 1 \| knn 0\.\d+ \(best of it 0\.\d+\) \| .+ left"
+        )
+        assert any(re.fullmatch(pattern, line) for line in trials)
+        last = re.match(r"trial (\d+) of (\d+) ", trials[-1])
+        assert last[1] == last[2]
+
+    def test_again_there_is_nothing_to_do(self, done, capsys):
+        folder, results, _ = done
+        before = rows_in(folder, without=())
+        studies.Study(folder, program.arms(), 3, 2).run()
+        assert rows_in(folder, without=()) == before
+        assert capsys.readouterr().out.count("trial ") == 0
+
+    def test_the_report(self, done, tmp_path):
+        _, results, _ = done
+        report = studies.write_report(
+            results, tmp_path, "A title", "A question?", {"images": "few"}, "An answer."
+        )
+        text = report.read_text()
+        assert (
+            "**Question.** A question?" in text and "| vicreg" in text and "- images: few" in text
+        )
+        curves = {"simclr": {8: "simclr"}, "vicreg": {8: "vicreg"}}
+        studies.draw_curves(results, curves, tmp_path / "curves.png", "M")
+        panels = {"val_knn": "kNN, %", "nothing": "not measured"}
+        studies.draw_path(results, list(results.arms), panels, tmp_path / "path.png")
+        for name in ("arms", "search", "curves", "path"):
+            with Image.open(tmp_path / f"{name}.png") as picture:
+                assert min(picture.size) > 100
+
+    def test_tensorboard_shows_every_trial(self, done):
+        """Asked as the HParams tab asks."""
+        folder, results, _ = done
+        with tensorboard_server(folder / "tensorboard") as ask:
+            experiment = ask("hparams/experiment", {"experimentName": ""})
+            names = {info["name"] for info in experiment["hparamInfos"]}
+            assert {"arm", "stage", "temperature", "base learning rate"} <= names
+            metrics = [info["displayName"] for info in experiment["metricInfos"]]
+            assert metrics[:2] == ["validation kNN accuracy", "test kNN accuracy"]
+            answer = ask(
+                "hparams/session_groups",
+                {
+                    "experimentName": "",
+                    "startIndex": 0,
+                    "sliceSize": 100,
+                    "allowedStatuses": [
+                        "STATUS_UNKNOWN",
+                        "STATUS_SUCCESS",
+                        "STATUS_FAILURE",
+                        "STATUS_RUNNING",
+                    ],
+                    "colParams": [{"metric": info["name"]} for info in experiment["metricInfos"]],
+                },
+            )
+            groups = {group["name"]: group for group in answer["sessionGroups"]}
+            assert len(groups) == len(results.rows)
+            group = groups["vicreg, draw 01"]
+            assert group["hparams"]["arm"] == "vicreg"
+            values = {v["name"]["tag"]: v["value"] for v in group["metricValues"]}
+            row = next(r for r in results.rows if r["arm"] == "vicreg" and r["draw"] == 1)
+            found = values["validation/kNN accuracy"]
+            np.testing.assert_allclose(found, row["figures"]["val_knn"], rtol=1e-6)
+            tags = ask("scalars/tags")["vicreg, draw 01/train"]
+            assert {"training/epoch_loss", "trial/seconds", "validation/linear accuracy"} <= set(
+                tags
+            )
+
+
+class TestFolder:
+    def test_another_study(self, done):
+        folder, *_ = done
+        arms = program.arms()
+        arms["vicreg"].recipe = dataclasses.replace(arms["vicreg"].recipe, epochs=7)
+        with pytest.raises(
+            studies.StudyFolderError,
+            match=r"holds another study.*arms.vicreg.recipe.epochs: 1 there, 7 asked for",
+        ):
+            studies.Study(folder, arms, 3, 2)
+
+    @pytest.mark.parametrize("change", ["images", "space", "arms", "seed", "search"])
+    def test_whatever_differs(self, done, change):
+        folder, *_ = done
+        arms, kwargs = program.arms(), {}
+        if change == "images":
+            for arm in arms.values():
+                arm.images = arm.images._replace(train=arm.images.train.spread(40))
+        elif change == "space":
+            arms["simclr"].space = hypermodels.learning_rate
+        elif change == "arms":
+            del arms["simclr"]
+        elif change == "seed":
+            kwargs["seed"] = 5
+        else:
+            kwargs["search"] = keras_tuner.oracles.BayesianOptimizationOracle
+        with pytest.raises(studies.StudyFolderError, match=change):
+            studies.Study(folder, arms, 3, 2, **kwargs)
+
+    def test_a_folder_of_something_else(self, tmp_path):
+        (tmp_path / "photos").mkdir()
+        with pytest.raises(studies.StudyFolderError, match="has no study.json.*photos"):
+            studies.Study(tmp_path, program.arms())
+
+    def test_bad_input(self, tmp_path):
+        arms = program.arms()
+        with pytest.raises(ValueError, match="`arms` must be .*0 arms"):
+            studies.Study(tmp_path, {})
+        arms["vicreg"].score = "linear"
+        with pytest.raises(ValueError, match=r"same `score`.*\['knn', 'linear'\]"):
+            studies.Study(tmp_path, arms)
+        with pytest.raises(ValueError, match="`trials` must be a whole number above zero"):
+            studies.Study(tmp_path, program.arms(), trials=0)
+        for search in (
+            keras_tuner.oracles.HyperbandOracle,
+            keras_tuner.oracles.GridSearchOracle,
+        ):
+            with pytest.raises(ValueError, match="use keras_tuner.Hyperband or .*GridSearch"):
+                studies.Study(tmp_path, program.arms(), search=search)
+        assert not list(tmp_path.iterdir())
+
+
+def oracle_of(folder, arms, trials=3, seeds=2, search=keras_tuner.oracles.RandomSearchOracle):
+    oracle = oracles.StudyOracle(
+        arms, trials, seeds, search, arms["simclr"].objective, 0, lambda trial: None
+    )
+    oracle._set_project_dir(str(folder), "trials")
+    oracle.verbose = 0
+    oracle.reload()
+    return oracle
+
+
+def run_next(oracle, score=None):
+    """Runs the next trial without training; `None` at the end."""
+    trial = oracle.create_trial("tuner")
+    if trial.status == "STOPPED":
+        return None
+    step = oracles.trial_step(trial)
+    found = step.draw + step.seed if score is None else score(step)
+    oracle.update_trial(trial.trial_id, {"val_knn": found})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+    return step
+
+
+class Killed(BaseException):
+    """As SIGKILL: no `except Exception` sees it."""
+
+
+class TestOracle:
+    """The plan, with scores from the air."""
+
+    @pytest.mark.parametrize("life", range(1, 12))
+    def test_a_kill_at_any_write_repeats_no_finished_trial(self, tmp_path, monkeypatch, life):
+        """Killed at every `life`-th file that it writes, whole or half, until it is done."""
+        arms, replace, writes, ended = program.arms(), os.replace, [0], []
+
+        def kill_sometimes(source, target):
+            writes[0] += 1
+            if writes[0] % life == 0 and life > 2:
+                raise Killed
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", kill_sometimes)
+        for _ in range(200):
+            oracle = oracle_of(tmp_path, arms)
+            try:
+                while (step := run_next(oracle)) is not None:
+                    ended.append(step)
+                break
+            except Killed:
+                continue
+        else:
+            pytest.fail("It never ended")
+        # Draw 2 scores best; of both arms, two seeds of it and of the defaults.
+        assert len(ended) <= len(oracle.trials) == 14
+        assert len({oracles.trial_step(t) for t in oracle.trials.values()}) == 14
+        assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
+        assert len(ended) == len(set(ended))
+
+    def test_the_plan_can_grow(self, tmp_path):
+        arms = program.arms()
+        while run_next(oracle := oracle_of(tmp_path, arms, 2, 1)) is not None:
+            pass
+        assert len(oracle.trials) == 2 * 2 + 2 * 2
+        more = oracle_of(tmp_path, arms, 4, 2)
+        steps = []
+        while (step := run_next(more)) is not None:
+            steps.append(step)
+        draws = [step.draw for step in steps if step.stage == "search"]
+        assert draws == [2, 2, 3, 3]
+        finals = {(s.arm, s.draw, s.seed) for s in steps if s.stage == "final"}
+        assert finals == {
+            (arm, draw, seed) for arm in arms for draw, seed in ((0, 2), (3, 1), (3, 2))
+        }
+
+    def test_nothing_is_run_twice_where_the_defaults_are_best(self, tmp_path):
+        oracle = oracle_of(tmp_path, program.arms())
+        steps = []
+        while (step := run_next(oracle, lambda step: -step.draw)) is not None:
+            steps.append(step)
+        assert len(steps) == 6 + 4 == oracle.planned()
+
+    @pytest.mark.parametrize(
+        "search",
+        [
+            keras_tuner.oracles.RandomSearchOracle,
+            lambda **kwargs: keras_tuner.oracles.BayesianOptimizationOracle(
+                num_initial_points=2, **kwargs
+            ),
+        ],
+        ids=["random", "bayesian"],
+    )
+    # Keras-tuner's Gaussian process, on scores from the air.
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_draws_differ_and_repeat(self, tmp_path, search):
+        arms = program.arms()
+        settings = []
+        for life in ("one", "two"):
+            oracle = oracle_of(tmp_path / life, arms, 5, 1, search)
+            while (step := run_next(oracle)) is not None and step.stage == "search":
+                pass
+            settings.append(
+                [
+                    [trial.hyperparameters.values[name] for name in oracle.spaces["vicreg"].values]
+                    for trial in oracle.searched_trials("vicreg")
+                ]
+            )
+        assert settings[0] == settings[1]
+        assert len({tuple(values) for values in settings[0]}) == 5
+        assert settings[0][0] == [25.0, 1.0, np.float32(6e-3)]
+
+    def test_a_space_that_is_exhausted_ends(self, tmp_path):
+        arms = program.arms()
+        for arm in arms.values():
+            arm.space = lambda hp, recipe: dataclasses.replace(
+                recipe, weight_decay=hp.Choice("weight decay", [1e-4, 1e-3])
+            )
+        oracle = oracle_of(tmp_path, arms, 9, 1)
+        steps = []
+        while (step := run_next(oracle)) is not None:
+            steps.append(step)
+        assert sum(step.stage == "search" for step in steps) == 2 * 2
+        assert len(steps) == oracle.planned()
+
+
+def failing(kind):
+    """An encoder of trials that fail, each in its way, but for the defaults."""
+
+    def build(hp, image_shape):
+        width = hp.Int("width", 1, 1000, default=16)
+        if width != 16 and kind == "error":
+            raise OSError("the disk is on fire")
+        if width != 16 and kind == "memory":
+            tf.zeros([2**20, 2**20, 2**6])
+        return tiny_encoder()
+
+    return build
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("kind", "reason"),
+        [
+            ("error", "OSError: the disk is on fire"),
+            ("memory", "OOM when allocating tensor"),
+            ("nan", "NonFiniteLossError: Not finite at step 2"),
+        ],
+    )
+    def test_the_study_goes_on(self, tmp_path, capsys, kind, reason):
+        arms = {"simclr": program.arms()["simclr"]}
+        arms["simclr"].encoder = failing(kind)
+        arms["simclr"].space = hypermodels.fixed
+        if kind == "nan":
+            arms["simclr"].space = lambda hp, recipe: dataclasses.replace(
+                recipe, base_learning_rate=hp.Choice("rate", [1e-3, 1e30])
+            )
+            arms["simclr"].encoder = program.build_tiny
+        results = studies.Study(tmp_path / "s", arms, trials=2, seeds=1).run()
+        failed = [row for row in rows_in(tmp_path / "s") if row["status"] == "failed"]
+        assert len(failed) == 1 and reason in failed[0]["reason"]
+        assert results.arms["simclr"].failed == 1 and len(results.arms["simclr"].default) == 1
+        assert re.search(rf"draw 1 \| FAILED, .*{reason}", capsys.readouterr().out)
+        report = studies.write_report(results, tmp_path, "t", "q", {}, "a").read_text()
+        assert "Trials that failed" in report and reason in report
+
+    def test_an_arm_that_only_fails(self, tmp_path):
+        arms = {name: arm for name, arm in program.arms().items() if name == "simclr"}
+        arms["simclr"].encoder = lambda hp, shape: 1 / 0
+        arms["simclr"].space = hypermodels.temperature
+        with pytest.raises(ZeroDivisionError):  # Already when its space is looked at.
+            studies.Study(tmp_path / "s", arms, trials=5, seeds=1)
+        arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)  # In trials.
+        results = studies.Study(tmp_path / "s", arms, trials=5, seeds=1).run()
+        assert len(results.rows) == 6 and {row["status"] for row in results.rows} == {"failed"}
+        arm = results.arms["simclr"]
+        assert arm.best_draw is None and len(arm.tuned) == 0 and np.isnan(arm.gain_error)
+        assert "simclr" in studies.arms_table(results)
+
+    def test_a_trial_that_kills_the_process_is_given_up(self, tmp_path):
+        arms = {"simclr": program.arms()["simclr"]}
+        folder = tmp_path / "s"
+        studies.Study(folder, arms, trials=1, seeds=1)
+        # What is left of a process that died in the first trial three times.
+        oracle = oracle_of(folder, arms, 1, 1)
+        trial = oracle.create_trial("tuner0")
+        starts = folder / "trials" / f"trial_{trial.trial_id}" / "starts"
+        starts.write_text("." * MOST_STARTS)
+        results = studies.Study(folder, arms, trials=1, seeds=1).run()
+        statuses = [(row["status"], row["reason"]) for row in results.rows]
+        assert statuses[0][0] == "failed" and "died 3 times in this trial" in statuses[0][1]
+        assert statuses[1][0] == "completed"
+
+
+def run_program(folder, trials=3, seeds=2, **environment):
+    command = [sys.executable, "-m", "tests.studies.program", str(folder), str(trials), str(seeds)]
+    # One thread each, that sums of floats are the same.
+    threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **threads, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+class TestProcesses:
+    @pytest.fixture(scope="class")
+    def alone(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("alone") / "study"
+        process = run_program(folder)
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+        return folder
+
+    def test_a_chief_and_two_workers_give_the_same_table(self, alone, tmp_path):
+        folder = tmp_path / "shared"
+        code = (
+            "import sys; from keras_ssl.studies import run_with_workers; "
+            f"sys.exit(run_with_workers([sys.executable, '-m', 'tests.studies.program', "
+            f"'{folder}', '3', '2'], 2, '{folder}'))"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        assert process.returncode == 0, process.stderr[-2000:]
+        assert rows_in(folder) == rows_in(alone)
+        # Both have worked.
+        logs = [(folder / f"worker-{number}.log").is_file() for number in (1, 2)]
+        assert all(logs)
+        assert (folder / "best" / "simclr.json").is_file()
+
+    @pytest.mark.parametrize("after", [0, 1, 4, 9])
+    def test_killed_it_goes_on_and_ends_the_same(self, alone, tmp_path, after):
+        folder = tmp_path / "killed"
+        process = run_program(folder)
+        for _ in range(after + 1):
+            process.stdout.readline()  # "study: ...", then a line per trial.
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = rows_in(folder, without=()) if after else []
+        again = run_program(folder)
+        output, _ = again.communicate(timeout=300)
+        assert again.returncode == 0
+        assert rows_in(folder) == rows_in(alone)
+        # What was finished was not touched again: its seconds are what they were.
+        assert rows_in(folder, without=())[: len(before)] == before
+        assert output.count("\ntrial ") <= len(rows_in(alone)) - after
+
+    def test_a_worker_that_is_killed_is_started_again(self, alone, tmp_path):
+        folder = tmp_path / "shared"
+        program_ = f"[sys.executable, '-m', 'tests.studies.program', '{folder}', '3', '2']"
+        code = (
+            "import sys; from keras_ssl.studies import run_with_workers; "
+            f"sys.exit(run_with_workers({program_}, 2, '{folder}'))"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for line in process.stdout:
+            if line.startswith("trial 3"):
+                break
+        find = ["pgrep", "-f", f"^{sys.executable} -m tests.studies.program {folder}"]
+        pids = [int(pid) for pid in subprocess.run(find, capture_output=True).stdout.split()]
+        names = {
+            pid: dict(
+                part.split("=", 1)
+                for part in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0")
+                if "=" in part
+            )["KERASTUNER_TUNER_ID"]
+            for pid in pids
+        }
+        os.kill(next(pid for pid, name in names.items() if name == "worker-1"), signal.SIGKILL)
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+        assert rows_in(folder) == rows_in(alone)
+
+    def test_memory_does_not_grow(self, tmp_path):
+        """Over 30 trials, none of them held back by the last."""
+        process = run_program(tmp_path / "study", 13, 1)
+        process.communicate(timeout=600)
+        rows = rows_in(tmp_path / "study", without=())
+        memory = [float(row["memory_mib"]) for row in rows]
+        assert len(memory) >= 28
+        # A trial leaves nothing; what the first ones warm up is allowed to them.
+        assert np.median(memory[-5:]) - np.median(memory[5:10]) < 15
