@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import pytest
 
 from keras_ssl import data, optimizers, recipes
@@ -50,3 +53,27 @@ def test_a_recipe_without_a_method():
     recipe = recipes.Recipe(models.JointEmbeddingModel, "8-4", 16, 0.1, 0.0, 10, "byol", "test")
     with pytest.raises(ValueError, match="`model` must be a method.*JointEmbeddingModel"):
         recipe.build_model(tiny_encoder())
+
+
+@pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
+def test_a_config_is_json_and_gives_the_recipe_back(name):
+    recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
+    recipe = dataclasses.replace(recipe, strength=0.5)
+    config = json.loads(json.dumps(recipe.get_config()))
+    assert recipes.Recipe.from_config(config) == recipe
+    assert recipe.build_policy() is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "BYOL"}, "`model` must be one of .*SimCLR.*BYOL"),
+        ({"model": None}, "`model` must be one of"),
+        ({"optimizer": "adam"}, "`optimizer` must be one of .*adamw.*adam"),
+        ({"momentum": 1}, "`recipe` must be one of .*momentum"),
+    ],
+)
+def test_a_config_of_something_else(change, message):
+    config = {**recipes.SMALL["vicreg"].get_config(), **change}
+    with pytest.raises(ValueError, match=message):
+        recipes.Recipe.from_config(config)

@@ -56,11 +56,12 @@ class EventLog:
     `train-2`, `train-3`, ... beside it; in the others nothing more is written.
 
     Args:
-        log_dir: The folder that TensorBoard is pointed to; the events are in `train` below it.
+        log_dir: The folder that TensorBoard is pointed to.
+        run: Name of the folder below it that the events are in; ".": in `log_dir` itself.
     """
 
-    def __init__(self, log_dir: Any) -> None:
-        self.path = pathlib.Path(log_dir) / RUN
+    def __init__(self, log_dir: Any, run: str = RUN) -> None:
+        self.path = pathlib.Path(log_dir) / run
         self._writer: Any = None
         try:
             self._folder: _Folder | None = self._take_folder()
@@ -77,7 +78,7 @@ class EventLog:
                 break
             except BlockingIOError:
                 number += 1
-                self.path = wanted.with_name(f"{RUN}-{number}")
+                self.path = wanted.with_name(f"{wanted.name}-{number}")
         _in_use[self.path.resolve()] = folder
         if number > 1:
             warnings.warn(

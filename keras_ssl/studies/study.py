@@ -191,8 +191,10 @@ class Study:
         is_worker = tuner.oracle is not oracle
         if not is_worker:
             progress.begin(oracle)
-            names = [f"val_{self.score}", f"test_{self.score}", "val_linear", "val_knn", "loss"]
-            write_columns(log_dir, oracle.spaces, list(dict.fromkeys(names)))
+            # What every trial has: not the test images' figures, nor losses, which differ in kind.
+            is_labelled = all(arm.images.validation.has_labels for arm in self.arms.values())
+            names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labelled else ())]
+            write_columns(log_dir, oracle.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
         if is_worker:
             return None

@@ -14,9 +14,9 @@ from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE
 
 # Section and name of a figure's tag; figures that are not here are logs of training.
 _FIGURES = {
-    "knn": "kNN accuracy",
-    "linear": "linear accuracy",
-    "probe": "online probe accuracy",
+    "knn": "kNN",
+    "linear": "linear probe",
+    "probe": "online probe",
     "rankme": "RankMe",
     "lidar": "LiDAR",
     "alpha_req": "alpha-ReQ",
@@ -26,7 +26,7 @@ _SPLITS = {"val": "validation", "test": "test"}
 
 
 def figure_tag(name: str) -> str:
-    """The tag of a figure: `val_knn` is "validation/kNN accuracy"."""
+    """The tag of a figure: `val_knn` is "validation/kNN"."""
     split, _, figure = name.partition("_")
     if split in _SPLITS and figure in _FIGURES:
         return f"{_SPLITS[split]}/{_FIGURES[figure]}"
@@ -39,32 +39,47 @@ def write_columns(
     spaces: Mapping[str, keras_tuner.HyperParameters],
     figures: list[str],
 ) -> None:
-    """The columns of the HParams tab, for all trials together.
+    """The columns of the HParams tab: for the whole study, and for each arm by itself.
 
-    TensorBoard takes the first description that it finds, and knows no others: so that it is one
-    run of its own.
+    TensorBoard leaves trials out of its parallel coordinates that have no value in one of the
+    columns. So `log_dir`, where all arms are, has the settings that all arms have; the folder of an
+    arm, which TensorBoard can be pointed to as well, has all of the arm's.
 
     Args:
         log_dir: Folder of all runs.
         spaces: Hyperparameters by arm.
         figures: Names of the figures to be shown as metrics, such as `val_knn`.
     """
-    ranges: dict[str, list[Any]] = {}
-    for space in spaces.values():
-        for parameter in space.space:
-            ranges.setdefault(parameter.name, []).append(parameter)
-    columns = [
-        hparams_api.HParam(ARM, hparams_api.Discrete(sorted(spaces))),
-        hparams_api.HParam(STAGE, hparams_api.Discrete(["final", "search"])),
-        *(hparams_api.HParam(name, _domain(same)) for name, same in ranges.items()),
-    ]
     metrics = [
         hparams_api.Metric(figure_tag(name), display_name=figure_tag(name).replace("/", " "))
         for name in figures
     ]
-    log = EventLog(log_dir)
+    parameters = {arm: {p.name: p for p in space.space} for arm, space in spaces.items()}
+    common = set.intersection(*(set(own) for own in parameters.values()))
+    stage = hparams_api.HParam(STAGE, hparams_api.Discrete(["final", "search"]))
+    # TensorBoard takes the first description that it finds: a folder's own, before those below it.
+    whole = [hparams_api.HParam(ARM, hparams_api.Discrete(sorted(spaces))), stage]
+    for name in next(iter(parameters.values())):
+        if name in common:
+            same = [own[name] for own in parameters.values()]
+            whole.append(hparams_api.HParam(name, _domain(same)))
+    _describe(log_dir, whole, metrics)
+    for arm, own in parameters.items():
+        columns = [hparams_api.HParam(name, _domain([p])) for name, p in own.items()]
+        _describe(arm_folder(log_dir, arm), [stage, *columns], metrics)
+
+
+def _describe(folder: pathlib.Path, columns: list[Any], metrics: list[Any]) -> None:
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()  # Of the study's last life.
+    log = EventLog(folder, run=".")
     log.write(0, lambda: hparams_api.hparams_config(hparams=columns, metrics=metrics))
     log.close()
+
+
+def arm_folder(log_dir: pathlib.Path, arm: str) -> pathlib.Path:
+    """The folder of an arm's runs."""
+    return log_dir / arm.replace("/", "-")
 
 
 def _domain(parameters: list[Any]) -> Any:
@@ -79,10 +94,9 @@ def _domain(parameters: list[Any]) -> Any:
 
 
 def run_name(values: Mapping[str, Any]) -> str:
-    """The name of a trial's run: short, and in an order that people expect."""
+    """The name of a trial's run in its arm's folder: short, and in an order that people expect."""
     kind = "default" if values[DRAW] == 0 else f"draw {values[DRAW]:02}"
-    final = f", seed {values[SEED]}" if values[STAGE] == FINAL else ""
-    return f"{values[ARM]}, {kind}{final}"
+    return f"final, {kind}, seed {values[SEED]}" if values[STAGE] == FINAL else kind
 
 
 class TrialLog(keras.callbacks.Callback):
@@ -95,12 +109,12 @@ class TrialLog(keras.callbacks.Callback):
 
     def __init__(self, log_dir: pathlib.Path, values: Mapping[str, Any]) -> None:
         super().__init__()
-        self.name, self.values = run_name(values), dict(values)
-        folder = log_dir / self.name.replace("/", "-")
+        self.name, self.values = f"{values[ARM]}, {run_name(values)}", dict(values)
+        folder = arm_folder(log_dir, values[ARM])
         # Again, after a kill: of its last life nothing should be left, or curves would fold back.
-        for old in (folder / "train").glob("events.out.tfevents.*"):
+        for old in (folder / run_name(values)).glob("events.out.tfevents.*"):
             old.unlink()
-        self._log = EventLog(folder)
+        self._log = EventLog(folder, run_name(values))
         self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -294,3 +294,34 @@ class TestPolicies:
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestStrength:
+    @pytest.mark.parametrize("name", data.POLICIES)
+    def test_one_is_the_policy_itself(self, name):
+        views = [policy(_photo(6), seed=(0, 0)) for policy in _policies(name, 1.0)]
+        np.testing.assert_array_equal(views[0][0], views[1][0])
+
+    @pytest.mark.parametrize("name", data.POLICIES)
+    @pytest.mark.parametrize("strength", [0.0, 1.8])
+    def test_any_other_is_not(self, name, strength):
+        views = [policy(_photo(6), seed=(0, 0)) for policy in _policies(name, strength)]
+        assert np.abs(views[0][0] - views[1][0]).max() > 0.01
+
+    @pytest.mark.parametrize("name", data.POLICIES)
+    def test_bad_strength(self, name):
+        with pytest.raises(ValueError, match="`strength` must be"):
+            data.policy(name, strength=-1)
+
+    def test_a_crop_must_leave_something(self):
+        with pytest.raises(ValueError, match=r"`strength` must be in \[0, 1.8\] for `weak`"):
+            data.weak(strength=2)
+
+    def test_what_fits_images(self):
+        shapes = [(28, 28, 1), (32, 32, 3), (224, 224, 3), (224, 224, 1)]
+        names = ["tiny_grey", "simclr_cifar", "byol", "byol"]
+        assert [data.policy_for(shape) for shape in shapes] == names
+
+
+def _policies(name, strength):
+    return data.policy(name), data.policy(name, strength=strength)

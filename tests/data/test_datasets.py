@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -293,3 +295,41 @@ def test_spread_is_even():
 def test_split_needs_labels():
     with pytest.raises(ValueError, match="`images` must have labels"):
         data.split(data.from_arrays(np.zeros((4, 4, 4), "uint8")))
+
+
+class TestIdx:
+    """The four files of MNIST and its likes."""
+
+    @staticmethod
+    def write(folder, name, values):
+        values = np.asarray(values, np.uint8)
+        header = [0x0800 + values.ndim, *values.shape]
+        content = np.array(header, ">u4").tobytes() + values.tobytes()
+        (folder / name).write_bytes(gzip.compress(content))
+
+    @pytest.fixture
+    def mnist(self, tmp_path):
+        rng = np.random.RandomState(0)
+        for part, count in (("train", 6), ("t10k", 4)):
+            images = rng.randint(0, 255, (count, 5, 7))
+            self.write(tmp_path, f"{part}-images-idx3-ubyte.gz", images)
+            self.write(tmp_path, f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 3)
+        return tmp_path
+
+    def test_it_loads(self, mnist):
+        train, test = data.load(mnist)
+        assert (len(train), len(test), train.image_shape) == (6, 4, (5, 7, 1))
+        assert train.labels().tolist() == [0, 1, 2, 0, 1, 2]
+        (batch, _), *_ = train.batches(6)
+        expected = np.random.RandomState(0).randint(0, 255, (6, 5, 7))
+        np.testing.assert_allclose(batch[..., 0], expected / 255, atol=1e-6)
+
+    def test_broken_or_missing_files(self, mnist):
+        path = mnist / "t10k-images-idx3-ubyte.gz"
+        for content in (b"nothing", gzip.compress(b"\0" * 20), path.read_bytes()[:50]):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="must hold t10k-images-idx3-ubyte.gz"):
+                data.load(mnist)
+        path.unlink()
+        with pytest.raises(ValueError, match="must hold t10k-images-idx3-ubyte.gz"):
+            data.load(mnist)

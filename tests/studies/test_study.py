@@ -125,41 +125,50 @@ class TestResults:
                 assert min(picture.size) > 100
 
     def test_tensorboard_shows_every_trial(self, done):
-        """Asked as the HParams tab asks."""
+        """Asked as the HParams tab asks, for the whole study and for one arm."""
         folder, results, _ = done
-        with tensorboard_server(folder / "tensorboard") as ask:
-            experiment = ask("hparams/experiment", {"experimentName": ""})
-            names = {info["name"] for info in experiment["hparamInfos"]}
-            assert {"arm", "stage", "temperature", "base learning rate"} <= names
-            metrics = [info["displayName"] for info in experiment["metricInfos"]]
-            assert metrics[:2] == ["validation kNN accuracy", "test kNN accuracy"]
-            answer = ask(
-                "hparams/session_groups",
-                {
-                    "experimentName": "",
-                    "startIndex": 0,
-                    "sliceSize": 100,
-                    "allowedStatuses": [
-                        "STATUS_UNKNOWN",
-                        "STATUS_SUCCESS",
-                        "STATUS_FAILURE",
-                        "STATUS_RUNNING",
-                    ],
-                    "colParams": [{"metric": info["name"]} for info in experiment["metricInfos"]],
-                },
-            )
-            groups = {group["name"]: group for group in answer["sessionGroups"]}
-            assert len(groups) == len(results.rows)
-            group = groups["vicreg, draw 01"]
-            assert group["hparams"]["arm"] == "vicreg"
-            values = {v["name"]["tag"]: v["value"] for v in group["metricValues"]}
-            row = next(r for r in results.rows if r["arm"] == "vicreg" and r["draw"] == 1)
-            found = values["validation/kNN accuracy"]
-            np.testing.assert_allclose(found, row["figures"]["val_knn"], rtol=1e-6)
-            tags = ask("scalars/tags")["vicreg, draw 01/train"]
-            assert {"training/epoch_loss", "trial/seconds", "validation/linear accuracy"} <= set(
-                tags
-            )
+        found = {}
+        for part in ("", "vicreg"):
+            with tensorboard_server(folder / "tensorboard" / part) as ask:
+                found[part] = _hparams(ask)
+                tags = ask("scalars/tags")["vicreg/draw 01" if not part else "draw 01"]
+            assert {"training/epoch_loss", "trial/seconds", "validation/linear probe"} <= set(tags)
+        columns, metrics, groups = found[""]
+        # What all arms have, so that every trial has a line in the parallel coordinates.
+        assert columns == ["arm", "base learning rate", "stage"]
+        assert metrics == ["validation kNN", "validation linear probe", "trial seconds"]
+        assert len(groups) == len(results.rows)
+        assert all(set(columns) <= set(group["hparams"]) for group in groups.values())
+        assert all(len(group["metricValues"]) == 3 for group in groups.values())
+        columns, metrics, groups = found["vicreg"]
+        assert columns == ["base learning rate", "covariance weight", "invariance weight", "stage"]
+        rows = [row for row in results.rows if row["arm"] == "vicreg"]
+        assert len(groups) == len(rows)
+        values = groups["vicreg, draw 01"]["metricValues"]
+        value = next(v["value"] for v in values if v["name"]["tag"] == "validation/kNN")
+        row = next(row for row in rows if row["draw"] == 1)
+        np.testing.assert_allclose(value, row["figures"]["val_knn"], rtol=1e-6)
+
+
+def _hparams(ask):
+    """Names of columns and metrics, and trials by name."""
+    experiment = ask("hparams/experiment", {"experimentName": ""})
+    statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+    answer = ask(
+        "hparams/session_groups",
+        {
+            "experimentName": "",
+            "startIndex": 0,
+            "sliceSize": 100,
+            "allowedStatuses": statuses,
+            "colParams": [{"metric": info["name"]} for info in experiment["metricInfos"]],
+        },
+    )
+    return (
+        sorted(info["name"] for info in experiment["hparamInfos"]),
+        [info["displayName"] for info in experiment["metricInfos"]],
+        {group["name"]: group for group in answer["sessionGroups"]},
+    )
 
 
 class TestFolder:
@@ -357,7 +366,8 @@ class TestFailures:
         ("kind", "reason"),
         [
             ("error", "OSError: the disk is on fire"),
-            ("memory", "OOM when allocating tensor"),
+            # TensorFlow waits ten seconds for memory to be freed.
+            pytest.param("memory", "OOM when allocating tensor", marks=pytest.mark.slow),
             ("nan", "NonFiniteLossError: Not finite at step 2"),
         ],
     )
@@ -420,16 +430,18 @@ def run_program(folder, trials=3, seeds=2, **environment):
     )
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a study that one process ran, whom nobody disturbed."""
+    folder = tmp_path_factory.mktemp("alone") / "study"
+    process = run_program(folder)
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+    return folder
+
+
 @pytest.mark.slow
 class TestProcesses:
-    @pytest.fixture(scope="class")
-    def alone(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("alone") / "study"
-        process = run_program(folder)
-        process.communicate(timeout=300)
-        assert process.returncode == 0
-        return folder
-
     def test_a_chief_and_two_workers_give_the_same_table(self, alone, tmp_path):
         folder = tmp_path / "shared"
         code = (
@@ -459,7 +471,7 @@ class TestProcesses:
         for _ in range(after + 1):
             process.stdout.readline()  # "study: ...", then a line per trial.
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
         before = rows_in(folder, without=()) if after else []
         again = run_program(folder)
         output, _ = again.communicate(timeout=300)
@@ -510,3 +522,25 @@ class TestProcesses:
         assert len(memory) >= 28
         # A trial leaves nothing; what the first ones warm up is allowed to them.
         assert np.median(memory[-5:]) - np.median(memory[5:10]) < 15
+
+    def test_trials_on_several_replicas(self, tmp_path):
+        """What one device finds, two find: a study's trials, and those of keras-tuner's tuner."""
+        found = []
+        for replicas in (1, 2):
+            process = subprocess.run(
+                [
+                    *(sys.executable, "-m", "tests.studies.strategy_program"),
+                    *(str(tmp_path / str(replicas)), str(replicas)),
+                ],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert process.returncode == 0, process.stderr[-2000:]
+            found.append(json.loads(process.stdout.splitlines()[-1]))
+        one, two = found
+        assert one["replicas"] == [1] and two["replicas"] == [2]
+        assert set(one["reasons"]) == set(two["reasons"]) == {""}
+        for part in ("losses", "tuner"):
+            np.testing.assert_allclose(one[part], two[part], rtol=1e-3)

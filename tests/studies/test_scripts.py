@@ -1,0 +1,101 @@
+"""The scripts under tuning/, shrunk to seconds, as a user would run them."""
+
+import importlib
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from keras_ssl import encoders, studies
+from tests.conftest import tiny_encoder
+
+ROOT = pathlib.Path(__file__).parents[2]
+# By script: methods that are enough to see it run, and a picture of its own.
+SCRIPTS = {
+    "embedding_dimension": (["simclr"], "dimensions.png"),
+    "tuning_gap": (["barlow-twins", "tcr"], None),
+    "projector": (["vicreg"], None),
+    "interpolation": (["vicreg", "simclr"], "path.png"),
+    "normalization": ([], None),
+}
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """From a script's name to its module, with an encoder that is quick to trace."""
+    monkeypatch.syspath_prepend(str(ROOT / "tuning"))
+    monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
+    yield importlib.import_module
+    for name in ("command_line", *SCRIPTS):
+        sys.modules.pop(name, None)
+
+
+def run(module, folder, *arguments):
+    module.main(module.__doc__, module.ASK, ["--smoke", "--folder", str(folder), *arguments])
+
+
+# Two of them always; half a minute each is too much for the rest.
+ALWAYS = ("tuning_gap", "interpolation")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in ALWAYS else pytest.mark.slow) for n in SCRIPTS],
+)
+def test_every_script_answers(script, name, tmp_path, capsys):
+    methods, picture = SCRIPTS[name]
+    module = script(name)
+    run(module, tmp_path, *(["--methods", *methods] if methods else []))
+    assert "Written to" in capsys.readouterr().out
+    report = (tmp_path / "report.md").read_text()
+    answer = report.partition("**Answer.** ")[2].partition("\n")[0]
+    assert any(character.isdigit() for character in answer) and "nan" not in answer
+    for file in ("trials.csv", "arms.png", "search.png", picture or "study.json"):
+        assert (tmp_path / file).is_file()
+    assert list((tmp_path / "best").glob("*.json"))
+    text = module.__doc__
+    for part in ("Question:", "Space:", "Objective:", "Budget:", "Answer:"):
+        assert f"\n{part} " in text
+
+
+@pytest.mark.slow
+def test_images_without_labels(script, tmp_path):
+    """Chosen by RankMe, for want of anything better."""
+    pixels = np.random.RandomState(0).randint(0, 255, (120, 8, 8), "uint8")
+    np.savez(tmp_path / "photos.npz", images=pixels)
+    module = script("normalization")
+    run(
+        module,
+        tmp_path / "results",
+        *("--dataset", "photos.npz", "--data-dir", str(tmp_path), "--score", "rankme"),
+    )
+    assert "rankme, validation images" in (tmp_path / "results" / "report.md").read_text()
+
+
+def test_bad_options(script, tmp_path):
+    module = script("tuning_gap")
+    with pytest.raises(SystemExit, match="--methods must be of .*simclr.*Received: .'byol'"):
+        run(module, tmp_path / "a", "--methods", "byol")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "photo.jpg").write_text("")
+    with pytest.raises(SystemExit, match=r"error: .*has no study.json"):
+        run(module, tmp_path / "b", "--methods", "simclr")
+    with pytest.raises(SystemExit, match="error: .*no such|error: `source` must"):
+        run(module, tmp_path / "c", "--dataset", "nowhere.npz")
+
+
+def test_workers_are_started(script, tmp_path, monkeypatch):
+    """As many as asked for, with the script's own command line."""
+    module, calls = script("normalization"), []
+
+    def run_with_workers(command, count, folder):
+        calls.append((command[2:], count, str(folder)))
+        return 7
+
+    monkeypatch.setattr(studies, "run_with_workers", run_with_workers)
+    arguments = ["--smoke", "--workers", "2", "--folder", str(tmp_path / "s")]
+    monkeypatch.setattr(sys, "argv", ["normalization.py", *arguments])
+    with pytest.raises(SystemExit) as end:
+        module.main(module.__doc__, module.ASK)
+    assert end.value.code == 7 and calls == [(arguments, 2, str(tmp_path / "s"))]
