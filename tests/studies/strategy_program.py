@@ -43,7 +43,8 @@ print(
     json.dumps(
         {
             "replicas": sorted(set(seen)),
-            "losses": [row["figures"].get("loss") for row in results.rows],
+            # Of the search: which draw is best, a rounding may decide.
+            "losses": [r["figures"]["loss"] for r in results.rows if r["stage"] == "search"],
             "reasons": [row["reason"] for row in results.rows],
             "tuner": [
                 trial.metrics.get_last_value("loss") for trial in tuner.oracle.trials.values()

@@ -99,3 +99,18 @@ def test_workers_are_started(script, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as end:
         module.main(module.__doc__, module.ASK)
     assert end.value.code == 7 and calls == [(arguments, 2, str(tmp_path / "s"))]
+
+
+def test_the_readmes_question_runs(tmp_path, monkeypatch, capsys):
+    """As written, with fewer and shorter trials."""
+    text = (ROOT / "tuning" / "README.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 22
+    for long, short in (("epochs=20", "epochs=1"), ("trials=6, seeds=3", "trials=1, seeds=1")):
+        assert long in code
+        code = code.replace(long, short)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
+    exec(code, {})
+    assert "| projector 512-512-64" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "my_question" / "report.md").is_file()
