@@ -36,7 +36,7 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
         )
 
     train, test = data.load(folder)
-    return data.Splits(train.subset(range(count)), test)
+    return data.Splits(train.subset(range(min(count, len(train)))), test)
 
 
 def build_encoder(image_shape: tuple[int, int, int], seed: int) -> keras.Model:

@@ -124,7 +124,10 @@ class Options:
     @property
     def label(self) -> str:
         """What the settings are called."""
-        return self.recipe if self.config is None else pathlib.Path(self.config).stem
+        if self.config is None:
+            return self.recipe
+        path = pathlib.Path(self.config)
+        return path.stem if path.stem != "config" else path.parent.name
 
 
 def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | None]:
@@ -181,6 +184,11 @@ def read_config(options: Options) -> dict[str, Any]:
             "--config must be best/NAME.json of a study, or config.json of a run. Received: "
             f"{options.config!r}, {type(error).__name__}: {error}"
         ) from error
+    if config.get("encoder") is None and options.encoder is None and "settings" in config:
+        raise ValueError(
+            "--encoder must be given: the study of --config made its encoders by a function of its "
+            f"own, with {config['settings']}. Received: {options.config!r}"
+        )
     return {"recipe": recipe, "encoder": config.get("encoder")}
 
 

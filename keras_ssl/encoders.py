@@ -144,6 +144,16 @@ ENCODERS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+def check_encoder(name: str) -> None:
+    """Raises a `ValueError` if `build_encoder` does not know `name`."""
+    if name not in ENCODERS and not callable(getattr(keras.applications, name, None)):
+        known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
+        raise ValueError(
+            f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
+            f"Received: encoder={name!r}"
+        )
+
+
 def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
     """An encoder by name, for scripts.
 
@@ -156,17 +166,12 @@ def build_encoder(name: str, input_shape: Sequence[int]) -> keras.Model:
     Raises:
         ValueError: for an unknown name.
     """
+    check_encoder(name)
     if name in ENCODERS:
         large = input_shape[0] is None or input_shape[0] > 64
         stem = {} if name.startswith("resnet8") else {"stem": "imagenet" if large else "small"}
         return ENCODERS[name](input_shape, **stem)
-    application = getattr(keras.applications, name, None)
-    if not callable(application):
-        known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
-        raise ValueError(
-            f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
-            f"Received: encoder={name!r}"
-        )
+    application = getattr(keras.applications, name)
     settings = {"weights": None, "include_top": False, "pooling": "avg"}
     if "include_preprocessing" in inspect.signature(application).parameters:
         return application(input_shape=tuple(input_shape), include_preprocessing=False, **settings)

@@ -15,11 +15,12 @@ trial. `combine` puts spaces together; `SPACES` has one per method:
 >>> recipe == recipes.SMALL["simclr"], list(hp.values)
 (True, ['temperature', 'base learning rate'])
 
-Neither paper nor its ancestors print the grids that they searched: the ranges are ours, wide enough
-to hold every published value, centred on the recipe's where that is what is known to work.
+Neither paper nor its ancestors print the grids that they searched: the ranges are ours. Those of
+criteria hold every published value; that of the learning rate is centred on the recipe's, for what
+LARS wants is nothing to AdamW.
 
 References:
-    - Garrido et al., ICLR 2023: section 5 and Table S6, whose values all lie inside these ranges.
+    - Garrido et al., ICLR 2023: section 5, and Table S6 for the weights and temperatures.
     - Chen et al. (SimCLR), ICML 2020, appendix B.9: temperatures 0.1, 0.5 and 1.0.
     - Bardes et al. (VICReg), ICLR 2022: weights from 1 to 50.
 """
@@ -34,7 +35,7 @@ import keras_tuner
 import numpy as np
 
 from keras_ssl import data, distribution, encoders, evaluation, models
-from keras_ssl._validation import check_choice, check_count, check_fraction
+from keras_ssl._validation import check_choice, check_count, check_fraction, check_positive
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
 
@@ -65,6 +66,7 @@ def log_float(
     hp: keras_tuner.HyperParameters, name: str, low: float, high: float, default: float
 ) -> float:
     """A positive number on a logarithmic scale; the range is widened to hold `default`."""
+    check_positive(name, default)
     low, high = min(low, default), max(high, default)
     return hp.Float(name, low, high, sampling="log", default=default)
 
@@ -83,34 +85,36 @@ def learning_rate(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
 
 
 def weight_decay(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
-    """The weight decay, from 1e-7 to 1e-2."""
+    """The weight decay, from 1e-7 to 1e-2; by default 1e-7 where the recipe has none."""
     decay = log_float(hp, "weight decay", 1e-7, 1e-2, recipe.weight_decay or 1e-7)
     return dataclasses.replace(recipe, weight_decay=decay)
 
 
 def projector_width(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
-    """Width of all hidden layers, a power of two from a quarter to four times the recipe's."""
-    *hidden, dimensions = recipe.projector.split("-")
+    """Width of hidden layers, from a quarter to four times the recipe's, in its proportions."""
+    *hidden, dimensions = map(int, recipe.projector.split("-"))
     if not hidden:
         return recipe
-    widths = [max(int(hidden[0]) * 2**i // 4, 1) for i in range(5)]
-    width = hp.Choice("projector width", widths, default=int(hidden[0]))
-    return dataclasses.replace(
-        recipe, projector="-".join([str(width)] * len(hidden) + [dimensions])
-    )
+    width = hp.Choice("projector width", _around_width(hidden[0]), default=hidden[0])
+    widths = [max(round(own * width / hidden[0]), 1) for own in hidden]
+    return dataclasses.replace(recipe, projector="-".join(map(str, [*widths, dimensions])))
 
 
 def embedding_dimension(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
-    """Width M of the embeddings, a power of two from a quarter to four times the recipe's."""
+    """Width M of the embeddings, from a quarter to four times the recipe's."""
     *hidden, last = recipe.projector.split("-")
-    widths = [max(int(last) * 2**i // 4, 2) for i in range(5)]
-    dimensions = hp.Choice("embedding dimension", sorted(set(widths)), default=int(last))
+    dimensions = hp.Choice("embedding dimension", _around_width(int(last)), default=int(last))
     return dataclasses.replace(recipe, projector="-".join([*hidden, str(dimensions)]))
+
+
+def _around_width(width: int) -> list[int]:
+    return sorted({max(width * 2**i // 4, 1) for i in range(5)})
 
 
 def augmentation_strength(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
     """Strength of the augmentations, from 0 to 1.8 times the policy's own."""
-    strength = hp.Float("augmentation strength", 0.0, 1.8, default=recipe.strength)
+    highest = max(1.8, recipe.strength)
+    strength = hp.Float("augmentation strength", 0.0, highest, default=recipe.strength)
     return dataclasses.replace(recipe, strength=strength)
 
 
@@ -125,6 +129,10 @@ def criterion_setting(
         high: Largest value.
         log: Whether the scale is logarithmic.
         label: Its name for people; default: `argument` without underscores.
+
+    Raises:
+        ValueError: when the space is used, if the criterion has no such argument, or one that is 0
+            where the scale is logarithmic.
     """
 
     def space(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
@@ -262,8 +270,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         name: Name of the hypermodel.
 
     Raises:
-        ValueError: for a recipe of an unknown policy, an unknown score, one that needs labels where
-            there are none, or fewer images than a batch.
+        ValueError: for an unknown encoder, policy or score, a score that needs labels where there
+            are none, or fewer images than a batch.
         TypeError: for a recipe or images of another type.
     """
 
@@ -302,6 +310,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 f"`recipe` has batches of {recipe.batch_size}, more than there are images. "
                 f"Received: {len(images.train)} images to train on"
             )
+        if isinstance(encoder, str):
+            encoders.check_encoder(encoder)
         self.recipe, self.images = recipe, images
         self.space = SPACES.get(recipe.model, fixed) if space is None else space
         self.encoder = encoder
@@ -334,7 +344,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         encoder = self.build_encoder(hp)
         classes = len(self.images.train.class_names or ()) if self.score == "probe" else None
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
-        model.compile(recipe.build_optimizer(self._steps))
+        model.compile(recipe.build_optimizer(self._steps(recipe)))
         # Keras-tuner loads weights into what it builds: of a later rung, of the best trial.
         model.build((None, *shape))
         model.optimizer.build(model.trainable_variables)
@@ -375,7 +385,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         with distribution.forgotten_gradients():
             history = model.fit(
                 views,
-                steps_per_epoch=self._steps,
+                steps_per_epoch=self._steps(recipe),
                 epochs=recipe.epochs if epochs is None else check_count("epochs", epochs),
                 initial_epoch=initial_epoch,
                 callbacks=[StopOnNonFinite(), *callbacks],
@@ -403,7 +413,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         if train.has_labels and images.has_labels:
             figures.update(evaluation.judge(model.encoder, train, images))
             del figures["rankme"]  # of the training images
-        if model.probe is not None:
+        if model.probe is not None and images.has_labels:
             features = evaluation.extract(model.encoder, images)
             answers = np.argmax(model.probe(features.values), axis=-1)
             figures["probe"] = float(np.mean(answers == features.labels))
@@ -412,9 +422,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             figures.update(evaluation.judge(model.encoder, images, policy=policy))
         return {f"{prefix}{name}": float(value) for name, value in figures.items()}
 
-    @property
-    def _steps(self) -> int:
-        return len(self.images.train) // self.recipe.batch_size
+    def _steps(self, recipe: Recipe) -> int:
+        return len(self.images.train) // recipe.batch_size
 
     def _seed(self, hp: keras_tuner.HyperParameters) -> int:
         return hp.values.get("seed", self.seed)

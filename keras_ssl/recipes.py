@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ssl import data, models
 from keras_ssl._validation import check_choice
@@ -54,6 +55,9 @@ def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimi
     """LARS with the trust coefficient of TCR's published code, 0.02 (which also clips it)."""
     return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02)
 
+
+# By the name that configurations have.
+_BY_NAME = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr)}
 
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": adamw,
@@ -132,13 +136,19 @@ class Recipe:
         return self.optimizer(schedule, self.weight_decay)
 
     def get_config(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it: the method and the optimizer by name."""
+        """The recipe as JSON can hold it: the method and the optimizer by name.
+
+        Those of another library have a name too, by which `from_config` does not know them.
+        """
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        optimizer = getattr(self.optimizer, "__name__", repr(self.optimizer))
+        if _BY_NAME.get(optimizer) is not self.optimizer:
+            optimizer = f"{getattr(self.optimizer, '__module__', '')}.{optimizer}"
         return {
-            **config,
-            "criterion": dict(self.criterion),
+            **{name: _plain(value) for name, value in config.items()},
+            "criterion": {name: _plain(value) for name, value in self.criterion.items()},
             "model": self.model.__name__,
-            "optimizer": self.optimizer.__name__,
+            "optimizer": optimizer,
         }
 
     @classmethod
@@ -146,24 +156,36 @@ class Recipe:
         """The recipe that `get_config` described.
 
         Raises:
-            ValueError: for a setting that recipes do not have, a method or an optimizer that is not
-                of this library.
+            ValueError: for a setting that recipes do not have, or one that is missing; a method or
+                an optimizer that is not of this library.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        fields = dataclasses.fields(cls)
         for name in config:
-            check_choice("recipe", name, known)
-        optimizers = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr)}
-        return cls(
-            **{
-                **config,
-                "model": getattr(
-                    models, check_choice("model", config.get("model"), models.__all__)
-                ),
-                "optimizer": optimizers[
-                    check_choice("optimizer", config.get("optimizer", "lars"), optimizers)
-                ],
-            }
-        )
+            check_choice("recipe", name, [field.name for field in fields])
+        methods = {
+            name: getattr(models, name)
+            for name in models.__all__
+            if getattr(models, name).default_criterion is not None
+        }
+        check_choice("model", config.get("model"), methods)
+        check_choice("optimizer", config.get("optimizer", "lars"), _BY_NAME)
+        try:
+            return cls(
+                **{
+                    **config,
+                    "model": methods[config["model"]],
+                    "optimizer": _BY_NAME[config.get("optimizer", "lars")],
+                }
+            )
+        except TypeError as error:
+            raise ValueError(
+                f"`config` must have every setting of a recipe. Received: {dict(config)}; {error}"
+            ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _table_s6(

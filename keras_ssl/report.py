@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_ssl.inspection.event_log import LOCK
+from keras_ssl._files import LOCK
 from keras_ssl.inspection.events import Events, find_runs, read_events
 
 # What is shown of which section, in this order; the rest of a section follows.

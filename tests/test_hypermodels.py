@@ -74,6 +74,10 @@ class TestSpaces:
         space = hypermodels.combine(hypermodels.projector_width, hypermodels.embedding_dimension)
         recipe = recipes.SMALL["vicreg"]
         assert space(hp, recipe).projector == "512-512-64"
+        uneven = dataclasses.replace(recipe, projector="512-128-64")
+        assert hypermodels.projector_width(keras_tuner.HyperParameters(), uneven) == uneven
+        hp.values = {"projector width": 1024}
+        assert hypermodels.projector_width(hp, uneven).projector == "1024-256-64"
         alone = dataclasses.replace(recipe, projector="64")
         hp = keras_tuner.HyperParameters()
         assert hypermodels.projector_width(hp, alone) == alone and not hp.space
@@ -174,7 +178,22 @@ class TestHyperModel:
         ]
         assert losses[0] == losses[1]
 
+    def test_a_batch_size_that_is_searched(self, held_out):
+        """An epoch is all of the images, whatever the batch."""
+        space = lambda hp, recipe: dataclasses.replace(  # noqa: E731
+            recipe, batch_size=hp.Choice("batch size", [4, 12])
+        )
+        hypermodel = tiny(held_out, space=space)
+        for size, steps in ((4, 6), (12, 2)):
+            hp = keras_tuner.HyperParameters()
+            hp.values = {"batch size": size}
+            model = hypermodel.build(hp)
+            hypermodel.fit(hp, model, epochs=1)
+            assert int(model.optimizer.iterations) == steps
+
     def test_bad_input(self, held_out):
+        with pytest.raises(ValueError, match="`encoder` must be one of .*resnet99"):
+            hypermodels.PretrainingHyperModel(SMALL, held_out, encoder="resnet99")
         with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):
             tiny(held_out, "simclr")
         with pytest.raises(TypeError, match="`images` must be what .*hold_out gives"):

@@ -96,10 +96,11 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         choices=[name for name in distribution.STRATEGIES if name != "multiworker"],
         help="devices of each trial (default: auto)",
     )
+    add("--retry-failed", action="store_true", help="run trials again that failed before")
     add("--smoke", action="store_true", help="shrink everything to seconds")
+    if parser.parse_known_args(arguments)[0].smoke:
+        parser.set_defaults(**SMOKE)
     options = parser.parse_args(arguments)
-    for name, value in SMOKE.items() if options.smoke else ():
-        setattr(options, name, value)
     if options.folder is None:
         source = pathlib.Path(options.dataset.replace(":", "-")).stem
         options.folder = f"runs/{ask.name}-{source}{'-smoke' if options.smoke else ''}"
@@ -110,7 +111,8 @@ def load_images(options: argparse.Namespace) -> hypermodels.HeldOut:
     """The images in three parts."""
     source = options.dataset
     beside = pathlib.Path(options.data_dir or "") / source
-    if options.data_dir and beside.exists() and not (beside / "dataset_info.json").exists():
+    # A folder that tensorflow-datasets has prepared goes by its name.
+    if options.data_dir and beside.exists() and not any(beside.rglob("dataset_info.json")):
         source = str(beside)
     splits = data.load(
         source,
@@ -177,19 +179,17 @@ def chosen(methods: tuple[str, ...], options: argparse.Namespace) -> list[str]:
 def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     """Runs a script: its study, and its report."""
     options = parse(text, ask, arguments)
-    if options.workers > 1 and "KERASTUNER_TUNER_ID" not in os.environ:
-        status = studies.run_with_workers(
-            [sys.executable, *sys.argv], options.workers, options.folder
-        )
-        sys.exit(status)
     try:
         images = load_images(options)
         study = studies.Study(
             options.folder, ask.arms(options, images), options.budget, options.seeds
         )
+        if options.workers != 1 and "KERASTUNER_TUNER_ID" not in os.environ:
+            command = [sys.executable, *sys.argv]
+            sys.exit(studies.run_with_workers(command, options.workers, options.folder))
+        results = study.run(distribution.strategy(options.strategy), options.retry_failed)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    results = study.run(distribution.strategy(options.strategy))
     if results is None:
         return  # A worker; its chief reports.
     arm = next(iter(study.arms.values()))

@@ -67,9 +67,10 @@ def answer(results):
             a, b = (results.scale * getattr(arm, kind) for arm in (small, large))
             if len(a) and len(b):
                 differences.append(f"{np.mean(b) - np.mean(a):+.1f} ({kind})")
-        sentences.append(
-            f"{method}: M = {max(points)} against M = {min(points)}: {', '.join(differences)}."
-        )
+        if differences:
+            sentences.append(
+                f"{method}: M = {max(points)} against M = {min(points)}: {', '.join(differences)}."
+            )
     return " ".join(sentences)
 
 

@@ -14,7 +14,7 @@ Answer: results/normalization-fashion-mnist/report.md.
 """
 
 import numpy as np
-from command_line import Question, fit_recipe, hypermodel, main
+from command_line import Question, chosen, fit_recipe, hypermodel, main
 
 from keras_ssl import hypermodels, studies
 
@@ -36,17 +36,20 @@ def arms(options, images):
             space,
         )
         for name, variant in VARIANTS.items()
+        if name in chosen(tuple(VARIANTS), options)
     }
 
 
 def answer(results):
     """Each variant against the classical one, tuned."""
-    classical = results.arms["classical"].tuned
-    parts = [f"classical, tuned: {studies.spread(classical, results.scale)}"]
+    parts = []
     for name, arm in results.arms.items():
-        if name != "classical" and len(arm.tuned) and len(classical):
-            difference = results.scale * (np.mean(arm.tuned) - np.mean(classical))
-            parts.append(f"{name}: {studies.spread(arm.tuned, results.scale)} ({difference:+.1f})")
+        part = f"{name}, tuned: {studies.spread(arm.tuned, results.scale)}"
+        classical = results.arms.get("classical", arm)
+        if arm is not classical and len(arm.tuned) and len(classical.tuned):
+            difference = results.scale * (np.mean(arm.tuned) - np.mean(classical.tuned))
+            part += f" ({difference:+.1f})"
+        parts.append(part)
     return "; ".join(parts) + "."
 
 

@@ -56,7 +56,7 @@ def answer(results):
         means = {
             name: results.scale * float(np.mean(getattr(arm, kind)))
             for name, arm in results.arms.items()
-            if len(getattr(arm, kind))
+            if len(arm.default) and len(arm.tuned)  # The same methods before and after.
         }
         if not means:
             return "No arm has a figure."
@@ -65,7 +65,9 @@ def answer(results):
             f"{kind}: from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}), standard "
             f"deviation between methods {np.std(list(means.values())):.2f}"
         )
-    gains = [results.scale * arm.gain for arm in results.arms.values() if len(arm.tuned)]
+    gains = [results.scale * arm.gain for arm in results.arms.values() if len(arm.gains)]
+    if not gains:
+        return f"{'; '.join(text)}."
     return f"{'; '.join(text)}. Mean gain by tuning {np.mean(gains):+.1f}."
 
 

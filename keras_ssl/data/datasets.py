@@ -12,6 +12,7 @@ import gzip
 import os
 import pathlib
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -289,7 +290,7 @@ def _idx(path: pathlib.Path) -> Splits:
             with gzip.open(file) as content:
                 header = np.frombuffer(content.read(4 + 4 * axes), ">u4")
                 return np.frombuffer(content.read(), np.uint8).reshape(header[1:])
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise ValueError(
                 f"`source` must hold {file.name}, bytes in the IDX format. Received: {error}"
             ) from error

@@ -1,6 +1,5 @@
 """Writing to TensorBoard without ever costing a run: what fails is said, and training goes on."""
 
-import os
 import pathlib
 import warnings
 import weakref
@@ -9,43 +8,19 @@ from typing import Any
 
 import tensorflow as tf
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs in one folder are not noticed there.
-    fcntl = None  # type: ignore[assignment]
+from keras_ssl._files import FolderLock
 
 # As Keras' own callback calls it: its figures and these are then one run in TensorBoard.
 RUN = "train"
-
-# In every folder of an `EventLog`.
-LOCK = ".lock"
 
 
 class EventLogWarning(UserWarning):
     """Something could not be written for TensorBoard; training goes on."""
 
 
-class _Folder:
-    """A folder that this process writes to, locked against others while it is in use."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / LOCK, os.O_WRONLY | os.O_CREAT)
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise
-        except OSError:
-            pass  # A file system without locks: other runs are not noticed.
-        # With the last log that writes there, or with the process.
-        weakref.finalize(self, os.close, lock)
-
-
 # By path: within a process, logs share a folder. What ends in an error, as in a notebook, may not
 # have let go of it.
-_in_use: "weakref.WeakValueDictionary[pathlib.Path, _Folder]" = weakref.WeakValueDictionary()
+_in_use: "weakref.WeakValueDictionary[pathlib.Path, FolderLock]" = weakref.WeakValueDictionary()
 
 
 class EventLog:
@@ -53,7 +28,8 @@ class EventLog:
 
     A folder that cannot be written, a full disk, another error, or another run that writes to the
     same folder are warned of, once, as an `EventLogWarning`. In the last case this run takes
-    `train-2`, `train-3`, ... beside it; in the others nothing more is written.
+    `train-2`, `train-3`, ... beside it (or whatever `run` is, numbered); in the others nothing more
+    is written.
 
     Args:
         log_dir: The folder that TensorBoard is pointed to.
@@ -64,17 +40,17 @@ class EventLog:
         self.path = pathlib.Path(log_dir) / run
         self._writer: Any = None
         try:
-            self._folder: _Folder | None = self._take_folder()
+            self._folder: FolderLock | None = self._take_folder()
             self._writer = tf.summary.create_file_writer(str(self.path))
         except (OSError, tf.errors.OpError) as error:
             self._give_up(error)
 
-    def _take_folder(self) -> _Folder:
+    def _take_folder(self) -> FolderLock:
         """The first folder that no other process has."""
         wanted, number = self.path, 1
         while True:
             try:
-                folder = _in_use.get(self.path.resolve()) or _Folder(self.path)
+                folder = _in_use.get(self.path.resolve()) or FolderLock(self.path)
                 break
             except BlockingIOError:
                 number += 1

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from keras_ssl.inspection.event_log import LOCK
+from keras_ssl._files import LOCK
 
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"

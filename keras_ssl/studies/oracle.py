@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
+from keras_ssl._files import write_whole
 from keras_ssl.hypermodels import PretrainingHyperModel
 
 # Values of a trial that are no hyperparameters: which arm it is of, what it is for, whose settings
@@ -20,6 +20,8 @@ SEARCH, FINAL = "search", "final"
 
 # In the folder of a trial: why it failed, by the process that ran it.
 REASON = "reason.txt"
+# A byte for every start of the trial by a process that died in it.
+STARTS = "starts"
 
 _FINISHED = ("COMPLETED", "FAILED")
 # While a worker waits for the last trials of a search, seconds between its questions.
@@ -61,6 +63,7 @@ class StudyOracle(keras_tuner.Oracle):
         objective: See `keras_tuner.Oracle`.
         seed: Seed of the draws.
         on_change: Called after every trial that ended.
+        retry_failed: Whether trials that failed in an earlier process are run again.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class StudyOracle(keras_tuner.Oracle):
         objective: keras_tuner.Objective,
         seed: int,
         on_change: Callable[[Any], None],
+        retry_failed: bool = False,
     ) -> None:
         super().__init__(
             objective=objective,
@@ -81,7 +85,7 @@ class StudyOracle(keras_tuner.Oracle):
         self.arms, self.draws, self.final_seeds = arms, trials, seeds
         # Not `seed`, which keras-tuner draws at random where it is 0.
         self.draw_seed = seed + 1
-        self.search, self.on_change = search, on_change
+        self.search, self.on_change, self.retry_failed = search, on_change, retry_failed
         self.spaces = {name: searched(hypermodel) for name, hypermodel in arms.items()}
         self._exhausted: dict[str, int] = {}  # By arm, draws after which the space held no more.
 
@@ -97,12 +101,14 @@ class StudyOracle(keras_tuner.Oracle):
                     return {"status": "RUNNING", "values": values}
         steps = self._final_steps()
         for final in steps:
-            if final is not None and final not in taken:
+            if final is None:  # Not a later one first: trials have the same numbers in any company.
+                time.sleep(
+                    _PATIENCE
+                )  # Of a single-threaded chief: the ends of trials wait as long.
+                return {"status": "IDLE"}
+            if final not in taken:
                 return {"status": "RUNNING", "values": self._values(final, self._settings(final))}
-        if None not in steps:
-            return {"status": "STOPPED"}
-        time.sleep(_PATIENCE)  # Of a single-threaded chief: the ends of trials wait as long.
-        return {"status": "IDLE"}
+        return {"status": "STOPPED"}
 
     def _search_steps(self) -> list[Step]:
         """Draw by draw, arms in turn: a study that is stopped has as much of each."""
@@ -145,6 +151,11 @@ class StudyOracle(keras_tuner.Oracle):
         best = max(done, key=lambda trial: trial.score, default=None)
         return None if best is None else trial_step(best).draw
 
+    def done(self) -> int:
+        """Trials of the plan that have ended, whatever came of them."""
+        ended = {trial_step(t) for t in self.trials.values() if t.status in _FINISHED}
+        return len(ended & {*self._search_steps(), *self._final_steps()})
+
     def planned(self) -> int:
         """Trials in all, as far as can be known: a best draw that is the default runs once."""
         finals = sum(
@@ -173,11 +184,12 @@ class StudyOracle(keras_tuner.Oracle):
         oracle.hyperparameters = space.copy()
         for trial in self.searched_trials(step.arm):
             own = space.copy()
-            values = trial.hyperparameters.values
-            own.values = {p.name: _declared(p, values[p.name]) for p in space.space}
+            own.values = declared(space, trial.hyperparameters.values)
             past = keras_tuner.engine.trial.Trial(own, trial.trial_id, trial.status)
             past.score = trial.score
             oracle.trials[past.trial_id] = past
+            if trial.status not in _FINISHED:
+                oracle.ongoing_trials[past.trial_id] = past  # Bayesian search guesses its score.
             oracle._record_values(past)  # Not to be drawn again.
         answer = oracle.populate_space(str(step.draw))
         if answer["status"] != "RUNNING":
@@ -190,11 +202,12 @@ class StudyOracle(keras_tuner.Oracle):
         if step.draw == 0:
             return self.spaces[step.arm].values
         trial = next(t for t in self.searched_trials(step.arm) if trial_step(t).draw == step.draw)
-        return {name: trial.hyperparameters.values[name] for name in self.spaces[step.arm].values}
+        return settings_of(trial)
 
     def _values(self, step: Step, settings: Mapping[str, Any]) -> dict[str, Any]:
         # Keras-tuner sends numbers in single precision between processes: here too then, so that
-        # one process and several run the same trials.
+        # one process and several run the same trials. (In random search: what a Bayesian one draws
+        # depends on what has ended.)
         rounded = {
             name: float(np.float32(value)) if isinstance(value, float) else value
             for name, value in settings.items()
@@ -229,10 +242,24 @@ class StudyOracle(keras_tuner.Oracle):
         """Nothing: the trials' files are all there is to save."""
 
     def reload(self) -> None:
-        """Takes up the trials found in the folder; those that were running are run again."""
+        """Takes up the trials found in the folder; those that were running are run again.
+
+        Raises:
+            ValueError: if one of them is missing, whose number another would get.
+        """
         files = pathlib.Path(self._project_dir).glob("trial_*/trial.json")
         found = [keras_tuner.engine.trial.Trial.load(str(file)) for file in files]
-        for trial in sorted(found, key=lambda trial: int(trial.trial_id)):
+        for number, trial in enumerate(sorted(found, key=lambda trial: int(trial.trial_id))):
+            if int(trial.trial_id) != number:
+                raise ValueError(
+                    f"`folder` must hold all of the study's trials: {self._project_dir} lacks "
+                    f"number {number}. To run failed trials again, use `run(retry_failed=True)`"
+                )
+            if trial.status == "FAILED" and self.retry_failed:
+                trial.status, trial.message = "INVALID", None
+                for name in (REASON, STARTS):
+                    file = pathlib.Path(self._get_trial_dir(trial.trial_id)) / name
+                    file.unlink(missing_ok=True)
             self.trials[trial.trial_id] = trial
             self.start_order.append(trial.trial_id)
             if trial.status in _FINISHED:
@@ -242,13 +269,27 @@ class StudyOracle(keras_tuner.Oracle):
                 self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
 
 
-def _declared(parameter: Any, value: Any) -> Any:
-    """A value that was rounded as one that its parameter has."""
-    if isinstance(value, float) and isinstance(
-        parameter, keras_tuner.engine.hyperparameters.Choice
-    ):
-        return min(parameter.values, key=lambda choice: abs(choice - value))
-    return value
+def settings_of(trial: Any) -> dict[str, Any]:
+    """The values of a trial's hyperparameters, without what makes it a step of the plan."""
+    plan = {field.name for field in dataclasses.fields(Step)}
+    return {k: v for k, v in trial.hyperparameters.values.items() if k not in plan}
+
+
+def declared(space: keras_tuner.HyperParameters, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that were rounded on their way as those that the space has; no others."""
+    parameters = keras_tuner.engine.hyperparameters
+    found = {}
+    for parameter in space.space:
+        if parameter.name not in values:
+            continue
+        value = values[parameter.name]
+        is_listed = isinstance(parameter, parameters.Choice) or (
+            isinstance(parameter, parameters.Float) and parameter.step is not None
+        )
+        if isinstance(value, float) and is_listed:
+            value = min((abs(own - value), own) for own in parameter.values)[1]
+        found[parameter.name] = value
+    return found
 
 
 def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:
@@ -260,8 +301,7 @@ def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:
     return hp
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all, whenever the process is killed."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+def file_name(arm: str) -> str:
+    """A file's name for an arm's: "VICReg, M = 64" is "vicreg-m-64"."""
+    words = "".join(c if c.isalnum() else " " for c in arm.lower()).split()
+    return "-".join(words)

@@ -76,7 +76,7 @@ def draw_curves(
     xlabel: str,
     title: str = "",
 ) -> None:
-    """Curves over a number, defaults dashed and tuned solid.
+    """Curves over a number, the defaults in one panel and the tuned settings in another.
 
     Args:
         results: What a study found.

@@ -1,6 +1,7 @@
 """The report of a study: question, figures, answer, and how to ask again."""
 
 import importlib.metadata
+import math
 import os
 import pathlib
 import platform
@@ -10,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._files import write_whole
 from keras_ssl.evaluation import table
-from keras_ssl.studies.oracle import write_whole
 from keras_ssl.studies.plots import draw_arms, draw_search
 from keras_ssl.studies.results import Results
 
@@ -39,12 +40,14 @@ def arms_table(results: Results) -> str:
     scale = results.scale
     rows = {}
     for arm in results.arms.values():
-        gain, error = scale * arm.gain, scale * arm.gain_error
         is_default = arm.best_draw == 0
+        gain = "-" if math.isnan(arm.gain) else f"{scale * arm.gain:+.1f}"
+        if not math.isnan(arm.gain_error):
+            gain += f" ± {scale * arm.gain_error:.1f}"
         rows[arm.name] = {
             "default": spread(arm.default, scale),
             "tuned": "as default" if is_default else spread(arm.tuned, scale),
-            "gain": "0" if is_default else f"{gain:+.1f} ± {error:.1f}",
+            "gain": "0" if is_default else gain,
             "best settings": "the defaults" if is_default else short(arm.settings) or "-",
             "draws": str(len(arm.searched)),
             "failed": str(arm.failed),
@@ -78,7 +81,10 @@ def write_report(
     folder = pathlib.Path(folder)
     draw_arms(results, folder / "arms.png", title)
     draw_search(results, folder / "search.png")
-    split = {"test": "test images", "val": "validation images, there being no test split"}
+    split = {
+        "test": "test images",
+        "val": "validation images (there are no others: tuned settings were chosen by them)",
+    }
     unit = ", %" if results.scale == 100 else ""
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
@@ -88,7 +94,7 @@ def write_report(
         **setup,
         "trials": str(len(results.rows)),
         "time": f"{sum(r['figures'].get('seconds', 0) for r in results.rows) / 60:.0f} minutes, "
-        "all trials together",
+        "all trials that ended well together",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"{versions}, Python {platform.python_version()}",
         "command": f"`python {' '.join(sys.argv)}`",
@@ -107,11 +113,12 @@ def write_report(
     ]
     for heading, text in (sections or {}).items():
         parts += [f"## {heading}", text]
-    parts += [
-        "## What mattered",
-        "Every trial of the search, on the validation images:",
-        "![Score against each setting](search.png)",
-    ]
+    if any(row["settings"] and row["figures"] for row in results.rows):
+        parts += [
+            "## What mattered",
+            "Every trial of the search, on the validation images:",
+            "![Score against each setting](search.png)",
+        ]
     if failures:
         lines = [f"- trial {r['trial']}, {r['arm']}: {r['reason']}" for r in failures]
         parts += ["## Trials that failed", "\n".join(lines)]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEARCH, SEED, STAGE, write_whole
+from keras_ssl._files import write_whole
+from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEARCH, SEED, STAGE
 
 # First columns of the table, in this order; then settings, then figures.
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
@@ -73,8 +74,8 @@ class ArmResult:
 
     Attributes:
         name: The arm.
-        default: Its defaults' final figure with each seed, as many as did not fail.
-        tuned: The same of its best draw; `default` itself where no draw was better.
+        final: The figure of the final runs by "default" and "tuned", then by seed; those that did
+            not fail. Where no draw was better than the defaults, tuned is default.
         settings: The best draw's settings.
         searched: Scores of the search's trials by draw, those that did not fail.
         failed: Trials that failed, of the search and of the final runs.
@@ -82,12 +83,21 @@ class ArmResult:
     """
 
     name: str
-    default: np.ndarray
-    tuned: np.ndarray
+    final: dict[str, dict[int, float]]
     settings: dict[str, Any]
     searched: dict[int, float]
     failed: int
     figures: dict[str, dict[str, np.ndarray]]
+
+    @property
+    def default(self) -> np.ndarray:
+        """The final figure with the default settings, one per seed."""
+        return np.array(list(self.final["default"].values()))
+
+    @property
+    def tuned(self) -> np.ndarray:
+        """The final figure with the best draw's settings, one per seed."""
+        return np.array(list(self.final["tuned"].values()))
 
     @property
     def best_draw(self) -> int | None:
@@ -95,19 +105,23 @@ class ArmResult:
         return max(self.searched, key=self.searched.__getitem__, default=None)
 
     @property
+    def gains(self) -> np.ndarray:
+        """Tuned minus default, one per seed that both have."""
+        default, tuned = self.final["default"], self.final["tuned"]
+        return np.array([tuned[seed] - default[seed] for seed in tuned if seed in default])
+
+    @property
     def gain(self) -> float:
-        """Mean of the tuned figure minus that of the default one; NaN where either has none."""
-        if not (len(self.tuned) and len(self.default)):
-            return float("nan")
-        return float(np.mean(self.tuned) - np.mean(self.default))
+        """Mean of `gains`; NaN where there are none."""
+        return float(np.mean(self.gains)) if len(self.gains) else float("nan")
 
     @property
     def gain_error(self) -> float:
-        """Standard error of `gain`, from the differences seed by seed; NaN for fewer than two."""
-        if len(self.tuned) != len(self.default) or len(self.tuned) < 2:
+        """Standard error of `gain`; NaN for fewer than two seeds."""
+        gains = self.gains
+        if len(gains) < 2:
             return float("nan")
-        differences = self.tuned - self.default
-        return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
+        return float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
 
 
 class Results:
@@ -117,10 +131,15 @@ class Results:
         rows: See `rows_of`.
         score: Name of the figure that trials were compared by, such as "knn".
         arms: Names of all arms.
+        has_test: Whether there are test images. Without, the final figures are of the images that
+            settings were chosen by, with other seeds.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], score: str, arms: list[str]) -> None:
+    def __init__(
+        self, rows: list[dict[str, Any]], score: str, arms: list[str], has_test: bool = True
+    ) -> None:
         self.rows, self.score = rows, score
+        self.split = "test" if has_test else "val"
         self.arms = {name: self._arm(name) for name in arms}
 
     @property
@@ -128,39 +147,36 @@ class Results:
         """What figures of the score are shown times: 100 for accuracies, in per cent."""
         return 100.0 if self.score in ("knn", "linear", "probe") else 1.0
 
-    @property
-    def split(self) -> str:
-        """Where the final figures are from: "test", or "val" where there is no test split."""
-        names = {name for row in self.rows for name in row["figures"]}
-        return "test" if f"test_{self.score}" in names else "val"
-
     def _arm(self, name: str) -> ArmResult:
         rows = [row for row in self.rows if row[ARM] == name]
         done = [row for row in rows if row["status"] == "completed"]
         search = [row for row in done if row[STAGE] == SEARCH]
-        searched = {row[DRAW]: row["figures"][f"val_{self.score}"] for row in search}
+        searched = {row[DRAW]: float(row["figures"][f"val_{self.score}"]) for row in search}
         best = max(searched, key=searched.__getitem__, default=None)
-        settings: dict[str, Any] = next(
-            (row["settings"] for row in search if row[DRAW] == best), {}
-        )
+        settings: dict[str, Any] = next((r["settings"] for r in search if r[DRAW] == best), {})
         finals = {
-            kind: [row["figures"] for row in done if row[STAGE] == FINAL and row[DRAW] == draw]
+            kind: {
+                row[SEED]: row["figures"]
+                for row in done
+                if row[STAGE] == FINAL and row[DRAW] == draw
+            }
             for kind, draw in (("default", 0), ("tuned", best))
         }
-        names = sorted({figure for rows in finals.values() for row in rows for figure in row})
+        names = {figure for runs in finals.values() for run in runs.values() for figure in run}
         figures = {
             figure: {
-                kind: np.array([row[figure] for row in rows if figure in row])
-                for kind, rows in finals.items()
+                kind: np.array([run[figure] for run in runs.values() if figure in run])
+                for kind, runs in finals.items()
             }
-            for figure in names
+            for figure in sorted(names)
         }
-        nothing = {"default": np.array([]), "tuned": np.array([])}
-        last = figures.get(f"{self.split}_{self.score}", nothing)
+        score = f"{self.split}_{self.score}"
         return ArmResult(
             name,
-            last["default"],
-            last["tuned"],
+            {
+                kind: {seed: float(run[score]) for seed, run in runs.items() if score in run}
+                for kind, runs in finals.items()
+            },
             settings,
             searched,
             sum(row["status"] == "failed" for row in rows),

@@ -1,7 +1,12 @@
 """`Study`: arms that are searched with one budget, and compared by their last words."""
 
+import dataclasses
+import functools
 import json
+import os
 import pathlib
+import signal
+import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,6 +16,7 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
+from keras_ssl._files import LOCK, FolderLock, write_whole
 from keras_ssl._validation import check_count
 from keras_ssl.hypermodels import HeldOut, PretrainingHyperModel
 from keras_ssl.studies.oracle import (
@@ -19,9 +25,10 @@ from keras_ssl.studies.oracle import (
     FINAL,
     SEED,
     STAGE,
+    Step,
     StudyOracle,
+    file_name,
     searched,
-    write_whole,
 )
 from keras_ssl.studies.results import Results, reason_of, rows_of, write_csv
 from keras_ssl.studies.tensorboard import write_columns
@@ -47,8 +54,10 @@ class Study:
     `examples/pretrain.py --config` takes.
 
     A study that was killed goes on when it is run again, without repeating a finished trial; a
-    trial that fails is recorded with the reason. More `trials` or `seeds` may be asked of a study
-    later; whatever else changes makes it another study, which needs another folder.
+    trial that fails is recorded with the reason, and so is one in which the process was killed
+    three times. More `trials` or `seeds` may be asked of a study later; whatever else changes makes
+    it another study, which needs another folder. (Of functions, such as encoders, spaces and
+    measures, their names, arguments and hyperparameters are compared, not their code.)
 
     Run as several processes that share the folder, with keras-tuner's environment variables
     KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, it is shared out among
@@ -57,7 +66,8 @@ class Study:
     Args:
         folder: Where the results go: new, empty, or this study's own.
         arms: Hypermodels by the name that they have in tables and plots; all with the same `score`
-            and the same images.
+            and the same images. "arm", "stage", "draw" and "seed" are no names for
+            hyperparameters.
         trials: Draws per arm, the defaults included, at least 1. (1: defaults alone.)
         seeds: Final runs of each of the two settings, at least 1; 3 or more for error bars.
         search: What proposes settings: a keras-tuner oracle class, or a function from (objective,
@@ -68,7 +78,10 @@ class Study:
 
     Raises:
         StudyFolderError: for a folder that holds another study, or anything else.
-        ValueError: for no arms, arms of different scores, or a search that is not of that kind.
+        TypeError: for arms that are not hypermodels.
+        ValueError: for no arms, arms of different scores or images, with names that files cannot
+            tell apart, or with hyperparameters of those names; and for Hyperband's and grids'
+            oracles.
     """
 
     def __init__(
@@ -83,6 +96,18 @@ class Study:
         ] = lambda hp: [],
         seed: int = 0,
     ) -> None:
+        for name, arm in arms.items():
+            if not isinstance(arm, PretrainingHyperModel):
+                raise TypeError(
+                    "`arms` must be keras_ssl.hypermodels.PretrainingHyperModel by name. "
+                    f"Received: {name!r}: {type(arm).__name__}"
+                )
+        files = [file_name(name) for name in arms]
+        if "" in files or len(set(files)) < len(files):
+            raise ValueError(
+                "`arms` must have names that differ in letters or digits, for files. "
+                f"Received: {list(arms)}"
+            )
         scores = {hypermodel.score for hypermodel in arms.values()}
         if len(scores) != 1:
             raise ValueError(
@@ -103,36 +128,48 @@ class Study:
         self.trials, self.seeds = check_count("trials", trials), check_count("seeds", seeds)
         self.search, self.callbacks, self.seed = search, callbacks, seed
         self.score = scores.pop()
+        self.spaces = {name: searched(arm) for name, arm in self.arms.items()}
+        plan = {field.name for field in dataclasses.fields(Step)}
+        for name, space in self.spaces.items():
+            if taken := plan & {parameter.name for parameter in space.space}:
+                raise ValueError(
+                    f"`arms` must not have hyperparameters named {sorted(plan)}: trials have them. "
+                    f"Received: {name!r} with {sorted(taken)}"
+                )
         self._take_folder()
 
     # --- The folder ----------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
         """What makes two studies the same: arms, images, score, search. JSON's types."""
-        prints: dict[int, str] = {}  # Arms share images: once for each.
+        prints = {id(arm.images): arm.images for arm in self.arms.values()}
+        parts = {fingerprint(images) for images in prints.values()}
+        if len(parts) > 1:
+            raise ValueError(f"`arms` must have the same images. Received: {sorted(parts)}")
         arms = {}
         for name, hypermodel in self.arms.items():
-            images = hypermodel.images
-            if id(images) not in prints:
-                prints[id(images)] = fingerprint(images)
-            encoder = hypermodel.encoder
+            recipe = hypermodel.recipe.get_config()
+            del recipe["source"]  # Words.
             arms[name] = {
-                "recipe": hypermodel.recipe.get_config(),
+                "recipe": recipe,
                 "space": [
                     {"kind": type(parameter).__name__, **parameter.get_config()}
-                    for parameter in searched(hypermodel).space
+                    for parameter in self.spaces[name].space
                 ],
-                "encoder": encoder if isinstance(encoder, str) else _name(encoder),
-                "images": prints[id(images)],
+                "encoder": _name(hypermodel.encoder),
+                "measure": _name(hypermodel.measure),
+                "label_free": hypermodel.label_free,
+                "micro_batch_size": hypermodel.micro_batch_size,
                 "seed": hypermodel.seed,
             }
         identity = {
             "score": self.score,
             "search": _name(self.search),
             "seed": self.seed,
+            "images": parts.pop(),
             "arms": arms,
         }
-        return json.loads(json.dumps(identity))
+        return json.loads(json.dumps(identity, default=str))
 
     def _take_folder(self) -> None:
         path = self.folder / _IDENTITY
@@ -148,8 +185,8 @@ class Study:
             return
         # A worker may come before its chief, and several at once: what is there is then this.
         strange = [] if not self.folder.exists() else [p.name for p in self.folder.iterdir()]
-        strange = [name for name in strange if not name.startswith((_IDENTITY, "worker-"))]
-        if strange:
+        strange = [name for name in strange if not name.startswith((_IDENTITY, LOCK, "worker-"))]
+        if strange and not path.is_file():
             raise StudyFolderError(
                 f"`folder` must be new, empty or a study's: it has no {_IDENTITY}. "
                 f"Received: folder={str(self.folder)} with {sorted(strange)[:5]}"
@@ -159,15 +196,40 @@ class Study:
 
     # --- Running -------------------------------------------------------------------------------
 
-    def run(self, strategy: tf.distribute.Strategy | None = None) -> Results | None:
+    def run(
+        self, strategy: tf.distribute.Strategy | None = None, retry_failed: bool = False
+    ) -> Results | None:
         """Runs what is not done yet.
 
         Args:
             strategy: Devices that each trial uses; one worker's, such as a `MirroredStrategy`.
+            retry_failed: Whether trials that failed before are run again.
 
         Returns:
             The results; `None` in a process that only works for a chief.
+
+        Raises:
+            StudyFolderError: if another process runs the study.
         """
+        lock = None
+        if _is_worker():
+            # Told to stop, a worker gives its trial back; it is not to be counted as a death.
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        else:
+            try:
+                lock = FolderLock(self.folder)
+            except BlockingIOError:
+                raise StudyFolderError(
+                    "`folder` holds a study that another process is running; it may be what is "
+                    f"left of a killed one's workers. Received: folder={str(self.folder)}"
+                ) from None
+        try:
+            return self._run(strategy, retry_failed)
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _run(self, strategy: tf.distribute.Strategy | None, retry_failed: bool) -> Results | None:
         progress = Progress(self.score)
 
         def on_change(trial: Any) -> None:
@@ -176,7 +238,14 @@ class Study:
 
         objective = next(iter(self.arms.values())).objective
         oracle = StudyOracle(
-            self.arms, self.trials, self.seeds, self.search, objective, self.seed, on_change
+            self.arms,
+            self.trials,
+            self.seeds,
+            self.search,
+            objective,
+            self.seed,
+            on_change,
+            retry_failed,
         )
         log_dir = self.folder / "tensorboard"
         tuner = StudyTuner(
@@ -188,19 +257,19 @@ class Study:
             directory=str(self.folder),
             project_name=_TRIALS,
         )
-        is_worker = tuner.oracle is not oracle
-        if not is_worker:
+        if not _is_worker():
             progress.begin(oracle)
             # What every trial has: not the test images' figures, nor losses, which differ in kind.
             is_labelled = all(arm.images.validation.has_labels for arm in self.arms.values())
             names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labelled else ())]
             write_columns(log_dir, oracle.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
-        if is_worker:
+        if _is_worker():
             return None
         rows = rows_of(oracle.trials)
         write_csv(rows, self.folder / "trials.csv")
-        results = Results(rows, self.score, list(self.arms))
+        images = next(iter(self.arms.values())).images
+        results = Results(rows, self.score, list(self.arms), images.test is not None)
         for name in self.arms:
             self._write_best(results, name)
         return results
@@ -226,13 +295,14 @@ class Study:
         }
         folder = self.folder / "best"
         folder.mkdir(exist_ok=True)
-        write_whole(folder / f"{file_name(name)}.json", json.dumps(content, indent=2) + "\n")
+        write_whole(
+            folder / f"{file_name(name)}.json", json.dumps(content, indent=2, default=str) + "\n"
+        )
 
 
-def file_name(arm: str) -> str:
-    """A file's name for an arm's: "VICReg, M = 64" is "vicreg-m-64"."""
-    words = "".join(c if c.isalnum() else " " for c in arm.lower()).split()
-    return "-".join(words)
+def _is_worker() -> bool:
+    """Whether this process works for a chief: keras-tuner's own rule."""
+    return "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "chief")
 
 
 def fingerprint(images: HeldOut) -> str:
@@ -249,8 +319,12 @@ def fingerprint(images: HeldOut) -> str:
     return "; ".join(parts)
 
 
-def _name(function: Any) -> str:
-    function = getattr(function, "func", function)  # of a functools.partial
+def _name(function: Any) -> Any:
+    """A function by its name, and what a `functools.partial` gives it; texts and `None` as such."""
+    if function is None or isinstance(function, str):
+        return function
+    if isinstance(function, functools.partial):
+        return [_name(function.func), list(function.args), function.keywords]
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
@@ -283,7 +357,7 @@ class Progress:
     def begin(self, oracle: StudyOracle) -> None:
         """Says what is done already."""
         self._start = time.monotonic()
-        self._done_before = len(oracle.end_order)
+        self._done_before = oracle.done()
         of_before = f", {self._done_before} of them done before" if self._done_before else ""
         print(f"study: {oracle.planned()} trials{of_before}", flush=True)
 
@@ -303,7 +377,7 @@ class Progress:
         if best is not None:
             scores = [t.score for t in oracle.searched_trials(arm) if t.status == "COMPLETED"]
             so_far = f" (best of it {max(scores):.4f})"
-        done, planned = len(oracle.end_order), oracle.planned()
+        done, planned = oracle.done(), oracle.planned()
         seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
         left = seconds * max(planned - done, 0)
         print(

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 
 from keras_ssl.inspection.event_log import EventLog
-from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE
+from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE, file_name
 
-# Section and name of a figure's tag; figures that are not here are logs of training.
+# Section and name of a figure's tag.
 _FIGURES = {
     "knn": "kNN",
     "linear": "linear probe",
@@ -30,8 +30,9 @@ def figure_tag(name: str) -> str:
     split, _, figure = name.partition("_")
     if split in _SPLITS and figure in _FIGURES:
         return f"{_SPLITS[split]}/{_FIGURES[figure]}"
-    section = "trial" if name in ("seconds", "memory_mib") else "training"
-    return f"{section}/{name}"
+    if name in ("seconds", "memory_mib"):
+        return f"trial/{name}"
+    return f"figures/{name}"
 
 
 def write_columns(
@@ -79,14 +80,15 @@ def _describe(folder: pathlib.Path, columns: list[Any], metrics: list[Any]) -> N
 
 def arm_folder(log_dir: pathlib.Path, arm: str) -> pathlib.Path:
     """The folder of an arm's runs."""
-    return log_dir / arm.replace("/", "-")
+    return log_dir / file_name(arm)
 
 
 def _domain(parameters: list[Any]) -> Any:
     """What all arms together may have; `None`, any, where they do not agree on a kind."""
     if all(isinstance(p, keras_tuner.engine.hyperparameters.Choice) for p in parameters):
-        values = sorted({value for parameter in parameters for value in parameter.values})
-        return hparams_api.Discrete(values)
+        values = {value for parameter in parameters for value in parameter.values}
+        is_one_kind = len({type(value) for value in values}) == 1
+        return hparams_api.Discrete(sorted(values)) if is_one_kind else None
     if all(isinstance(p, keras_tuner.engine.hyperparameters.Float) for p in parameters):
         low = min(parameter.min_value for parameter in parameters)
         return hparams_api.RealInterval(low, max(p.max_value for p in parameters))
@@ -116,6 +118,7 @@ class TrialLog(keras.callbacks.Callback):
             old.unlink()
         self._log = EventLog(folder, run_name(values))
         self._epoch = 0
+        self._logged: set[str] = set()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the settings."""
@@ -124,17 +127,18 @@ class TrialLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's logs."""
-        self._epoch = epoch + 1
-        self._write({f"epoch_{name}": value for name, value in (logs or {}).items()})
+        self._epoch, self._logged = epoch + 1, set(logs or {})
+        self._write({f"training/{name}": value for name, value in (logs or {}).items()})
 
     def finish(self, figures: Mapping[str, float]) -> None:
         """Writes the figures of the trial, and ends the file."""
-        self._write(figures)
+        # Not the last epoch's logs a second time.
+        self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
         self._log.close()
 
     def _write(self, figures: Mapping[str, float]) -> None:
         def content() -> None:
             for name, value in figures.items():
-                tf.summary.scalar(figure_tag(name), float(value))
+                tf.summary.scalar(name, float(value))
 
         self._log.write(self._epoch, content)

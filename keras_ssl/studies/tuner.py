@@ -12,11 +12,19 @@ import keras
 import keras_tuner
 
 from keras_ssl.hypermodels import PretrainingHyperModel
-from keras_ssl.studies.oracle import ARM, FINAL, REASON, STAGE, StudyOracle
+from keras_ssl.studies.oracle import (
+    ARM,
+    FINAL,
+    REASON,
+    STAGE,
+    STARTS,
+    StudyOracle,
+    declared,
+    searched,
+)
 from keras_ssl.studies.tensorboard import TrialLog
 
-# Every start of a trial is a byte in this file of its folder.
-_STARTS = "starts"
+# After as many starts by processes that died, a trial is given up.
 MOST_STARTS = 3
 
 
@@ -30,6 +38,7 @@ class StudyHyperModel(keras_tuner.HyperModel):
     def __init__(self, arms: Mapping[str, PretrainingHyperModel]) -> None:
         super().__init__()
         self.arms = arms
+        self.spaces = {name: searched(hypermodel) for name, hypermodel in arms.items()}
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The model of the trial's arm."""
@@ -82,11 +91,11 @@ class StudyTuner(keras_tuner.Tuner):
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains and judges one model."""
-        starts = pathlib.Path(self.get_trial_dir(trial.trial_id)) / _STARTS
+        starts = pathlib.Path(self.get_trial_dir(trial.trial_id)) / STARTS
         before = starts.stat().st_size if starts.exists() else 0
         if before >= MOST_STARTS:
             raise keras_tuner.errors.FailedTrialError(
-                f"The process died {before} times in this trial: killed, perhaps for want of memory"
+                f"The process died {before} times in this trial, killed: for want of memory?"
             )
         with starts.open("a") as file:
             file.write(".")
@@ -96,6 +105,7 @@ class StudyTuner(keras_tuner.Tuner):
             keras.backend.clear_session()
             gc.collect()
             hp = trial.hyperparameters
+            hp.values.update(declared(self.hypermodel.spaces[hp.values[ARM]], hp.values))
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
                 model = self.hypermodel.build(hp)
             log = TrialLog(self.log_dir, hp.values)
@@ -105,7 +115,7 @@ class StudyTuner(keras_tuner.Tuner):
             figures["memory_mib"] = memory_mib()
             log.finish(figures)
         except BaseException:
-            # It did not die: an error is recorded as such, and Ctrl-C is not the trial's fault.
+            # It did not die: an error is recorded as such, and being told to stop is no fault.
             starts.unlink(missing_ok=True)
             raise
         return figures

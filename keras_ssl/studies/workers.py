@@ -10,9 +10,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from keras_ssl._validation import check_count
+
 # A worker that dies is started again: a trial that kills it is given up after a few times (see
 # `keras_ssl.studies.tuner`), and the night goes on.
 _SECONDS_BETWEEN_LOOKS = 0.5
+# Of one worker in a night: more is no trial's fault.
+_MOST_DEATHS = 30
+_SECONDS_TO_STOP = 10
 
 
 def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
@@ -27,8 +32,12 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
         folder: Where the workers' output goes, `worker-1.log`, ...: the study's.
 
     Returns:
-        The chief's exit status.
+        The chief's exit status; that of a worker that ended by an error of its own.
+
+    Raises:
+        ValueError: for fewer workers than one.
     """
+    check_count("count", count)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as listener:
@@ -42,31 +51,52 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "OMP_NUM_THREADS": threads,
+        # Workers share GPUs too: none is to take all of the memory at once.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
 
-    def start_worker(number: int) -> subprocess.Popen:
+    def log_of(number: int) -> pathlib.Path:
+        return folder / f"worker-{number}.log"
+
+    def start(number: int) -> subprocess.Popen:
         environment = {**shared, "KERASTUNER_TUNER_ID": f"worker-{number}"}
-        with open(folder / f"worker-{number}.log", "a") as log:
+        with open(log_of(number), "a") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
-    chief = subprocess.Popen(command, env={**shared, "KERASTUNER_TUNER_ID": "chief"})
-    workers: dict[int, subprocess.Popen] = {}
+    # The chief trains nothing.
+    chief = subprocess.Popen(
+        command, env={**shared, "KERASTUNER_TUNER_ID": "chief", "CUDA_VISIBLE_DEVICES": ""}
+    )
+    workers = {number: start(number) for number in range(1, count + 1)}
+    deaths = dict.fromkeys(workers, 0)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         while chief.poll() is None:
-            for number in range(1, count + 1):
-                worker = workers.get(number)
-                if worker is None or (worker.poll() or 0) < 0:  # It was killed.
-                    workers[number] = start_worker(number)
-                elif worker.poll():
+            for number, worker in workers.items():
+                status = worker.poll()
+                if status is not None and status < 0 and deaths[number] < _MOST_DEATHS:
+                    deaths[number] += 1
+                    workers[number] = start(number)
+                elif status:
                     print(
-                        f"worker {number} ended with status {worker.returncode}: see "
-                        f"{folder / f'worker-{number}.log'}",
+                        f"worker {number} ended with status {status}: see {log_of(number)}",
                         file=sys.stderr,
                     )
-                    return worker.returncode
+                    return status
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         return chief.returncode
     finally:
-        for process in (chief, *workers.values()):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+        _stop([chief, *workers.values()])
+
+
+def _stop(processes: list[subprocess.Popen]) -> None:
+    """Tells processes to stop, and makes those that do not."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -132,7 +133,7 @@ class TestResults:
             with tensorboard_server(folder / "tensorboard" / part) as ask:
                 found[part] = _hparams(ask)
                 tags = ask("scalars/tags")["vicreg/draw 01" if not part else "draw 01"]
-            assert {"training/epoch_loss", "trial/seconds", "validation/linear probe"} <= set(tags)
+            assert {"training/loss", "trial/seconds", "validation/linear probe"} <= set(tags)
         columns, metrics, groups = found[""]
         # What all arms have, so that every trial has a line in the parallel coordinates.
         assert columns == ["arm", "base learning rate", "stage"]
@@ -171,6 +172,16 @@ def _hparams(ask):
     )
 
 
+def test_gains_are_of_seeds_that_both_have():
+    final = {"default": {2: 0.50, 3: 0.60}, "tuned": {1: 0.52, 2: 0.55}}
+    arm = studies.ArmResult("a", final, {}, {0: 0.1, 1: 0.2}, 2, {})
+    assert arm.gain == pytest.approx(0.05) and np.isnan(arm.gain_error)
+    assert arm.default.tolist() == [0.5, 0.6] and arm.tuned.tolist() == [0.52, 0.55]
+    whole = {"default": {1: 0.5, 2: 0.6}, "tuned": {1: 0.6, 2: 0.8}}
+    arm = dataclasses.replace(arm, final=whole)
+    assert arm.gain == pytest.approx(0.15) and arm.gain_error == pytest.approx(0.05)
+
+
 class TestFolder:
     def test_another_study(self, done):
         folder, *_ = done
@@ -182,7 +193,9 @@ class TestFolder:
         ):
             studies.Study(folder, arms, 3, 2)
 
-    @pytest.mark.parametrize("change", ["images", "space", "arms", "seed", "search"])
+    @pytest.mark.parametrize(
+        "change", ["images", "space", "arms", "seed", "search", "measure", "encoder"]
+    )
     def test_whatever_differs(self, done, change):
         folder, *_ = done
         arms, kwargs = program.arms(), {}
@@ -195,6 +208,10 @@ class TestFolder:
             del arms["simclr"]
         elif change == "seed":
             kwargs["seed"] = 5
+        elif change == "measure":
+            arms["simclr"].measure = lambda model, images: {}
+        elif change == "encoder":
+            arms["simclr"].encoder = functools.partial(program.build_tiny)
         else:
             kwargs["search"] = keras_tuner.oracles.BayesianOptimizationOracle
         with pytest.raises(studies.StudyFolderError, match=change):
@@ -220,12 +237,53 @@ class TestFolder:
         ):
             with pytest.raises(ValueError, match="use keras_tuner.Hyperband or .*GridSearch"):
                 studies.Study(tmp_path, program.arms(), search=search)
+        for names, message in (
+            (("a/b", "a-b"), "names that differ in letters or digits"),
+            (("+",), "names that differ in letters or digits"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                studies.Study(tmp_path, dict.fromkeys(names, program.arms()["vicreg"]))
+        with pytest.raises(TypeError, match="`arms` must be .*'vicreg': str"):
+            studies.Study(tmp_path, {"vicreg": "simclr"})
+        arms = program.arms()
+        arms["vicreg"].images = arms["vicreg"].images._replace(test=None)
+        with pytest.raises(ValueError, match="`arms` must have the same images"):
+            studies.Study(tmp_path, arms)
+        arms = program.arms()
+        arms["vicreg"].space = lambda hp, recipe: hp.Int("seed", 0, 9) and recipe
+        with pytest.raises(ValueError, match=r"hyperparameters named .*'vicreg' with \['seed'\]"):
+            studies.Study(tmp_path, arms)
         assert not list(tmp_path.iterdir())
 
+    def test_two_processes_do_not_run_one_study(self, tmp_path):
+        study = studies.Study(tmp_path / "s", program.arms(), 1, 1)
+        code = (
+            "import fcntl, sys, time; lock = open(sys.argv[1] + '/.lock', 'w'); "
+            "fcntl.flock(lock, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
+        )
+        other = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "s")], stdout=subprocess.PIPE
+        )
+        try:
+            other.stdout.readline()
+            with pytest.raises(studies.StudyFolderError, match="another process is running"):
+                study.run()
+        finally:
+            other.kill()
+            other.communicate()
 
-def oracle_of(folder, arms, trials=3, seeds=2, search=keras_tuner.oracles.RandomSearchOracle):
+
+def oracle_of(
+    folder,
+    arms,
+    trials=3,
+    seeds=2,
+    search=keras_tuner.oracles.RandomSearchOracle,
+    retry_failed=False,
+):
+    objective = arms["simclr"].objective
     oracle = oracles.StudyOracle(
-        arms, trials, seeds, search, arms["simclr"].objective, 0, lambda trial: None
+        arms, trials, seeds, search, objective, 0, lambda trial: None, retry_failed
     )
     oracle._set_project_dir(str(folder), "trials")
     oracle.verbose = 0
@@ -333,12 +391,78 @@ class TestOracle:
         assert len({tuple(values) for values in settings[0]}) == 5
         assert settings[0][0] == [25.0, 1.0, np.float32(6e-3)]
 
-    def test_a_space_that_is_exhausted_ends(self, tmp_path):
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_bayesian_search_while_others_run(self, tmp_path):
+        """Two workers: what runs has no score yet, and a guess stands for it."""
+        arms = {"simclr": program.arms()["simclr"]}
+        bayesian = functools.partial(
+            keras_tuner.oracles.BayesianOptimizationOracle, num_initial_points=1
+        )
+        oracle = oracle_of(tmp_path, arms, 5, 1, bayesian)
+        running = oracle.create_trial("one")
+        for _ in range(3):
+            run_next(oracle)
+        assert running.status == "RUNNING"
+        draws = [oracles.trial_step(trial).draw for trial in oracle.trials.values()]
+        assert draws == [0, 1, 2, 3]
+
+    def test_settings_under_a_condition(self, tmp_path):
+        """They are there in the final run of the draw that had them."""
+        arms = {"simclr": program.arms()["simclr"]}
+
+        def space(hp, recipe):
+            kind = hp.Choice("kind", ["a", "b"])
+            with hp.conditional_scope("kind", ["b"]):
+                width = hp.Int("width", 2, 64)
+            return dataclasses.replace(recipe, projector=f"{width}-4" if kind == "b" else "8-4")
+
+        arms["simclr"].space = space
+        oracle = oracle_of(tmp_path, arms, 8, 1)
+        while run_next(oracle, lambda step: 0.0 if step.draw == 0 else step.draw) is not None:
+            pass
+        values = [trial.hyperparameters.values for trial in oracle.trials.values()]
+        assert {"width" in v for v in values if v["kind"] == "b"} == {True}
+        assert {"width" in v for v in values if v["kind"] == "a"} == {False}
+        best, last = values[7], values[-1]
+        assert oracles.settings_of(oracle.trials["0007"]).items() <= last.items() and best
+
+    def test_failed_trials_can_be_run_again(self, tmp_path):
         arms = program.arms()
+        oracle = oracle_of(tmp_path, arms, 1, 1)
+        trial = oracle.create_trial("tuner")
+        trial.status, trial.message = "FAILED", "the disk was full"
+        oracle.end_trial(trial)
+        assert run_next(oracle_of(tmp_path, arms, 1, 1)).arm == "vicreg"  # Not by itself.
+        again = oracle_of(tmp_path, arms, 1, 1, retry_failed=True)
+        steps = []
+        while (step := run_next(again)) is not None:
+            steps.append((step.arm, step.stage))
+        assert steps == [("simclr", "search"), ("simclr", "final"), ("vicreg", "final")]
+        assert again.done() == again.planned() == 4
+
+    def test_a_trial_that_was_deleted_is_missed(self, tmp_path):
+        arms = program.arms()
+        oracle = oracle_of(tmp_path, arms, 1, 1)
+        for _ in range(3):
+            run_next(oracle)
+        (tmp_path / "trials" / "trial_0001" / "trial.json").unlink()
+        with pytest.raises(ValueError, match="lacks number 1.*retry_failed"):
+            oracle_of(tmp_path, arms, 1, 1)
+
+    @pytest.mark.parametrize("kind", ["choice", "steps"])
+    def test_a_space_that_is_exhausted_ends(self, tmp_path, kind):
+        arms = program.arms()
+
+        def space(hp, recipe):
+            if kind == "choice":
+                decay = hp.Choice("weight decay", [1e-4, 1e-3])
+                assert decay in (1e-4, 1e-3)
+            else:
+                decay = hp.Float("weight decay", 0.1, 0.2, step=0.1)
+            return dataclasses.replace(recipe, weight_decay=decay)
+
         for arm in arms.values():
-            arm.space = lambda hp, recipe: dataclasses.replace(
-                recipe, weight_decay=hp.Choice("weight decay", [1e-4, 1e-3])
-            )
+            arm.space = space
         oracle = oracle_of(tmp_path, arms, 9, 1)
         steps = []
         while (step := run_next(oracle)) is not None:
