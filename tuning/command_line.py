@@ -153,6 +153,16 @@ def hypermodel(
     )
 
 
+def criterion_arm(
+    name: str, options: argparse.Namespace, images: hypermodels.HeldOut, **kwargs: object
+) -> hypermodels.PretrainingHyperModel:
+    """A small recipe, tuned by its criterion's own settings and the base learning rate."""
+    recipe = fit_recipe(name, options, images)
+    own = hypermodels.CRITERION_SPACES[recipe.model]
+    space = hypermodels.combine(own, hypermodels.learning_rate)
+    return hypermodel(recipe, options, images, space, **kwargs)
+
+
 def baselines(
     arm: hypermodels.PretrainingHyperModel, images: hypermodels.HeldOut, score: str
 ) -> str:

@@ -17,9 +17,9 @@ Answer: results/interpolation-fashion-mnist/report.md.
 """
 
 import numpy as np
-from command_line import Question, chosen, fit_recipe, hypermodel, main
+from command_line import Question, chosen, criterion_arm, main
 
-from keras_ssl import duality, evaluation, hypermodels, studies
+from keras_ssl import duality, evaluation, studies
 from keras_ssl.losses.normalization import unit_embeddings
 
 PATH = ("vicreg", "vicreg-exp", "vicreg-ctr", "simclr")
@@ -38,14 +38,10 @@ def energies(model, images):
 
 def arms(options, images):
     """Every step of the path."""
-    found = {}
-    for method in chosen(PATH, options):
-        recipe = fit_recipe(method, options, images)
-        space = hypermodels.combine(
-            hypermodels.CRITERION_SPACES[recipe.model], hypermodels.learning_rate
-        )
-        found[method] = hypermodel(recipe, options, images, space, measure=energies)
-    return found
+    return {
+        method: criterion_arm(method, options, images, measure=energies)
+        for method in chosen(PATH, options)
+    }
 
 
 def answer(results):
@@ -64,8 +60,7 @@ def answer(results):
 def sections(results, folder):
     """Accuracy, L_c and L_nc along the path."""
     score = f"{results.split}_{results.score}"
-    unit = ", %" if results.scale == 100 else ""
-    panels = {score: f"{results.score}{unit}", "L_c": "L_c / N", "L_nc": "L_nc / N"}
+    panels = {score: results.label, "L_c": "L_c / N", "L_nc": "L_nc / N"}
     studies.draw_path(results, list(results.arms), panels, folder / "path.png")
     return {"Along the path": "![Accuracy, L_c and L_nc along the path](path.png)"}
 

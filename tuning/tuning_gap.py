@@ -17,9 +17,7 @@ paper publishes any for images as small as these.
 """
 
 import numpy as np
-from command_line import Question, chosen, fit_recipe, hypermodel, main
-
-from keras_ssl import hypermodels
+from command_line import Question, chosen, criterion_arm, main
 
 METHODS = (
     "simclr",
@@ -39,14 +37,7 @@ METHODS = (
 
 def arms(options, images):
     """Every method."""
-    found = {}
-    for method in chosen(METHODS, options):
-        recipe = fit_recipe(method, options, images)
-        space = hypermodels.combine(
-            hypermodels.CRITERION_SPACES[recipe.model], hypermodels.learning_rate
-        )
-        found[method] = hypermodel(recipe, options, images, space)
-    return found
+    return {method: criterion_arm(method, options, images) for method in chosen(METHODS, options)}
 
 
 def answer(results):

@@ -21,7 +21,7 @@ def _pyplot() -> Any:
 
 def _label(results: Results) -> str:
     split = {"test": "test", "val": "validation"}[results.split]
-    return f"{results.score}, {split} images" + (", %" if results.scale == 100 else "")
+    return f"{results.label}, {split} images"
 
 
 def _save(figure: Any, path: pathlib.Path) -> None:
@@ -100,6 +100,8 @@ def draw_curves(
                 means.append(np.mean(values) if len(values) else np.nan)
             axis.plot([x * shift for x in points], means, color=color, label=name)
         axis.set_xscale("log", base=2)
+        xs = sorted({x for points in curves.values() for x in points})
+        axis.set_xticks(xs, [f"{x:g}" for x in xs])
         axis.set(xlabel=xlabel, title=f"{title}{', ' if title else ''}{kind}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(results))
@@ -139,9 +141,8 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
-    percent = ", %" if results.scale == 100 else ""
     for line in axes:
-        line[0].set_ylabel(f"{results.score}, validation{percent}")
+        line[0].set_ylabel(f"{results.label}, validation")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
     figure.tight_layout()

@@ -85,7 +85,6 @@ def write_report(
         "test": "test images",
         "val": "validation images (there are no others: tuned settings were chosen by them)",
     }
-    unit = ", %" if results.scale == 100 else ""
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
         for name in ("keras-ssl", "tensorflow", "keras", "keras-tuner")
@@ -93,8 +92,8 @@ def write_report(
     facts = {
         **setup,
         "trials": str(len(results.rows)),
-        "time": f"{sum(r['figures'].get('seconds', 0) for r in results.rows) / 60:.0f} minutes, "
-        "all trials that ended well together",
+        "time": f"{sum(r['figures'].get('seconds', 0) for r in results.rows) / 60:.0f} minutes, all "
+        "trials that ended well added up; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"{versions}, Python {platform.python_version()}",
         "command": f"`python {' '.join(sys.argv)}`",
@@ -104,7 +103,7 @@ def write_report(
         f"# {title}",
         f"**Question.** {question}",
         f"**Answer.** {answer}",
-        f"## {results.score}, {split[results.split]}{unit}",
+        f"## {results.label}, {split[results.split]}",
         arms_table(results),
         "Mean ± standard deviation over the seeds; the gain with its standard error, from "
         "differences seed by seed. Tuned: the draw that is best on the validation images, run "

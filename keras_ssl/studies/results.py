@@ -17,6 +17,16 @@ from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEARCH, SEED, STAGE
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
 
 
+# Scores for people.
+LABELS = {
+    "knn": "kNN accuracy",
+    "linear": "linear probe's accuracy",
+    "probe": "online probe's accuracy",
+    "rankme": "RankMe",
+    "lidar": "LiDAR",
+}
+
+
 def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per trial, in the order of their numbers, from a keras-tuner oracle's `trials`."""
     rows = []
@@ -141,6 +151,11 @@ class Results:
         self.rows, self.score = rows, score
         self.split = "test" if has_test else "val"
         self.arms = {name: self._arm(name) for name in arms}
+
+    @property
+    def label(self) -> str:
+        """The score for people, with its unit: "kNN accuracy, %"."""
+        return LABELS[self.score] + (", %" if self.scale == 100 else "")
 
     @property
     def scale(self) -> float:

@@ -70,7 +70,8 @@ def test_images_without_labels(script, tmp_path):
         tmp_path / "results",
         *("--dataset", "photos.npz", "--data-dir", str(tmp_path), "--score", "rankme"),
     )
-    assert "rankme, validation images" in (tmp_path / "results" / "report.md").read_text()
+    report = (tmp_path / "results" / "report.md").read_text()
+    assert "RankMe, validation images (there are no others" in report
 
 
 def test_bad_options(script, tmp_path):
