@@ -212,7 +212,7 @@ class TestHyperModel:
 class TestTuners:
     """Keras-tuner's own, as a user calls them."""
 
-    def search(self, tuner_class, hypermodel, tmp_path, **kwargs):
+    def search(self, tuner_class, hypermodel, tmp_path, callbacks=(), **kwargs):
         tuner = tuner_class(
             hypermodel,
             hypermodel.objective,
@@ -221,7 +221,7 @@ class TestTuners:
             project_name="search",
             **kwargs,
         )
-        tuner.search(verbose=0)
+        tuner.search(verbose=0, callbacks=list(callbacks))
         trials = list(tuner.oracle.trials.values())
         assert [trial.message for trial in trials if trial.status != "COMPLETED"] == []
         return tuner, trials
@@ -247,7 +247,18 @@ class TestTuners:
                 recipe, criterion={"temperature": hp.Choice("temperature", [0.1, 0.5])}
             ),
         )
-        _, trials = self.search(keras_tuner.GridSearch, hypermodel, tmp_path)
+        # With callbacks, that keras-tuner copies for each trial.
+        evaluate = callbacks.EvaluationCallback(
+            held_out.train, held_out.validation, policy=data.tiny_grey()
+        )
+        inspector = callbacks.EmbeddingInspector(
+            held_out.train, data.tiny_grey(), tmp_path / "logs"
+        )
+        doctor = callbacks.CollapseDoctor(inspector)
+        _, trials = self.search(
+            keras_tuner.GridSearch, hypermodel, tmp_path, [evaluate, inspector, doctor]
+        )
+        assert all("val_lidar" in trial.metrics.metrics for trial in trials)
         assert [trial.hyperparameters["temperature"] for trial in trials] == [0.1, 0.5]
 
     def test_hyperband_goes_on_exactly_where_a_trial_stood(self, held_out, tmp_path):

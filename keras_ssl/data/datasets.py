@@ -56,6 +56,10 @@ class ImageSet:
     shuffle_buffer: int | None = None
     may_fail: bool = False
 
+    def __deepcopy__(self, memo: Any) -> "ImageSet":
+        # Nothing in it changes; and keras-tuner copies callbacks, with their images, for each trial.
+        return self
+
     def __len__(self) -> int:
         return self.size
 

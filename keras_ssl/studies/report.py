@@ -89,11 +89,11 @@ def write_report(
         f"{name} {importlib.metadata.version(name)}"
         for name in ("keras-ssl", "tensorflow", "keras", "keras-tuner")
     )
+    minutes = sum(row["figures"].get("seconds", 0) for row in results.rows) / 60
     facts = {
         **setup,
         "trials": str(len(results.rows)),
-        "time": f"{sum(r['figures'].get('seconds', 0) for r in results.rows) / 60:.0f} minutes, all "
-        "trials that ended well added up; workers share them",
+        "time": f"{minutes:.0f} minutes, all trials that ended well added up; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"{versions}, Python {platform.python_version()}",
         "command": f"`python {' '.join(sys.argv)}`",

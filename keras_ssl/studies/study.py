@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -213,8 +214,9 @@ class Study:
         """
         lock = None
         if _is_worker():
-            # Told to stop, a worker gives its trial back; it is not to be counted as a death.
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            # Told to stop, a worker ends as by Ctrl-C: that is not to be counted as a death.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
         else:
             try:
                 lock = FolderLock(self.folder)
@@ -302,7 +304,8 @@ class Study:
 
 def _is_worker() -> bool:
     """Whether this process works for a chief: keras-tuner's own rule."""
-    return "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "chief")
+    has_chief = "KERASTUNER_ORACLE_IP" in os.environ
+    return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
 def fingerprint(images: HeldOut) -> str:
