@@ -57,7 +57,7 @@ class ImageSet:
     may_fail: bool = False
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
-        # Nothing in it changes; and keras-tuner copies callbacks, with their images, for each trial.
+        # Nothing in it changes; and keras-tuner copies callbacks, images and all, for each trial.
         return self
 
     def __len__(self) -> int:
