@@ -15,7 +15,6 @@ Answer: results/embedding_dimension-fashion-mnist/report.md.
     python tuning/embedding_dimension.py --dataset fashion-mnist --data-dir DIR --workers 2
 """
 
-import numpy as np
 from command_line import Question, chosen, fit_recipe, hypermodel, main
 
 from keras_ssl import hypermodels, studies
@@ -62,15 +61,12 @@ def answer(results):
     sentences = []
     for method, points in _curves(results).items():
         small, *_, large = (results.arms[arm] for arm in points.values())
-        differences = []
-        for kind in ("default", "tuned"):
-            a, b = (results.scale * getattr(arm, kind) for arm in (small, large))
-            if len(a) and len(b):
-                differences.append(f"{np.mean(b) - np.mean(a):+.1f} ({kind})")
-        if differences:
-            sentences.append(
-                f"{method}: M = {max(points)} against M = {min(points)}: {', '.join(differences)}."
-            )
+        default = studies.difference(large.default, small.default, results.scale)
+        tuned = studies.difference(large.tuned, small.tuned, results.scale)
+        sentences.append(
+            f"{method}: M = {max(points)} against M = {min(points)}: {default} with the defaults, "
+            f"{tuned} tuned."
+        )
     return " ".join(sentences)
 
 

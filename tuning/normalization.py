@@ -13,7 +13,6 @@ Answer: results/normalization-fashion-mnist/report.md.
     python tuning/normalization.py --dataset fashion-mnist --data-dir DIR --workers 2
 """
 
-import numpy as np
 from command_line import Question, chosen, fit_recipe, hypermodel, main
 
 from keras_ssl import hypermodels, studies
@@ -46,9 +45,8 @@ def answer(results):
     for name, arm in results.arms.items():
         part = f"{name}, tuned: {studies.spread(arm.tuned, results.scale)}"
         classical = results.arms.get("classical", arm)
-        if arm is not classical and len(arm.tuned) and len(classical.tuned):
-            difference = results.scale * (np.mean(arm.tuned) - np.mean(classical.tuned))
-            part += f" ({difference:+.1f})"
+        if arm is not classical:
+            part += f" ({studies.difference(arm.tuned, classical.tuned, results.scale)})"
         parts.append(part)
     return "; ".join(parts) + "."
 

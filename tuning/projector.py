@@ -13,10 +13,9 @@ Answer: results/projector-fashion-mnist/report.md.
     python tuning/projector.py --dataset fashion-mnist --data-dir DIR --workers 2
 """
 
-import numpy as np
 from command_line import Question, chosen, fit_recipe, hypermodel, main
 
-from keras_ssl import hypermodels
+from keras_ssl import hypermodels, studies
 
 METHODS = ("vicreg", "simclr")
 # d = 32, half of the 64 representations; wide is 16 times as wide.
@@ -46,11 +45,10 @@ def answer(results):
             for shape in SHAPES
             if f"{method}, {shape}" in results.arms
         }
-        if not found or not all(len(values) for values in found.values()):
+        if "wide-wide-d" not in found:
             continue
-        wide = np.mean(found["wide-wide-d"])
         others = ", ".join(
-            f"{shape} {results.scale * (np.mean(values) - wide):+.1f}"
+            f"{shape} {studies.difference(values, found['wide-wide-d'], results.scale)}"
             for shape, values in found.items()
             if shape != "wide-wide-d"
         )

@@ -1,7 +1,7 @@
 """Studies: a question asked with keras-tuner, that survives the night and can be trusted."""
 
 from keras_ssl.studies.plots import draw_arms, draw_curves, draw_path, draw_search
-from keras_ssl.studies.report import arms_table, spread, write_report
+from keras_ssl.studies.report import arms_table, difference, spread, write_report
 from keras_ssl.studies.results import ArmResult, Results
 from keras_ssl.studies.study import Study, StudyFolderError
 from keras_ssl.studies.workers import run_with_workers
@@ -12,6 +12,7 @@ __all__ = [
     "Study",
     "StudyFolderError",
     "arms_table",
+    "difference",
     "draw_arms",
     "draw_curves",
     "draw_path",

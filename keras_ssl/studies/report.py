@@ -27,6 +27,21 @@ def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
     return f"{mean} ± {scale * np.std(values, ddof=1):.{digits}f}"
 
 
+def difference(a: np.ndarray, b: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
+    """Mean of `a` minus that of `b` with its standard error, as text: "+1.2 ± 0.4".
+
+    The error is that of independent samples, `sqrt(s_a^2 / n_a + s_b^2 / n_b)`: of two arms, that
+    have the same seeds but nothing else in common.
+    """
+    if len(a) == 0 or len(b) == 0:
+        return "-"
+    mean = f"{scale * (np.mean(a) - np.mean(b)):+.{digits}f}"
+    if len(a) < 2 or len(b) < 2:
+        return mean
+    error = np.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
+    return f"{mean} ± {scale * error:.{digits}f}"
+
+
 def short(settings: Mapping[str, Any]) -> str:
     """Settings as text: "temperature 0.2, base learning rate 0.006"."""
     return ", ".join(

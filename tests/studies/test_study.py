@@ -182,6 +182,15 @@ def test_gains_are_of_seeds_that_both_have():
     assert arm.gain == pytest.approx(0.15) and arm.gain_error == pytest.approx(0.05)
 
 
+def test_differences_have_an_error():
+    a, b = np.array([0.80, 0.82, 0.84]), np.array([0.70, 0.71])
+    error = 100 * np.sqrt(0.02**2 / 3 + 0.01**2 / 2 / 2)
+    assert studies.difference(a, b) == f"+11.5 ± {error:.1f}"
+    assert studies.difference(a[:1], b) == "+9.5"
+    assert studies.difference(a[:0], b) == "-"
+    assert studies.spread(a) == "82.0 ± 2.0" and studies.spread(a[:1]) == "80.0"
+
+
 class TestFolder:
     def test_another_study(self, done):
         folder, *_ = done
