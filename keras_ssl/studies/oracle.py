@@ -101,10 +101,10 @@ class StudyOracle(keras_tuner.Oracle):
                     return {"status": "RUNNING", "values": values}
         steps = self._final_steps()
         for final in steps:
-            if final is None:  # Not a later one first: trials have the same numbers in any company.
-                time.sleep(
-                    _PATIENCE
-                )  # Of a single-threaded chief: the ends of trials wait as long.
+            if final is None:
+                # Not a later one first: trials have the same numbers in any company. And the chief
+                # has a single thread, so that whoever ends a trial waits as long.
+                time.sleep(_PATIENCE)
                 return {"status": "IDLE"}
             if final not in taken:
                 return {"status": "RUNNING", "values": self._values(final, self._settings(final))}
