@@ -1,11 +1,12 @@
 """The README's Python runs as written."""
 
+import dataclasses
 import pathlib
 import re
 
 import numpy as np
 
-from keras_ssl import models
+from keras_ssl import data, encoders, models, recipes
 from tests.conftest import tiny_encoder
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
@@ -38,3 +39,17 @@ def test_a_method_of_your_own(views):
     assert np.isfinite(history["uniformity"][0])
     config = model.criterion.get_config()
     assert config["uniformity_weight"] == 1.0
+
+
+def test_tuned(tmp_path, monkeypatch):
+    (code,) = (block for block in BLOCKS if "tuner.search" in block)
+    monkeypatch.chdir(tmp_path)
+    # One short trial of a small network in the place of twenty.
+    monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
+    short = dataclasses.replace(recipes.SMALL["simclr"], epochs=1)
+    monkeypatch.setitem(recipes.SMALL, "simclr", short)
+    assert "max_trials=20" in code
+    namespace = {"data": data}
+    exec(code.replace("max_trials=20", "max_trials=1"), namespace)
+    (trial,) = namespace["tuner"].oracle.trials.values()
+    assert trial.status == "COMPLETED" and 0.3 < trial.score <= 1
