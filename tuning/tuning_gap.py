@@ -7,7 +7,9 @@ Space: each criterion's own settings (temperature, weights, ...) and the base le
 Objective: kNN on validation images; the answer is from test images.
 Budget: per method 5 draws, then 3 seeds each of default and tuned: 132 runs, half an hour to an
 hour on two cores.
-Answer: results/tuning_gap-fashion-mnist/report.md.
+Answer: on Fashion-MNIST after 800 steps there is hardly a gap: eight methods span 74.0 to 76.6 %
+with the defaults. Four random draws gain SimCLR, the spectral loss and TCR 0.9 to 1.3 points, and
+cost Barlow Twins as much, whose best draw was lucky. The reports: results/tuning_gap-*.
 
 The defaults are the criteria's published constants, with an optimizer and a projector of ours: no
 paper publishes any for images as small as these.
