@@ -9,11 +9,12 @@ A space takes `hp` and the recipe with the settings that are not searched, and g
 trial. `combine` puts spaces together; `SPACES` has one per method:
 
 >>> import keras_tuner
+>>> from keras_ssl import recipes
 >>> space = combine(temperature, learning_rate)
 >>> hp = keras_tuner.HyperParameters()
 >>> recipe = space(hp, recipes.SMALL["simclr"])  # the defaults, which are the recipe's own
->>> recipe == recipes.SMALL["simclr"], list(hp.values)
-(True, ['temperature', 'base learning rate'])
+>>> recipe.criterion, recipe.base_learning_rate, list(hp.values)
+({'temperature': 0.15}, 0.006, ['temperature', 'base learning rate'])
 
 Neither paper nor its ancestors print the grids that they searched: the ranges are ours. Those of
 criteria hold every published value; that of the learning rate is centred on the recipe's, for what
