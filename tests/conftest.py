@@ -19,8 +19,9 @@ from keras_ssl import data
 
 
 def pytest_collection_modifyitems(items):
-    """The longest file first, so that two processes end together."""
-    items.sort(key=lambda item: "test_examples" not in item.nodeid)
+    """The longest files first, so that two processes end together."""
+    longest = ("test_examples", "test_study")
+    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))
 
 
 @pytest.fixture(autouse=True)
