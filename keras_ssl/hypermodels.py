@@ -234,7 +234,8 @@ def hold_out(splits: data.Splits, validation_fraction: float = 0.2, seed: int = 
 
 # By its name in the results: larger is better for all.
 OBJECTIVES = ("knn", "linear", "probe", "rankme", "lidar")
-_LABELLED = ("knn", "linear", "probe")
+# Those that need labels, and are accuracies in [0, 1].
+ACCURACIES = ("knn", "linear", "probe")
 
 
 class PretrainingHyperModel(keras_tuner.HyperModel):
@@ -256,7 +257,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     Args:
         recipe: Settings that are not searched, and the defaults of those that are.
-        images: Where to train and to judge; see `hold_out`. Without labels, `objective` must be
+        images: Where to train and to judge; see `hold_out`. Without labels, `score` must be
             "rankme" or "lidar".
         space: What is searched. Default: all settings of the method, `SPACES`.
         encoder: Name of an encoder (`keras_ssl.encoders.build_encoder`), or a function of `hp` and
@@ -302,7 +303,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             )
         recipe.build_policy()  # Whether there is one, now and not when trials fail.
         check_choice("score", score, OBJECTIVES)
-        if score in _LABELLED and not (images.train.has_labels and images.validation.has_labels):
+        if score in ACCURACIES and not (images.train.has_labels and images.validation.has_labels):
             raise ValueError(
                 f"`score` must be 'rankme' or 'lidar' where there are no labels. Received: {score=}"
             )

@@ -56,6 +56,7 @@ class StudyOracle(keras_tuner.Oracle):
 
     Args:
         arms: Hypermodels by name.
+        spaces: Their hyperparameters, see `searched`.
         trials: Draws per arm, the defaults included.
         seeds: Final runs per arm of each of its two settings.
         search: What proposes settings: from (objective, seed) to a keras-tuner oracle that needs
@@ -69,6 +70,7 @@ class StudyOracle(keras_tuner.Oracle):
     def __init__(
         self,
         arms: Mapping[str, PretrainingHyperModel],
+        spaces: Mapping[str, keras_tuner.HyperParameters],
         trials: int,
         seeds: int,
         search: Callable[..., keras_tuner.Oracle],
@@ -86,7 +88,7 @@ class StudyOracle(keras_tuner.Oracle):
         # Not `seed`, which keras-tuner draws at random where it is 0.
         self.draw_seed = seed + 1
         self.search, self.on_change, self.retry_failed = search, on_change, retry_failed
-        self.spaces = {name: searched(hypermodel) for name, hypermodel in arms.items()}
+        self.spaces = spaces
         self._exhausted: dict[str, int] = {}  # By arm, draws after which the space held no more.
 
     # --- The plan ------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ def _label(results: Results) -> str:
     return f"{results.label}, {split} images"
 
 
-def _save(figure: Any, path: pathlib.Path) -> None:
+def _save(figure: Any, path: pathlib.Path, **kwargs: Any) -> None:
     figure.tight_layout()
     # No date or version inside: the same figures make the same file.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=110, metadata={"Software": None}, **kwargs)
     _pyplot().close(figure)
 
 
@@ -65,8 +65,8 @@ def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
     axis.set_yticks(range(len(arms)), [arm.name for arm in reversed(arms)])
     axis.set(xlabel=_label(results), title=title)
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(loc="best")
-    _save(figure, path)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # Beside, where no figure is.
+    _save(figure, path, bbox_inches="tight")
 
 
 def draw_curves(
@@ -121,6 +121,8 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
     if not names:
         return
     pyplot = _pyplot()
+    from matplotlib import ticker
+
     columns = min(len(names), 3)
     lines = math.ceil(len(names) / columns)
     figure, axes = pyplot.subplots(
@@ -137,6 +139,9 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
             every += [x for x in xs if isinstance(x, (int, float))]
         if every and min(every) > 0 and max(every) > 8 * min(every):
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
+            axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+            axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.set_xlabel(name)
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
@@ -145,9 +150,7 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
         line[0].set_ylabel(f"{results.label}, validation")
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
-    pyplot.close(figure)
+    _save(figure, path, bbox_inches="tight")  # With the legend, which is outside.
 
 
 def draw_path(

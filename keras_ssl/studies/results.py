@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from keras_ssl._files import write_whole
+from keras_ssl.hypermodels import ACCURACIES
 from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEARCH, SEED, STAGE
 
 # First columns of the table, in this order; then settings, then figures.
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
-
 
 # Scores for people.
 LABELS = {
@@ -160,7 +160,7 @@ class Results:
     @property
     def scale(self) -> float:
         """What figures of the score are shown times: 100 for accuracies, in per cent."""
-        return 100.0 if self.score in ("knn", "linear", "probe") else 1.0
+        return 100.0 if self.score in ACCURACIES else 1.0
 
     def _arm(self, name: str) -> ArmResult:
         rows = [row for row in self.rows if row[ARM] == name]

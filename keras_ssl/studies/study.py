@@ -241,6 +241,7 @@ class Study:
         objective = next(iter(self.arms.values())).objective
         oracle = StudyOracle(
             self.arms,
+            self.spaces,
             self.trials,
             self.seeds,
             self.search,
@@ -252,7 +253,7 @@ class Study:
         log_dir = self.folder / "tensorboard"
         tuner = StudyTuner(
             oracle=oracle,
-            hypermodel=StudyHyperModel(self.arms),
+            hypermodel=StudyHyperModel(self.arms, self.spaces),
             log_dir=log_dir,
             callbacks=self.callbacks,
             distribution_strategy=strategy,
@@ -264,7 +265,7 @@ class Study:
             # What every trial has: not the test images' figures, nor losses, which differ in kind.
             is_labelled = all(arm.images.validation.has_labels for arm in self.arms.values())
             names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labelled else ())]
-            write_columns(log_dir, oracle.spaces, [*dict.fromkeys(names), "seconds"])
+            write_columns(log_dir, self.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
         if _is_worker():
             return None

@@ -20,7 +20,6 @@ from keras_ssl.studies.oracle import (
     STARTS,
     StudyOracle,
     declared,
-    searched,
 )
 from keras_ssl.studies.tensorboard import TrialLog
 
@@ -33,12 +32,16 @@ class StudyHyperModel(keras_tuner.HyperModel):
 
     Args:
         arms: Hypermodels by name.
+        spaces: Their hyperparameters, see `keras_ssl.studies.oracle.searched`.
     """
 
-    def __init__(self, arms: Mapping[str, PretrainingHyperModel]) -> None:
+    def __init__(
+        self,
+        arms: Mapping[str, PretrainingHyperModel],
+        spaces: Mapping[str, keras_tuner.HyperParameters],
+    ) -> None:
         super().__init__()
-        self.arms = arms
-        self.spaces = {name: searched(hypermodel) for name, hypermodel in arms.items()}
+        self.arms, self.spaces = arms, spaces
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """The model of the trial's arm."""

@@ -291,8 +291,9 @@ def oracle_of(
     retry_failed=False,
 ):
     objective = arms["simclr"].objective
+    spaces = {name: oracles.searched(arm) for name, arm in arms.items()}
     oracle = oracles.StudyOracle(
-        arms, trials, seeds, search, objective, 0, lambda trial: None, retry_failed
+        arms, spaces, trials, seeds, search, objective, 0, lambda trial: None, retry_failed
     )
     oracle._set_project_dir(str(folder), "trials")
     oracle.verbose = 0
