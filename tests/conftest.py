@@ -17,11 +17,28 @@ import tensorflow as tf
 
 from keras_ssl import data
 
+# Of a quarter of a minute and more.
+LONGEST_FILES = (
+    "test_replicas",
+    "test_examples",
+    "test_study",
+    "test_hypermodels",
+    "test_doctor",
+    "test_inspector",
+    "test_joint_embedding",
+    "test_scripts",
+    "test_gradient_caching",
+)
+
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that two processes end together."""
-    longest = ("test_examples", "test_study")
-    items.sort(key=lambda item: not any(name in item.nodeid for name in longest))
+
+    def place(item):
+        name = item.path.stem
+        return LONGEST_FILES.index(name) if name in LONGEST_FILES else len(LONGEST_FILES)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

@@ -27,10 +27,13 @@ def _load(name):
 pretrain, evaluate = _load("pretrain"), _load("evaluate")
 
 
+# Three epochs of which the second is not judged: its row must not shift the columns.
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "vicreg"
-    return pretrain.main(["--smoke", "--logdir", str(folder)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "SMOKE_EPOCHS", 3)
+        return pretrain.main(["--smoke", "--logdir", str(folder)])
 
 
 def test_pretrain_leaves_a_run_folder(run):
@@ -44,7 +47,7 @@ def test_pretrain_leaves_a_run_folder(run):
     assert list(results) == ["raw pixels", "untrained", "trained"]
     header, *rows = (run / "metrics.csv").read_text().splitlines()
     assert {"loss", "invariance", "val_knn", "probe_accuracy"} <= set(header.split(","))
-    assert len(rows) == 2
+    assert len(rows) == 3
     assert list((run / "tensorboard").rglob("events.*"))
     (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
     assert isinstance(keras.models.load_model(checkpoint), models.VICReg)
@@ -67,7 +70,7 @@ def _check_tensorboard(ask):
         *("spread/dead_dimensions", "rank/representations", "gradient_share/variance"),
     } <= set(scalars[name])
     values = ask(f"scalars/scalars?run={name}&tag=rank/embeddings")
-    assert [step for _, step, _ in values] == [0, 2]
+    assert [step for _, step, _ in values] == [0, 3]
     assert {"views/image_and_two_views", "matrices/gram", "rank/spectrum"} <= set(
         ask("images/tags")[name]
     )
@@ -84,7 +87,7 @@ def test_a_config_gives_the_settings(run, tmp_path):
     settings = run / "config.json"
     given = pretrain.parse(["--config", str(settings), "--criterion", "covariance_weight=3"])[0]
     recipe = pretrain.make_recipe(given, (8, 8, 1))
-    assert (recipe.model, recipe.projector, recipe.epochs) == (models.VICReg, "32-32", 2)
+    assert (recipe.model, recipe.projector, recipe.epochs) == (models.VICReg, "32-32", 3)
     assert recipe.criterion["covariance_weight"] == 3  # Other options change it.
     assert pretrain.read_config(given)["encoder"] == "resnet8"
     with pytest.raises(SystemExit):
@@ -110,16 +113,7 @@ def test_an_existing_run_folder_is_not_overwritten(run):
     assert (run / "results.json").read_bytes() == before
 
 
-# Three epochs of which the second is not judged: its row must not shift the columns.
-@pytest.fixture(scope="module")
-def longer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "longer"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "SMOKE_EPOCHS", 3)
-        return pretrain.main(["--smoke", "--logdir", str(folder)])
-
-
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(longer, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeypatch):
     folder = tmp_path / "interrupted"
     monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
 
@@ -134,11 +128,11 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(longer, tmp_path, monk
             pretrain.main(["--smoke", "--logdir", str(folder)])
     assert not (folder / "results.json").exists()
     pretrain.main(["--resume", str(folder)])
-    whole, resumed = (keras.models.load_model(f / "encoder.keras") for f in (longer, folder))
+    whole, resumed = (keras.models.load_model(f / "encoder.keras") for f in (run, folder))
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     for name in ("results.json", "metrics.csv"):
-        assert (longer / name).read_text() == (folder / name).read_text()
+        assert (run / name).read_text() == (folder / name).read_text()
 
 
 def test_unlabelled_images_judged_on_others(tmp_path):

@@ -230,10 +230,10 @@ class TestTuners:
         "tuner_class", [keras_tuner.RandomSearch, keras_tuner.BayesianOptimization]
     )
     def test_random_and_bayesian(self, held_out, tmp_path, tuner_class):
-        extra = {"num_initial_points": 2} if "Bayes" in tuner_class.__name__ else {}
+        extra = {"num_initial_points": 1} if "Bayes" in tuner_class.__name__ else {}
         hypermodel = tiny(held_out, dataclasses.replace(SMALL, epochs=1))
-        tuner, trials = self.search(tuner_class, hypermodel, tmp_path, max_trials=3, **extra)
-        assert len({trial.hyperparameters["temperature"] for trial in trials}) == 3
+        tuner, trials = self.search(tuner_class, hypermodel, tmp_path, max_trials=2, **extra)
+        assert len({trial.hyperparameters["temperature"] for trial in trials}) == 2
         (best,) = tuner.get_best_models(1)
         assert isinstance(best, models.SimCLR)
         score = hypermodel.judge(best, held_out.validation)["knn"]

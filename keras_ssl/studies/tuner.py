@@ -1,6 +1,5 @@
 """Runs the trials of a study: one model at a time, counted, timed, and never fatal."""
 
-import gc
 import pathlib
 import resource
 import sys
@@ -106,7 +105,6 @@ class StudyTuner(keras_tuner.Tuner):
         try:
             # What the last trial left: its graphs, its datasets.
             keras.backend.clear_session()
-            gc.collect()
             hp = trial.hyperparameters
             hp.values.update(declared(self.hypermodel.spaces[hp.values[ARM]], hp.values))
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):

@@ -61,6 +61,7 @@ def test_a_short_batch_is_cut_into_micro_batches_too(views):
     _assert_same_weights(whole, parts)
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_with_lars(views):
     views = views.unbatch().batch(16, drop_remainder=True)  # XLA wants to know
     (whole, _), (parts, _) = (
