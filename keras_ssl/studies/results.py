@@ -37,9 +37,9 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
             **{name: values.pop(name) for name in (STAGE, ARM, DRAW, SEED)},
             "status": trial.status.lower(),
             "reason": reason_of(trial.message) if trial.status == "FAILED" else "",
-            # Digits that single precision, which keras-tuner sends, does not make up.
+            # In single precision, as keras-tuner sends them: 0.15, not 0.15000000596046448.
             "settings": {
-                name: float(f"{value:.6g}") if isinstance(value, float) else value
+                name: float(str(np.float32(value))) if isinstance(value, float) else value
                 for name, value in values.items()
             },
             "figures": {

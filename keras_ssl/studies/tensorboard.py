@@ -8,6 +8,8 @@ import keras
 import keras_tuner
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.summary import session_end_pb
 
 from keras_ssl.inspection.event_log import EventLog
 from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE, file_name
@@ -102,7 +104,7 @@ def run_name(values: Mapping[str, Any]) -> str:
 
 
 class TrialLog(keras.callbacks.Callback):
-    """Writes a trial's settings when training begins, its logs at every epoch, figures at the end.
+    """Writes a trial's settings first, its logs at every epoch, its figures at the end.
 
     Args:
         log_dir: Folder of all runs.
@@ -111,7 +113,6 @@ class TrialLog(keras.callbacks.Callback):
 
     def __init__(self, log_dir: pathlib.Path, values: Mapping[str, Any]) -> None:
         super().__init__()
-        self.name, self.values = f"{values[ARM]}, {run_name(values)}", dict(values)
         folder = arm_folder(log_dir, values[ARM])
         # Again, after a kill: of its last life nothing should be left, or curves would fold back.
         for old in (folder / run_name(values)).glob("events.out.tfevents.*"):
@@ -119,11 +120,9 @@ class TrialLog(keras.callbacks.Callback):
         self._log = EventLog(folder, run_name(values))
         self._epoch = 0
         self._logged: set[str] = set()
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Writes the settings."""
-        shown = {name: value for name, value in self.values.items() if name not in (DRAW, SEED)}
-        self._log.write(0, lambda: hparams_api.hparams(shown, trial_id=self.name))
+        shown = {name: value for name, value in values.items() if name not in (DRAW, SEED)}
+        name = f"{values[ARM]}, {run_name(values)}"
+        self._log.write(0, lambda: hparams_api.hparams(shown, trial_id=name))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's logs."""
@@ -134,6 +133,15 @@ class TrialLog(keras.callbacks.Callback):
         """Writes the figures of the trial, and ends the file."""
         # Not the last epoch's logs a second time.
         self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
+        self._end(api_pb2.STATUS_SUCCESS)
+
+    def fail(self) -> None:
+        """Ends the file of a trial that came to nothing."""
+        self._end(api_pb2.STATUS_FAILURE)
+
+    def _end(self, status: int) -> None:
+        end = session_end_pb(status).SerializeToString()
+        self._log.write(self._epoch, lambda: tf.summary.experimental.write_raw_pb(end))
         self._log.close()
 
     def _write(self, figures: Mapping[str, float]) -> None:

@@ -99,26 +99,28 @@ class StudyTuner(keras_tuner.Tuner):
             raise keras_tuner.errors.FailedTrialError(
                 f"The process died {before} times in this trial, killed: for want of memory?"
             )
+        hp = trial.hyperparameters
+        hp.values.update(declared(self.hypermodel.spaces[hp.values[ARM]], hp.values))
+        log = TrialLog(self.log_dir, hp.values)
         with starts.open("a") as file:
             file.write(".")
         begin = time.monotonic()
         try:
             # What the last trial left: its graphs, its datasets.
             keras.backend.clear_session()
-            hp = trial.hyperparameters
-            hp.values.update(declared(self.hypermodel.spaces[hp.values[ARM]], hp.values))
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
                 model = self.hypermodel.build(hp)
-            log = TrialLog(self.log_dir, hp.values)
             callbacks = [*self.callbacks(hp), log]
             figures = self.hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
             figures["seconds"] = time.monotonic() - begin
             figures["memory_mib"] = memory_mib()
             log.finish(figures)
-        except BaseException:
+        except Exception:
+            log.fail()
+            raise
+        finally:
             # It did not die: an error is recorded as such, and being told to stop is no fault.
             starts.unlink(missing_ok=True)
-            raise
         return figures
 
     def on_trial_end(self, trial: Any) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from keras_ssl import hypermodels, recipes, studies
 from keras_ssl.studies import oracle as oracles
+from keras_ssl.studies import results as tables
 from keras_ssl.studies.tuner import MOST_STARTS
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
@@ -147,6 +148,8 @@ class TestResults:
         assert len(groups) == len(rows)
         values = groups["vicreg, draw 01"]["metricValues"]
         value = next(v["value"] for v in values if v["name"]["tag"] == "validation/kNN")
+        ends = {session["status"] for group in groups.values() for session in group["sessions"]}
+        assert ends == {"STATUS_SUCCESS"}
         row = next(row for row in rows if row["draw"] == 1)
         np.testing.assert_allclose(value, row["figures"]["val_knn"], rtol=1e-6)
 
@@ -170,6 +173,16 @@ def _hparams(ask):
         [info["displayName"] for info in experiment["metricInfos"]],
         {group["name"]: group for group in answer["sessionGroups"]},
     )
+
+
+def test_settings_are_those_that_were_trained_with(tmp_path):
+    """Short, and in single precision the same to the last bit."""
+    trial = oracle_of(tmp_path, program.arms(), 1, 1).create_trial("tuner")
+    used = {"temperature": float(np.float32(0.15)), "rate": float(np.float32(1 / 3000))}
+    trial.hyperparameters.values.update(used)
+    settings = tables.rows_of({"0": trial})[0]["settings"]
+    assert settings["temperature"] == 0.15 and settings["rate"] != used["rate"]
+    assert all(np.float32(settings[name]) == used[name] for name in used)
 
 
 def test_gains_are_of_seeds_that_both_have():
@@ -521,6 +534,10 @@ class TestFailures:
         assert results.arms["simclr"].failed == count
         assert sorted(row["kind"] for row in failed) == sorted(kinds)
         assert len(results.arms["simclr"].default) == 1
+        with tensorboard_server(tmp_path / "s" / "tensorboard") as ask:
+            _, _, groups = _hparams(ask)
+        ends = [session["status"] for group in groups.values() for session in group["sessions"]]
+        assert ends.count("STATUS_FAILURE") == count and ends.count("STATUS_SUCCESS") == 2
         said = capsys.readouterr().out
         report = studies.write_report(results, tmp_path, "t", "q", {}, "a").read_text()
         assert "Trials that failed" in report
