@@ -33,6 +33,7 @@ class Question:
         sections: From (results, folder) to more sections of the report; may write pictures.
         budget: Draws per arm.
         seeds: Final runs of default and tuned.
+        finalists: Best draws among which more runs decide.
         epochs: Epochs of every trial.
         images: Images to train and to choose by, at most.
     """
@@ -45,6 +46,7 @@ class Question:
     sections: Callable[[studies.Results, pathlib.Path], Mapping[str, str]] = lambda *_: {}
     budget: int = 5
     seeds: int = 3
+    finalists: int = 1
     epochs: int = 16
     images: int = 6400
 
@@ -79,6 +81,13 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         help=f"trials of each arm's search, the defaults included (default: {ask.budget})",
     )
     add("--seeds", type=int, default=ask.seeds, help=f"of the final runs (default: {ask.seeds})")
+    add(
+        "--finalists",
+        type=int,
+        default=ask.finalists,
+        help="best draws of each arm that are run with as many more seeds before one is chosen "
+        f"(default: {ask.finalists})",
+    )
     add("--epochs", type=int, default=ask.epochs, help=f"of each trial (default: {ask.epochs})")
     add("--batch-size", type=int, default=64, help="images per step (default: 64)")
     add("--encoder", help="name of an encoder; default: what fits the size of the images")
@@ -192,7 +201,11 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     try:
         images = load_images(options)
         study = studies.Study(
-            options.folder, ask.arms(options, images), options.budget, options.seeds
+            options.folder,
+            ask.arms(options, images),
+            options.budget,
+            options.seeds,
+            options.finalists,
         )
         if options.workers != 1 and "KERASTUNER_TUNER_ID" not in os.environ:
             command = [sys.executable, *sys.argv]
@@ -203,7 +216,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     if results is None:
         return  # A worker; its chief reports.
     arm = next(iter(study.arms.values()))
-    recipe = arm.recipe
+    recipe, chooses = arm.recipe, options.finalists > 1
     facts = {
         "images": f"{options.dataset}: {len(images.train)} to train on, "
         f"{len(images.validation)} to choose by"
@@ -212,8 +225,9 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
         f"{recipe.optimizer.__name__}, policy {recipe.policy}",
         "score": f"{results.score}, of the last epoch",
-        "budget": f"{options.budget} draws per arm, the defaults the first; then "
-        f"{options.seeds} seeds of the defaults and of the best draw",
+        "budget": f"{options.budget} draws per arm, the defaults the first; "
+        + (f"{options.seeds} more seeds of the {options.finalists} best; " if chooses else "")
+        + f"then {options.seeds} seeds of the defaults and of the best draw",
     }
     if images.test is not None and results.score in ("knn", "linear"):
         facts["for comparison"] = baselines(arm, images, results.score)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras_tuner
@@ -16,7 +16,7 @@ from keras_ssl.hypermodels import PretrainingHyperModel
 # Values of a trial that are no hyperparameters: which arm it is of, what it is for, whose settings
 # it has (the number of a draw, 0 being the defaults), and its seed.
 ARM, STAGE, DRAW, SEED = "arm", "stage", "draw", "seed"
-SEARCH, FINAL = "search", "final"
+SEARCH, CONFIRM, FINAL = "search", "confirm", "final"
 
 # In the folder of a trial: why it failed, by the process that ran it.
 REASON = "reason.txt"
@@ -26,6 +26,9 @@ STARTS = "starts"
 _FINISHED = ("COMPLETED", "FAILED")
 # While a worker waits for the last trials of a search, seconds between its questions.
 _PATIENCE = 0.5
+# From an arm's seed to the first of those that choose among finalists: far from the final ones,
+# of which more may be asked for.
+_TO_CONFIRM = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ class StudyOracle(keras_tuner.Oracle):
     """Deals out a study's trials: every arm's search, its arms in turn, then the last words.
 
     Draw 0 of an arm has the default settings, the others are drawn by `search`. When all draws of
-    an arm have ended, its best one and its defaults are run again with each of the final seeds.
+    an arm have ended, its best ones, the finalists, are run with other seeds, and the best of them
+    and the defaults with yet others, the final ones.
 
     What has been done is known from the trials' own files alone, each written whole or not at all:
     whenever the process is killed, the next one runs what is not finished, and nothing else. The
@@ -58,7 +62,8 @@ class StudyOracle(keras_tuner.Oracle):
         arms: Hypermodels by name.
         spaces: Their hyperparameters, see `searched`.
         trials: Draws per arm, the defaults included.
-        seeds: Final runs per arm of each of its two settings.
+        seeds: Final runs per arm of each of its two settings; runs of each finalist.
+        finalists: Draws per arm that are confirmed, the best of the search; 1: none is.
         search: What proposes settings: from (objective, seed) to a keras-tuner oracle that needs
             no other past than the trials that have ended, as random and Bayesian search do not.
         objective: See `keras_tuner.Oracle`.
@@ -73,6 +78,7 @@ class StudyOracle(keras_tuner.Oracle):
         spaces: Mapping[str, keras_tuner.HyperParameters],
         trials: int,
         seeds: int,
+        finalists: int,
         search: Callable[..., keras_tuner.Oracle],
         objective: keras_tuner.Objective,
         seed: int,
@@ -84,7 +90,7 @@ class StudyOracle(keras_tuner.Oracle):
             # A night goes on, whatever fails.
             max_consecutive_failed_trials=np.inf,
         )
-        self.arms, self.draws, self.final_seeds = arms, trials, seeds
+        self.arms, self.draws, self.seeds, self.finalists = arms, trials, seeds, finalists
         # Not `seed`, which keras-tuner draws at random where it is 0.
         self.draw_seed = seed + 1
         self.search, self.on_change, self.retry_failed = search, on_change, retry_failed
@@ -101,15 +107,14 @@ class StudyOracle(keras_tuner.Oracle):
                 values = self._draw(step)
                 if values is not None:
                     return {"status": "RUNNING", "values": values}
-        steps = self._final_steps()
-        for final in steps:
-            if final is None:
+        for later in self._later_steps():
+            if later is None:
                 # Not a later one first: trials have the same numbers in any company. And the chief
                 # has a single thread, so that whoever ends a trial waits as long.
                 time.sleep(_PATIENCE)
                 return {"status": "IDLE"}
-            if final not in taken:
-                return {"status": "RUNNING", "values": self._values(final, self._settings(final))}
+            if later not in taken:
+                return {"status": "RUNNING", "values": self._values(later, self._settings(later))}
         return {"status": "STOPPED"}
 
     def _search_steps(self) -> list[Step]:
@@ -121,55 +126,78 @@ class StudyOracle(keras_tuner.Oracle):
             if draw < self._exhausted.get(arm, self.draws)
         ]
 
-    def _final_steps(self) -> list[Step | None]:
-        """Defaults first, for they are known; `None` where a search has not ended."""
-        # Other seeds than the search's, whose luck the best draw had.
-        seeds = {arm: self.final_seed_numbers(arm) for arm in self.arms}
-        defaults: list[Step | None] = [
-            Step(arm, FINAL, 0, seed) for arm in self.arms for seed in seeds[arm]
-        ]
-        best: list[Step | None] = []
+    def _later_steps(self) -> list[Step | None]:
+        """What follows the search: `None` where that hangs on trials that have not ended."""
+        steps: list[Step | None] = []
         for arm in self.arms:
-            if any(trial.status not in _FINISHED for trial in self.searched_trials(arm)):
-                best.append(None)
-                continue
-            draw = self.best_draw(arm)
-            best += [Step(arm, FINAL, draw, seed) for seed in seeds[arm] if draw]
-        return defaults + best
+            steps += self._final_steps(arm, 0)  # The defaults, for they are known.
+        confirmed = {arm: self._confirm_steps(arm) for arm in self.arms}
+        for runs in confirmed.values():
+            steps += [None] if runs is None else runs
+        for arm, runs in confirmed.items():
+            if runs is None or not self._have_ended(runs):
+                steps.append(None)
+            elif best := self.best_draw(arm):
+                steps += self._final_steps(arm, best)
+        return steps
 
-    def final_seed_numbers(self, arm: str) -> range:
-        """Seeds of the final runs."""
+    def _confirm_steps(self, arm: str) -> list[Step] | None:
+        """Runs of the finalists, that the best is chosen by; `None` while the search goes on."""
+        if not self._have_ended(step for step in self._search_steps() if step.arm == arm):
+            return None
+        scores = mean_scores(self._scores(arm, SEARCH))
+        best = sorted(scores, key=scores.__getitem__, reverse=True)[: self.finalists]
+        if len(best) < 2:
+            return []  # There is no choice.
+        first = self.arms[arm].seed + _TO_CONFIRM
+        seeds = range(first, first + self.seeds)
+        return [Step(arm, CONFIRM, draw, seed) for draw in best for seed in seeds]
+
+    def _final_steps(self, arm: str, draw: int) -> list[Step]:
+        """The last word on a draw, by other seeds than those whose luck it was chosen by."""
         first = self.arms[arm].seed + 1
-        return range(first, first + self.final_seeds)
+        return [Step(arm, FINAL, draw, seed) for seed in range(first, first + self.seeds)]
 
-    def searched_trials(self, arm: str) -> list[Any]:
-        """The arm's trials of the search."""
+    def trials_of(self, arm: str, stage: str) -> list[Any]:
+        """The arm's trials of a stage."""
         steps = ((trial_step(trial), trial) for trial in self.trials.values())
-        return [trial for step, trial in steps if step.arm == arm and step.stage == SEARCH]
+        return [trial for step, trial in steps if step.arm == arm and step.stage == stage]
+
+    def _scores(self, arm: str, stage: str) -> list[tuple[int, float]]:
+        """Draw and score of each trial of the stage that ended well."""
+        return [
+            (trial_step(trial).draw, trial.score)
+            for trial in self.trials_of(arm, stage)
+            if trial.status == "COMPLETED"
+        ]
 
     def best_draw(self, arm: str) -> int | None:
-        """The draw whose trial has the best score; `None` where all have failed."""
-        done = [t for t in self.searched_trials(arm) if t.status == "COMPLETED"]
-        best = max(done, key=lambda trial: trial.score, default=None)
-        return None if best is None else trial_step(best).draw
+        """The draw with the best score so far; `None` where all have failed."""
+        return choose(self._scores(arm, SEARCH), self._scores(arm, CONFIRM))
+
+    def _ended(self) -> set[Step]:
+        return {trial_step(t) for t in self.trials.values() if t.status in _FINISHED}
+
+    def _have_ended(self, steps: Iterable[Step]) -> bool:
+        return self._ended().issuperset(steps)
 
     def done(self) -> int:
         """Trials of the plan that have ended, whatever came of them."""
-        ended = {trial_step(t) for t in self.trials.values() if t.status in _FINISHED}
-        return len(ended & {*self._search_steps(), *self._final_steps()})
+        return len(self._ended() & {*self._search_steps(), *self._later_steps()})
 
     def planned(self) -> int:
         """Trials in all, as far as can be known: a best draw that is the default runs once."""
-        finals = sum(
-            self.final_seeds * (1 if self._ended(arm) and not self.best_draw(arm) else 2)
-            for arm in self.arms
-        )
-        return len(self._search_steps()) + finals
-
-    def _ended(self, arm: str) -> bool:
-        trials = self.searched_trials(arm)
-        expected = min(self.draws, self._exhausted.get(arm, self.draws))
-        return len(trials) >= expected and all(t.status in _FINISHED for t in trials)
+        count = len(self._search_steps())
+        for arm in self.arms:
+            runs = self._confirm_steps(arm)
+            if runs is None:
+                finalists = min(self.finalists, self._exhausted.get(arm, self.draws))
+                count += self.seeds * finalists if finalists > 1 else 0
+            else:
+                count += len(runs)
+            is_known = runs is not None and self._have_ended(runs)
+            count += self.seeds * (1 if is_known and not self.best_draw(arm) else 2)
+        return count
 
     # --- Values --------------------------------------------------------------------------------
 
@@ -184,7 +212,7 @@ class StudyOracle(keras_tuner.Oracle):
         seed = self.draw_seed + 1000 * arm_number + 100_000 * step.draw
         oracle = self.search(objective=self.objective, seed=seed)
         oracle.hyperparameters = space.copy()
-        for trial in self.searched_trials(step.arm):
+        for trial in self.trials_of(step.arm, SEARCH):
             own = space.copy()
             own.values = declared(space, trial.hyperparameters.values)
             past = keras_tuner.engine.trial.Trial(own, trial.trial_id, trial.status)
@@ -200,10 +228,10 @@ class StudyOracle(keras_tuner.Oracle):
         return self._values(step, answer["values"])
 
     def _settings(self, step: Step) -> dict[str, Any]:
-        """The values that the draw of a final step had."""
+        """The values that the draw of a later step had."""
         if step.draw == 0:
             return self.spaces[step.arm].values
-        trial = next(t for t in self.searched_trials(step.arm) if trial_step(t).draw == step.draw)
+        trial = next(t for t in self.trials_of(step.arm, SEARCH) if trial_step(t).draw == step.draw)
         return settings_of(trial)
 
     def _values(self, step: Step, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,6 +297,30 @@ class StudyOracle(keras_tuner.Oracle):
             else:
                 trial.metrics = type(trial.metrics)()
                 self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+
+
+def mean_scores(scores: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """From (draw, score) of trials to the mean score of each draw."""
+    by_draw: dict[int, list[float]] = {}
+    for draw, score in scores:
+        by_draw.setdefault(draw, []).append(score)
+    return {draw: float(np.mean(values)) for draw, values in by_draw.items()}
+
+
+def choose(
+    searched: Iterable[tuple[int, float]], confirmed: Iterable[tuple[int, float]]
+) -> int | None:
+    """The best draw: by the finalists' runs where there are any, else by the search.
+
+    Args:
+        searched: Draw and score of the search's trials.
+        confirmed: Draw and score of the finalists' runs.
+
+    Returns:
+        The draw; `None` where nothing ended well.
+    """
+    means = mean_scores(confirmed) or mean_scores(searched)
+    return max(means, key=means.__getitem__, default=None)
 
 
 def settings_of(trial: Any) -> dict[str, Any]:

@@ -70,6 +70,16 @@ def arms_table(results: Results) -> str:
     return table(rows)
 
 
+def _chosen(results: Results) -> str:
+    finalists = max(len(arm.confirmed) for arm in results.arms.values())
+    if not finalists:
+        return "the draw that is best on the validation images"
+    return (
+        f"of up to {finalists} finalists, which are best on the validation images, the one that is "
+        "best there in the mean of more seeds"
+    )
+
+
 def write_report(
     results: Results,
     folder: Any,
@@ -121,8 +131,7 @@ def write_report(
         f"## {results.label}, {split[results.split]}",
         arms_table(results),
         "Mean ± standard deviation over the seeds; the gain with its standard error, from "
-        "differences seed by seed. Tuned: the draw that is best on the validation images, run "
-        "again with other seeds.",
+        f"differences seed by seed. Tuned: {_chosen(results)}, run again with other seeds.",
         "![Default and tuned of each arm](arms.png)",
     ]
     for heading, text in (sections or {}).items():

@@ -12,7 +12,17 @@ import numpy as np
 
 from keras_ssl._files import write_whole
 from keras_ssl.hypermodels import ACCURACIES
-from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEARCH, SEED, STAGE
+from keras_ssl.studies.oracle import (
+    ARM,
+    CONFIRM,
+    DRAW,
+    FINAL,
+    SEARCH,
+    SEED,
+    STAGE,
+    choose,
+    mean_scores,
+)
 
 # First columns of the table, in this order; then settings, then figures.
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
@@ -87,15 +97,20 @@ class ArmResult:
         final: The figure of the final runs by "default" and "tuned", then by seed; those that did
             not fail. Where no draw was better than the defaults, tuned is default.
         settings: The best draw's settings.
+        best_draw: The draw that was chosen, 0 being the defaults; `None` where all have failed.
         searched: Scores of the search's trials by draw, those that did not fail.
-        failed: Trials that failed, of the search and of the final runs.
+        confirmed: Mean scores of the finalists by draw, with seeds of their own; empty where there
+            was one.
+        failed: Trials that failed, of all stages.
         figures: All figures of the final runs by name, then by "default" or "tuned".
     """
 
     name: str
     final: dict[str, dict[int, float]]
     settings: dict[str, Any]
+    best_draw: int | None
     searched: dict[int, float]
+    confirmed: dict[int, float]
     failed: int
     figures: dict[str, dict[str, np.ndarray]]
 
@@ -108,11 +123,6 @@ class ArmResult:
     def tuned(self) -> np.ndarray:
         """The final figure with the best draw's settings, one per seed."""
         return np.array(list(self.final["tuned"].values()))
-
-    @property
-    def best_draw(self) -> int | None:
-        """The draw with the best score, 0 being the defaults; `None` where all have failed."""
-        return max(self.searched, key=self.searched.__getitem__, default=None)
 
     @property
     def gains(self) -> np.ndarray:
@@ -165,10 +175,16 @@ class Results:
     def _arm(self, name: str) -> ArmResult:
         rows = [row for row in self.rows if row[ARM] == name]
         done = [row for row in rows if row["status"] == "completed"]
-        search = [row for row in done if row[STAGE] == SEARCH]
-        searched = {row[DRAW]: float(row["figures"][f"val_{self.score}"]) for row in search}
-        best = max(searched, key=searched.__getitem__, default=None)
-        settings: dict[str, Any] = next((r["settings"] for r in search if r[DRAW] == best), {})
+        searched, confirmed = (
+            [
+                (row[DRAW], row["figures"][f"val_{self.score}"])
+                for row in done
+                if row[STAGE] == stage
+            ]
+            for stage in (SEARCH, CONFIRM)
+        )
+        best = choose(searched, confirmed)
+        settings: dict[str, Any] = next((r["settings"] for r in done if r[DRAW] == best), {})
         finals = {
             kind: {
                 row[SEED]: row["figures"]
@@ -193,7 +209,9 @@ class Results:
                 for kind, runs in finals.items()
             },
             settings,
-            searched,
+            best,
+            mean_scores(searched),
+            mean_scores(confirmed),
             sum(row["status"] == "failed" for row in rows),
             figures,
         )

@@ -23,7 +23,7 @@ from keras_ssl.hypermodels import HeldOut, PretrainingHyperModel
 from keras_ssl.studies.oracle import (
     ARM,
     DRAW,
-    FINAL,
+    SEARCH,
     SEED,
     STAGE,
     Step,
@@ -50,15 +50,19 @@ class Study:
     on the validation images is run again with `seeds` other seeds, beside the defaults, and judged
     on the test images. (Where no draw beats the defaults, tuned means default.)
 
+    The best of many draws may owe that to its seed alone. With `finalists`, as many draws of each
+    arm, the best of its search, are run with `seeds` more seeds before one is chosen, by the mean
+    of those runs on the validation images; the last word is still by other seeds.
+
     The folder holds `study.json` (what the study is), `trials/` (keras-tuner's), `trials.csv` (a
     row per trial, rewritten after each), `tensorboard/`, and `best/`, a file per arm that
     `examples/pretrain.py --config` takes.
 
     A study that was killed goes on when it is run again, without repeating a finished trial; a
     trial that fails is recorded with the reason, and so is one in which the process was killed
-    three times. More `trials` or `seeds` may be asked of a study later; whatever else changes makes
-    it another study, which needs another folder. (Of functions, such as encoders, spaces and
-    measures, their names, arguments and hyperparameters are compared, not their code.)
+    three times. More `trials`, `seeds` or `finalists` may be asked of a study later; whatever else
+    changes makes it another study, which needs another folder. (Of functions, such as encoders,
+    spaces and measures, their names, arguments and hyperparameters are compared, not their code.)
 
     Run as several processes that share the folder, with keras-tuner's environment variables
     KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, it is shared out among
@@ -71,6 +75,8 @@ class Study:
             hyperparameters.
         trials: Draws per arm, the defaults included, at least 1. (1: defaults alone.)
         seeds: Final runs of each of the two settings, at least 1; 3 or more for error bars.
+        finalists: Draws of each arm among which more runs decide, at least 1. (1: the search
+            decides. 3 or more where seeds differ as much as settings do.)
         search: What proposes settings: a keras-tuner oracle class, or a function from (objective,
             seed) to such an oracle. Random by default, which compares arms most fairly. Hyperband
             and grids have a plan of their own: use those tuners on a hypermodel itself.
@@ -91,6 +97,7 @@ class Study:
         arms: Mapping[str, PretrainingHyperModel],
         trials: int = 10,
         seeds: int = 3,
+        finalists: int = 1,
         search: Callable[..., keras_tuner.Oracle] = keras_tuner.oracles.RandomSearchOracle,
         callbacks: Callable[
             [keras_tuner.HyperParameters], list[keras.callbacks.Callback]
@@ -127,6 +134,7 @@ class Study:
         self.folder = pathlib.Path(folder)
         self.arms = dict(arms)
         self.trials, self.seeds = check_count("trials", trials), check_count("seeds", seeds)
+        self.finalists = check_count("finalists", finalists)
         self.search, self.callbacks, self.seed = search, callbacks, seed
         self.score = scores.pop()
         self.spaces = {name: searched(arm) for name, arm in self.arms.items()}
@@ -244,6 +252,7 @@ class Study:
             self.spaces,
             self.trials,
             self.seeds,
+            self.finalists,
             self.search,
             objective,
             self.seed,
@@ -292,7 +301,7 @@ class Study:
                 "study": self.folder.name,
                 "arm": name,
                 "draw": result.best_draw,
-                f"val_{self.score}": float(result.searched[result.best_draw]),
+                f"val_{self.score}": (result.confirmed or result.searched)[result.best_draw],
             },
             "settings": result.settings,
         }
@@ -370,17 +379,14 @@ class Progress:
         values = trial.hyperparameters.values
         draw, arm = values[DRAW], values[ARM]
         what = "defaults" if draw == 0 else f"draw {draw}"
-        if values[STAGE] == FINAL:
-            what = f"final, {what}, seed {values[SEED]}"
+        if values[STAGE] != SEARCH:
+            what = f"{values[STAGE]}, {what}, seed {values[SEED]}"
         if trial.status == "COMPLETED":
             found = f"{self.score} {trial.score:.4f}"
         else:
             found = f"FAILED, {reason_of(trial.message)[:200]}"
-        best = oracle.best_draw(arm)
-        so_far = ""
-        if best is not None:
-            scores = [t.score for t in oracle.searched_trials(arm) if t.status == "COMPLETED"]
-            so_far = f" (best of it {max(scores):.4f})"
+        scores = [t.score for t in oracle.trials_of(arm, SEARCH) if t.status == "COMPLETED"]
+        so_far = f" (best of it {max(scores):.4f})" if scores else ""
         done, planned = oracle.done(), oracle.planned()
         seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
         left = seconds * max(planned - done, 0)

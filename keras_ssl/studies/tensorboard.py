@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 
 from keras_ssl.inspection.event_log import EventLog
-from keras_ssl.studies.oracle import ARM, DRAW, FINAL, SEED, STAGE, file_name
+from keras_ssl.studies.oracle import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
 
 # Section and name of a figure's tag.
 _FIGURES = {
@@ -59,7 +59,7 @@ def write_columns(
     ]
     parameters = {arm: {p.name: p for p in space.space} for arm, space in spaces.items()}
     common = set.intersection(*(set(own) for own in parameters.values()))
-    stage = hparams_api.HParam(STAGE, hparams_api.Discrete(["final", "search"]))
+    stage = hparams_api.HParam(STAGE, hparams_api.Discrete(sorted([SEARCH, CONFIRM, FINAL])))
     # TensorBoard takes the first description that it finds: a folder's own, before those below it.
     whole = [hparams_api.HParam(ARM, hparams_api.Discrete(sorted(spaces))), stage]
     for name in next(iter(parameters.values())):
@@ -100,7 +100,7 @@ def _domain(parameters: list[Any]) -> Any:
 def run_name(values: Mapping[str, Any]) -> str:
     """The name of a trial's run in its arm's folder: short, and in an order that people expect."""
     kind = "default" if values[DRAW] == 0 else f"draw {values[DRAW]:02}"
-    return f"final, {kind}, seed {values[SEED]}" if values[STAGE] == FINAL else kind
+    return kind if values[STAGE] == SEARCH else f"{values[STAGE]}, {kind}, seed {values[SEED]}"
 
 
 class TrialLog(keras.callbacks.Callback):

@@ -1,4 +1,7 @@
-"""A small study as a program of its own: python -m tests.studies.program FOLDER TRIALS SEEDS."""
+"""A small study as a program of its own.
+
+python -m tests.studies.program FOLDER TRIALS SEEDS [FINALISTS]
+"""
 
 import dataclasses
 import sys
@@ -30,5 +33,4 @@ def arms():
 
 
 if __name__ == "__main__":
-    study = studies.Study(sys.argv[1], arms(), int(sys.argv[2]), int(sys.argv[3]))
-    study.run()
+    studies.Study(sys.argv[1], arms(), *map(int, sys.argv[2:])).run()

@@ -187,7 +187,7 @@ def test_settings_are_those_that_were_trained_with(tmp_path):
 
 def test_gains_are_of_seeds_that_both_have():
     final = {"default": {2: 0.50, 3: 0.60}, "tuned": {1: 0.52, 2: 0.55}}
-    arm = studies.ArmResult("a", final, {}, {0: 0.1, 1: 0.2}, 2, {})
+    arm = studies.ArmResult("a", final, {}, 1, {0: 0.1, 1: 0.2}, {}, 2, {})
     assert arm.gain == pytest.approx(0.05) and np.isnan(arm.gain_error)
     assert arm.default.tolist() == [0.5, 0.6] and arm.tuned.tolist() == [0.52, 0.55]
     whole = {"default": {1: 0.5, 2: 0.6}, "tuned": {1: 0.6, 2: 0.8}}
@@ -302,11 +302,12 @@ def oracle_of(
     seeds=2,
     search=keras_tuner.oracles.RandomSearchOracle,
     retry_failed=False,
+    finalists=1,
 ):
     objective = arms["simclr"].objective
     spaces = {name: oracles.searched(arm) for name, arm in arms.items()}
     oracle = oracles.StudyOracle(
-        arms, spaces, trials, seeds, search, objective, 0, lambda trial: None, retry_failed
+        arms, spaces, trials, seeds, finalists, search, objective, 0, lambda _: None, retry_failed
     )
     oracle._set_project_dir(str(folder), "trials")
     oracle.verbose = 0
@@ -334,20 +335,20 @@ class Killed(BaseException):
 class TestOracle:
     """The plan, with scores from the air."""
 
-    @pytest.mark.parametrize("life", range(1, 12))
+    @pytest.mark.parametrize("life", [1, *range(3, 12)])
     def test_a_kill_at_any_write_repeats_no_finished_trial(self, tmp_path, monkeypatch, life):
         """Killed at every `life`-th file that it writes, whole or half, until it is done."""
         arms, replace, writes, ended = program.arms(), os.replace, [0], []
 
         def kill_sometimes(source, target):
             writes[0] += 1
-            if writes[0] % life == 0 and life > 2:
+            if life > 1 and writes[0] % life == 0:
                 raise Killed
             replace(source, target)
 
         monkeypatch.setattr(os, "replace", kill_sometimes)
         for _ in range(200):
-            oracle = oracle_of(tmp_path, arms)
+            oracle = oracle_of(tmp_path, arms, finalists=2)
             try:
                 while (step := run_next(oracle)) is not None:
                     ended.append(step)
@@ -356,9 +357,10 @@ class TestOracle:
                 continue
         else:
             pytest.fail("It never ended")
-        # Draw 2 scores best; of both arms, two seeds of it and of the defaults.
-        assert len(ended) <= len(oracle.trials) == 14
-        assert len({oracles.trial_step(t) for t in oracle.trials.values()}) == 14
+        # Of both arms three draws, two seeds of two finalists, of the best and of the defaults.
+        count = 2 * (3 + 2 * 2 + 2 * 2)
+        assert len(ended) <= len(oracle.trials) == count
+        assert len({oracles.trial_step(t) for t in oracle.trials.values()}) == count
         assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
         assert len(ended) == len(set(ended))
 
@@ -377,6 +379,53 @@ class TestOracle:
         assert finals == {
             (arm, draw, seed) for arm in arms for draw, seed in ((0, 2), (3, 1), (3, 2))
         }
+
+    def test_finalists_are_confirmed(self, tmp_path):
+        """Draw 2 was lucky with the search's seed; of the three best, others prefer draw 1."""
+        arms = {"simclr": program.arms()["simclr"]}
+        luck = {0: 1.0, 1: 2.0, 2: 3.0, 3: 0.0}
+        steps = []
+
+        def score(step):
+            return luck[step.draw] if step.stage == "search" else float(step.draw == 1)
+
+        oracle = oracle_of(tmp_path, arms, 4, 2, finalists=3)
+        assert oracle.planned() == 4 + 3 * 2 + 2 * 2
+        while (step := run_next(oracle, score)) is not None:
+            steps.append(step)
+        assert len(steps) == oracle.planned() == oracle.done()
+        confirmed = [(s.draw, s.seed) for s in steps if s.stage == "confirm"]
+        assert confirmed == [(d, s) for d in (2, 1, 0) for s in (1000, 1001)]
+        assert oracle.best_draw("simclr") == 1
+        assert {(s.draw, s.seed) for s in steps if s.stage == "final"} == {
+            (d, s) for d in (0, 1) for s in (1, 2)
+        }
+        rows = tables.rows_of(oracle.trials)
+        for row in rows:
+            row["figures"]["test_knn"] = 0.5
+        found = studies.Results(rows, "knn", ["simclr"]).arms["simclr"]
+        assert found.best_draw == 1 and found.confirmed == {2: 0.0, 1: 1.0, 0: 0.0}
+        assert list(found.final["tuned"]) == [1, 2]  # Not the seeds that it was chosen by.
+
+    def test_a_study_may_ask_for_finalists_later(self, tmp_path):
+        arms = {"simclr": program.arms()["simclr"]}
+        while run_next(oracle_of(tmp_path, arms, 3, 1), lambda step: step.draw) is not None:
+            pass
+        more = oracle_of(tmp_path, arms, 3, 1, finalists=2)
+        steps = []
+        while (step := run_next(more, lambda step: -step.draw)) is not None:
+            steps.append(step)
+        # Draw 2 was best, and had its last word; of it and draw 1, draw 1 is better on second look.
+        assert [(s.stage, s.draw) for s in steps] == [("confirm", 2), ("confirm", 1), ("final", 1)]
+
+    def test_the_defaults_may_win_the_second_look(self, tmp_path):
+        arms = {"simclr": program.arms()["simclr"]}
+        oracle = oracle_of(tmp_path, arms, 2, 1, finalists=2)
+        score = lambda step: step.draw if step.stage == "search" else -step.draw  # noqa: E731
+        while run_next(oracle, score) is not None:
+            pass
+        assert oracle.best_draw("simclr") == 0
+        assert len(oracle.trials) == 2 + 2 + 1 == oracle.planned()
 
     def test_nothing_is_run_twice_where_the_defaults_are_best(self, tmp_path):
         oracle = oracle_of(tmp_path, program.arms())
@@ -407,7 +456,7 @@ class TestOracle:
             settings.append(
                 [
                     [trial.hyperparameters.values[name] for name in oracle.spaces["vicreg"].values]
-                    for trial in oracle.searched_trials("vicreg")
+                    for trial in oracle.trials_of("vicreg", "search")
                 ]
             )
         assert settings[0] == settings[1]
@@ -574,8 +623,9 @@ class TestFailures:
         assert statuses[1][0] == "completed"
 
 
-def run_program(folder, trials=3, seeds=2, **environment):
-    command = [sys.executable, "-m", "tests.studies.program", str(folder), str(trials), str(seeds)]
+def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
+    counts = [str(trials), str(seeds), str(finalists)]
+    command = [sys.executable, "-m", "tests.studies.program", str(folder), *counts]
     # One thread each, that sums of floats are the same.
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -605,7 +655,7 @@ class TestProcesses:
         code = (
             "import sys; from keras_ssl.studies import run_with_workers; "
             f"sys.exit(run_with_workers([sys.executable, '-m', 'tests.studies.program', "
-            f"'{folder}', '3', '2'], 2, '{folder}'))"
+            f"'{folder}', '3', '2', '2'], 2, '{folder}'))"
         )
         process = subprocess.run(
             [sys.executable, "-c", code],
@@ -642,7 +692,7 @@ class TestProcesses:
 
     def test_a_worker_that_is_killed_is_started_again(self, alone, tmp_path):
         folder = tmp_path / "shared"
-        program_ = f"[sys.executable, '-m', 'tests.studies.program', '{folder}', '3', '2']"
+        program_ = f"[sys.executable, '-m', 'tests.studies.program', '{folder}', '3', '2', '2']"
         code = (
             "import sys; from keras_ssl.studies import run_with_workers; "
             f"sys.exit(run_with_workers({program_}, 2, '{folder}'))"
@@ -674,7 +724,7 @@ class TestProcesses:
 
     def test_memory_does_not_grow(self, tmp_path):
         """Over 30 trials, none of them held back by the last."""
-        process = run_program(tmp_path / "study", 13, 1)
+        process = run_program(tmp_path / "study", 13, 1, 1)
         process.communicate(timeout=600)
         rows = rows_in(tmp_path / "study", without=())
         memory = [float(row["memory_mib"]) for row in rows]
