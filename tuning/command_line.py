@@ -216,7 +216,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     if results is None:
         return  # A worker; its chief reports.
     arm = next(iter(study.arms.values()))
-    recipe, chooses = arm.recipe, options.finalists > 1
+    recipe, finalists = arm.recipe, min(options.finalists, options.budget)
     facts = {
         "images": f"{options.dataset}: {len(images.train)} to train on, "
         f"{len(images.validation)} to choose by"
@@ -226,7 +226,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         f"{recipe.optimizer.__name__}, policy {recipe.policy}",
         "score": f"{results.score}, of the last epoch",
         "budget": f"{options.budget} draws per arm, the defaults the first; "
-        + (f"{options.seeds} more seeds of the {options.finalists} best; " if chooses else "")
+        + (f"{options.seeds} more seeds of the {finalists} best; " if finalists > 1 else "")
         + f"then {options.seeds} seeds of the defaults and of the best draw",
     }
     if images.test is not None and results.score in ("knn", "linear"):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -56,7 +56,7 @@ class StudyOracle(keras_tuner.Oracle):
 
     What has been done is known from the trials' own files alone, each written whole or not at all:
     whenever the process is killed, the next one runs what is not finished, and nothing else. The
-    plan can grow (more trials, more seeds) from one process to the next.
+    plan can grow (more trials, seeds or finalists) from one process to the next.
 
     Args:
         arms: Hypermodels by name.
@@ -143,12 +143,11 @@ class StudyOracle(keras_tuner.Oracle):
 
     def _confirm_steps(self, arm: str) -> list[Step] | None:
         """Runs of the finalists, that the best is chosen by; `None` while the search goes on."""
-        if not self._have_ended(step for step in self._search_steps() if step.arm == arm):
+        search = [step for step in self._search_steps() if step.arm == arm]
+        is_running = any(t.status not in _FINISHED for t in self.trials_of(arm, SEARCH))
+        if is_running or not self._have_ended(search):
             return None
-        scores = mean_scores(self._scores(arm, SEARCH))
-        best = sorted(scores, key=scores.__getitem__, reverse=True)[: self.finalists]
-        if len(best) < 2:
-            return []  # There is no choice.
+        best = finalists_of(self._scores(arm, SEARCH), self.finalists)
         first = self.arms[arm].seed + _TO_CONFIRM
         seeds = range(first, first + self.seeds)
         return [Step(arm, CONFIRM, draw, seed) for draw in best for seed in seeds]
@@ -173,7 +172,8 @@ class StudyOracle(keras_tuner.Oracle):
 
     def best_draw(self, arm: str) -> int | None:
         """The draw with the best score so far; `None` where all have failed."""
-        return choose(self._scores(arm, SEARCH), self._scores(arm, CONFIRM))
+        searched, confirmed = self._scores(arm, SEARCH), self._scores(arm, CONFIRM)
+        return best_of(searched, mean_scores(searched, confirmed, self.finalists))
 
     def _ended(self) -> set[Step]:
         return {trial_step(t) for t in self.trials.values() if t.status in _FINISHED}
@@ -299,28 +299,42 @@ class StudyOracle(keras_tuner.Oracle):
                 self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
 
 
-def mean_scores(scores: Iterable[tuple[int, float]]) -> dict[int, float]:
-    """From (draw, score) of trials to the mean score of each draw."""
+# A draw and its score, of each trial of an arm and a stage that ended well.
+Scores = Sequence[tuple[int, float]]
+
+
+def finalists_of(searched: Scores, count: int) -> list[int]:
+    """The `count` best draws of a search, best first; none where that leaves no choice."""
+    best = [draw for draw, _ in sorted(searched, key=lambda one: one[1], reverse=True)[:count]]
+    return best if len(best) > 1 else []
+
+
+def mean_scores(searched: Scores, confirmed: Scores, count: int) -> dict[int, float]:
+    """The finalists' mean scores by draw, of those that were confirmed.
+
+    Draws that were finalists of a shorter search do not count, nor those of which more runs failed
+    than of others: a mean of few is lucky more easily.
+    """
     by_draw: dict[int, list[float]] = {}
-    for draw, score in scores:
-        by_draw.setdefault(draw, []).append(score)
-    return {draw: float(np.mean(values)) for draw, values in by_draw.items()}
+    for draw, score in confirmed:
+        if draw in finalists_of(searched, count):
+            by_draw.setdefault(draw, []).append(score)
+    most = max(map(len, by_draw.values()), default=0)
+    return {draw: float(np.mean(runs)) for draw, runs in by_draw.items() if len(runs) == most}
 
 
-def choose(
-    searched: Iterable[tuple[int, float]], confirmed: Iterable[tuple[int, float]]
-) -> int | None:
-    """The best draw: by the finalists' runs where there are any, else by the search.
+def best_of(searched: Scores, confirmed: Mapping[int, float]) -> int | None:
+    """The best draw, by the mean scores of finalists where there are any, else by the search.
 
     Args:
-        searched: Draw and score of the search's trials.
-        confirmed: Draw and score of the finalists' runs.
+        searched: The search's scores.
+        confirmed: See `mean_scores`.
 
     Returns:
         The draw; `None` where nothing ended well.
     """
-    means = mean_scores(confirmed) or mean_scores(searched)
-    return max(means, key=means.__getitem__, default=None)
+    scores = confirmed or dict(searched)
+    return max(scores, key=scores.__getitem__, default=None)
 
 
 def settings_of(trial: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from keras_ssl.studies.oracle import (
     SEARCH,
     SEED,
     STAGE,
-    choose,
+    best_of,
     mean_scores,
 )
 
@@ -153,12 +153,18 @@ class Results:
         arms: Names of all arms.
         has_test: Whether there are test images. Without, the final figures are of the images that
             settings were chosen by, with other seeds.
+        finalists: Draws among which more runs have decided; see `Study`.
     """
 
     def __init__(
-        self, rows: list[dict[str, Any]], score: str, arms: list[str], has_test: bool = True
+        self,
+        rows: list[dict[str, Any]],
+        score: str,
+        arms: list[str],
+        has_test: bool = True,
+        finalists: int = 1,
     ) -> None:
-        self.rows, self.score = rows, score
+        self.rows, self.score, self.finalists = rows, score, finalists
         self.split = "test" if has_test else "val"
         self.arms = {name: self._arm(name) for name in arms}
 
@@ -177,13 +183,14 @@ class Results:
         done = [row for row in rows if row["status"] == "completed"]
         searched, confirmed = (
             [
-                (row[DRAW], row["figures"][f"val_{self.score}"])
+                (row[DRAW], float(row["figures"][f"val_{self.score}"]))
                 for row in done
                 if row[STAGE] == stage
             ]
             for stage in (SEARCH, CONFIRM)
         )
-        best = choose(searched, confirmed)
+        means = mean_scores(searched, confirmed, self.finalists)
+        best = best_of(searched, means)
         settings: dict[str, Any] = next((r["settings"] for r in done if r[DRAW] == best), {})
         finals = {
             kind: {
@@ -210,8 +217,8 @@ class Results:
             },
             settings,
             best,
-            mean_scores(searched),
-            mean_scores(confirmed),
+            dict(searched),
+            means,
             sum(row["status"] == "failed" for row in rows),
             figures,
         )

@@ -1,5 +1,6 @@
 """`Study`: arms that are searched with one budget, and compared by their last words."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -221,11 +222,7 @@ class Study:
             StudyFolderError: if another process runs the study.
         """
         lock = None
-        if _is_worker():
-            # Told to stop, a worker ends as by Ctrl-C: that is not to be counted as a death.
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-        else:
+        if not _is_worker():
             try:
                 lock = FolderLock(self.folder)
             except BlockingIOError:
@@ -234,7 +231,8 @@ class Study:
                     f"left of a killed one's workers. Received: folder={str(self.folder)}"
                 ) from None
         try:
-            return self._run(strategy, retry_failed)
+            with ends_when_told():
+                return self._run(strategy, retry_failed)
         finally:
             if lock is not None:
                 lock.release()
@@ -281,7 +279,8 @@ class Study:
         rows = rows_of(oracle.trials)
         write_csv(rows, self.folder / "trials.csv")
         images = next(iter(self.arms.values())).images
-        results = Results(rows, self.score, list(self.arms), images.test is not None)
+        has_test = images.test is not None
+        results = Results(rows, self.score, list(self.arms), has_test, self.finalists)
         for name in self.arms:
             self._write_best(results, name)
         return results
@@ -310,6 +309,19 @@ class Study:
         write_whole(
             folder / f"{file_name(name)}.json", json.dumps(content, indent=2, default=str) + "\n"
         )
+
+
+@contextlib.contextmanager
+def ends_when_told() -> Iterator[None]:
+    """Told to stop by SIGTERM, ends as by Ctrl-C: that is not to be counted as a death."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _is_worker() -> bool:

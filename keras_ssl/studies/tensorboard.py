@@ -129,17 +129,11 @@ class TrialLog(keras.callbacks.Callback):
         self._epoch, self._logged = epoch + 1, set(logs or {})
         self._write({f"training/{name}": value for name, value in (logs or {}).items()})
 
-    def finish(self, figures: Mapping[str, float]) -> None:
+    def finish(self, figures: Mapping[str, float], is_success: bool = True) -> None:
         """Writes the figures of the trial, and ends the file."""
         # Not the last epoch's logs a second time.
         self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
-        self._end(api_pb2.STATUS_SUCCESS)
-
-    def fail(self) -> None:
-        """Ends the file of a trial that came to nothing."""
-        self._end(api_pb2.STATUS_FAILURE)
-
-    def _end(self, status: int) -> None:
+        status = api_pb2.STATUS_SUCCESS if is_success else api_pb2.STATUS_FAILURE
         end = session_end_pb(status).SerializeToString()
         self._log.write(self._epoch, lambda: tf.summary.experimental.write_raw_pb(end))
         self._log.close()

@@ -1,5 +1,6 @@
 """Runs the trials of a study: one model at a time, counted, timed, and never fatal."""
 
+import math
 import pathlib
 import resource
 import sys
@@ -95,13 +96,14 @@ class StudyTuner(keras_tuner.Tuner):
         """Trains and judges one model."""
         starts = pathlib.Path(self.get_trial_dir(trial.trial_id)) / STARTS
         before = starts.stat().st_size if starts.exists() else 0
-        if before >= MOST_STARTS:
-            raise keras_tuner.errors.FailedTrialError(
-                f"The process died {before} times in this trial, killed: for want of memory?"
-            )
         hp = trial.hyperparameters
         hp.values.update(declared(self.hypermodel.spaces[hp.values[ARM]], hp.values))
         log = TrialLog(self.log_dir, hp.values)
+        if before >= MOST_STARTS:
+            log.finish({}, is_success=False)
+            raise keras_tuner.errors.FailedTrialError(
+                f"The process died {before} times in this trial, killed: for want of memory?"
+            )
         with starts.open("a") as file:
             file.write(".")
         begin = time.monotonic()
@@ -114,9 +116,9 @@ class StudyTuner(keras_tuner.Tuner):
             figures = self.hypermodel.fit(hp, model, *args, callbacks=callbacks, **kwargs)
             figures["seconds"] = time.monotonic() - begin
             figures["memory_mib"] = memory_mib()
-            log.finish(figures)
+            log.finish(figures, not math.isnan(figures[self.oracle.objective.name]))
         except Exception:
-            log.fail()
+            log.finish({}, is_success=False)
             raise
         finally:
             # It did not die: an error is recorded as such, and being told to stop is no fault.

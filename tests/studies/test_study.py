@@ -18,6 +18,7 @@ from PIL import Image
 from keras_ssl import hypermodels, recipes, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import results as tables
+from keras_ssl.studies import study as runs
 from keras_ssl.studies.tuner import MOST_STARTS
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
@@ -403,7 +404,7 @@ class TestOracle:
         rows = tables.rows_of(oracle.trials)
         for row in rows:
             row["figures"]["test_knn"] = 0.5
-        found = studies.Results(rows, "knn", ["simclr"]).arms["simclr"]
+        found = studies.Results(rows, "knn", ["simclr"], finalists=3).arms["simclr"]
         assert found.best_draw == 1 and found.confirmed == {2: 0.0, 1: 1.0, 0: 0.0}
         assert list(found.final["tuned"]) == [1, 2]  # Not the seeds that it was chosen by.
 
@@ -417,6 +418,34 @@ class TestOracle:
             steps.append(step)
         # Draw 2 was best, and had its last word; of it and draw 1, draw 1 is better on second look.
         assert [(s.stage, s.draw) for s in steps] == [("confirm", 2), ("confirm", 1), ("final", 1)]
+
+    def test_finalists_of_a_shorter_search_do_not_count(self, tmp_path):
+        """Nor their means of fewer seeds: draw 1 was lucky once."""
+        arms = {"simclr": program.arms()["simclr"]}
+
+        def score(step):
+            return step.draw if step.stage == "search" else 10.0 if step.draw == 1 else step.draw
+
+        while run_next(oracle_of(tmp_path, arms, 2, 1, finalists=2), score) is not None:
+            pass
+        more = oracle_of(tmp_path, arms, 4, 2, finalists=2)
+        while run_next(more, score) is not None:
+            pass
+        assert more.best_draw("simclr") == 3 and more.done() == more.planned()
+        fewer = oracle_of(tmp_path, arms, 6, 1)  # Without finalists the search decides.
+        while run_next(fewer, score) is not None:
+            pass
+        assert fewer.best_draw("simclr") == 5 and fewer.done() == fewer.planned()
+        rows = tables.rows_of(fewer.trials)
+        for finalists, best in ((1, 5), (2, 5)):
+            results = studies.Results(rows, "knn", ["simclr"], False, finalists)
+            assert results.arms["simclr"].best_draw == best
+
+    def test_a_finalist_that_failed_more_often_is_out(self):
+        searched = [(0, 0.1), (1, 0.2), (2, 0.3)]
+        confirmed = [(2, 0.90), (1, 0.89), (1, 0.89), (0, 0.8), (0, 0.8)]
+        means = oracles.mean_scores(searched, confirmed, 3)
+        assert means == {0: 0.8, 1: 0.89} and oracles.best_of(searched, means) == 1
 
     def test_the_defaults_may_win_the_second_look(self, tmp_path):
         arms = {"simclr": program.arms()["simclr"]}
@@ -621,6 +650,13 @@ class TestFailures:
         statuses = [(row["status"], row["reason"]) for row in results.rows]
         assert statuses[0][0] == "failed" and "died 3 times in this trial" in statuses[0][1]
         assert statuses[1][0] == "completed"
+
+
+def test_told_to_stop_it_ends_as_by_ctrl_c():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit), runs.ends_when_told():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
