@@ -1,13 +1,15 @@
 """The scripts under tuning/, shrunk to seconds, as a user would run them."""
 
+import dataclasses
 import importlib
 import pathlib
 import sys
 
+import keras_tuner
 import numpy as np
 import pytest
 
-from keras_ssl import encoders, studies
+from keras_ssl import data, encoders, hypermodels, recipes, studies
 from keras_ssl.studies import tuner
 from tests.conftest import tiny_encoder
 
@@ -42,25 +44,15 @@ def run_trial_without_training(self, trial, **kwargs):
     arm = self.hypermodel.arms[values["arm"]]
     arm.trial_recipe(trial.hyperparameters)
     rng = np.random.RandomState(int(trial.trial_id))
-    names = ["val_knn", "val_linear", "seconds"]
+    names = ["val_knn", "val_linear", "seconds", *(["L_c", "L_nc"] if arm.measure else [])]
     names += ["test_knn", "test_linear"] if values["stage"] == "final" else []
     return {name: rng.uniform(0.5, 1.0) for name in names}
 
 
-# Half a minute each is too much for the rest; this one measures what no other does.
-TRAINED_ALWAYS = "interpolation"
-
-
 @pytest.mark.parametrize(
-    ("name", "is_trained"),
-    [
-        *((name, False) for name in SCRIPTS if name != TRAINED_ALWAYS),
-        *(
-            pytest.param(*(name, True), marks=[] if name == TRAINED_ALWAYS else pytest.mark.slow)
-            for name in SCRIPTS
-        ),
-    ],
+    "is_trained", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "trained"]
 )
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, capsys):
     if not is_trained:
         monkeypatch.setattr(tuner.StudyTuner, "run_trial", run_trial_without_training)
@@ -77,6 +69,21 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
     text = module.__doc__
     for part in ("Question:", "Space:", "Objective:", "Budget:", "Answer:"):
         assert f"\n{part} " in text
+
+
+def test_energies_along_the_path(script, images):
+    """Of unit embeddings of the validation images, as written in Definition 3.2."""
+    held = hypermodels.hold_out(data.Splits(images, None))
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], batch_size=8)
+    arm = hypermodels.PretrainingHyperModel(recipe, held, encoder="resnet8")
+    model = arm.build(keras_tuner.HyperParameters())
+    found = script("interpolation").energies(model, held)
+    pixels, _ = next(iter(held.validation.batches(len(held.validation))))
+    k = model.projector(model.encoder(pixels, training=False), training=False).numpy()
+    k /= np.linalg.norm(k, axis=1, keepdims=True)
+    for name, products in {"L_c": k @ k.T, "L_nc": k.T @ k}.items():
+        off_diagonal = products - np.diag(np.diag(products))
+        assert found[name] == pytest.approx((off_diagonal**2).sum() / len(k), rel=1e-4)
 
 
 @pytest.mark.slow
