@@ -7,9 +7,10 @@ Space: the temperature and the base learning rate.
 Objective: kNN on validation images; the answer is from test images.
 Budget: per variant 6 draws, then 3 seeds each of default and tuned: 36 runs, about 15 minutes on
 two cores.
-Answer: hardly, as in the paper: with default settings the three are within 0.2 points of kNN, less
-than a seed changes; five random draws found better settings for the classical form alone, 0.9 +-
-0.2 points. The report: results/normalization-fashion-mnist.
+Answer: hardly, as in the paper: on Fashion-MNIST the three are within 0.2 points of kNN with
+default settings, less than a seed changes, and five random draws found better settings for the
+classical form alone, 0.9 +- 0.2 points; on digits, tuned, 95.2, 95.4 and 94.4 %, again within the
+errors. The reports: results/normalization-*.
 
     python tuning/normalization.py                      # digits, which come with scikit-learn
     python tuning/normalization.py --dataset fashion-mnist --data-dir DIR --workers 2

@@ -315,9 +315,10 @@ def mean_scores(searched: Scores, confirmed: Scores, count: int) -> dict[int, fl
     Draws that were finalists of a shorter search do not count, nor those of which more runs failed
     than of others: a mean of few is lucky more easily.
     """
+    finalists = finalists_of(searched, count)
     by_draw: dict[int, list[float]] = {}
     for draw, score in confirmed:
-        if draw in finalists_of(searched, count):
+        if draw in finalists:
             by_draw.setdefault(draw, []).append(score)
     most = max(map(len, by_draw.values()), default=0)
     return {draw: float(np.mean(runs)) for draw, runs in by_draw.items() if len(runs) == most}
