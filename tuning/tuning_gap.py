@@ -23,20 +23,20 @@ paper publishes any for images as small as these.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
-METHODS = (
-    "simclr",
-    "simclr-sq",
-    "simclr-abs",
-    "dcl",
-    "dcl-sq",
-    "dcl-abs",
-    "spectral",
-    "vicreg-ctr",
-    "vicreg",
-    "vicreg-exp-table-s6",
-    "barlow-twins",
-    "tcr",
-)
+FAMILIES = {
+    "sample-contrastive": (
+        "simclr",
+        "simclr-sq",
+        "simclr-abs",
+        "dcl",
+        "dcl-sq",
+        "dcl-abs",
+        "spectral",
+        "vicreg-ctr",
+    ),
+    "dimension-contrastive": ("vicreg", "vicreg-exp-table-s6", "barlow-twins", "tcr"),
+}
+METHODS = tuple(method for family in FAMILIES.values() for method in family)
 
 
 def arms(options, images):
@@ -45,7 +45,7 @@ def arms(options, images):
 
 
 def answer(results):
-    """The range and the deviation of the methods' means, before and after."""
+    """The range and the deviation of the methods' means, and each family's, before and after."""
     text = []
     for kind in ("default", "tuned"):
         means = {
@@ -56,9 +56,14 @@ def answer(results):
         if not means:
             return "No arm has a figure."
         best, worst = max(means, key=means.get), min(means, key=means.get)
+        families = ", ".join(
+            f"{family} {np.mean([means[method] for method in found]):.2f}"
+            for family, methods in FAMILIES.items()
+            if (found := [method for method in methods if method in means])
+        )
         text.append(
             f"{kind}: from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}), standard "
-            f"deviation between methods {np.std(list(means.values())):.2f}"
+            f"deviation between methods {np.std(list(means.values())):.2f}, means {families}"
         )
     gains = [results.scale * arm.gain for arm in results.arms.values() if len(arm.gains)]
     if not gains:
