@@ -7,8 +7,9 @@ import sys
 import urllib.request
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Two cores: a test's own threads are enough.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two processes for two cores: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
