@@ -44,23 +44,16 @@ class Timed:
 def measure(name, encoder, images, epochs):
     """Prints the row of one run."""
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], epochs=epochs)
-    steps = len(images) // recipe.batch_size
     policy = data.policy(recipe.policy)
     model = recipe.build_model(encoder)
-    model.compile(recipe.build_optimizer(steps))
+    views = data.two_views(images, policy, recipe.batch_size)
+    model.compile(recipe.build_optimizer(len(views)))
     with tempfile.TemporaryDirectory() as folder:
         inspector = callbacks.EmbeddingInspector(images, policy, folder)
         doctor = callbacks.CollapseDoctor(inspector)
         parts = [Timed(callback) for callback in (inspector, doctor)]
         start = time.perf_counter()
-        model.fit(
-            data.two_views(images, policy, recipe.batch_size),
-            steps_per_epoch=steps,
-            epochs=epochs,
-            shuffle=False,
-            verbose=0,
-            callbacks=[inspector, doctor],
-        )
+        model.fit(views, epochs=epochs, verbose=0, callbacks=[inspector, doctor])
         total = time.perf_counter() - start
     seconds = sum(part.seconds for part in parts)
     first = parts[0].looks[0]

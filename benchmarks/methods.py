@@ -49,15 +49,9 @@ def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[
     """An encoder trained by the recipe, and the last epoch's figures."""
     encoder = build_encoder(images.image_shape, seed)
     model = recipe.build_model(encoder)
-    steps = len(images) // recipe.batch_size
-    model.compile(recipe.build_optimizer(steps))
-    history = model.fit(
-        data.two_views(images, data.policy(recipe.policy), recipe.batch_size, seed),
-        steps_per_epoch=steps,
-        epochs=recipe.epochs,
-        verbose=0,
-        shuffle=False,
-    ).history
+    views = data.two_views(images, data.policy(recipe.policy), recipe.batch_size, seed)
+    model.compile(recipe.build_optimizer(len(views)))
+    history = model.fit(views, epochs=recipe.epochs, verbose=0).history
     return encoder, {name: values[-1] for name, values in history.items()}
 
 

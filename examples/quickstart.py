@@ -13,13 +13,12 @@ epochs, batch_size = (1, 256) if "--smoke" in sys.argv else (20, 256)
 keras.utils.set_random_seed(0)
 
 train, test = data.load("digits")
-steps = len(train) // batch_size
 views = data.two_views(train.without_labels(), data.tiny_grey(), batch_size)
 
 encoder = encoders.resnet8(train.image_shape)  # any Keras model from images to features
 model = models.VICReg(encoder, projector="256-256-256")
-schedule = optimizers.warmup_cosine(3e-3, batch_size, steps, epochs, warmup_epochs=epochs / 10)
+schedule = optimizers.warmup_cosine(3e-3, batch_size, len(views), epochs, warmup_epochs=epochs / 10)
 model.compile(keras.optimizers.AdamW(schedule))
-model.fit(views, steps_per_epoch=steps, epochs=epochs, shuffle=False)
+model.fit(views, epochs=epochs)
 
 print(evaluation.judge(encoder, train, test))  # the labels' first and only use

@@ -48,3 +48,12 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     if value not in known:
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
+
+
+def check_seed(name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is not a whole number from 0 to 2^63 - 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= int(value) < 2**63:
+        raise ValueError(
+            f"`{name}` must be a whole number of at least 0. Received: {name}={value!r}"
+        )
+    return int(value)

@@ -380,19 +380,16 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 records the trial as failed, with the reason.
         """
         recipe = self.trial_recipe(hp)
-        seed = self._seed(hp)
         views = data.two_views(
-            self.images.train, recipe.build_policy(), recipe.batch_size, seed, initial_epoch
+            self.images.train, recipe.build_policy(), recipe.batch_size, self._seed(hp)
         )
         with distribution.forgotten_gradients():
             history = model.fit(
                 views,
-                steps_per_epoch=self._steps(recipe),
                 epochs=recipe.epochs if epochs is None else check_count("epochs", epochs),
                 initial_epoch=initial_epoch,
                 callbacks=[StopOnNonFinite(), *callbacks],
                 verbose=verbose,
-                shuffle=False,  # `two_views` shuffles.
             ).history
         figures = {name: float(values[-1]) for name, values in history.items()}
         figures.update(self.judge(model, self.images.validation, "val_"))

@@ -12,6 +12,7 @@ from keras_ssl.data.augmentation import (
     to_unit_floats,
 )
 from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
+from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.policies import (
     POLICIES,
     TwoViews,
@@ -30,6 +31,7 @@ __all__ = [
     "POLICIES",
     "Augmentation",
     "Compose",
+    "Epochs",
     "ImageSet",
     "RandomColorJitter",
     "RandomFlip",

@@ -73,10 +73,14 @@ class ImageSet:
         labels = self.keys.map(lambda _, label: label).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 
-    def shuffled(self, seed: Any) -> tf.data.Dataset:
-        """Dataset of (image, label), every image once, in the order of `seed` (int or tensor)."""
+    def shuffled(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
+        """Dataset of (image, label), every image once, in the order of `seed` (int or tensor).
+
+        The images before number `first` of that order are left out, without being fetched.
+        """
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
-        return self._examples(self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False))
+        keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        return self._examples(keys.skip(first))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Dataset of (float32 images in [0, 1], labels) in batches, in order, all of them."""

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl._validation import check_count
+from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
-from keras_ssl.data.datasets import ImageSet
+from keras_ssl.data.datasets import ImageSet, Splits
+from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.policies import TwoViews
 
-# Large enough that no one trains so long; a range has to end somewhere.
+# Passes over the probe's images in an epoch; a range has to end somewhere.
 _ENDLESS = 2**31
 
 
@@ -21,71 +22,127 @@ def two_views(
     policy: TwoViews,
     batch_size: int,
     seed: int = 0,
-    first_epoch: int = 0,
     probe_images: ImageSet | None = None,
 ) -> tf.data.Dataset:
-    """An endless dataset of batches of views, every epoch a new order and new draws.
+    """Batches of two views of each image: all that `fit` of a method needs.
 
-    All draws follow from (seed, epoch, step, image): a run that stops after epoch e goes on exactly
-    as if it had not with `first_epoch=e`. One epoch is `len(images) // batch_size` batches; pass
-    that as `steps_per_epoch` to `fit`.
+        model.fit(two_views(images, policy, batch_size), epochs=20)
+
+    One pass is one epoch of `len(images) // batch_size` batches, in a new order and with new draws,
+    which follow from (seed, epoch, step, image) alone: a run that stops goes on exactly as if it
+    had not. `keras_ssl.data.epochs` says how an epoch gets its number.
 
     Args:
         images: What to make views of.
         policy: What makes them.
-        batch_size: Images per batch over all replicas, at most `len(images)`.
+        batch_size: Images per batch over all replicas, at most `len(images)`. Images that fill no
+            batch are left out of an epoch; they are others in the next.
         seed: Seed of orders and draws, a whole number of at least 0.
-        first_epoch: Epoch to begin with, from 0.
         probe_images: Labelled images for the online probe, if they are others than `images`.
 
     Returns:
-        Dataset of `((view_1, view_2), labels)`; of `((view_1, view_2),)` where `images` has no
-        labels; of `((view_1, view_2), (images, labels))` with `probe_images`. Views are float32 in
-        [0, 1], (batch_size, height, width, channels); labels int64, (batch_size,).
+        `tf.data.Dataset` of `((view_1, view_2), labels)`; of `((view_1, view_2),)` where `images`
+        has no labels; of `((view_1, view_2), (images, labels))` with `probe_images`. Views are
+        float32 in [0, 1], (batch_size, height, width, channels); labels int64, (batch_size,). Its
+        attribute `epochs` is the `keras_ssl.data.Epochs` that numbers its passes; its method
+        `starting_at(step)` gives the same data set without the first batches of each epoch.
 
     Raises:
+        TypeError: for images that are no `ImageSet`, or a policy that is no `TwoViews`.
         ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
     """
-    batches = _epochs(images, batch_size, seed, first_epoch)
-
-    def views(index: Any, batch: Any) -> Any:
-        draws = tf.stack([tf.cast(seed, tf.int64), index])
-        pair = policy(batch[0], training=True, seed=draws)
-        return (pair, batch[1]) if images.has_labels else (pair,)
-
-    dataset = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
-    if probe_images is not None:
-        if not probe_images.has_labels:
-            raise ValueError("`probe_images` must have labels. Received: images without labels")
-        size = min(batch_size, len(probe_images))
-        labelled = _epochs(probe_images, size, seed, first_epoch).map(
-            lambda _, batch: (to_unit_floats(batch[0]), batch[1])
+    check_image_set("images", images)
+    if not isinstance(policy, TwoViews):
+        raise TypeError(
+            "`policy` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.simclr(). "
+            f"Received: policy={policy!r}"
         )
-        dataset = tf.data.Dataset.zip(dataset, labelled).map(lambda data, probe: (data[0], probe))
-    # Of several machines each takes its rows of a batch, not its files of the data set.
-    sharing = tf.data.Options()
-    sharing.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(sharing).prefetch(tf.data.AUTOTUNE)
-
-
-def _epochs(images: ImageSet, batch_size: int, seed: int, first_epoch: int) -> tf.data.Dataset:
-    """Endless (index of the batch, (images, labels)), reshuffled every epoch."""
-    batch_size = check_count("batch_size", batch_size)
+    batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
     if batch_size > len(images):
         raise ValueError(
             f"`batch_size` must be at most the size of the data set, {len(images)} images. "
             f"Received: batch_size={batch_size}"
         )
+    if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
+        raise ValueError("`probe_images` must have labels. Received: images without labels")
+    epochs, steps = Epochs(), len(images) // batch_size
+
+    def begin() -> np.ndarray:
+        """The number of the epoch that begins, and the seeds of its orders."""
+        epoch = epochs.begin()
+        return np.array([epoch, *np.random.SeedSequence([seed, epoch]).generate_state(2)], np.int64)
+
+    def starting_at(first_step: int) -> tf.data.Dataset:
+        def one_epoch(numbers: Any) -> tf.data.Dataset:
+            epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
+
+            def views(step: Any, batch: Any) -> Any:
+                pair = policy(batch[0], training=True, seed=tf.stack([seed, epoch * steps + step]))
+                return (pair, batch[1]) if images.has_labels else (pair,)
+
+            batches = _batches(images, batch_size, order, first_step).enumerate(first_step)
+            batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
+            if probe_images is not None:
+                size = min(batch_size, len(probe_images))
+                labelled = _batches(probe_images, size, probe_order, first_step)
+                labelled = labelled.map(lambda images, labels: (to_unit_floats(images), labels))
+                batches = tf.data.Dataset.zip(batches, labelled)
+                batches = batches.map(lambda data, probe: (data[0], probe))
+            return batches.take(steps - first_step)
+
+        # The number is asked for when a pass begins, not when the data set is made.
+        numbers = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(begin, [], tf.int64))
+        passes = numbers.flat_map(one_epoch)
+        passes = passes.apply(tf.data.experimental.assert_cardinality(steps - first_step))
+        # Of several machines each takes its rows of a batch, not its files of the data set.
+        sharing = tf.data.Options()
+        sharing.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        dataset = passes.with_options(sharing).prefetch(tf.data.AUTOTUNE)
+        dataset.epochs, dataset.starting_at = epochs, starting_at
+        return dataset
+
+    return starting_at(0)
+
+
+def _batches(images: ImageSet, batch_size: int, order: Any, first_step: int) -> tf.data.Dataset:
+    """Endless batches of (images, labels), reshuffled after each pass, from batch `first_step` on.
+
+    What comes before it is passed over without being fetched.
+    """
     steps = len(images) // batch_size
 
-    def one_epoch(epoch: Any) -> tf.data.Dataset:
-        # Without this, the order would depend on tf.random.set_seed besides `seed`, and TensorFlow
+    def one_pass(number: Any) -> tf.data.Dataset:
+        # Without this, the order would depend on tf.random.set_seed besides `order`, and TensorFlow
         # 2.21 fails to combine that global seed with one that is a tensor.
         tf.compat.v1.get_default_graph().seed = None
-        batches = images.shuffled(seed + epoch).batch(batch_size, drop_remainder=True)
-        return batches.enumerate(start=epoch * steps)
+        done = tf.constant(first_step % steps * batch_size, tf.int64)
+        first = tf.where(number == first_step // steps, done, 0)
+        return images.shuffled(order + number, first).batch(batch_size, drop_remainder=True)
 
-    return tf.data.Dataset.range(first_epoch, _ENDLESS).flat_map(one_epoch)
+    return tf.data.Dataset.range(first_step // steps, _ENDLESS).flat_map(one_pass)
+
+
+def check_image_set(name: str, value: Any) -> ImageSet:
+    """Returns `value`, or raises a message that says how to make an `ImageSet` of it."""
+    if isinstance(value, ImageSet):
+        return value
+    if isinstance(value, Splits):
+        instead = "one of the two splits, such as `.train`"
+    elif isinstance(value, tf.data.Dataset):
+        instead = (
+            "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of batches "
+            "of one's own becomes views by `dataset.map(lambda images: (policy(images),))`"
+        )
+    elif isinstance(value, (str, os.PathLike)):
+        instead = "loaded first, by keras_ssl.data.load"
+    else:
+        instead = "made of arrays by keras_ssl.data.from_arrays(images, labels)"
+    raise TypeError(
+        f"`{name}` must be a keras_ssl.data.ImageSet, {instead}. "
+        f"Received: {name} of type {type(value).__name__}"
+    )
 
 
 def view_grid(

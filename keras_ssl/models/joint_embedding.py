@@ -1,17 +1,21 @@
 """`JointEmbeddingModel`: an encoder, a projector and a criterion, and the only `train_step`."""
 
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from keras_ssl import distribution
 from keras_ssl._validation import check_optional_count
+from keras_ssl.data.epochs import epochs_of
 from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
 from keras_ssl.layers import OnlineProbe, Projector
 from keras_ssl.losses import Criterion
+from keras_ssl.models import fitting
 from keras_ssl.models.gradient_caching import cached_gradients, embed_in_parts
 
 
@@ -208,6 +212,88 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             self._compile_metrics.update_state(z_2, z_1)
         return self.get_metrics_result()
 
+    def fit(
+        self, *args: Any, initial_step: int = 0, check_range: bool = True, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Trains on batches of views: `keras.Model.fit`, with two arguments more.
+
+        Batches of `keras_ssl.data.two_views` are all it needs, `fit(views, epochs=20)`: every epoch
+        gets its own order and draws, the first of a fit that goes on (`initial_epoch`,
+        `keras.callbacks.BackupAndRestore`) included; see `keras_ssl.data.epochs`.
+
+        Args:
+            *args: See `keras.Model.fit`.
+            initial_step: Batches of the first epoch that have been trained on already, from 0, for
+                a model that was saved within an epoch. The figures of the epoch go on from those
+                that were saved with the model (those of compiled metrics begin again).
+            check_range: Whether the first batch is looked at, and refused if its views look like
+                bytes as floats: images from 0 to more than 2. `False`: the values are meant.
+            **kwargs: See `keras.Model.fit`. There is no use for `class_weight`.
+
+        Returns:
+            The figures by epoch, in `history`.
+
+        Raises:
+            TypeError: for data that are no batches of views.
+            ValueError: for batches that do not fit the model, floats that look like bytes,
+                `steps_per_epoch` other than that of the data, an `initial_step` outside the epoch.
+            keras_ssl.distribution.WorkerLostError: if another machine was lost.
+        """
+        call = fitting.named_arguments(keras.Model.fit, *args, **kwargs)
+        x, epoch = call.get("x"), call.get("initial_epoch", 0)
+        fitting.check_source(x)
+        if call.get("class_weight") is not None:
+            raise ValueError(
+                "`class_weight` has no meaning here: no criterion sees a label. "
+                f"Received: class_weight={call['class_weight']!r}"
+            )
+        sources = epochs_of(x)
+        fitting.check_steps(call, sources, initial_step)
+        if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
+            call.setdefault("shuffle", False)  # Keras would warn that it cannot.
+        with fitting.held(sources, epoch), fitting.readable_errors():
+            batch = fitting.look_at(call)
+            if batch is not None:
+                self._prepare(batch, check_range)
+            if self.optimizer is not None:
+                fitting.warn_if_nothing_will_be_learned(self.optimizer, fitting.count_steps(call))
+            holder = fitting.HoldEpochs(sources)
+            call["callbacks"] = [holder, *keras.tree.flatten(call.get("callbacks") or [])]
+            if initial_step:
+                return fitting.fit_from_step(super().fit, self, call, initial_step)
+            try:
+                return super().fit(**call)
+            finally:
+                # Keras would begin the next fit where this one was restored, too.
+                self._initial_epoch = None
+
+    def evaluate(self, *args: Any, check_range: bool = True, **kwargs: Any) -> Any:
+        """The loss, its terms and the probe's figures: `keras.Model.evaluate`.
+
+        Args:
+            *args: See `keras.Model.evaluate`.
+            check_range: See `fit`.
+            **kwargs: See `keras.Model.evaluate`.
+        """
+        call = fitting.named_arguments(keras.Model.evaluate, *args, **kwargs)
+        fitting.check_source(call.get("x"))
+        with fitting.held(epochs_of(call.get("x")), 0), fitting.readable_errors():
+            # Within a fit, Keras asks for the same data after every epoch.
+            if not call.get("_use_cached_eval_dataset"):
+                batch = fitting.look_at(call)
+                if batch is not None:
+                    self._prepare(batch, check_range)
+            return super().evaluate(**call)
+
+    def _prepare(self, batch: Any, check_range: bool) -> None:
+        """Checks a batch before anything is trained, and builds the model for it."""
+        views, _, _ = self._check_batch(batch)
+        if check_range:
+            fitting.check_range(views)
+        # Under a strategy, `ReplicatedModel` builds it.
+        if not self.built and self._distribute_strategy is None:
+            self.build(keras.tree.map_structure(lambda view: (None, *view.shape[1:]), views))
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on `((view_1, view_2), labels)`."""
         views, labels = self._unpack(data)
@@ -247,8 +333,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """The loss, times the scale that keeps gradients of half precision from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=views, y_pred=embeddings))
 
-    def _unpack(self, data: Any) -> tuple[Any, Any]:
-        """Views and labels of a batch, checked while the step is traced."""
+    def _check_batch(self, data: Any) -> tuple[Any, Any, Any]:
+        """Views, labels and weights of a batch, whose structure is checked."""
         views, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(views, (tuple, list)) or len(views) != 2:
             raise ValueError(
@@ -274,6 +360,11 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
+        return views, labels, sample_weight
+
+    def _unpack(self, data: Any) -> tuple[Any, Any]:
+        """Views and labels of a batch, checked while the step is traced."""
+        views, labels, _ = self._check_batch(data)
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         is_enough = tf.debugging.assert_greater(
@@ -300,6 +391,27 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
 
     def _user_metrics(self) -> Any:
         return self._compile_metrics._user_metrics if self._compile_metrics is not None else None
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keras' hook: the figures of the epoch so far are saved too, see `fit(initial_step=)`."""
+        super().save_own_variables(store)
+        for i, figure in enumerate(self._figures()):
+            store[f"figure_{i:03d}"] = np.asarray(figure)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Keras' hook: files without figures, or with those of another probe, load as well."""
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no Mapping)
+        figures = self._figures()
+        values = [saved.pop(name) for name in sorted(saved) if name.startswith("figure_")]
+        super().load_own_variables(saved)
+        if len(values) == len(figures):
+            for figure, value in zip(figures, values, strict=True):
+                figure.assign(value)
+
+    def _figures(self) -> list[Any]:
+        """The variables of the metrics that the model brings itself, as they are summed up."""
+        probe = self.probe.metrics if self.probe is not None else []
+        return [variable for metric in (*self._trackers, *probe) for variable in metric.variables]
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         parts = {

@@ -1,8 +1,10 @@
+import dataclasses
 import itertools
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_ssl import data
@@ -36,27 +38,49 @@ def test_labels_stay_with_their_images():
             np.testing.assert_allclose(view[:, 0, 0, 0] * 255 / 8, label, atol=1e-3)
 
 
-def test_an_epoch_sees_every_image_once_in_a_new_order(images):
+def test_an_epoch_sees_every_image_once_in_a_new_order():
     index = data.from_arrays(np.zeros((48, 4, 4), "uint8"), np.arange(48))
-    labels = [b[1].numpy() for b in _take(data.two_views(index, data.weak(), 16), 6)]
-    epochs = np.concatenate(labels[:3]), np.concatenate(labels[3:])
+    views = data.two_views(index, data.weak(), 16)
+    assert len(views) == 3
+    epochs = [np.concatenate([labels for _, labels in views]) for _ in range(2)]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(48))
     assert (epochs[0] != epochs[1]).any()
 
 
+def test_two_iterators_at_once_are_two_epochs_unless_they_are_held(images):
+    def labels(iterator):
+        return np.concatenate([label for _, label in iterator])
+
+    views = _views(images)
+    first, second = iter(views), iter(views)
+    assert (labels(first) != labels(second)).any()
+    with views.epochs.at(0):
+        first, second = iter(views), iter(views)
+        np.testing.assert_array_equal(labels(first), labels(second))
+
+
+def test_what_follows_a_seed_does_not_follow_its_neighbor(images):
+    """Epoch 1 of seed 0 is not epoch 0 of seed 1."""
+    one, other = _views(images, seed=0), _views(images, seed=1)
+    with one.epochs.at(1), other.epochs.at(0):
+        labels = [np.concatenate([label for _, label in views]) for views in (one, other)]
+    assert (labels[0] != labels[1]).any()
+
+
 def test_draws_differ_between_images_views_steps_and_epochs():
-    same = data.from_arrays(np.random.RandomState(0).randint(0, 255, (1, 8, 8)).repeat(16, 0))
-    batches = _take(_views(same), 3)
+    same = data.from_arrays(np.random.RandomState(0).randint(0, 255, (1, 8, 8)).repeat(32, 0))
+    views = _views(same)
+    batches = [*views, *views]
     draws = [view.numpy().reshape(16, -1) for batch in batches for view in batch[0]]
-    assert len(np.unique(np.concatenate(draws), axis=0)) == 6 * 16
+    assert len(np.unique(np.concatenate(draws), axis=0)) == 8 * 16
 
 
 def test_everything_repeats_under_a_seed_whatever_the_global_one(images):
     runs = []
     for global_seed, seed in ((1, 5), (2, 5), (1, 6)):
         keras.utils.set_random_seed(global_seed)
-        runs.append(_take(_views(images, seed=seed), 4))
+        runs.append(_take(_views(images, seed=seed), 3))
     for a, b in zip(runs[0], runs[1], strict=True):
         np.testing.assert_array_equal(a[0][0], b[0][0])
         np.testing.assert_array_equal(a[0][1], b[0][1])
@@ -64,12 +88,27 @@ def test_everything_repeats_under_a_seed_whatever_the_global_one(images):
     assert np.abs(runs[0][0][0][0] - runs[2][0][0][0]).max() > 0
 
 
-def test_a_run_goes_on_where_it_stopped(images):
-    whole = _take(_views(images, probe_images=images), 7)
-    rest = _take(_views(images, probe_images=images, first_epoch=1), 4)
-    for a, b in zip(whole[3:], rest, strict=True):
+@pytest.mark.parametrize("probe_count", [48, 20])
+def test_an_epoch_goes_on_where_it_stopped(images, probe_count):
+    """With the images of the probe too, which may be reshuffled several times an epoch."""
+    views = _views(images, probe_images=images.spread(probe_count))
+    with views.epochs.at(1):
+        whole, rest = list(views), list(views.starting_at(1))
+    assert len(rest) == len(whole) - 1
+    for a, b in zip(whole[1:], rest, strict=True):
         for x, y in zip(keras.tree.flatten(a), keras.tree.flatten(b), strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def test_what_was_done_is_not_fetched_again(images):
+    fetched = []
+
+    def fetch(key):
+        tf.py_function(lambda key: fetched.append(int(key)), [key], [])
+        return images.fetch(key)
+
+    views = _views(dataclasses.replace(images, fetch=fetch))
+    assert len(list(views.starting_at(2))) == 1 and len(fetched) == 16
 
 
 def test_a_batch_larger_than_the_data_set(images):
@@ -82,6 +121,36 @@ def test_a_batch_larger_than_the_data_set(images):
 def test_probe_images_without_labels(images):
     with pytest.raises(ValueError, match="`probe_images` must have labels"):
         _views(images, probe_images=images.without_labels())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros((4, 8, 8, 1)), "from_arrays.*ndarray"),
+        (tf.data.Dataset.range(3), r"`dataset.map\(.*tf.data.Dataset|dataset.map"),
+        ("photos", "loaded first, by keras_ssl.data.load.*str"),
+        (None, "ImageSet.*NoneType"),
+    ],
+)
+def test_images_that_are_no_image_set(images, value, message):
+    for arguments in ((value, data.weak(), 2), (images, data.weak(), 2, 0, value)):
+        if arguments[-1] is None:
+            continue  # no images of its own for the probe
+        with pytest.raises(TypeError, match=message):
+            data.two_views(*arguments)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1", True, 2**64])
+def test_bad_seeds(images, seed):
+    with pytest.raises(ValueError, match="`seed` must be a whole number of at least 0"):
+        _views(images, seed=seed)
+
+
+def test_a_policy_that_is_none(images):
+    with pytest.raises(TypeError, match="`policy` must be.*TwoViews.*'simclr'"):
+        data.two_views(images, "simclr", 4)
+    with pytest.raises(TypeError, match="`policy` must be.*TwoViews"):
+        data.two_views(images, data.RandomFlip(), 4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

@@ -344,7 +344,7 @@ class TestBadInput:
             build()
 
     def test_a_batch_without_views(self, images):
-        with pytest.raises(ValueError, match=r"view_1, view_2.*two_views.*\(None, 8, 8, 1\)"):
+        with pytest.raises(ValueError, match=r"view_1, view_2.*two_views.*\(16, 8, 8, 1\)"):
             _model().fit(images.batches(16), verbose=0, shuffle=False)
 
     def test_a_probe_without_labels(self, views):

@@ -1,0 +1,256 @@
+"""What `fit` of a method does before and around Keras' own: checks, epochs, readable errors."""
+
+import contextlib
+import inspect
+import re
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl.data import Epochs, ImageSet, Splits
+
+# Points of a schedule that are looked at: enough to tell a warm-up from a schedule that has ended.
+_LOOKS_AT_SCHEDULE = 32
+
+
+def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """The arguments of a call of one of `keras.Model`'s methods, by name."""
+    arguments = inspect.signature(method).bind(None, *args, **kwargs).arguments
+    arguments.update(arguments.pop("kwargs", {}))
+    arguments.pop("self")
+    return arguments
+
+
+# --- The data ------------------------------------------------------------------------------------
+
+
+def check_source(x: Any) -> None:
+    """Raises a `TypeError` for images that are no batches of views yet."""
+    if isinstance(x, (ImageSet, Splits)):
+        raise TypeError(
+            "`x` must be batches of views: make them with keras_ssl.data.two_views(images, policy, "
+            f"batch_size). Received: x of type {type(x).__name__}"
+        )
+
+
+def look_at(call: dict[str, Any]) -> Any:
+    """The first batch of the data in `call`: values, or shapes and dtypes alone where those do.
+
+    A generator, which gives its first batch only once, is put back together in `call`.
+
+    Returns:
+        A structure as in a training step, or `None` for a source of another kind.
+    """
+    x = call.get("x")
+    if isinstance(x, tf.data.Dataset):
+        if isinstance(getattr(x, "epochs", None), Epochs):
+            return x.element_spec  # made by `two_views`: policies look at their images themselves
+        return next(iter(x.take(1)), None)
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0]
+    if isinstance(x, types.GeneratorType):
+        first = next(x, None)
+        call["x"] = _put_back(first, x)
+        return first
+    leaves = keras.tree.flatten(x)
+    if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
+        return (x,) if call.get("y") is None else (x, call["y"])
+    return None
+
+
+def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    if first is not None:
+        yield first
+    yield from rest
+
+
+def check_range(views: Any) -> None:
+    """Raises a `ValueError` for floats that look like bytes: images from 0 to more than 2.
+
+    Args:
+        views: Structure of arrays or tensors. Only images are looked at, (N, height, width,
+            channels), and of those no more than 256.
+    """
+    for view in keras.tree.flatten(views):
+        if isinstance(view, tf.TypeSpec) or len(view.shape) != 4:
+            continue
+        pixels = np.asarray(view[:256])
+        if not np.issubdtype(pixels.dtype, np.floating) or not pixels.size:
+            continue
+        low, high = float(pixels.min()), float(pixels.max())
+        if low >= 0 and high > 2:
+            raise ValueError(
+                "Views must be floats in [0, 1], or standardized: these look like bytes. Divide "
+                "them by 255; or, if the values are meant as they are, say check_range=False. "
+                f"Received: floats from {low:g} to {high:g}"
+            )
+
+
+# --- Epochs --------------------------------------------------------------------------------------
+
+
+class HoldEpochs(keras.callbacks.Callback):
+    """Tells the sources of the data which epoch begins; first of all callbacks."""
+
+    def __init__(self, sources: list[Epochs]) -> None:
+        super().__init__()
+        self.sources = sources
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Holds them at the epoch, which may be one that was restored."""
+        for source in self.sources:
+            source.held = epoch
+
+
+@contextlib.contextmanager
+def held(sources: list[Epochs], epoch: int) -> Iterator[None]:
+    """A scope in which all sources stand at an epoch, and after which they stand as before."""
+    with contextlib.ExitStack() as stack:
+        for source in sources:
+            stack.enter_context(source.at(epoch))
+        yield
+
+
+class OneTraining(keras.callbacks.CallbackList):
+    """The callbacks of a fit that Keras does in two: the rest of an epoch, and the other epochs.
+
+    Training begins and ends for them once. The figures of the first epoch go on from what they
+    were when the model was saved, where Keras begins every epoch with none.
+    """
+
+    def __init__(self, callbacks: Any, model: keras.Model, **params: Any) -> None:
+        self.is_first = self.is_last = False
+        variables = [v for metric in model.metrics for v in metric.variables]
+        self._figures = [(v, np.asarray(v)) for v in variables]
+        super().__init__(callbacks, model=model, **params)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Once."""
+        if self.is_first:
+            super().on_train_begin(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Puts back the figures of the epoch so far."""
+        for variable, value in self._figures if self.is_first else ():
+            variable.assign(value)
+        super().on_epoch_begin(epoch, logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Once."""
+        if self.is_last or self.model.stop_training:
+            super().on_train_end(logs)
+
+
+def fit_from_step(
+    fit: Callable[..., Any], model: keras.Model, call: dict[str, Any], initial_step: int
+) -> Any:
+    """`fit(**call)` whose first epoch begins with batch `initial_step`."""
+    x, epoch, epochs = call["x"], call.get("initial_epoch", 0), call.get("epochs", 1)
+    rest = getattr(x, "starting_at", x.skip)(initial_step)
+    verbose = call.get("verbose", "auto")
+    callbacks = OneTraining(
+        call.get("callbacks"),
+        model,
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=int(x.cardinality()),
+    )
+    call = {**call, "callbacks": callbacks}
+    callbacks.is_first, callbacks.is_last = True, epoch + 1 == epochs
+    history = fit(**{**call, "x": rest, "epochs": epoch + 1})
+    if not callbacks.is_last and not model.stop_training:
+        callbacks.is_first, callbacks.is_last = False, True
+        history = fit(**{**call, "initial_epoch": epoch + 1})
+    return history
+
+
+def check_steps(call: Mapping[str, Any], sources: list[Epochs], initial_step: int) -> None:
+    """Raises a `ValueError` for numbers of steps that do not fit the epochs of the data."""
+    x = call.get("x")
+    steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
+    given = call.get("steps_per_epoch")
+    if sources and given is not None and steps is not None and given != steps:
+        raise ValueError(
+            "`steps_per_epoch` is not needed: an epoch ends where the images end. For shorter ones "
+            f"take fewer batches, `views.take(n)`. Received: steps_per_epoch={given}, for epochs "
+            f"of {steps} batches"
+        )
+    if initial_step == 0:
+        return
+    if not sources or steps is None or not 0 < initial_step < steps:
+        raise ValueError(
+            "`initial_step` must be a batch of the first epoch, from 0, of batches made by "
+            f"keras_ssl.data.two_views. Received: initial_step={initial_step}, for epochs of "
+            f"{steps} batches"
+        )
+    if call.get("epochs", 1) <= call.get("initial_epoch", 0):
+        raise ValueError(
+            "`epochs` must be above initial_epoch, to which initial_step belongs. "
+            f"Received: epochs={call.get('epochs', 1)}, "
+            f"initial_epoch={call.get('initial_epoch', 0)}, initial_step={initial_step}"
+        )
+
+
+def count_steps(call: Mapping[str, Any]) -> int | None:
+    """Steps of a fit, or `None` where only its end will tell."""
+    x = call.get("x")
+    steps = call.get("steps_per_epoch")
+    if steps is None and isinstance(x, tf.data.Dataset):
+        steps = int(x.cardinality())
+    epochs = call.get("epochs", 1) - call.get("initial_epoch", 0)
+    return steps * epochs if steps is not None and steps > 0 and epochs > 0 else None
+
+
+# --- Learning rate -------------------------------------------------------------------------------
+
+
+def warn_if_nothing_will_be_learned(
+    optimizer: keras.optimizers.Optimizer, steps: int | None
+) -> None:
+    """Warns where the learning rate is 0 in every step of a fit: its schedule has ended, say.
+
+    Args:
+        optimizer: The optimizer.
+        steps: Steps of the fit, or `None` if nobody knows.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return  # A number may be changed by a callback.
+    done = int(optimizer.iterations)
+    looks = np.linspace(done, done + (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
+    if not any(float(schedule(step)) for step in np.unique(looks)):
+        warnings.warn(
+            f"The learning rate is 0 in every step of this fit: the optimizer has done {done} "
+            "steps, and its schedule is over. Nothing will be learned; compile the model with an "
+            "optimizer of a new schedule.",
+            stacklevel=3,
+        )
+
+
+# --- Errors --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """A scope in which a check that fails while a graph runs raises a `ValueError` that says it.
+
+    TensorFlow says it too, between the names of operations and the lines of a stack.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = re.search(r"assertion failed: \[(.*?)\](?: \[(.*?)\])?", error.message, re.DOTALL)
+        if said is None:
+            raise
+        message, value = said.groups()
+        if value and not value.startswith("Condition"):  # TensorFlow's own words
+            message = f"{message} {value}"
+        raise ValueError(message) from error

@@ -1,0 +1,231 @@
+"""`fit` of a method: epochs that end and go on, and what it refuses before anything is trained."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ssl import data, models, optimizers
+from tests.conftest import tiny_encoder
+
+
+@pytest.fixture
+def own_views(images):
+    """Three batches of 16 an epoch, with labels."""
+    return data.two_views(images, data.tiny_grey(), 16, seed=3)
+
+
+def _model(probe=None, **kwargs):
+    keras.utils.set_random_seed(1)
+    model = models.VICReg(tiny_encoder(), "8-6", probe=probe)
+    model.compile(keras.optimizers.SGD(0.01), **kwargs)
+    return model
+
+
+def _assert_same(model, other):
+    for a, b in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class _Stop(keras.callbacks.Callback):
+    """A process that is killed before a step, from 0, of an epoch."""
+
+    def __init__(self, epoch, step):
+        super().__init__()
+        self.at = epoch, step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def whole(own_views):
+    """A model that was trained for three epochs in one go, and its history."""
+    model = _model(probe=3)
+    return model, model.fit(own_views, epochs=3, verbose=0).history
+
+
+class TestEpochs:
+    def test_an_epoch_ends_where_the_images_end(self, own_views):
+        steps = []
+
+        class Count(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                assert self.params["steps"] == 3  # known to the progress bar from the start
+                steps.append(0)
+
+            def on_train_batch_end(self, batch, logs=None):
+                steps[-1] += 1
+
+        _model().fit(own_views, epochs=2, verbose=0, callbacks=[Count()])
+        assert steps == [3, 3]
+
+    def test_initial_epoch_goes_on_with_that_epochs_own_data(self, own_views, whole):
+        model = _model(probe=3)
+        model.fit(own_views, epochs=1, verbose=0)
+        model.fit(own_views, epochs=3, initial_epoch=1, verbose=0)
+        _assert_same(model, whole[0])
+
+    def test_another_fit_begins_with_the_first_epoch_again(self, own_views):
+        seen = []
+
+        class Labels(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                seen.append(np.concatenate([labels for _, labels in own_views]))
+
+        model = _model()
+        for _ in range(2):
+            model.fit(own_views, epochs=2, verbose=0, callbacks=[Labels()])
+        np.testing.assert_array_equal(seen[0], seen[2])
+        np.testing.assert_array_equal(seen[1], seen[3])
+        assert (seen[0] != seen[1]).any()
+        assert own_views.epochs.held is None  # nobody holds it any more
+
+    def test_backup_and_restore_is_exact(self, own_views, whole, tmp_path):
+        with pytest.raises(KeyboardInterrupt):
+            backup = keras.callbacks.BackupAndRestore(tmp_path)
+            _model(probe=3).fit(own_views, epochs=3, verbose=0, callbacks=[backup, _Stop(2, 0)])
+        model, backup = _model(probe=3), keras.callbacks.BackupAndRestore(tmp_path)
+        model.fit(own_views, epochs=3, verbose=0, callbacks=[backup])
+        _assert_same(model, whole[0])
+        # Another fit is told where to begin; Keras would go on from where this one was restored.
+        assert len(model.fit(own_views, epochs=3, verbose=0).epoch) == 3
+
+    @pytest.mark.parametrize("epoch", [1, 2])
+    def test_a_model_saved_within_an_epoch_goes_on_exactly(self, own_views, whole, epoch, tmp_path):
+        model = _model(probe=3)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(own_views, epochs=3, verbose=0, callbacks=[_Stop(epoch, 2)])
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        begins, ends = [], []
+        told = keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: begins.append(1), on_train_end=lambda logs: ends.append(1)
+        )
+        history = again.fit(
+            own_views, epochs=3, initial_epoch=epoch, initial_step=2, verbose=0, callbacks=[told]
+        )
+        _assert_same(again, whole[0])
+        assert history.epoch == list(range(epoch, 3)) and begins == ends == [1]
+        for name, values in whole[1].items():
+            assert history.history[name] == values[epoch:], name
+
+    @pytest.mark.parametrize("derive", [lambda v: v.map(lambda *b: b), lambda v: v.take(3)])
+    def test_what_is_made_of_views_keeps_their_epochs(self, own_views, whole, derive):
+        model = _model(probe=3)
+        model.fit(own_views, epochs=2, verbose=0)
+        model.fit(derive(own_views), epochs=3, initial_epoch=2, verbose=0)
+        _assert_same(model, whole[0])
+
+    def test_evaluate_and_validation_data_see_one_epoch(self, own_views):
+        model = _model()
+        history = model.fit(own_views, epochs=2, verbose=0, validation_data=own_views).history
+        figures = model.evaluate(own_views, verbose=0, return_dict=True)
+        assert figures == model.evaluate(own_views, verbose=0, return_dict=True)
+        assert figures["loss"] == pytest.approx(history["val_loss"][1], rel=1e-6)
+
+    def test_any_source_may_keep_the_contract(self, own_views, whole):
+        class Source(keras.utils.PyDataset):
+            """The same batches, of no tf.data to Keras."""
+
+            epochs = own_views.epochs
+
+            def __len__(self):
+                return 3
+
+            def __getitem__(self, step):
+                return list(own_views.take(step + 1))[step]
+
+        model = _model(probe=3)
+        model.fit(own_views, epochs=2, verbose=0)
+        other = _model(probe=3)
+        other.set_weights(model.get_weights())
+        model.fit(Source(), epochs=3, initial_epoch=2, verbose=0, shuffle=False)
+        # Batches of unknown size go through other kernels, which round otherwise.
+        for a, b in zip(model.weights, whole[0].weights, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+        other.fit(Source(), verbose=0, shuffle=False)  # another epoch would be seen to be one
+        assert np.abs(other.weights[0] - whole[0].weights[0]).max() > 1e-5
+
+    def test_a_schedule_that_is_over_is_said(self, own_views):
+        model = _model()
+        model.compile(keras.optimizers.SGD(optimizers.warmup_cosine(0.1, 16, 3, 2, 1)))
+        model.fit(own_views, epochs=2, verbose=0)
+        with pytest.warns(UserWarning, match="learning rate is 0 in every step.*done 6 steps"):
+            model.fit(own_views, epochs=2, verbose=0)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (dict(steps_per_epoch=2), "`steps_per_epoch` is not needed.*take.*=2.*3 batches"),
+            (dict(class_weight={0: 1.0}), "`class_weight` has no meaning"),
+            (dict(initial_step=3), "`initial_step` must be a batch of the first epoch.*=3"),
+            (dict(initial_step=-1), "`initial_step`.*-1"),
+            (dict(initial_step=1, epochs=0), "`epochs` must be above initial_epoch"),
+        ],
+    )
+    def test_of_arguments(self, own_views, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            _model().fit(own_views, verbose=0, **arguments)
+
+    def test_of_images_without_views(self, images):
+        for x in (images, data.Splits(images, None)):
+            for method in ("fit", "evaluate"):
+                with pytest.raises(TypeError, match="`x` must be batches of views.*two_views"):
+                    getattr(_model(), method)(x)
+
+    def test_steps_as_many_as_there_are_may_be_named(self, own_views, whole):
+        model = _model(probe=3)
+        model.fit(own_views, epochs=3, steps_per_epoch=3, shuffle=False, verbose=0)
+        _assert_same(model, whole[0])
+
+
+def _sources(values):
+    """The same two batches of pairs in every form that `fit` takes."""
+
+    class Source(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, step):
+            return ((values[:16], values[16:]),)
+
+    return {
+        "arrays": (np.tile(values, (2, 1, 1, 1)),) * 2,
+        "dataset": tf.data.Dataset.from_tensors(((values[:16], values[16:]),)).repeat(2),
+        "sequence": Source(),
+        "generator": (((values[:16], values[16:]),) for _ in range(2)),
+    }
+
+
+SOURCES = ("arrays", "dataset", "sequence", "generator")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+class TestRange:
+    def test_floats_that_look_like_bytes_are_refused(self, kind):
+        pixels = np.random.RandomState(0).uniform(0, 255, (32, 8, 8, 1)).astype("float32")
+        for method in ("fit", "evaluate"):
+            with pytest.raises(ValueError, match="look like bytes.*255.*check_range.*floats from"):
+                getattr(_model(), method)(_sources(pixels)[kind], verbose=0)
+        model = _model(run_eagerly=True)
+        model.fit(_sources(pixels)[kind], steps_per_epoch=2, verbose=0, check_range=False)
+
+    def test_other_values_pass(self, kind):
+        standardized = np.random.RandomState(0).normal(0, 5, (32, 8, 8, 1)).astype("float32")
+        model = _model(run_eagerly=True)
+        history = model.fit(_sources(standardized)[kind], steps_per_epoch=2, verbose=0).history
+        assert np.isfinite(history["loss"][0])
+
+
+def test_a_check_within_the_graph_says_one_sentence(images):
+    pixels = np.zeros((17, 8, 8, 1), "float32")
+    rest = tf.data.Dataset.from_tensor_slices(((pixels, pixels),)).batch(16)
+    with pytest.raises(ValueError, match=r"^A batch must hold at least 2 images; drop the re.*\.$"):
+        _model().fit(rest, verbose=0)
