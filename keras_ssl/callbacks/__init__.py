@@ -3,8 +3,13 @@
 from keras_ssl.callbacks.checkpoint import (
     CheckpointWarning,
     EpochCheckpoint,
+    Position,
+    Stopped,
+    StopSignals,
     checkpoints,
     epochs_done,
+    latest_checkpoint,
+    position,
 )
 from keras_ssl.callbacks.collapse_doctor import CollapseDoctor
 from keras_ssl.callbacks.evaluation import EvaluationCallback
@@ -18,7 +23,12 @@ __all__ = [
     "EpochCheckpoint",
     "EvaluationCallback",
     "NonFiniteLossError",
+    "Position",
     "StopOnNonFinite",
+    "StopSignals",
+    "Stopped",
     "checkpoints",
     "epochs_done",
+    "latest_checkpoint",
+    "position",
 ]

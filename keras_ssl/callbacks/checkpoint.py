@@ -1,46 +1,155 @@
-"""Checkpoints that a run can always go on from."""
+"""Checkpoints that a run can always go on from, within an epoch too."""
 
 import contextlib
 import os
 import pathlib
 import re
+import signal
 import tempfile
+import threading
+import time
 import warnings
-from typing import Any
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import keras
 
-from keras_ssl.distribution import is_chief
+from keras_ssl._validation import check_count, check_positive
+from keras_ssl.callbacks.non_finite import check_weights
+from keras_ssl.distribution import is_chief, is_on_one_machine
+
+# After so many epochs, and perhaps so many steps of the next.
+_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.keras")
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written; training goes on."""
+    """A checkpoint could not be written, or not be read; training goes on."""
+
+
+class Stopped(KeyboardInterrupt):  # noqa: N818 (no error: somebody asked for it)
+    """Training was asked to stop, and did so with a checkpoint to go on from."""
+
+
+class StopSignals:
+    """Ctrl-C and SIGTERM, answered while training by a checkpoint at the end of the step.
+
+        with StopSignals() as signals:
+            checkpoint = EpochCheckpoint("checkpoints", signals=signals)
+            model.fit(views, epochs=100, callbacks=[checkpoint])
+
+    A second Ctrl-C interrupts at once; so does the first outside of training.
+
+    Attributes:
+        received: The signal, or `None`.
+        is_training: Whether a checkpoint will answer it: `EpochCheckpoint` sets this.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.is_training = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():  # Others get no signals.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _receive(self, number: int, frame: Any) -> None:
+        is_second = self.received is not None
+        self.received = signal.Signals(number)
+        if is_second or not self.is_training:
+            raise KeyboardInterrupt
 
 
 class EpochCheckpoint(keras.callbacks.Callback):
     """Saves the whole model after every epoch, as `epoch-00012.keras` (12 epochs done).
 
+    With `minutes`, also within an epoch, as `epoch-00012-step-0000340.keras` (340 steps of the
+    13th): `fit(views, initial_epoch=12, initial_step=340)` goes on exactly from there.
+
     The file appears under its name only when it is complete (written beside it and renamed), and
-    the one before is removed after that: a run that is killed at any moment leaves a good one.
-    Weights, optimizer, probe and step are all in it: `keras.models.load_model`. Of several machines
-    only the first leaves files, which all must be able to read. What cannot be written is warned of
+    older ones are removed after that: a run that is killed at any moment leaves a good one. Weights
+    that are not finite are not saved. Weights, optimizer, probe, step and the figures of the epoch
+    so far are all in it: `keras.models.load_model`. Of several machines only the first leaves
+    files, which all must be able to read. What cannot be written is warned of
     (`CheckpointWarning`), and training goes on.
 
     Args:
         folder: Where the checkpoints are kept; made if it is not there.
         keep: Number of latest checkpoints to keep, at least 1.
+        minutes: Time between checkpoints within an epoch, positive; `None`: none. Not on several
+            machines, whose clocks would have to agree on a step.
+        signals: A `StopSignals`: when it has received one, a checkpoint is saved at the end of the
+            step and `Stopped` is raised. Not on several machines either.
+
+    Raises:
+        ValueError: for a number out of its range.
+        NonFiniteLossError: in training, where a weight is not finite; the last good checkpoint
+            stays.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 1) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        keep: int = 1,
+        minutes: float | None = None,
+        signals: StopSignals | None = None,
+    ) -> None:
         super().__init__()
         self.folder = pathlib.Path(folder)
-        self.keep = keep
+        self.keep = check_count("keep", keep)
+        self.minutes = None if minutes is None else check_positive("minutes", minutes)
+        self.signals = signals
+        self._epoch, self._saved = 0, 0.0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Starts the clock, and tells the signals who answers them."""
+        self._saved = time.monotonic()
+        if self.signals is not None and is_on_one_machine(self.model.distribute_strategy):
+            self.signals.is_training = True
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remembers the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Saves the model where it is time, or where training is asked to stop."""
+        steps = self.params.get("steps")
+        if steps is not None and batch + 1 >= steps:
+            return  # The end of the epoch comes next, with all that belongs to it.
+        if not is_on_one_machine(self.model.distribute_strategy):
+            return
+        is_time = self.minutes is not None and time.monotonic() - self._saved > 60 * self.minutes
+        if is_time or self._is_asked_to_stop():
+            self._save(f"epoch-{self._epoch:05d}-step-{batch + 1:07d}.keras")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the model."""
-        save_model(self.model, self.folder / f"epoch-{epoch + 1:05d}.keras")
+        self._save(f"epoch-{epoch + 1:05d}.keras")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Training is over: signals have nothing to wait for."""
+        if self.signals is not None:
+            self.signals.is_training = False
+
+    def _save(self, name: str) -> None:
+        save_model(self.model, self.folder / name)
+        self._saved = time.monotonic()
         for old in checkpoints(self.folder)[: -self.keep]:
             old.unlink()
+        if self._is_asked_to_stop():
+            raise Stopped
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.signals is not None and self.signals.received is not None
 
 
 def save_model(model: keras.Model, path: pathlib.Path) -> None:
@@ -51,17 +160,20 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
     Args:
         model: The model.
         path: The `.keras` file. Where it cannot be written, what was there before stays.
+
+    Raises:
+        NonFiniteLossError: if a weight is not finite; what was there before stays.
     """
+    check_weights(model)
     if not is_chief(model.distribute_strategy):
         # To read a metric's state is a sum over all machines: all have to save.
         with tempfile.TemporaryDirectory() as unused:
             model.save(pathlib.Path(unused) / "model.keras")
         return
-    partial = path.with_name("partial.keras")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(partial)
-        os.replace(partial, path)
+        with complete(path) as partial:
+            model.save(partial)
     except OSError as error:
         # The weights in memory are worth more than those that could not be written.
         warnings.warn(
@@ -70,18 +182,87 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
             CheckpointWarning,
             stacklevel=2,
         )
+
+
+@contextlib.contextmanager
+def complete(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A scope that writes a file under another name, which becomes `path` if all went well."""
+    partial = path.with_name(f"partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def checkpoints(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The checkpoints in a folder, oldest first."""
-    return sorted(pathlib.Path(folder).glob("epoch-*.keras"), key=epochs_done)
+class Position(NamedTuple):
+    """How far a model has been trained: epochs that are done, and steps of the next."""
+
+    epoch: int
+    step: int
+
+
+def position(checkpoint: str | os.PathLike[str]) -> Position:
+    """How far a checkpoint had been trained, from its name.
+
+    Raises:
+        ValueError: for a file that has no such name.
+    """
+    match = _NAME.fullmatch(pathlib.Path(checkpoint).name)
+    if match is None:
+        raise ValueError(
+            "`checkpoint` must be named epoch-00012.keras, or epoch-00012-step-0000340.keras. "
+            f"Received: {str(checkpoint)!r}"
+        )
+    return Position(int(match[1]), int(match[2] or 0))
 
 
 def epochs_done(checkpoint: str | os.PathLike[str]) -> int:
-    """Number of epochs a checkpoint had been trained for, from its name."""
-    match = re.fullmatch(r"epoch-(\d+)\.keras", pathlib.Path(checkpoint).name)
-    if match is None:
-        raise ValueError(f"`checkpoint` must be named epoch-00012.keras. Received: {checkpoint}")
-    return int(match[1])
+    """Number of whole epochs that a checkpoint had been trained for, from its name."""
+    return position(checkpoint).epoch
+
+
+def checkpoints(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """The checkpoints in a folder, oldest first."""
+    files = pathlib.Path(folder).glob("epoch-*.keras")
+    return sorted((file for file in files if _NAME.fullmatch(file.name)), key=position)
+
+
+def latest_checkpoint(folder: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The latest checkpoint that is whole, or `None` where there is none at all.
+
+    A damaged one is warned of (`CheckpointWarning`), and the one before it is taken.
+
+    Raises:
+        ValueError: if there are checkpoints, and all of them are damaged.
+    """
+    found = checkpoints(folder)
+    for checkpoint in reversed(found):
+        damage = _damage(checkpoint)
+        if damage is None:
+            return checkpoint
+        warnings.warn(
+            f"The checkpoint {checkpoint} is damaged ({damage}), and is passed over.",
+            CheckpointWarning,
+            stacklevel=2,
+        )
+    if found:
+        raise ValueError(
+            f"`folder` must hold a checkpoint that can be read. Received: {str(folder)!r}, where "
+            f"all {len(found)} are damaged"
+        )
+    return None
+
+
+def _damage(checkpoint: pathlib.Path) -> str | None:
+    """What is wrong with a file that should be a whole archive, or `None`."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            broken = archive.testzip()
+            missing = {"config.json", "model.weights.h5"} - set(archive.namelist())
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        return f"{type(error).__name__}: {error}"
+    if broken or missing:
+        return f"{broken} is broken" if broken else f"{', '.join(sorted(missing))} is missing"
+    return None

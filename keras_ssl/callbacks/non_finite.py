@@ -1,21 +1,46 @@
-"""Stopping at the first loss that is not a number."""
+"""Stopping at the first figure or weight that is not a number."""
 
 import math
 from typing import Any
 
 import keras
+from keras import ops
+
+_MOST_OFTEN = (
+    "Most often the learning rate is too high or has no warm-up; next in line are mixed_float16 "
+    "(mixed_bfloat16 has the range of float32) and images that are not in [0, 1]."
+)
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became infinite or NaN; the message names the step and the terms."""
+    """The loss, or a weight, became infinite or NaN; the message names the step and what it was."""
+
+
+def check_weights(model: keras.Model) -> None:
+    """Raises a `NonFiniteLossError` if a weight of the model is not finite.
+
+    A step can break the weights while its loss, which was computed before, still is.
+    """
+    broken = [
+        variable.path
+        for variable in model.weights
+        if keras.backend.is_float_dtype(variable.dtype)
+        and not bool(ops.all(ops.isfinite(variable.value)))
+    ]
+    if broken:
+        raise NonFiniteLossError(
+            f"Not finite: {len(broken)} of {len(model.weights)} weights, {broken[0]} first. "
+            f"{_MOST_OFTEN}"
+        )
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `NonFiniteLossError` at the first step whose loss or terms are not finite.
+    """Raises `NonFiniteLossError` at the first step whose figures are not finite.
 
-    It raises rather than stop quietly, so that no later callback writes the broken weights over a
-    good checkpoint. Keras' `TerminateOnNaN` watches the loss alone and does not say which term it
-    was.
+    At the end of an epoch the weights are looked at, too: the last step may have broken them. It
+    raises rather than stop quietly, so that no later callback writes the broken weights over a good
+    checkpoint: put it first in the list. Keras' `TerminateOnNaN` watches the loss alone and does
+    not say which term it was.
     """
 
     def __init__(self) -> None:
@@ -34,7 +59,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
             figures = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
             raise NonFiniteLossError(
                 f"Not finite at step {batch + 1} of epoch {self._epoch + 1}: {', '.join(broken)}. "
-                f"All figures (means of the epoch so far): {figures}. Most often the learning rate "
-                "is too high or has no warm-up; next in line are mixed_float16 (mixed_bfloat16 has "
-                "the range of float32) and images that are not in [0, 1]."
+                f"All figures (means of the epoch so far): {figures}. {_MOST_OFTEN}"
             )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Checks the weights."""
+        check_weights(self.model)

@@ -13,6 +13,7 @@ from keras_ssl.data.augmentation import (
 )
 from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
 from keras_ssl.data.epochs import Epochs
+from keras_ssl.data.fingerprint import fingerprint
 from keras_ssl.data.policies import (
     POLICIES,
     TwoViews,
@@ -42,6 +43,7 @@ __all__ = [
     "Splits",
     "TwoViews",
     "byol",
+    "fingerprint",
     "from_arrays",
     "from_folder",
     "load",

@@ -16,7 +16,13 @@ from keras_ssl.distribution.replicas import (
     share,
     sum_over_replicas,
 )
-from keras_ssl.distribution.strategies import STRATEGIES, is_chief, strategy
+from keras_ssl.distribution.strategies import (
+    STRATEGIES,
+    describe,
+    is_chief,
+    is_on_one_machine,
+    strategy,
+)
 from keras_ssl.distribution.training import ReplicatedModel, WorkerLostError, apply_gradients
 
 __all__ = [
@@ -28,11 +34,13 @@ __all__ = [
     "batch_mean",
     "batch_size",
     "custom_gradient",
+    "describe",
     "first_row",
     "forgotten_gradients",
     "gather_batch",
     "has_even_shards",
     "is_chief",
+    "is_on_one_machine",
     "own_rows",
     "replica_count",
     "replica_id",

@@ -49,6 +49,27 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return bool(strategy.extended.should_checkpoint)
 
 
+def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process decides alone: no other has to do the same at the same step."""
+    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """The devices that train, in words: "CPU, 2 cores", "2 GPUs in step"."""
+    gpus = tf.config.list_logical_devices("GPU")
+    replicas = strategy.num_replicas_in_sync
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return f"{replicas} TPU cores in step"
+    kind = "GPU" if gpus else "CPU"
+    if replicas > 1:
+        machines = "" if is_on_one_machine(strategy) else f", of {len(_workers())} machines"
+        return f"{replicas} {kind}s in step{machines}"
+    if gpus:
+        name = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return f"one GPU ({name.get('device_name', 'of unknown name')})"
+    return f"CPU, {os.cpu_count()} cores"
+
+
 def _found() -> str:
     if len(_workers()) > 1:
         return "multiworker"

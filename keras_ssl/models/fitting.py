@@ -119,12 +119,16 @@ def held(sources: list[Epochs], epoch: int) -> Iterator[None]:
 class OneTraining(keras.callbacks.CallbackList):
     """The callbacks of a fit that Keras does in two: the rest of an epoch, and the other epochs.
 
-    Training begins and ends for them once. The figures of the first epoch go on from what they
-    were when the model was saved, where Keras begins every epoch with none.
+    Training begins and ends for them once, and batches are numbered as in a whole epoch. The
+    figures of the first epoch go on from what they were when the model was saved, where Keras
+    begins every epoch with none.
     """
 
-    def __init__(self, callbacks: Any, model: keras.Model, **params: Any) -> None:
+    def __init__(
+        self, callbacks: Any, model: keras.Model, initial_step: int, **params: Any
+    ) -> None:
         self.is_first = self.is_last = False
+        self._initial_step = initial_step
         variables = [v for metric in model.metrics for v in metric.variables]
         self._figures = [(v, np.asarray(v)) for v in variables]
         super().__init__(callbacks, model=model, **params)
@@ -139,6 +143,18 @@ class OneTraining(keras.callbacks.CallbackList):
         for variable, value in self._figures if self.is_first else ():
             variable.assign(value)
         super().on_epoch_begin(epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Counts the batches of the epoch, those before `initial_step` too."""
+        super().on_train_batch_begin(batch + self._offset, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts them likewise."""
+        super().on_train_batch_end(batch + self._offset, logs)
+
+    @property
+    def _offset(self) -> int:
+        return self._initial_step if self.is_first else 0
 
     def on_train_end(self, logs: Any = None) -> None:
         """Once."""
@@ -156,6 +172,7 @@ def fit_from_step(
     callbacks = OneTraining(
         call.get("callbacks"),
         model,
+        initial_step,
         add_history=True,
         add_progbar=verbose != 0,
         verbose=verbose,

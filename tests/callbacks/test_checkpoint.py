@@ -1,7 +1,13 @@
+import os
+import signal
+import threading
+import zipfile
+
 import keras
+import numpy as np
 import pytest
 
-from keras_ssl import callbacks, models
+from keras_ssl import callbacks, data, models
 from tests.conftest import tiny_encoder
 
 
@@ -46,3 +52,144 @@ def test_a_kill_while_writing_leaves_the_one_before(views, tmp_path, monkeypatch
 def test_other_names_are_refused():
     with pytest.raises(ValueError, match="`checkpoint` must be named.*last.keras"):
         callbacks.epochs_done("last.keras")
+
+
+def test_weights_that_a_last_step_broke_are_not_saved_over_good_ones(views, tmp_path):
+    """The loss of the step that breaks them is still finite."""
+
+    class Break(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                assert np.isfinite(logs["loss"])
+                kernel = self.model.encoder.trainable_weights[0]
+                kernel.assign(kernel * float("nan"))
+
+    model = models.VICReg(tiny_encoder(), "8-6")
+    model.compile("sgd", run_eagerly=True)
+    saved = callbacks.EpochCheckpoint(tmp_path)
+    with pytest.raises(callbacks.NonFiniteLossError, match="weights, .*kernel first.*learning ra"):
+        model.fit(views, steps_per_epoch=1, epochs=3, verbose=0, callbacks=[Break(), saved])
+    (kept,) = callbacks.checkpoints(tmp_path)
+    weights = keras.models.load_model(kept).get_weights()
+    assert callbacks.epochs_done(kept) == 1 and all(np.isfinite(w).all() for w in weights)
+    with pytest.raises(callbacks.NonFiniteLossError, match="1 of 13 weights"):
+        watch = callbacks.StopOnNonFinite()
+        watch.set_model(model)
+        watch.on_epoch_end(1)
+
+
+@pytest.mark.parametrize("keep", [0, -1, 1.5])
+def test_none_is_a_number_of_checkpoints_to_keep(tmp_path, keep):
+    with pytest.raises(ValueError, match="`keep` must be a whole number above zero"):
+        callbacks.EpochCheckpoint(tmp_path, keep=keep)
+    with pytest.raises(ValueError, match="`minutes` must be a positive number"):
+        callbacks.EpochCheckpoint(tmp_path, minutes=keep if keep < 1 else float("nan"))
+
+
+def _train(views, folder, callback=None, checkpoint=None, **kwargs):
+    if checkpoint is None:
+        keras.utils.set_random_seed(1)
+        model = models.VICReg(tiny_encoder(), "8-6", probe=3)
+        model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
+    else:
+        model = keras.models.load_model(checkpoint)
+    saved = callbacks.EpochCheckpoint(folder, **kwargs)
+    begin = callbacks.position(checkpoint) if checkpoint else (0, 0)
+    rows = []
+    log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: rows.append(dict(logs)))
+    model.fit(
+        views,
+        epochs=2,
+        initial_epoch=begin[0],
+        initial_step=begin[1],
+        verbose=0,
+        callbacks=[*filter(None, [callback]), log, saved],
+    )
+    return model, rows
+
+
+class _Signal(keras.callbacks.Callback):
+    """Sends a signal to this process in the middle of an epoch."""
+
+    def __init__(self, number, epoch, step):
+        super().__init__()
+        self.number, self.at = number, (epoch, step)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, step, logs=None):
+        if (self.epoch, step) == self.at:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("step", "name"), [(1, "epoch-00001-step-0000002"), (2, "epoch-00002")])
+def test_a_signal_ends_training_with_a_checkpoint_to_go_on_from(
+    images, number, step, name, tmp_path
+):
+    views = data.two_views(images, data.tiny_grey(), 16)
+    whole, figures = _train(views, tmp_path / "whole")
+    with callbacks.StopSignals() as signals, pytest.raises(callbacks.Stopped):
+        _train(views, tmp_path / "cut", _Signal(number, 1, step), signals=signals)
+    (kept,) = callbacks.checkpoints(tmp_path / "cut")
+    assert kept.stem == name and signals.received == number
+    resumed, resumed_figures = _train(views, tmp_path / "cut", checkpoint=kept)
+    for a, b in zip(whole.variables, resumed.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Those of an epoch that was cut in two too; after the last epoch nothing is left to train.
+    assert resumed_figures == figures[callbacks.position(kept).epoch :]
+
+
+def test_signals_outside_of_training_interrupt_at_once_and_are_given_back():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), callbacks.StopSignals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(5)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_clock_saves_within_an_epoch(images, tmp_path):
+    names = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, step, logs=None):
+            names.append([path.stem for path in callbacks.checkpoints(tmp_path / "run")])
+
+    views = data.two_views(images, data.tiny_grey(), 16)
+    _train(views, tmp_path / "run", Look(), minutes=1e-9, keep=2)
+    assert names[2] == ["epoch-00000-step-0000001", "epoch-00000-step-0000002"]
+    assert names[4] == ["epoch-00001", "epoch-00001-step-0000001"]
+
+
+class TestLatest:
+    @pytest.fixture
+    def folder(self, views, tmp_path):
+        _fit(tmp_path, views, epochs=2, keep=2)
+        return tmp_path
+
+    def test_is_the_last(self, folder):
+        assert callbacks.latest_checkpoint(folder).stem == "epoch-00002"
+        assert callbacks.latest_checkpoint(folder / "nowhere") is None
+
+    @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "lacking"])
+    def test_a_damaged_one_is_named_and_the_one_before_is_taken(self, folder, damage):
+        last = folder / "epoch-00002.keras"
+        content = last.read_bytes()
+        half = len(content) // 2
+        if damage == "lacking":
+            with zipfile.ZipFile(last, "w") as archive:
+                archive.writestr("config.json", "{}")
+        else:
+            flipped = content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :]
+            last.write_bytes(
+                {"truncated": content[:half], "empty": b"", "flipped": flipped}[damage]
+            )
+        with pytest.warns(callbacks.CheckpointWarning, match="epoch-00002.keras is damaged"):
+            assert callbacks.latest_checkpoint(folder).stem == "epoch-00001"
+        (folder / "epoch-00001.keras").write_bytes(b"")
+        with (
+            pytest.warns(callbacks.CheckpointWarning),
+            pytest.raises(ValueError, match="`folder` must hold a checkpoint.*all 2 are damaged"),
+        ):
+            callbacks.latest_checkpoint(folder)

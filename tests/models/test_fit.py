@@ -102,15 +102,18 @@ class TestEpochs:
             model.fit(own_views, epochs=3, verbose=0, callbacks=[_Stop(epoch, 2)])
         model.save(tmp_path / "model.keras")
         again = keras.models.load_model(tmp_path / "model.keras")
-        begins, ends = [], []
+        begins, ends, steps = [], [], []
         told = keras.callbacks.LambdaCallback(
-            on_train_begin=lambda logs: begins.append(1), on_train_end=lambda logs: ends.append(1)
+            on_train_begin=lambda logs: begins.append(1),
+            on_train_end=lambda logs: ends.append(1),
+            on_train_batch_end=lambda step, logs: steps.append(step),
         )
         history = again.fit(
             own_views, epochs=3, initial_epoch=epoch, initial_step=2, verbose=0, callbacks=[told]
         )
         _assert_same(again, whole[0])
         assert history.epoch == list(range(epoch, 3)) and begins == ends == [1]
+        assert steps == ([2] if epoch == 2 else [2, 0, 1, 2])
         for name, values in whole[1].items():
             assert history.history[name] == values[epoch:], name
 
