@@ -12,11 +12,15 @@ import argparse
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet
 
-import keras
+with quiet.quiet_start():
+    import keras
+    import tensorflow as tf
 
-from keras_ssl import data, encoders, evaluation
+    from keras_ssl import data, encoders, evaluation, runs
+
+    tf.config.list_physical_devices()
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
@@ -53,7 +57,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     encoders.check_images(encoder, (None, *train.image_shape))
 
     keras.utils.set_random_seed(0)  # of the untrained encoder
-    rows = evaluation.judge_beside_baselines(encoder, train, test)
+    with runs.stage(f"judging on {len(train)} + {len(test)} images"):
+        rows = evaluation.judge_beside_baselines(encoder, train, test)
     print(evaluation.table(rows))
     if options.knn_grid:
         grid = evaluation.knn_grid(

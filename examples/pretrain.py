@@ -18,26 +18,30 @@ views.png and curves.png.
 """
 
 import argparse
-import csv
 import dataclasses
 import datetime
-import importlib.metadata
 import inspect
 import json
 import os
 import pathlib
-import platform
+import shlex
 import sys
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import quiet
 
-import keras
+with quiet.quiet_start():
+    import keras
+    import tensorflow as tf
 
-from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes
+    from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes, runs
+    from keras_ssl.runs.folder import BASELINES, RESULTS
 
-BASELINES = "baselines.json"
+    tf.config.list_physical_devices()
+
 SMOKE_EPOCHS = 2
+# The last checkpoint, and the one before in case the disk damages it.
+KEPT_CHECKPOINTS = 2
 
 
 def option(default: Any, group: str, text: str, **kwargs: Any) -> Any:
@@ -105,6 +109,9 @@ class Options:
     )
     probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
     evaluate_every: int = option(10, "run", "epochs between judgements of the encoder")
+    checkpoint_minutes: float = option(
+        15.0, "run", "minutes between checkpoints within an epoch; each epoch ends with one"
+    )
     inspect_every: int | None = option(
         None, "run", "epochs between looks at a fixed sample (default: what costs under 3 %%)"
     )
@@ -130,7 +137,7 @@ class Options:
         return path.stem if path.stem != "config" else path.parent.name
 
 
-def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | None]:
+def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder | None]:
     """Options from the command line, or of the run to resume, and its folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -164,14 +171,19 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, pathlib.Path | N
         return Options(**given), None
     if given:
         parser.error(f"--resume takes the options of the run; remove {', '.join(given)}")
-    config = pathlib.Path(resume) / "config.json"
-    if not config.is_file():
-        parser.error(f"--resume: {config} is not there")
-    options = Options(**json.loads(config.read_text())["options"])
+    folder = runs.RunFolder(resume)
+    known = {field.name for field in dataclasses.fields(Options)}
+    config = folder.read_config()
+    if unknown := sorted(set(config["options"]) - known):
+        raise ValueError(
+            f"--resume: {folder / 'config.json'} has options that this version does not know: "
+            f"{unknown}; it was written by {config.get('versions', {}).get('keras-ssl')}"
+        )
+    options = Options(**config["options"])
     if options.config is not None:
         # What the run began with: the other file may have changed since.
-        options = dataclasses.replace(options, config=str(config))
-    return options, pathlib.Path(resume)
+        options = dataclasses.replace(options, config=str(folder / "config.json"))
+    return options, folder
 
 
 def read_config(options: Options) -> dict[str, Any]:
@@ -278,53 +290,41 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
     return own.train, judge
 
 
-def new_folder(options: Options, writes: bool = True) -> pathlib.Path:
-    """The run's folder, which must be new for the process that writes it."""
-    if not writes:
-        if options.logdir is None:
-            raise ValueError("--logdir must be given: the same folder on all machines")
-        return pathlib.Path(options.logdir)
+def name_folder(options: Options, writes: bool) -> runs.RunFolder:
+    """The folder of a new run."""
     if options.logdir is not None:
-        folder = pathlib.Path(options.logdir)
-    else:
-        time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        source = pathlib.Path(options.source.replace(":", "-")).stem
-        folder = pathlib.Path("runs") / f"{time}-{options.label}-{source}"
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(
-            f"The run folder {folder} holds something already: name another with --logdir, or "
-            f"go on with it by --resume {folder}"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+        return runs.RunFolder(options.logdir)
+    if not writes:
+        raise ValueError("--logdir must be given: the same folder on all machines")
+    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    source = pathlib.Path(options.source.replace(":", "-")).resolve().stem
+    return runs.RunFolder(pathlib.Path("runs") / f"{time}-{options.label}-{source}")
 
 
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Writes `content`, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, default=str) + "\n")
-    os.replace(partial, path)
-
-
-def write_config(
-    folder: pathlib.Path, options: Options, recipe: recipes.Recipe, encoder: str, replicas: int
-) -> None:
+def describe_run(
+    options: Options, recipe: recipes.Recipe, encoder: str, replicas: int, prints: dict[str, str]
+) -> dict[str, Any]:
     """config.json: everything needed to know what this run was, and to repeat it."""
-    packages = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
-    write_json(
-        folder / "config.json",
-        {
-            "command": [sys.executable, *sys.argv],
-            "options": dataclasses.asdict(options),
-            "recipe": recipe.get_config(),
-            "encoder": encoder,
-            "versions": {name: importlib.metadata.version(name) for name in packages},
-            "python": platform.python_version(),
-            "replicas": replicas,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            "started": datetime.datetime.now().isoformat(timespec="seconds"),
-        },
-    )
+    return {
+        "command": [sys.executable, *sys.argv],
+        "options": dataclasses.asdict(options),
+        "recipe": recipe.get_config(),
+        "encoder": encoder,
+        "data": prints,
+        **runs.versions(),
+        "replicas": replicas,
+        "started": datetime.datetime.now().isoformat(timespec="seconds"),
+    }
+
+
+def check_data(prints: dict[str, str], config: dict[str, Any]) -> None:
+    """Raises a `ValueError` if the images are not those that a run began with."""
+    for part, before in config.get("data", {}).items():
+        if prints.get(part) != before:
+            raise ValueError(
+                f"--resume goes on with the images that the run began with: its {part} images were "
+                f"{before}. Received: {prints.get(part)}"
+            )
 
 
 def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
@@ -345,100 +345,99 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
     return {name.replace("_", " "): value for name, value in chosen.items()}
 
 
-class MetricsLog(keras.callbacks.CSVLogger):
-    """A `CSVLogger` that goes on with the rows and the columns of the run it resumes.
-
-    Keras' own takes its columns from the first epoch it sees, which may not be judged.
-    """
-
-    def __init__(self, path: pathlib.Path, first_epoch: int) -> None:
-        super().__init__(path, append=first_epoch > 0)
-        self._columns = None
-        if first_epoch > 0:
-            # An epoch that was logged but not checkpointed is done again.
-            header, *rows = path.read_text().splitlines()
-            path.write_text("\n".join([header, *rows[:first_epoch], ""]))
-            self._columns = header.split(",")[1:]
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Opens the file."""
-        super().on_train_begin(logs)
-        self.keys = self._columns
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the row; a full disk does not end the run."""
-        try:
-            super().on_epoch_end(epoch, logs)
-        except OSError as error:
-            print(f"warning: metrics.csv: {error}; training goes on", file=sys.stderr)
+def check_profile(steps: str | None) -> None:
+    """Raises a `ValueError` for what are no steps to profile."""
+    if steps and not all(part.strip().isdecimal() for part in steps.split(",")):
+        raise ValueError(f'--profile must be steps, such as "10,20". Received: {steps!r}')
 
 
-def draw_curves(folder: pathlib.Path) -> None:
-    """curves.png from metrics.csv: the loss, its terms, the accuracies and the rank."""
-    import matplotlib
+def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
+    """Raises a `ValueError` for a batch that cannot be shared out."""
+    if recipe.batch_size < 2:
+        raise ValueError(
+            "--batch-size must be at least 2: a criterion compares the images of a batch. "
+            f"Received: {recipe.batch_size}"
+        )
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"--batch-size must be a multiple of the number of replicas, {replicas}. "
+            f"Received: {recipe.batch_size}"
+        )
+    if micro_batch_size and recipe.batch_size // replicas % micro_batch_size:
+        raise ValueError(
+            "--micro-batch-size must divide the images that one device gets of a batch, "
+            f"{recipe.batch_size // replicas}. Received: {micro_batch_size}"
+        )
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
 
-    with open(folder / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        for name, value in row.items():
-            if name != "epoch" and value not in ("", "NA", None):
-                curves.setdefault(name, []).append((int(row["epoch"]) + 1, float(value)))
-    titles = ("loss", "terms, unweighted", "accuracy", "effective rank")
-    panels: dict[str, list[str]] = {title: [] for title in titles}
-    for name in curves:
-        if name.endswith(("knn", "linear", "probe_accuracy")):
-            panels["accuracy"].append(name)
-        elif name.endswith(("rankme", "lidar")):
-            panels["effective rank"].append(name)
-        elif name == "loss":
-            panels["loss"].append(name)
-        elif not name.startswith(("learning_rate", "probe_loss", "val_")):
-            panels["terms, unweighted"].append(name)
-    panels = {title: names for title, names in panels.items() if names}
-    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
-    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
-        for name in names:
-            axis.plot(*zip(*curves[name], strict=True), marker=".", label=name)
-        if title.startswith("terms") and min(v for name in names for _, v in curves[name]) > 0:
-            axis.set_yscale("log")  # They differ by orders of magnitude.
-        axis.set(title=title, xlabel="epoch")
-        axis.grid(alpha=0.3)
-        axis.legend()
-    figure.tight_layout()
-    figure.savefig(folder / "curves.png", dpi=100)
-    plt.close(figure)
+def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str, Any]) -> str:
+    """What is about to be trained, on what, by which means."""
+    images, judged = parts["images"], parts["judged"]
+    skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
+    lines = {
+        "images": f"{options.source}: {len(images)} of {images.image_shape}, "
+        f"policy {recipe.policy}{skipped}",
+        "judged on": "effective rank alone, there being no labels"
+        if judged.test is None
+        else f"{options.evaluate_on or options.source}: {len(judged.test)} labelled images held "
+        f"out, {len(judged.train.class_names)} classes",
+        "encoder": f"{parts['encoder']}, {model.encoder.count_params():,} parameters; projector "
+        f"{recipe.projector}",
+        "training": f"{recipe.epochs} epochs of {parts['steps']} steps of {recipe.batch_size} "
+        f"images, {recipe.optimizer.__name__}, base learning rate "
+        f"{recipe.base_learning_rate:g}, {options.precision}",
+        "devices": distribution.describe(model.distribute_strategy),
+        "run": f"{parts['folder'].path}{parts['going_on']}",
+    }
+    body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())
+    return f"{options.label} ({recipe.source})\n{body}"
+
+
+def judge_baselines(folder: runs.RunFolder, encoder: Any, judged: data.Splits, policy: Any) -> Any:
+    """The figures of raw pixels and of the untrained encoder, or those of the run that goes on."""
+    if (baselines := folder.read_json(BASELINES)) is not None:
+        return baselines
+    # An interrupted run has the same seed, and so the same encoder.
+    with runs.stage("judging raw pixels"):
+        pixels = evaluation.raw_pixels(judged.train.image_shape)
+        baselines = {"raw pixels": evaluation.judge(pixels, judged.train, judged.test)}
+    with runs.stage("judging the untrained encoder"):
+        baselines["untrained"] = evaluation.judge(encoder, judged.train, judged.test, policy=policy)
+    folder.write_json(BASELINES, baselines)
+    return baselines
 
 
 def main(arguments: list[str] | None = None) -> pathlib.Path:
     """Runs the script and returns the run's folder."""
-    options, folder = parse(arguments)
+    with callbacks.StopSignals() as signals:
+        return run(*parse(arguments), signals)
+
+
+def run(
+    options: Options, folder: runs.RunFolder | None, signals: callbacks.StopSignals
+) -> pathlib.Path:
+    """Trains by the options; goes on with the run in `folder` if there is one."""
     is_new = folder is None
     # First of all: several machines find each other before TensorFlow does anything else.
     strategy = distribution.strategy(options.strategy)
     replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
+    if folder is None:
+        folder = name_folder(options, writes)
+        if writes:
+            folder.check_new()
 
-    images, judged = load_images(options)
-    recipe = make_recipe(options, images.image_shape)
-    policy = recipe.build_policy()
-    probe_images = judged.train if options.evaluate_on and options.probe else None
-    has_probe = options.probe and judged.train.has_labels
+    with runs.stage(f"loading {options.source}"):
+        images, judged = load_images(options)
     # Everything that can be wrong is looked at before anything is written.
-    data.two_views(images, policy, recipe.batch_size)
-    if recipe.batch_size % replicas:
-        raise ValueError(
-            f"--batch-size must be a multiple of the number of replicas, {replicas}. "
-            f"Received: {recipe.batch_size}"
-        )
-    steps = len(images) // recipe.batch_size
-    evaluate = callbacks.EvaluationCallback(
-        judged.train, judged.test, every=options.evaluate_every, policy=policy
-    )
+    recipe = make_recipe(options, images.image_shape)
+    check_batches(recipe, replicas, options.micro_batch_size)
+    check_profile(options.profile)
+    policy = recipe.build_policy()
+    has_probe = options.probe and judged.train.has_labels
+    probe_images = judged.train if options.evaluate_on and has_probe else None
+    views = data.two_views(images, policy, recipe.batch_size, options.seed, probe_images)
     encoder_name = options.encoder
     if encoder_name is None and options.config is not None:
         encoder_name = read_config(options)["encoder"]
@@ -450,58 +449,10 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
             probe=len(judged.train.class_names or ()) if has_probe else None,
             micro_batch_size=options.micro_batch_size,
         )
-        optimizer = recipe.build_optimizer(steps)
-    checkpoint = None
-    if is_new:
-        folder = new_folder(options, writes)
-        if writes:
-            write_config(folder, options, recipe, encoder_name, replicas)
-            data.view_grid(images, policy, folder / "views.png", seed=options.seed)
-    else:
-        found = callbacks.checkpoints(folder / "checkpoints")
-        checkpoint = found[-1] if found else None
-    first_epoch = callbacks.epochs_done(checkpoint) if checkpoint else 0
-
-    print(
-        f"{options.label} ({recipe.source})\n"
-        f"  images     {options.source}: {len(images)} of {images.image_shape}, "
-        f"policy {recipe.policy}"
-        + (f", {len(images.skipped)} unreadable files skipped" if images.skipped else "")
-        + f"\n  judged on  {options.evaluate_on or options.source}: "
-        + (
-            f"{len(judged.train)} + {len(judged.test)} labelled images"
-            if judged.test is not None
-            else "effective rank alone, there being no labels"
-        )
-        + f"\n  encoder    {encoder_name}, {encoder.count_params():,} parameters; projector "
-        f"{recipe.projector}\n"
-        f"  training   {recipe.epochs} epochs of {steps} steps of {recipe.batch_size} images, "
-        f"{recipe.optimizer.__name__}, base learning rate {recipe.base_learning_rate:g}, "
-        f"{options.precision}\n"
-        f"  devices    {type(strategy).__name__}, {replicas} in step\n"
-        f"  run        {folder}" + (f", going on after epoch {first_epoch}" if not is_new else "")
-    )
-
-    baselines_file = folder / BASELINES
-    if baselines_file.is_file():
-        baselines = json.loads(baselines_file.read_text())
-    elif writes:
-        # Judged before training; an interrupted run has the same seed, and so the same encoder.
-        baselines = {
-            "raw pixels": evaluation.judge(
-                evaluation.raw_pixels(judged.train.image_shape), judged.train, judged.test
-            ),
-            "untrained": evaluation.judge(encoder, judged.train, judged.test, policy=policy),
-        }
-        write_json(baselines_file, baselines)
-
-    with strategy.scope():
-        if checkpoint is None:
-            model.compile(optimizer)
-        else:
-            model = keras.models.load_model(checkpoint)
-    views = data.two_views(
-        images, policy, recipe.batch_size, options.seed, first_epoch, probe_images
+        model.build((None, *images.image_shape))
+        optimizer = recipe.build_optimizer(len(views))
+    evaluate = callbacks.EvaluationCallback(
+        judged.train, judged.test, every=options.evaluate_every, policy=policy
     )
     # Every machine looks, for all have to stop together; the first alone writes.
     inspector = callbacks.EmbeddingInspector(
@@ -516,54 +467,138 @@ def main(arguments: list[str] | None = None) -> pathlib.Path:
     doctor = callbacks.CollapseDoctor(
         inspector, stop=options.stop_when_ill, checkpoint=folder / "checkpoints" / "healthy.keras"
     )
-    records: list[keras.callbacks.Callback] = []
-    if writes:
-        records = [MetricsLog(folder / "metrics.csv", first_epoch)]
-    if writes and options.profile:
-        records.append(
-            keras.callbacks.TensorBoard(
-                folder / "profile", write_graph=False, profile_batch=options.profile
-            )
-        )
+    saved = callbacks.EpochCheckpoint(
+        folder.checkpoints, KEPT_CHECKPOINTS, options.checkpoint_minutes, signals
+    )
+    prints = {
+        name: data.fingerprint(part)
+        for name, part in {
+            "training": images,
+            "judging (train)": judged.train,
+            "judging (test)": judged.test,
+        }.items()
+    }
+    checkpoint = None
+    if is_new:
+        if writes:
+            folder.begin(describe_run(options, recipe, encoder_name, replicas, prints))
+            data.view_grid(images, policy, folder / "views.png", seed=options.seed)
+    else:
+        config = folder.read_config()
+        check_data(prints, config)
+        if writes:
+            folder.go_on(config)
+        checkpoint = callbacks.latest_checkpoint(folder.checkpoints)
+    begin = callbacks.position(checkpoint) if checkpoint else callbacks.Position(0, 0)
+    after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
+    parts = {
+        "images": images,
+        "judged": judged,
+        "encoder": encoder_name,
+        "steps": len(views),
+        "folder": folder,
+        "going_on": "" if is_new else f", going on after {after}",
+    }
+    print(header(options, recipe, model, parts), flush=True)
+
+    progress = runs.Progress()
     try:
-        model.fit(
-            views,
-            steps_per_epoch=steps,
-            epochs=recipe.epochs,
-            initial_epoch=first_epoch,
-            shuffle=False,  # `two_views` shuffles.
-            callbacks=[
-                evaluate,
-                inspector,
-                doctor,
-                callbacks.StopOnNonFinite(),
-                *records,
-                # Last: what it holds is logged already.
-                callbacks.EpochCheckpoint(folder / "checkpoints"),
-            ],
-        )
+        baselines = judge_baselines(folder, encoder, judged, policy) if writes else {}
+        with strategy.scope():
+            if checkpoint is None:
+                model.compile(optimizer)
+            else:
+                model = keras.models.load_model(checkpoint)
+        log = runs.MetricsLog(folder / "metrics.csv", begin.epoch) if writes else None
+        try:
+            model.fit(
+                views,
+                epochs=recipe.epochs,
+                initial_epoch=begin.epoch,
+                initial_step=begin.step,
+                verbose=progress.verbose,
+                callbacks=[
+                    progress,
+                    callbacks.StopOnNonFinite(),  # before anything looks at broken weights
+                    evaluate,
+                    inspector,
+                    doctor,
+                    *([log] if log else []),
+                    *profilers(options, folder, writes),
+                    # Last: what it holds is logged already.
+                    saved,
+                ],
+            )
+        finally:
+            # Keras calls these only where training ends by itself.
+            for callback in (progress, inspector, saved):
+                callback.on_train_end()
+        if writes:
+            finish(folder, model, recipe.epochs, evaluate, baselines)
     except callbacks.NonFiniteLossError as error:
-        kept = callbacks.checkpoints(folder / "checkpoints")
+        kept = callbacks.checkpoints(folder.checkpoints)
         where = f"The last good checkpoint is kept: {kept[-1]}" if kept else "No epoch was finished"
         raise SystemExit(f"{error}\n{where}") from None
     except distribution.WorkerLostError as error:
         # At once: what TensorFlow does at the end of a program waits for the machine that is lost.
-        print(f"error: {error}\nGo on with --resume {folder}", file=sys.stderr, flush=True)
+        print(f"error: {error}\nGo on with --resume {folder.path}", file=sys.stderr, flush=True)
         os._exit(1)
+    except OSError as error:
+        raise SystemExit(
+            f"error: {type(error).__name__}: {error}\n"
+            f"Make room or mend it, then go on with what is saved: {resume_command(folder)}"
+        ) from error
+    except KeyboardInterrupt:
+        kept = callbacks.checkpoints(folder.checkpoints)
+        if kept and writes:
+            folder.save_encoder(keras.models.load_model(kept[-1], compile=False).encoder)
+            print(f"\nStopped. The encoder so far is {folder / 'encoder.keras'}", file=sys.stderr)
+        else:
+            print("\nStopped before anything was learned.", file=sys.stderr)
+        print(f"Go on exactly from there: {resume_command(folder)}", file=sys.stderr, flush=True)
+        raise
     finally:
-        for record in (inspector, *records[:1]):
-            record.on_train_end()  # Keras closes files only where training ends by itself.
+        folder.close()
+    return folder.path
 
-    if not writes:
-        return folder
-    model.encoder.save(folder / "encoder.keras")
-    trained = evaluation.judge(model.encoder, judged.train, judged.test, policy=policy)
+
+def profilers(options: Options, folder: runs.RunFolder, writes: bool) -> list[Any]:
+    """Keras' own profiler, if it is wanted."""
+    if not (writes and options.profile):
+        return []
+    return [
+        keras.callbacks.TensorBoard(
+            folder / "profile", write_graph=False, profile_batch=options.profile
+        )
+    ]
+
+
+def resume_command(folder: runs.RunFolder) -> str:
+    """What to type to go on with a run."""
+    return f"python {shlex.quote(sys.argv[0])} --resume {shlex.quote(str(folder.path))}"
+
+
+def finish(
+    folder: runs.RunFolder,
+    model: Any,
+    epochs: int,
+    evaluate: callbacks.EvaluationCallback,
+    baselines: dict[str, Any],
+) -> None:
+    """Leaves the encoder, its figures and a picture of the way there."""
+    folder.save_encoder(model.encoder)
+    trained = evaluate.latest
+    if trained is None or evaluate.latest_epoch != epochs:  # stopped early, or nothing was left
+        with runs.stage("judging the trained encoder"):
+            trained = evaluation.judge(
+                model.encoder, evaluate.train, evaluate.test, policy=evaluate.policy
+            )
     results = {**baselines, "trained": trained}
-    write_json(folder / "results.json", results)
-    draw_curves(folder)
-    print(f"\n{evaluation.table(results)}\n\nWritten to {folder}")
-    print(f"Look into it: python -m keras_ssl.report {folder}, or tensorboard --logdir {folder}")
-    return folder
+    folder.write_json(RESULTS, results)
+    runs.draw_curves(folder / "metrics.csv", folder / "curves.png")
+    print(f"\n{evaluation.table(results)}\n\nWritten to {folder.path}")
+    path = shlex.quote(str(folder.path))
+    print(f"Look into it: python -m keras_ssl.report {path}, or tensorboard --logdir {path}")
 
 
 if __name__ == "__main__":
@@ -571,3 +606,7 @@ if __name__ == "__main__":
         main()
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except callbacks.Stopped:
+        sys.exit(143)
+    except KeyboardInterrupt:
+        sys.exit(130)

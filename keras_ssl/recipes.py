@@ -19,7 +19,14 @@ import keras
 import numpy as np
 
 from keras_ssl import data, models
-from keras_ssl._validation import check_choice
+from keras_ssl._validation import (
+    check_choice,
+    check_count,
+    check_fraction,
+    check_non_negative,
+    check_positive,
+)
+from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import LARS, warmup_cosine
 
 _MOMENTUM = 0.9
@@ -70,6 +77,9 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 class Recipe:
     """All that a pretraining run needs besides images and an encoder.
 
+    Raises:
+        ValueError: for a number out of its range, or a projector that is no widths.
+
     Attributes:
         model: The method.
         projector: Widths of the projector.
@@ -99,6 +109,16 @@ class Recipe:
     final_fraction: float = 0.0
     optimizer: Callable[[Any, float], keras.optimizers.Optimizer] = lars
     strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        # A recipe that is wrong is refused when it is made, before a run has begun.
+        check_count("batch_size", self.batch_size)
+        check_count("epochs", self.epochs)
+        check_positive("base_learning_rate", self.base_learning_rate)
+        for name in ("weight_decay", "warmup_epochs", "strength"):
+            check_non_negative(name, getattr(self, name))
+        check_fraction("final_fraction", self.final_fraction)
+        parse_widths(self.projector)
 
     def build_policy(self) -> data.TwoViews:
         """What makes two views of an image."""

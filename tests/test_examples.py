@@ -2,7 +2,12 @@
 
 import importlib.util
 import json
+import os
 import pathlib
+import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 
 import keras
@@ -10,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ssl import callbacks, models
+from keras_ssl import callbacks, models, runs
 from tests.conftest import tensorboard_server
 
 WITHOUT_LABELS = {"rankme", "alpha_req", "uniformity", "lidar"}
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+sys.path.insert(0, str(ROOT / "examples"))  # where a script finds what lies beside it
 
 
 def _load(name):
@@ -49,7 +57,7 @@ def test_pretrain_leaves_a_run_folder(run):
     assert {"loss", "invariance", "val_knn", "probe_accuracy"} <= set(header.split(","))
     assert len(rows) == 3
     assert list((run / "tensorboard").rglob("events.*"))
-    (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
+    checkpoint = callbacks.latest_checkpoint(run / "checkpoints")
     assert isinstance(keras.models.load_model(checkpoint), models.VICReg)
 
 
@@ -135,6 +143,140 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeyp
         assert (run / name).read_text() == (folder / name).read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_in_two_lines_with_the_command_to_go_on(
+    run, number, tmp_path, monkeypatch, capsys
+):
+    """In the middle of an epoch, on the way to the same run as `run`."""
+    folder = tmp_path / "interrupted"
+    monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
+
+    class Signaled(runs.Progress):
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if (self._epoch, batch) == (1, 1):
+                os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "Progress", Signaled)
+        with pytest.raises(callbacks.Stopped):
+            pretrain.main(["--smoke", "--logdir", str(folder)])
+    stopped, going_on = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert stopped == f"Stopped. The encoder so far is {folder / 'encoder.keras'}"
+    assert going_on.endswith(f"--resume {folder}")
+    keras.models.load_model(folder / "encoder.keras")
+    pretrain.main(["--resume", str(folder)])
+    assert "going on after 1 epochs and 2 steps" in capsys.readouterr().out
+    whole, resumed = (keras.models.load_model(f / "encoder.keras") for f in (run, folder))
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("results.json", "metrics.csv"):
+        assert (run / name).read_text() == (folder / name).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_process_ends_so_too(number, tmp_path):
+    script, folder = ROOT / "examples" / "pretrain.py", tmp_path / "run"
+    command = [sys.executable, str(script), "--logdir", str(folder), "--epochs", "500"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("Epoch 3/"):
+                break
+        process.send_signal(number)
+        errors = process.communicate(timeout=60)[1].strip().splitlines()
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert len(errors) == 2 and errors[1].endswith(f"--resume {folder}")
+    assert (folder / "encoder.keras").is_file()
+
+
+class TestResume:
+    """A finished run, damaged in all the ways that were found."""
+
+    @pytest.fixture
+    def copy(self, run, tmp_path, monkeypatch):
+        monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
+        return pathlib.Path(shutil.copytree(run, tmp_path / "copy"))
+
+    def _resume(self, folder):
+        return pretrain.main(["--resume", str(folder)])
+
+    def test_another_process_has_the_folder(self, copy):
+        other = runs.RunFolder(copy)
+        other.go_on(other.read_config())
+        with pytest.raises(ValueError, match=f"Another process is writing to .*{copy.name}"):
+            self._resume(copy)
+        other.close()
+
+    def test_other_images(self, copy):
+        config = json.loads((copy / "config.json").read_text())
+        assert config["data"]["training"].startswith("256 of 8x8x1, ")
+        config["data"]["training"] = "200 of 8x8x1, 12345678"
+        (copy / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match="began with: its training images were 200 .*: 256 of"):
+            self._resume(copy)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, "is not the folder of a run: no config.json in it; it holds other files"),
+            ("", "config.json is damaged .JSONDecodeError"),
+            ('{"options": ', "config.json is damaged .JSONDecodeError"),
+            ("[]", "config.json must hold the options of a run. Received: list"),
+            ('{"recipe": {}}', r"config.json must hold the options of a run.*\['recipe'\]"),
+            ('{"options": {"lamp": 1}}', r"that this version does not know: \['lamp'\]"),
+        ],
+    )
+    def test_a_damaged_config(self, copy, content, message):
+        (copy / "config.json").unlink()
+        if content is not None:
+            (copy / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            self._resume(copy)
+
+    def test_a_run_that_was_stopped_before_it_had_begun(self, tmp_path):
+        (tmp_path / "config.json.123.partial").write_text("{")
+        with pytest.raises(ValueError, match="stopped before it had begun: start it again"):
+            self._resume(tmp_path)
+        runs.RunFolder(tmp_path).check_new()  # may be begun there
+        with pytest.raises(ValueError, match="There is no run folder .*nowhere"):
+            self._resume(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("rows", [None, 0, 2])
+    def test_lost_rows_and_a_damaged_checkpoint(self, run, copy, rows):
+        lines = (copy / "metrics.csv").read_text().splitlines(keepends=True)
+        (copy / "metrics.csv").unlink()
+        if rows is not None:
+            (copy / "metrics.csv").write_text("".join(lines[:rows]) + ("1,0.5" if rows else ""))
+        last = callbacks.latest_checkpoint(copy / "checkpoints")
+        last.write_bytes(last.read_bytes()[:1000])
+        with (
+            pytest.warns(callbacks.CheckpointWarning, match="00003.keras is damaged"),
+            pytest.warns(
+                runs.RunWarning, match=f"has the figures of {rows // 2 if rows else 0} of"
+            ),
+        ):
+            self._resume(copy)
+        assert (copy / "results.json").read_text() == (run / "results.json").read_text()
+        left = (copy / "metrics.csv").read_text().splitlines(keepends=True)
+        assert left[-1] == lines[-1] and len(left) == (3 if rows else 2)
+
+    def test_a_full_disk_at_the_end_costs_nothing(self, run, copy, monkeypatch):
+        (copy / "results.json").unlink()
+
+        def full(self, encoder):
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.RunFolder, "save_encoder", full)
+            with pytest.raises(SystemExit, match="No space left.*\nMake room.*--resume .*copy"):
+                self._resume(copy)
+        self._resume(copy)
+        assert (copy / "results.json").read_text() == (run / "results.json").read_text()
+
+
 def test_unlabelled_images_judged_on_others(tmp_path):
     """What most people have: photographs without labels, and a few with."""
     rng = np.random.RandomState(0)
@@ -186,6 +328,15 @@ def test_labels_left_aside(tmp_path):
         ("--base-lr 0", "`base_learning_rate`"),
         ("--evaluate-every 0", "`every`"),
         ("--batch-size 5000", "`batch_size`.*1437 images.*5000"),
+        ("--batch-size 1", "--batch-size must be at least 2.*: 1"),
+        ("--micro-batch-size 7", "--micro-batch-size must divide.*128.*: 7"),
+        ("--projector 64-1", "at least 2 dimensions"),
+        ("--inspect-every 0", "`every`"),
+        ("--epochs -3", "`epochs` must be a whole number above zero.*-3"),
+        ("--weight-decay -1", "`weight_decay` must be zero or a positive number.*-1"),
+        ("--weight-decay nan", "`weight_decay`.*nan"),
+        ("--checkpoint-minutes 0", "`minutes` must be a positive number"),
+        ("--profile x", "--profile"),
     ],
 )
 def test_bad_options_leave_nothing_behind(arguments, message, tmp_path):
@@ -214,7 +365,7 @@ def test_evaluate(run, capsys):
     rows = evaluate.main([str(run / "encoder.keras"), "--knn-grid"])
     assert set(rows["trained"]) == {"knn", "linear", "rankme"}
     assert "best kNN of the paper's grid" in capsys.readouterr().out
-    (checkpoint,) = callbacks.checkpoints(run / "checkpoints")
+    checkpoint = callbacks.latest_checkpoint(run / "checkpoints")
     assert evaluate.main([str(checkpoint)])["trained"] == pytest.approx(rows["trained"])
 
 

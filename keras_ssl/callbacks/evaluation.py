@@ -6,6 +6,7 @@ import keras
 
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data.views import check_image_set
 from keras_ssl.evaluation import judge
 
 
@@ -25,7 +26,12 @@ class EvaluationCallback(keras.callbacks.Callback):
         batch_size: Images per step.
         policy: What makes views, see `keras_ssl.evaluation.judge`.
 
+    Attributes:
+        latest: The figures of the last judgement, as `keras_ssl.evaluation.judge` gives them.
+        latest_epoch: The number of epochs that were done then.
+
     Raises:
+        TypeError: for images that are no `ImageSet`.
         ValueError: if `test` is given and either set has no labels.
     """
 
@@ -38,6 +44,9 @@ class EvaluationCallback(keras.callbacks.Callback):
         policy: TwoViews | None = None,
     ) -> None:
         super().__init__()
+        check_image_set("train", train)
+        if test is not None:
+            check_image_set("test", test)
         if test is not None and not (train.has_labels and test.has_labels):
             raise ValueError(
                 "`train` and `test` must have labels; with test=None, `val_rankme` needs none. "
@@ -46,6 +55,8 @@ class EvaluationCallback(keras.callbacks.Callback):
         self.train, self.test = train, test
         self.every = check_count("every", every)
         self.batch_size, self.policy = batch_size, policy
+        self.latest: dict[str, float] | None = None
+        self.latest_epoch: int | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Judges the encoder and adds the figures to `logs`."""
@@ -57,6 +68,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         figures = judge(
             self.model.encoder, self.train, self.test, self.batch_size, policy=self.policy
         )
+        self.latest, self.latest_epoch = dict(figures), number
         if "alpha_req" in figures:
             # Best at 1: what a monitor needs is the distance.
             figures["alpha_req_distance"] = abs(figures["alpha_req"] - 1)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data.views import check_image_set
 from keras_ssl.evaluation.features import extract, extract_views, raw_pixels
 from keras_ssl.evaluation.hypersphere import uniformity
 from keras_ssl.evaluation.knn import knn_accuracy
@@ -42,8 +43,12 @@ def judge(
         `"uniformity"` and `"lidar"`.
 
     Raises:
+        TypeError: for images that are no `ImageSet`.
         ValueError: if `test` is given and either has no labels.
     """
+    check_image_set("train", train)
+    if test is not None:
+        check_image_set("test", test)
     train_features = extract(encoder, train.spread(max_images), batch_size)
     figures = {}
     if test is not None:

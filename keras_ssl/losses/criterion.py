@@ -74,7 +74,7 @@ class Criterion(keras.losses.Loss):
         """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
         z_1 = ops.convert_to_tensor(z_1, dtype=self.dtype)
         z_2 = ops.convert_to_tensor(z_2, dtype=self.dtype)
-        _check_embeddings(z_1, z_2)
+        check_embeddings(z_1, z_2)
         if getattr(self.terms, "is_on_shards", False) and distribution.has_even_shards(z_1):
             return self.terms(z_1, z_2)
         z_1, z_2 = distribution.gather_batch(z_1), distribution.gather_batch(z_2)
@@ -103,7 +103,7 @@ class Criterion(keras.losses.Loss):
         return config
 
 
-def _check_embeddings(z_1: Any, z_2: Any) -> None:
+def check_embeddings(z_1: Any, z_2: Any) -> None:
     """Raises unless both are matrices of one shape with at least two rows and two columns."""
     shapes = f"Received: z_1.shape={tuple(z_1.shape)}, z_2.shape={tuple(z_2.shape)}"
     if len(z_1.shape) != 2 or len(z_2.shape) != 2:

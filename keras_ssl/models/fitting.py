@@ -222,7 +222,7 @@ def count_steps(call: Mapping[str, Any]) -> int | None:
     if steps is None and isinstance(x, tf.data.Dataset):
         steps = int(x.cardinality())
     epochs = call.get("epochs", 1) - call.get("initial_epoch", 0)
-    return steps * epochs if steps is not None and steps > 0 and epochs > 0 else None
+    return steps * max(epochs, 0) if steps is not None and steps >= 0 else None
 
 
 # --- Learning rate -------------------------------------------------------------------------------
@@ -239,8 +239,8 @@ def warn_if_nothing_will_be_learned(
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     schedule = getattr(optimizer, "_learning_rate", None)
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return  # A number may be changed by a callback.
+    if steps == 0 or not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return  # Nothing is to be done; or a number, which a callback may change.
     done = int(optimizer.iterations)
     looks = np.linspace(done, done + (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
     if not any(float(schedule(step)) for step in np.unique(looks)):

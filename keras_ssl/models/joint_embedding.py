@@ -15,6 +15,7 @@ from keras_ssl.data.epochs import epochs_of
 from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
 from keras_ssl.layers import OnlineProbe, Projector
 from keras_ssl.losses import Criterion
+from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import fitting
 from keras_ssl.models.gradient_caching import cached_gradients, embed_in_parts
 
@@ -132,6 +133,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         for head in (self.projector, self.probe):
             if head is not None and not head.built:
                 head.build(representations)
+        # What the criterion will refuse is known now, not only when training begins.
+        embeddings = keras.KerasTensor(self.projector.compute_output_shape(representations))
+        check_embeddings(embeddings, embeddings)
 
     def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
         return keras.tree.map_structure(lambda x: self._represent(x, training), images)
