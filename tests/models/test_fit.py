@@ -9,16 +9,18 @@ from keras_ssl import data, models, optimizers
 from tests.conftest import tiny_encoder
 
 
-@pytest.fixture
-def own_views(images):
-    """Three batches of 16 an epoch, with labels."""
-    return data.two_views(images, data.tiny_grey(), 16, seed=3)
+@pytest.fixture(scope="module")
+def own_views():
+    """Three batches of 16 an epoch, with labels; made once, for its graph takes a second."""
+    pixels = np.random.RandomState(0).randint(0, 256, (48, 8, 8, 1)).astype("uint8")
+    return data.two_views(data.from_arrays(pixels, np.arange(48) % 3), data.weak(), 16, seed=3)
 
 
-def _model(probe=None, **kwargs):
+def _model(probe=None, run_eagerly=True):
     keras.utils.set_random_seed(1)
     model = models.VICReg(tiny_encoder(), "8-6", probe=probe)
-    model.compile(keras.optimizers.SGD(0.01), **kwargs)
+    # Graphs take seconds to trace; that they make no difference is shown by other tests.
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
 
 
@@ -42,7 +44,7 @@ class _Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def whole(own_views):
     """A model that was trained for three epochs in one go, and its history."""
     model = _model(probe=3)
@@ -146,7 +148,7 @@ class TestEpochs:
         model = _model(probe=3)
         model.fit(own_views, epochs=2, verbose=0)
         other = _model(probe=3)
-        other.set_weights(model.get_weights())
+        other.fit(own_views, epochs=2, verbose=0)
         model.fit(Source(), epochs=3, initial_epoch=2, verbose=0, shuffle=False)
         # Batches of unknown size go through other kernels, which round otherwise.
         for a, b in zip(model.weights, whole[0].weights, strict=True):
@@ -156,7 +158,8 @@ class TestEpochs:
 
     def test_a_schedule_that_is_over_is_said(self, own_views):
         model = _model()
-        model.compile(keras.optimizers.SGD(optimizers.warmup_cosine(0.1, 16, 3, 2, 1)))
+        schedule = optimizers.warmup_cosine(0.1, 16, 3, 2, 1)
+        model.compile(keras.optimizers.SGD(schedule), run_eagerly=True)
         model.fit(own_views, epochs=2, verbose=0)
         with pytest.warns(UserWarning, match="learning rate is 0 in every step.*done 6 steps"):
             model.fit(own_views, epochs=2, verbose=0)
@@ -217,12 +220,12 @@ class TestRange:
         for method in ("fit", "evaluate"):
             with pytest.raises(ValueError, match="look like bytes.*255.*check_range.*floats from"):
                 getattr(_model(), method)(_sources(pixels)[kind], verbose=0)
-        model = _model(run_eagerly=True)
+        model = _model()
         model.fit(_sources(pixels)[kind], steps_per_epoch=2, verbose=0, check_range=False)
 
     def test_other_values_pass(self, kind):
         standardized = np.random.RandomState(0).normal(0, 5, (32, 8, 8, 1)).astype("float32")
-        model = _model(run_eagerly=True)
+        model = _model()
         history = model.fit(_sources(standardized)[kind], steps_per_epoch=2, verbose=0).history
         assert np.isfinite(history["loss"][0])
 
@@ -231,4 +234,4 @@ def test_a_check_within_the_graph_says_one_sentence(images):
     pixels = np.zeros((17, 8, 8, 1), "float32")
     rest = tf.data.Dataset.from_tensor_slices(((pixels, pixels),)).batch(16)
     with pytest.raises(ValueError, match=r"^A batch must hold at least 2 images; drop the re.*\.$"):
-        _model().fit(rest, verbose=0)
+        _model(run_eagerly=False).fit(rest, verbose=0)
