@@ -1,12 +1,18 @@
 """Checks of arguments, with one form of message: name, expectation, what was received."""
 
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # NumPy's numbers of any precision are registered there, its booleans are not.
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_positive(name: str, value: Any) -> float:
@@ -32,7 +38,7 @@ def check_fraction(name: str, value: Any) -> float:
 
 def check_count(name: str, value: Any) -> int:
     """Returns `value` as an int, or raises if it is not a whole number of at least one."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+    if not _is_whole(value) or value < 1:
         raise ValueError(f"`{name}` must be a whole number above zero. Received: {name}={value!r}")
     return int(value)
 
@@ -45,14 +51,19 @@ def check_optional_count(name: str, value: Any) -> int | None:
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     """Returns `value`, or raises a message that lists `choices` if it is not one of them."""
     known = list(choices)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
 
 
+def check_optional_seed(name: str, value: Any) -> int | None:
+    """Returns `value` as an int, or `None`, or raises if it is neither None nor a seed."""
+    return None if value is None else check_seed(name, value)
+
+
 def check_seed(name: str, value: Any) -> int:
     """Returns `value` as an int, or raises if it is not a whole number from 0 to 2^63 - 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= int(value) < 2**63:
+    if not _is_whole(value) or not 0 <= value < 2**63:
         raise ValueError(
             f"`{name}` must be a whole number of at least 0. Received: {name}={value!r}"
         )

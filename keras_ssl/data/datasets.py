@@ -12,6 +12,7 @@ import gzip
 import os
 import pathlib
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ import PIL.Image
 import tensorflow as tf
 
 from keras_ssl._validation import check_choice, check_count, check_fraction
-from keras_ssl.data.augmentation import to_unit_floats
+from keras_ssl.data.augmentation import grey, to_unit_floats
 
+# Labels below this are taken as they are, however few the images.
+_FEW_CLASSES = 1000
 _TEST_NAMES = ("test", "validation", "val")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
@@ -147,10 +150,11 @@ def load(
             `labels`);
             any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2"; a split to
             train on may follow a colon, as in "stl10:unlabelled".
-        image_size: Height and width that folders and tensorflow-datasets are brought to: the
-            shorter side is resized, the middle cut out. Default: 128 for folders, for
-            tensorflow-datasets the images' own if they are all of one size, else 128.
-        channels: 1, 3 or 4 for folders. Default: 1 if the files are grey, else 3.
+        image_size: Height and width that the images are brought to: the shorter side is resized
+            (bicubic, antialiased), the middle cut out. Default: 128 for folders; else the images'
+            own if they are all of one size, else 128.
+        channels: 1, 3 or 4 for folders, by default 1 if the files are grey, else 3. 1 or 3 for
+            arrays, by default their own. Not for tensorflow-datasets.
         test_fraction: Share of the labelled images set apart for judging where the source has no
             such split, in (0, 1), stratified by class (tensorflow-datasets: the last ones).
         seed: Seed of that choice.
@@ -175,6 +179,9 @@ def load(
         splits = _npz(path)
     else:
         return _tfds(str(source), image_size, test_fraction, data_dir, download)
+    if not path.is_dir() or (path / _IDX_FILES.format("train", "images", 3)).is_file():
+        train = _brought_to(splits.train, image_size, channels)
+        splits = Splits(train, splits.test and _brought_to(splits.test, image_size, channels))
     if splits.test is None and splits.train.has_labels:
         return split(splits.train, test_fraction, seed)
     return splits
@@ -189,50 +196,28 @@ def from_arrays(
     """Images in memory.
 
     Args:
-        images: Bytes (integers in [0, 255]) or floats in [0, 1], (N, height, width, channels), or
-            (N, height, width) for one channel.
-        labels: Whole numbers from 0, (N,), or `None`.
+        images: Bytes (integers in [0, 255]), floats in [0, 1] or booleans, (N, height, width,
+            channels), or (N, height, width) for one channel.
+        labels: Whole numbers from 0, (N,) or (N, 1), or `None`.
         class_names: Names of the classes. Default: the numbers.
         skipped: Names of what could not be read, if anything.
 
     Raises:
-        ValueError: for images of another rank, no images, floats outside [0, 1], or labels that do
-            not match.
+        TypeError: for images of another dtype.
+        ValueError: for images of another rank, no images, channels first, floats outside [0, 1],
+            integers outside [0, 255] or of 0 and 1 alone, labels or names that do not match.
     """
-    images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or not len(images):
-        raise ValueError(
-            "`images` must be (N, height, width, channels) or (N, height, width), N at least 1. "
-            f"Received: shape={images.shape}"
-        )
-    if np.issubdtype(images.dtype, np.integer):
-        low, high, top = images.min(), images.max(), 255
-        dtype: Any = np.uint8
-    else:
-        low, high, top = np.min(images), np.max(images), 1
-        dtype = np.float32
-    if not (low >= 0 and high <= top):  # Written so that NaN fails too.
-        raise ValueError(
-            "`images` must be integers in [0, 255] or floats in [0, 1]. "
-            f"Received: {images.dtype} in [{low}, {high}]"
-        )
-    pixels = tf.constant(np.asarray(images, dtype))
-
+    images = _check_images(images)
     if labels is None:
+        if class_names is not None:
+            raise ValueError(
+                "`class_names` are those of labels. Received: class_names without labels"
+            )
         numbers = np.full(len(images), -1)
     else:
-        numbers = np.asarray(labels).reshape(-1)
-        if len(numbers) != len(images) or not np.issubdtype(numbers.dtype, np.integer):
-            raise ValueError(
-                "`labels` must be one whole number per image. "
-                f"Received: {len(numbers)} of {numbers.dtype} for {len(images)} images"
-            )
-        if numbers.min() < 0:
-            raise ValueError(f"`labels` must be at least 0. Received: {numbers.min()}")
-        if class_names is None:
-            class_names = [str(i) for i in range(int(numbers.max()) + 1)]
+        numbers = _check_labels(labels, len(images))
+        class_names = _check_class_names(class_names, int(numbers.max()))
+    pixels = tf.constant(images)
 
     return ImageSet(
         keys=tf.data.Dataset.from_tensor_slices((np.arange(len(images)), numbers.astype(np.int64))),
@@ -242,6 +227,115 @@ def from_arrays(
         class_names=None if class_names is None else tuple(class_names),
         skipped=tuple(skipped),
     )
+
+
+def _check_images(images: Any) -> np.ndarray:
+    """Images (N, height, width, channels) as uint8 or float32, or raises."""
+    try:
+        images = np.asarray(images)
+    except ValueError as error:  # of several sizes
+        raise ValueError(f"`images` must be one array. Received: {error}") from error
+    if images.ndim == 3 and images.shape[-1] > 3:
+        images = images[..., None]
+    if images.ndim != 4 or not images.size:
+        hint = "; one image is images[None]" if images.ndim == 3 and images.size else ""
+        raise ValueError(
+            "`images` must be (N, height, width, channels) or (N, height, width), N at least 1. "
+            f"Received: shape={images.shape}{hint}"
+        )
+    if images.shape[1] <= 4 < min(images.shape[2:]):
+        raise ValueError(
+            "`images` must have their channels last: np.moveaxis(images, 1, -1). "
+            f"Received: shape={images.shape}"
+        )
+    if images.dtype == bool:
+        return images.astype(np.uint8) * np.uint8(255)
+    is_integer = np.issubdtype(images.dtype, np.integer)
+    if not is_integer and not np.issubdtype(images.dtype, np.floating):
+        raise TypeError(
+            "`images` must be integers in [0, 255] or floats in [0, 1]. "
+            f"Received: dtype={images.dtype}"
+        )
+    low, high, top = images.min(), images.max(), 255 if is_integer else 1
+    if not (low >= 0 and high <= top):  # Written so that NaN fails too.
+        raise ValueError(
+            "`images` must be integers in [0, 255] or floats in [0, 1]. "
+            f"Received: {images.dtype} in [{low}, {high}]"
+        )
+    if is_integer and high == 1:
+        raise ValueError(
+            "`images` must be bytes from 0 to 255 if they are integers: as bytes, 1 is black. For "
+            f"masks pass images.astype(bool). Received: {images.dtype} in [{low}, {high}]"
+        )
+    return images.astype(np.uint8 if is_integer else np.float32, copy=False)
+
+
+def _check_labels(labels: Any, count: int) -> np.ndarray:
+    """Labels as int64 (count,), or raises."""
+    numbers = np.asarray(labels)
+    if numbers.ndim == 2 and numbers.shape[1] > 1:
+        raise ValueError(
+            "`labels` must be one whole number per image; of one-hot rows, labels.argmax(axis=1). "
+            f"Received: shape={numbers.shape}"
+        )
+    if numbers.shape not in ((count,), (count, 1)) or not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(
+            "`labels` must be one whole number per image; names become numbers by "
+            "np.unique(labels, return_inverse=True). "
+            f"Received: {numbers.dtype} of shape {numbers.shape} for {count} images"
+        )
+    numbers = numbers.reshape(-1).astype(np.int64)
+    if numbers.min() < 0:
+        raise ValueError(
+            "`labels` must be at least 0; images without a label make a set of their own. "
+            f"Received: {numbers.min()}"
+        )
+    if numbers.max() >= max(_FEW_CLASSES, 2 * count):
+        raise ValueError(
+            "`labels` must number the classes from 0: np.unique(labels, return_inverse=True) does. "
+            f"Received: labels up to {numbers.max()} for {count} images"
+        )
+    return numbers
+
+
+def _check_class_names(class_names: Sequence[str] | None, last: int) -> list[str]:
+    """A name for every label up to `last`, all different, or raises."""
+    if class_names is None:
+        return [str(i) for i in range(last + 1)]
+    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    if len(names) <= last or len(set(names)) < len(names):
+        raise ValueError(
+            f"`class_names` must be {last + 1} different names, for labels from 0 to {last}. "
+            f"Received: {names}"
+        )
+    return names
+
+
+def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) -> ImageSet:
+    """Images in memory as of another size and number of channels, as files of a folder would be."""
+    height, width, own = images.image_shape
+    size = None if image_size is None else check_count("image_size", image_size)
+    if size in (None, height) and height == width and channels in (None, own):
+        return images
+    if channels not in (None, own) and (own, channels) not in ((1, 3), (3, 1)):
+        raise ValueError(
+            f"`channels` must be {own}, or 1 and 3 be changed into each other. "
+            f"Received: channels={channels!r}, for images of {own} channels"
+        )
+
+    def bring(image: Any) -> Any:
+        if size is not None:
+            image = _fit(image, size)
+        if channels == 3 and own == 1:
+            image = tf.repeat(image, 3, axis=-1)
+        if channels == 1 and own == 3:
+            image = _like(image, grey(tf.cast(image, tf.float32)))
+        return image
+
+    keys = images.keys.map(lambda key, _: bring(images.fetch(key)))
+    pixels = np.concatenate(list(keys.batch(1024).as_numpy_iterator()))
+    labels = images.labels() if images.has_labels else None
+    return from_arrays(pixels, labels, images.class_names)
 
 
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
@@ -312,11 +406,26 @@ def _idx(path: pathlib.Path) -> Splits:
 def _npz(path: pathlib.Path) -> Splits:
     if not path.is_file():
         raise ValueError(f"`source` must exist. Received: source={str(path)!r}")
-    with np.load(path) as archive:
-        arrays = dict(archive)
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"`source` must be an archive of numpy.savez. Received: {str(path)!r}, which is none"
+        )
+    try:
+        with np.load(path) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            "`source` must hold arrays of numbers that can be read. "
+            f"Received: {str(path)!r}; {type(error).__name__}: {error}"
+        ) from error
+    if ("x_test" in arrays) != ("y_test" in arrays):
+        raise ValueError(
+            "`source` must hold both x_test and y_test, or neither: images without labels judge "
+            f"nothing. Received: {path} with {sorted(arrays)}"
+        )
     if "x_train" in arrays:
         train = from_arrays(arrays["x_train"], arrays.get("y_train"))
-        if "x_test" in arrays and "y_test" in arrays:
+        if "x_test" in arrays:
             return Splits(train, from_arrays(arrays["x_test"], arrays["y_test"]))
         return Splits(train, None)
     if "images" in arrays:
@@ -588,6 +697,12 @@ def _fit(image: Any, size: int) -> Any:
     """An image brought to (size, size): shorter side resized, antialiased, the middle cut out."""
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     target = tf.cast(tf.math.ceil(shape * (size / tf.reduce_min(shape))), tf.int32)
-    image = tf.image.resize(tf.cast(image, tf.float32), target, "bicubic", antialias=True)
-    image = tf.image.resize_with_crop_or_pad(image, size, size)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+    resized = tf.image.resize(tf.cast(image, tf.float32), target, "bicubic", antialias=True)
+    return _like(image, tf.image.resize_with_crop_or_pad(resized, size, size))
+
+
+def _like(image: Any, pixels: Any) -> Any:
+    """Pixels as `image` has them: whole numbers from 0 to 255, or floats from 0 to 1."""
+    if image.dtype.is_floating:
+        return tf.clip_by_value(pixels, 0, 1)
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), image.dtype)

@@ -196,7 +196,17 @@ class TestArrays:
             ((np.full((2, 4, 4), 2.0),), r"floats in \[0, 1\].*2.0"),
             ((np.full((2, 4, 4), np.nan),), r"floats in \[0, 1\].*nan"),
             ((np.full((2, 4, 4), 256),), r"integers in \[0, 255\].*256"),
-            ((np.zeros((2, 4, 4)), [0]), "`labels`.*Received: 1"),
+            ((np.zeros((9, 8, 3)),), r"\(9, 8, 3\); one image is images\[None\]"),
+            ((np.zeros((2, 3, 8, 8)),), r"channels last: np.moveaxis\(images, 1, -1\)"),
+            ((np.zeros((2, 8, 0, 1)),), "`images` must be"),
+            ((np.eye(8, dtype=int)[None],), r"as bytes, 1 is black.*astype\(bool\)"),
+            ((np.zeros((2, 4, 4)), [0]), r"`labels`.*int64 of shape \(1,\) for 2 images"),
+            ((np.zeros((2, 4, 4)), np.eye(2, dtype=int)), r"one-hot rows, labels.argmax"),
+            ((np.zeros((2, 4, 4)), ["cat", "dog"]), "`labels`.*np.unique"),
+            ((np.zeros((2, 4, 4)), [0, 20_000_000]), "must number the classes.*20000000 for 2"),
+            ((np.zeros((2, 4, 4)), [0, 2], ["a", "b"]), "`class_names` must be 3 different names"),
+            ((np.zeros((2, 4, 4)), [0, 1], ["a", "a"]), "`class_names` must be 2 different names"),
+            ((np.zeros((2, 4, 4)), None, ["a"]), "`class_names` are those of labels"),
             ((np.zeros((2, 4, 4)), [0.5, 1.0]), "`labels`.*float64"),
             ((np.zeros((2, 4, 4)), [-1, 0]), "`labels`.*at least 0"),
         ],
@@ -204,6 +214,49 @@ class TestArrays:
     def test_bad_arrays(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             data.from_arrays(*arguments)
+
+    @pytest.mark.parametrize("images", ["cat", [[1, 2], [3]], np.zeros((2, 4, 4), complex), None])
+    def test_what_is_no_array_of_images(self, images):
+        with pytest.raises((ValueError, TypeError), match="`images` must be"):
+            data.from_arrays(images)
+
+    def test_masks_may_be_booleans(self):
+        images = data.from_arrays(np.eye(8, dtype=bool)[None])
+        pixels = next(iter(images.batches(1)))[0].numpy()
+        np.testing.assert_array_equal(pixels[0, :, :, 0], np.eye(8))
+
+    @pytest.mark.parametrize("dtype", ["uint8", "float32"])
+    def test_another_size_and_other_channels(self, dtype, tmp_path):
+        """As of files: a third of a bright field is bright at any size."""
+        pixels = np.zeros((4, 12, 16, 1), dtype)
+        pixels[:, :4] = 1 if dtype == "float32" else 255
+        np.savez(tmp_path / "a.npz", images=pixels, labels=np.arange(4) % 2)
+        train, test = data.load(tmp_path / "a.npz", image_size=6, channels=3, test_fraction=0.5)
+        assert train.image_shape == test.image_shape == (6, 6, 3)
+        small = next(iter(train.batches(4)))[0].numpy()
+        assert small.mean() == pytest.approx(1 / 3, abs=0.02) and small.max() <= 1
+        np.testing.assert_array_equal(small[..., 0], small[..., 2])
+        assert data.load("digits", image_size=16)[0].image_shape == (16, 16, 1)
+        with pytest.raises(ValueError, match="`channels` must be 1, or 1 and 3.*channels=4"):
+            data.load("digits", channels=4)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"no archive", "must be an archive of numpy.savez.*none"),
+            (b"", "must be an archive of numpy.savez"),
+            ({"images": np.array([None, 1])}, "can be read.*ValueError"),
+            ({"images": np.zeros((3, 4, 4)), "x_test": np.zeros(3)}, "both x_test and y_test"),
+        ],
+        ids=["text", "empty", "objects", "no y_test"],
+    )
+    def test_archives_that_are_none(self, content, message, tmp_path):
+        if isinstance(content, dict):
+            np.savez(tmp_path / "a.npz", **content)
+        else:
+            (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            data.load(tmp_path / "a.npz")
 
     def test_bad_npz(self, tmp_path):
         np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
