@@ -1,6 +1,8 @@
 """Replicas that train in step: the only part of the library that knows `tf.distribute`."""
 
 from keras_ssl.distribution.batch_norm import synchronize
+from keras_ssl.distribution.compare import CompareReplicas
+from keras_ssl.distribution.random_layers import draw_apart, seed_generators
 from keras_ssl.distribution.replicas import (
     alone,
     batch_mean,
@@ -27,6 +29,7 @@ from keras_ssl.distribution.training import ReplicatedModel, WorkerLostError, ap
 
 __all__ = [
     "STRATEGIES",
+    "CompareReplicas",
     "ReplicatedModel",
     "WorkerLostError",
     "alone",
@@ -35,6 +38,7 @@ __all__ = [
     "batch_size",
     "custom_gradient",
     "describe",
+    "draw_apart",
     "first_row",
     "forgotten_gradients",
     "gather_batch",
@@ -44,6 +48,7 @@ __all__ = [
     "own_rows",
     "replica_count",
     "replica_id",
+    "seed_generators",
     "share",
     "strategy",
     "sum_over_replicas",

@@ -5,7 +5,8 @@ replica returns its share of the loss, the shares add up to the loss of the glob
 the optimizer adds up the gradients; and a gradient that arrives at a value all replicas have alike
 is a part too. Each function below has the gradient of the sum of all replicas' losses.
 
-Outside a replica, with one replica, and inside `alone()`, each function here does nothing.
+Outside a replica, with one replica, and inside `alone()`, each function here does nothing (but for
+`replica_id`).
 """
 
 import contextlib
@@ -76,10 +77,12 @@ def forgotten_gradients() -> Iterator[None]:
                 del table[name]
 
 
-def _replica_context() -> Any:
+def _replica_context(even_alone: bool = False) -> Any:
     """The `tf.distribute` context of a replica that has company, else `None`."""
-    if keras.backend.backend() != "tensorflow" or getattr(_thread, "is_alone", False):
+    if keras.backend.backend() != "tensorflow":
         return None  # JAX compiles one program over the global batch: there is nothing to gather.
+    if getattr(_thread, "is_alone", False) and not even_alone:
+        return None
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
@@ -96,8 +99,11 @@ def replica_count() -> int:
 
 
 def replica_id() -> Any:
-    """Index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica."""
-    context = _replica_context()
+    """Index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica.
+
+    Inside `alone()` too: what a replica draws is its own even where it forgets the others.
+    """
+    context = _replica_context(even_alone=True)
     return 0 if context is None else context.replica_id_in_sync_group
 
 

@@ -7,7 +7,9 @@ import keras
 import tensorflow as tf
 
 from keras_ssl.distribution.batch_norm import synchronize
+from keras_ssl.distribution.random_layers import draw_apart
 from keras_ssl.distribution.replicas import replica_count, share, sum_over_replicas
+from keras_ssl.distribution.strategies import is_on_one_machine
 
 
 def apply_gradients(
@@ -51,7 +53,8 @@ class ReplicatedModel(keras.Model):
     - builds the model from the shapes of a batch, where Keras draws one and averages it;
     - runs the steps in one graph, where Keras nests two, which fails in a loop of collectives
       (`steps_per_execution`, several machines: keras issue 19246, tensorflow issue 72388);
-    - synchronises batch normalisation;
+    - synchronises batch normalisation, and lets random layers draw on each replica for themselves;
+    - warns of layers whose state has become another on each replica;
     - refuses what would give other numbers than one device.
     """
 
@@ -63,6 +66,7 @@ class ReplicatedModel(keras.Model):
 
         Raises:
             WorkerLostError: if another machine was lost; no machine can go on without the others.
+            RuntimeError: if this process has trained with another number of replicas before.
         """
         try:
             return super().fit(*args, **kwargs)
@@ -73,7 +77,13 @@ class ReplicatedModel(keras.Model):
             tf.errors.DeadlineExceededError,
             tf.errors.InternalError,
         ) as error:
-            if not isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            if "is joining a group with size" in error.message:
+                raise RuntimeError(
+                    "A process trains with one set of replicas: TensorFlow does not forget those "
+                    "that this one began with. Start another process for these "
+                    f"{self.distribute_strategy.num_replicas_in_sync}."
+                ) from error
+            if is_on_one_machine(self.distribute_strategy):
                 raise
             raise WorkerLostError(
                 "Another worker was lost, or could not be reached. Start the program again on all "
@@ -103,6 +113,7 @@ class ReplicatedModel(keras.Model):
             self._symbolic_build(data_batch=data_batch)
         if strategy.num_replicas_in_sync > 1:
             synchronize(self)
+            draw_apart(self)
             self._check_replicas(iterator)
 
     def _check_replicas(self, iterator: Any) -> None:
@@ -125,17 +136,13 @@ class ReplicatedModel(keras.Model):
                 f"on TPUs. Received: jit_compile=True, strategy={type(strategy).__name__}"
             )
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        for option, instead in {
-            "gradient_accumulation_steps": "For batches larger than memory, see the model's "
-            "`micro_batch_size`. ",
-            "ema_overwrite_frequency": "`use_ema` without it does. ",
-        }.items():
-            if getattr(optimizer, option, None):
-                raise ValueError(
-                    f"An optimizer with `{option}` does not work on several replicas in Keras 3.15 "
-                    f"(keras issue 20582). {instead}"
-                    f"Received: {option}={getattr(optimizer, option)}"
-                )
+        frequency = getattr(optimizer, "ema_overwrite_frequency", None)
+        if frequency:
+            raise ValueError(
+                "An optimizer with `ema_overwrite_frequency` does not work on several replicas in "
+                "Keras 3.15 (keras issue 20582). `use_ema` without it does. "
+                f"Received: ema_overwrite_frequency={frequency}"
+            )
         steps = getattr(iterator, "num_batches", None)
         if steps is not None and steps % self.steps_per_execution and not is_tpu:
             raise ValueError(

@@ -38,8 +38,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
     `y_true` those of the second. `"cosine_similarity"` is the alignment of the positives, and
     `keras_ssl.duality` has the quantities of the paper.
 
-    A saved model goes on exactly as if it had not been saved, unless its encoder has dropout: Keras
-    does not save the state of random layers.
+    A saved model goes on exactly as if it had not been saved; the state of its random layers, which
+    Keras forgets, is saved with it.
 
     A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
     without them, both must be given.
@@ -260,9 +260,13 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             if batch is not None:
                 self._prepare(batch, check_range)
             if self.optimizer is not None:
+                fitting.check_optimizer(self.optimizer)
                 fitting.warn_if_nothing_will_be_learned(self.optimizer, fitting.count_steps(call))
-            holder = fitting.HoldEpochs(sources)
-            call["callbacks"] = [holder, *keras.tree.flatten(call.get("callbacks") or [])]
+            call["callbacks"] = [
+                fitting.HoldEpochs(sources),
+                *([distribution.CompareReplicas()] if self._has_replicas() else []),
+                *keras.tree.flatten(call.get("callbacks") or []),
+            ]
             if initial_step:
                 return fitting.fit_from_step(super().fit, self, call, initial_step)
             try:
@@ -397,25 +401,30 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         return self._compile_metrics._user_metrics if self._compile_metrics is not None else None
 
     def save_own_variables(self, store: Any) -> None:
-        """Keras' hook: the figures of the epoch so far are saved too, see `fit(initial_step=)`."""
+        """Keras' hook: saves what Keras forgets, and training needs to go on exactly."""
         super().save_own_variables(store)
-        for i, figure in enumerate(self._figures()):
-            store[f"figure_{i:03d}"] = np.asarray(figure)
+        for name, variable in self._forgotten().items():
+            store[name] = np.asarray(variable)
 
     def load_own_variables(self, store: Any) -> None:
-        """Keras' hook: files without figures, or with those of another probe, load as well."""
+        """Keras' hook: files that lack this, or have it of another probe, load as well."""
         saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no Mapping)
-        figures = self._figures()
-        values = [saved.pop(name) for name in sorted(saved) if name.startswith("figure_")]
+        found = {name: saved.pop(name) for name in list(saved) if not name.isdigit()}
         super().load_own_variables(saved)
-        if len(values) == len(figures):
-            for figure, value in zip(figures, values, strict=True):
-                figure.assign(value)
+        forgotten = self._forgotten()
+        if set(found) == set(forgotten):
+            for name, variable in forgotten.items():
+                variable.assign(found[name])
 
-    def _figures(self) -> list[Any]:
-        """The variables of the metrics that the model brings itself, as they are summed up."""
-        probe = self.probe.metrics if self.probe is not None else []
-        return [variable for metric in (*self._trackers, *probe) for variable in metric.variables]
+    def _forgotten(self) -> dict[str, Any]:
+        """The figures of the epoch so far, as they are summed up; the state of random layers."""
+        metrics = [*self._trackers, *(self.probe.metrics if self.probe is not None else [])]
+        figures = [variable for metric in metrics for variable in metric.variables]
+        states = [generator.state for generator in distribution.seed_generators(self)]
+        return {
+            **{f"figure_{i:03d}": variable for i, variable in enumerate(figures)},
+            **{f"random_{i:03d}": variable for i, variable in enumerate(states)},
+        }
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         parts = {

@@ -8,6 +8,7 @@ Replicas are logical devices, which are fixed before TensorFlow starts: hence a 
 import json
 import sys
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -15,7 +16,8 @@ import tensorflow as tf
 
 REPLICAS = int(sys.argv[1])
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * REPLICAS
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * (REPLICAS + 1),
 )
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 
@@ -102,6 +104,72 @@ def inspected():
     return {"same weights": found[0] == found[1], "figures": figures}
 
 
+class OwnStatistics(keras.layers.Layer):
+    """Centers by a mean of its own, of this replica's images alone."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False)
+
+    def call(self, x, training=False):
+        if training:
+            self.mean.assign(0.9 * self.mean + 0.1 * keras.ops.mean(x, axis=0))
+        return x - self.mean
+
+
+class Draws(keras.layers.Layer):
+    """Remembers what the dropout within it has drawn on this replica."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = keras.layers.Dropout(0.5, seed=3)
+        self.drawn = self.add_weight(shape=(4, 16), initializer="zeros", trainable=False)
+
+    def call(self, x, training=False):
+        drawn = self.dropout(keras.ops.ones((4, 16)), training=training)
+        if training:
+            self.drawn.assign(drawn)
+        return x
+
+
+def own_layers():
+    """What is warned of a layer's own statistics, and what dropout draws, also in micro-batches."""
+
+    def train(layer, **options):
+        keras.utils.set_random_seed(1)
+        with strategy.scope(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            inner = layer()
+            projector = keras.Sequential([inner, keras.layers.Dense(4)])
+            model = models.VICReg(encoder(), projector, **options)
+            model.compile("sgd")
+            model.fit(views(8 * REPLICAS, 4 * REPLICAS), shuffle=False, verbose=0)
+        said = [str(w.message) for w in caught if "on each replica" in str(w.message)]
+        return inner, said
+
+    def draws(**options):
+        drawn = train(Draws, **options)[0].drawn.value
+        return [np.asarray(x).tolist() for x in strategy.experimental_local_results(drawn)]
+
+    return {
+        "statistics": train(OwnStatistics)[1],
+        "batch norm": train(keras.layers.BatchNormalization)[1],
+        "draws": draws(),
+        "draws in micro-batches": draws(micro_batch_size=4),
+    }
+
+
+def more_replicas():
+    """What is said of other replicas in a process that has trained with these."""
+    with tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS + 1)]).scope():
+        model = models.VICReg(encoder(), "4-4")
+        model.compile("sgd")
+    try:
+        model.fit(views(12, 6), shuffle=False, verbose=0)
+    except RuntimeError as error:
+        return str(error)
+    return "trained"
+
+
 def refusals():
     """The messages of what is refused, before anything is trained."""
     messages = {}
@@ -164,6 +232,8 @@ if __name__ == "__main__":
         "draws": distinct_draws(),
         "metrics": compiled_metrics(),
         "inspected": inspected(),
+        "layers": own_layers(),
         "refusals": refusals() if REPLICAS > 1 else {},
+        "more": more_replicas() if REPLICAS > 1 else "",
     }
     print(json.dumps(result))

@@ -166,6 +166,26 @@ def test_an_inspector_sees_the_same_run(one_and_two):
     assert two["figures"] == pytest.approx(one["figures"], rel=1e-3, abs=1e-6)
 
 
+def test_random_layers_draw_on_each_replica_for_themselves(one_and_two):
+    one, two = (result["layers"] for result in one_and_two)
+    for kind in ("draws", "draws in micro-batches"):
+        assert len(one[kind]) == 1 and len(two[kind]) == 2
+        assert two[kind][0] != two[kind][1]
+        for drawn in (*one[kind], *two[kind]):
+            assert set(np.unique(drawn)) == {0.0, 2.0}
+
+
+def test_a_layer_whose_state_is_another_on_each_replica_is_named(one_and_two):
+    one, two = (result["layers"] for result in one_and_two)
+    assert one["statistics"] == one["batch norm"] == two["batch norm"] == []
+    (said,) = two["statistics"]
+    assert re.search(r"layers \['.*own_statistics'\].*batch_mean", said)
+
+
+def test_a_process_trains_with_one_set_of_replicas(one_and_two):
+    assert one_and_two[1]["more"].endswith("Start another process for these 3.")
+
+
 def test_what_would_differ_is_refused_before_training(one_and_two):
     for name, words in {
         "jit": "jit_compile=True",

@@ -119,6 +119,31 @@ class TestEpochs:
         for name, values in whole[1].items():
             assert history.history[name] == values[epoch:], name
 
+    @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+    def test_random_layers_go_on_too(self, own_views, ending, tmp_path):
+        def make():
+            keras.utils.set_random_seed(1)
+            noisy = keras.Sequential([tiny_encoder(), keras.layers.Dropout(0.5)])
+            model = models.VICReg(noisy, "8-6")
+            model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+            model.build((None, 8, 8, 1))
+            return model
+
+        pair = make(), make()
+        pair[0].fit(own_views, epochs=2, verbose=0)
+        pair[1].fit(own_views, epochs=1, verbose=0)
+        if ending == ".keras":
+            pair[1].save(tmp_path / "model.keras")
+            again = keras.models.load_model(tmp_path / "model.keras")
+        else:
+            pair[1].optimizer.build(pair[1].trainable_variables)
+            pair[1].save_weights(tmp_path / "model.weights.h5")
+            again = make()
+            again.optimizer.build(again.trainable_variables)
+            again.load_weights(tmp_path / "model.weights.h5")
+        again.fit(own_views, epochs=2, initial_epoch=1, verbose=0)
+        _assert_same(again, pair[0])
+
     @pytest.mark.parametrize("derive", [lambda v: v.map(lambda *b: b), lambda v: v.take(3)])
     def test_what_is_made_of_views_keeps_their_epochs(self, own_views, whole, derive):
         model = _model(probe=3)
@@ -179,6 +204,12 @@ class TestRefusals:
     def test_of_arguments(self, own_views, arguments, message):
         with pytest.raises(ValueError, match=message):
             _model().fit(own_views, verbose=0, **arguments)
+
+    def test_of_an_optimizer_that_would_train_another_loss(self, own_views):
+        model = _model()
+        model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=2))
+        with pytest.raises(ValueError, match="`gradient_accumulation_steps`.*`micro_batch_size`"):
+            model.fit(own_views, verbose=0)
 
     def test_of_images_without_views(self, images):
         for x in (images, data.Splits(images, None)):
