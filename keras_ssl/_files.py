@@ -1,8 +1,10 @@
 """Files that outlive a kill, and folders that one process has to itself."""
 
+import json
 import os
 import pathlib
 import weakref
+from typing import Any
 
 try:
     import fcntl
@@ -13,11 +15,63 @@ except ImportError:  # Windows: two processes in one folder are not noticed ther
 LOCK = ".lock"
 
 
+class DamagedFileError(ValueError):
+    """A file does not hold what it was written with."""
+
+
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all, whenever the process is killed."""
+    """Writes a UTF-8 file whole or not at all: through a kill, a full disk and a power cut.
+
+    What UTF-8 cannot hold, such as the undecodable bytes of a file's name, is written escaped.
+
+    Raises:
+        OSError: where the file cannot be written; `path` is then what it was.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # Or a power cut may leave the new name with no content.
+        os.replace(partial, path)
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+    """Reads a JSON object from a file.
+
+    Args:
+        path: The file.
+        remedy: The end of the error message: a sentence that says what the user can do.
+
+    Raises:
+        DamagedFileError: (a `ValueError`) for a file that does not hold one JSON object.
+        ValueError: for a file that is missing or cannot be read. It may be intact.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # Windows' editors begin files with a mark.
+        content = json.loads(text)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        found = f"{error}" if path.stat().st_size else "an empty file"
+        raise damaged(path, remedy, found) from error
+    if not isinstance(content, dict):
+        raise damaged(path, remedy, f"a {type(content).__name__}")
+    return content
+
+
+def damaged(path: pathlib.Path, remedy: str, found: str) -> DamagedFileError:
+    """The error for a file whose content is not as it was written.
+
+    Args:
+        path: The file.
+        remedy: A sentence that says what the user can do.
+        found: What the file holds, or what it lacks.
+    """
+    return DamagedFileError(f"{path} is damaged. {remedy} Received: {found}")
 
 
 class FolderLock:
