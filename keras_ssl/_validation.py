@@ -48,6 +48,16 @@ def check_optional_count(name: str, value: Any) -> int | None:
     return None if value is None else check_count(name, value)
 
 
+def check_seed(name: str, value: Any) -> int:
+    """Returns `value` as an int, or raises if it is not a whole number from 0 to 2**31 - 1."""
+    is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not is_whole or not 0 <= int(value) < 2**31:
+        raise ValueError(
+            f"`{name}` must be a whole number from 0 to 2**31 - 1. Received: {name}={value!r}"
+        )
+    return int(value)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     """Returns `value`, or raises a message that lists `choices` if it is not one of them."""
     known = list(choices)

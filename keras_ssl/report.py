@@ -11,15 +11,18 @@ import argparse
 import base64
 import html
 import io
-import json
+import math
 import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_ssl._files import LOCK
+from keras_ssl._files import LOCK, damaged, read_json, write_whole
+from keras_ssl._text import drawing, legend, plain, short
 from keras_ssl.inspection.events import Events, find_runs, read_events
+
+_JUDGE_AGAIN = "Judge the encoder again (examples/evaluate.py), or delete the file."
 
 # What is shown of which section, in this order; the rest of a section follows.
 _SECTIONS = {
@@ -78,10 +81,17 @@ def report(
         The file.
 
     Raises:
-        ValueError: for no run, or a folder without TensorBoard events.
+        OSError: where the file cannot be written.
+        ValueError: for no run, one that is no folder, or a folder without TensorBoard events.
+        TypeError: for one folder that is not in a list.
     """
+    if isinstance(runs, (str, os.PathLike)):
+        raise TypeError(f"`runs` must be a list of folders. Received: runs={runs!r}")
     if not runs:
         raise ValueError("`runs` must name at least one folder. Received: none")
+    output = pathlib.Path(output)
+    if output.is_dir():
+        raise ValueError(f"`output` must be a file. Received: the folder {str(output)!r}")
     # By run; a folder may hold several, where two wrote to one.
     folders: dict[str, pathlib.Path] = {}
     parts: dict[str, pathlib.Path] = {}
@@ -94,7 +104,7 @@ def report(
             folders[name + several], parts[name + several] = folder, part
     events = {name: read_events(part) for name, part in parts.items()}
     sections = [
-        f"<h1>{html.escape(', '.join(events))}</h1>",
+        f"<h1>{_escape(', '.join(events))}</h1>",
         _diagnoses(events),
         _results(folders),
         _latest(events),
@@ -104,18 +114,25 @@ def report(
     ]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>keras_ssl: {html.escape(', '.join(events))}</title><style>{_STYLE}</style></head>"
+        f"<title>keras_ssl: {_escape(', '.join(events))}</title><style>{_STYLE}</style></head>"
         f"<body>{''.join(sections)}</body></html>"
     )
-    output = pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page, encoding="utf-8")
+    write_whole(output, page)
     return output
+
+
+def _escape(text: str) -> str:
+    return html.escape(plain(text))
 
 
 def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, pathlib.Path]:
     """Folders by the shortest ends of their paths that tell them apart."""
     folders = [pathlib.Path(run) for run in runs]
+    for folder in folders:
+        if not folder.is_dir():
+            what = "not a folder" if folder.exists() else "nothing there"
+            raise ValueError(f"`runs` must be folders. Received: {str(folder)!r}, {what}")
     paths = [folder.resolve().parts for folder in folders]
     if len(set(paths)) < len(paths):
         raise ValueError(f"`runs` must differ. Received: {[str(folder) for folder in folders]}")
@@ -127,23 +144,28 @@ def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, pathlib.Path]:
 
 def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: bool) -> str:
     kind = ' class="figure"' if numbers else ""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in ("", *columns))
+    head = "".join(f"<th>{_escape(column)}</th>" for column in columns)
     body = []
     for name, cells in rows.items():
         differs = ' class="differs"' if not numbers and len(set(cells)) > 1 else ""
         body.append(
-            f"<tr{differs}><td>{html.escape(name)}</td>"
+            f"<tr{differs}><td>{_escape(name)}</td>"
             + "".join(f"<td{kind}>{html.escape(cell)}</td>" for cell in cells)
             + "</tr>"
         )
-    return f"<table><tr>{head}</tr>{''.join(body)}</table>"
+    return f"<table><tr><th></th>{head}</tr>{''.join(body)}</table>"
 
 
 def _diagnoses(events: Mapping[str, Events]) -> str:
     parts = ["<h2>Diagnosis</h2>"]
     for name, run in events.items():
         texts = run.texts.get("doctor/diagnosis")
-        parts.append(f"<h3>{html.escape(name)}</h3>")
+        parts.append(f"<h3>{_escape(name)}</h3>")
+        if not run.scalars:
+            parts.append(
+                "<p>This run holds no figures: it ended before its first look, or its event files "
+                "are damaged.</p>"
+            )
         if not texts:
             parts.append("<p>No CollapseDoctor took part in this run.</p>")
             continue
@@ -156,7 +178,7 @@ def _diagnoses(events: Mapping[str, Events]) -> str:
         for illness, (step, rest) in found.items():
             still = "" if illness in texts[-1][1] else ", later gone"
             parts.append(
-                f'<div class="ill"><b>{html.escape(illness)}</b> (first seen at {step}{still})'
+                f'<div class="ill"><b>{_escape(illness)}</b> (first seen at {step}{still})'
                 f"{html.escape(rest)}</div>"
             )
         if not found:
@@ -170,18 +192,28 @@ def _results(folders: Mapping[str, pathlib.Path]) -> str:
     for name, folder in folders.items():
         file = folder / "results.json"
         if file.is_file():
-            rows = json.loads(file.read_text())
-            columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-            cells = {
-                row: [_number(figures.get(column)) for column in columns]
-                for row, figures in rows.items()
-            }
-            parts.append(f"<h3>{html.escape(name)}</h3>{_table(cells, columns, numbers=True)}")
+            parts.append(f"<h3>{_escape(name)}</h3>{_results_table(file)}")
     return f"<h2>Evaluation</h2>{''.join(parts)}" if parts else ""
 
 
+def _results_table(file: pathlib.Path) -> str:
+    try:
+        rows = read_json(file, _JUDGE_AGAIN)
+        for name, figures in rows.items():
+            if not isinstance(figures, dict):
+                raise damaged(file, _JUDGE_AGAIN, f"{name}: {figures!r}")
+    except ValueError as error:
+        return f'<div class="ill">{_escape(str(error))}</div>'
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = {
+        row: [_number(figures.get(column)) for column in columns] for row, figures in rows.items()
+    }
+    return _table(cells, columns, numbers=True)
+
+
 def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}"
+    """A figure as text; what else a file may hold in the place of one as it is."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _latest(events: Mapping[str, Events]) -> str:
@@ -213,8 +245,10 @@ def _tags(events: Mapping[str, Events]) -> list[str]:
     return sorted(tags, key=place)
 
 
+@drawing()
 def _curves(events: Mapping[str, Events]) -> str:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     sections: dict[str, list[str]] = {}
     for tag in _tags(events):
@@ -229,15 +263,17 @@ def _curves(events: Mapping[str, Events]) -> str:
         curves: dict[str, Any] = {}
         for axis, tag in zip(axes.flat, tags, strict=False):
             curves |= _draw(axis, tag, events)
+            if axis.get_yscale() == "log":  # Plain numbers, for `drawing` reads no formulas.
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(NullFormatter())
         for axis in list(axes.flat)[len(tags) :]:
             axis.axis("off")
         if len(events) > 1:
-            labels = {name: curves[name] for name in events if name in curves}
-            figure.legend(
-                labels.values(), labels.keys(), loc="outside lower center", ncols=3, fontsize=8
-            )
+            names = [name for name in events if name in curves]
+            handles = [curves[name] for name in names]
+            legend(figure, handles, names, loc="outside lower center", ncols=3, fontsize=8)
         title = _SECTIONS.get(section, section.replace("_", " "))
-        parts.append(f"<h3>{html.escape(title)}</h3>{_image(_svg(figure), 'svg+xml', title)}")
+        parts.append(f"<h3>{_escape(title)}</h3>{_image(_svg(figure), 'svg+xml', title)}")
     return "".join(parts)
 
 
@@ -254,12 +290,13 @@ def _draw(axis: Any, tag: str, events: Mapping[str, Events]) -> dict[str, Any]:
         reference = run.scalars.get(_REFERENCES.get(tag, ""), [])
         if reference:
             axis.plot(*zip(*reference, strict=True), ":", color=f"C{i}")
-    if min(values) > 0 and max(values) > 10 * min(values):
+    finite = [value for value in values if math.isfinite(value)]
+    if finite and min(finite) > 0 and max(finite) > 10 * min(finite):
         axis.set_yscale("log")
     title = tag.partition("/")[2].replace("_", " ").replace("l nc", "L_nc").replace("l c", "L_c")
     if tag in _REFERENCES:
         title += f" (dotted: {_REFERENCES[tag].rpartition('_')[2]})"
-    axis.set_title(title, fontsize=9)
+    axis.set_title(short(title), fontsize=9)
     axis.tick_params(labelsize=8, which="both")
     axis.grid(alpha=0.3)
     return lines
@@ -273,7 +310,7 @@ def _svg(figure: Any) -> bytes:
 
 def _image(content: bytes, kind: str, text: str) -> str:
     encoded = base64.b64encode(content).decode()
-    return f'<img alt="{html.escape(text)}" src="data:image/{kind};base64,{encoded}">'
+    return f'<img alt="{_escape(text)}" src="data:image/{kind};base64,{encoded}">'
 
 
 def _pictures(tag: str, title: str, events: Mapping[str, Events]) -> str:
@@ -285,9 +322,7 @@ def _pictures(tag: str, title: str, events: Mapping[str, Events]) -> str:
         chosen = drawn[-1:] if tag.startswith("views/") else drawn[:1] + drawn[1:][-1:]
         for step, picture in chosen:
             caption = name if tag.startswith("views/") else f"{name}, at {step}"
-            cells.append(
-                f"<div><h3>{html.escape(caption)}</h3>{_image(picture, 'png', title)}</div>"
-            )
+            cells.append(f"<div><h3>{_escape(caption)}</h3>{_image(picture, 'png', title)}</div>")
     return f'<h2>{title}</h2><div class="side">{"".join(cells)}</div>' if cells else ""
 
 
@@ -305,11 +340,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")
     parser.add_argument("--output", default="report.html", help="the page to write")
     options = parser.parse_args(arguments)
-    print(f"Written to {report(options.runs, options.output)}")
+    try:
+        print(f"Written to {plain(report(options.runs, options.output))}")
+    except (ValueError, OSError) as error:
+        print(f"error: {plain(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    main()

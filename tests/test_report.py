@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_ssl import report
 from keras_ssl.inspection import EventLog
 from keras_ssl.inspection.events import read_events
+from tests.test_text import NAMES
 
 
 def write(folder, loss, text, hparam):
@@ -70,11 +71,92 @@ def test_keras_own_events(tmp_path):
     assert "epoch loss" in page and page.count("data:image/svg+xml") == 1
 
 
+def test_names_are_shown_and_not_run(tmp_path):
+    """Those that a folder can have, and that TensorBoard can read."""
+    names = [NAMES[key] for key in NAMES if key not in ("empty", "bytes", "nul")]
+    names = [name.replace("/", "|") for name in names]
+    runs = [write(tmp_path / name, 5.0, "Healthy.", name) for name in names]
+    (runs[0] / "results.json").write_text('{"<i>": {"a$_$b": 0.5}}')
+    page = report.report(runs, tmp_path / "report.html").read_text()
+    assert "<h3>a$_$b</h3>" in page and "<h3>two lines</h3>" in page
+    assert "<h3>&lt;script&gt;alert(1)&lt;|script&gt;</h3>" in page
+    assert "<script" not in page and "<i>" not in page
+    assert page.count("data:image/svg+xml") == 2
+
+
+def test_figures_that_are_not_finite(tmp_path):
+    log = EventLog(tmp_path / "run")
+    for step, value in enumerate([float("nan"), float("inf"), 1.0, 1000.0]):
+        log.write(step, lambda value=value: tf.summary.scalar("training/loss", value))
+    log.close()
+    page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 1
+
+
 @pytest.mark.parametrize(
-    ("runs", "message"),
-    [([], "`runs`.*none"), (["."], "holds no TensorBoard events.*'.'"), ([".", "."], "differ")],
+    "content", ["", "{", "[1]", '{"a": 5}', "\0"], ids=["empty", "cut", "list", "types", "binary"]
 )
-def test_bad_runs(runs, message, tmp_path, monkeypatch):
+def test_damaged_results_are_named_in_the_page(content, runs, tmp_path):
+    (runs[0] / "results.json").write_text(content)
+    page = report.report(runs, tmp_path / "report.html").read_text()
+    assert "results.json is damaged. Judge the encoder again" in page
+    assert "Healthy at all 3 looks" in page  # The rest is there.
+    assert (runs[0] / "results.json").read_text() == content
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbage", "damaged inside"])
+def test_damaged_events(kind, runs, tmp_path):
+    (file,) = runs[0].rglob("events*")
+    content = file.read_bytes()
+    broken = bytearray(content)
+    broken[30] ^= 255  # In the first record: nothing behind it can be read.
+    file.write_bytes({"empty": b"", "garbage": b"?" * 500, "damaged inside": bytes(broken)}[kind])
+    page = report.report(runs, tmp_path / "report.html").read_text()
+    assert "This run holds no figures" in page and "Healthy at all 3 looks" in page
+
+
+def test_a_run_without_a_finished_epoch(tmp_path):
+    """All that `examples/pretrain.py` has left by then."""
+    EventLog(tmp_path / "run").close()
+    (tmp_path / "run" / "metrics.csv").touch()
+    page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    assert "This run holds no figures" in page
+
+
+@pytest.mark.parametrize(
+    ("runs", "error", "message"),
+    [
+        ([], ValueError, "`runs`.*none"),
+        (["."], ValueError, "holds no TensorBoard events.*'.'"),
+        ([".", "."], ValueError, "differ"),
+        (["nowhere"], ValueError, "`runs` must be folders.*nowhere.*nothing there"),
+        (["file"], ValueError, "`runs` must be folders.*file.*not a folder"),
+        (["\udcff"], ValueError, "`folder` must have a name in UTF-8"),
+        ("nowhere", TypeError, "`runs` must be a list of folders.*nowhere"),
+    ],
+    ids=["none", "empty folder", "twice", "nowhere", "file", "bytes", "text"],
+)
+def test_bad_runs(runs, error, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=message):
+    (tmp_path / "file").touch()
+    (tmp_path / "\udcff").mkdir()
+    with pytest.raises(error, match=message):
         report.report(runs)
+    if isinstance(runs, list) and runs:
+        with pytest.raises(SystemExit) as end:
+            report.main(runs)
+        said = capsys.readouterr().err
+        assert end.value.code == 2 and said.count("\n") == 1 and said.startswith("error: `")
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_an_output_that_cannot_be_written(runs, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for output, message in (
+        (tmp_path, "`output` must be a file. Received: the folder"),
+        (tmp_path / "file" / "report.html", "Not a directory|File exists"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            report.main([str(runs[0]), "--output", str(output)])
+        assert end.value.code == 2
+        assert re.search(message, capsys.readouterr().err)

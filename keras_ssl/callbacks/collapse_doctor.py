@@ -50,7 +50,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         history: All diagnoses so far, by name, each as it was first made.
 
     Raises:
-        TypeError: for an inspector that is none.
+        TypeError: for an inspector or a path that is none.
         ValueError: for a patience below 1, or a checkpoint that does not end in ".keras".
     """
 
@@ -69,6 +69,10 @@ class CollapseDoctor(keras.callbacks.Callback):
             )
         self.inspector, self.stop = inspector, stop
         self.patience = check_count("patience", patience)
+        if not isinstance(checkpoint, (str, os.PathLike, type(None))):
+            raise TypeError(
+                f"`checkpoint` must be a file's path, or None. Received: checkpoint={checkpoint!r}"
+            )
         self.checkpoint = None if checkpoint is None else pathlib.Path(checkpoint)
         if self.checkpoint is not None and self.checkpoint.suffix != ".keras":
             raise ValueError(
@@ -83,7 +87,7 @@ class CollapseDoctor(keras.callbacks.Callback):
         self._course: Course | None = None
         self._logs: dict[str, float] = {}
         self._in_a_row = 0
-        self.inspector.on_look = self._on_look
+        self.inspector.on_look.append(self._on_look)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Watches for figures that are not finite."""

@@ -1,5 +1,6 @@
 """Looking into a run while it trains, in TensorBoard."""
 
+import functools
 import math
 import os
 import pathlib
@@ -14,6 +15,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams_api
 
+from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.data.views import mosaic
@@ -77,11 +79,13 @@ class EmbeddingInspector(keras.callbacks.Callback):
     Attributes:
         latest: The last `keras_ssl.inspection.Inspection`, or `None`.
         steps: Steps done, those before a resumed run included.
-        on_look: Called after every look: a `CollapseDoctor` sets it.
+        on_look: What is called after every look, a list that is emptied when a `fit` begins.
+            Callbacks add what they want to be called in their `on_train_begin`, as `CollapseDoctor`
+            does.
 
     Raises:
-        ValueError: for numbers below 1, or both `every` and `every_steps`.
-        TypeError: for images that are no `ImageSet`.
+        ValueError: for numbers below 1, both `every` and `every_steps`, or fewer images than 2.
+        TypeError: for images, a policy, a folder or options of another type.
     """
 
     def __init__(
@@ -98,30 +102,39 @@ class EmbeddingInspector(keras.callbacks.Callback):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(images, ImageSet):
+        if not isinstance(log_dir, (str, os.PathLike, type(None))):
             raise TypeError(
-                "`images` must be a keras_ssl.data.ImageSet, see keras_ssl.data.from_arrays. "
-                f"Received: {type(images).__name__}"
+                f"`log_dir` must be a folder's path, or None. Received: log_dir={log_dir!r}"
+            )
+        if not isinstance(hparams, (Mapping, type(None))):
+            raise TypeError(
+                f"`hparams` must be a dictionary of options. Received: hparams={hparams!r}"
             )
         if every is not None and every_steps is not None:
             raise ValueError(
                 "`every` counts epochs and `every_steps` steps: give one of them. "
                 f"Received: every={every}, every_steps={every_steps}"
             )
-        self.sample = Sample(images, policy, count, seed)
-        if every is None:
-            every = math.ceil(len(self.sample.images) / (_SHARE * len(images)))
-        self.every = check_count("every", every)
+        every = check_optional_count("every", every)
         self.every_steps = check_optional_count("every_steps", every_steps)
         self.pictures_every = check_count("pictures_every", pictures_every)
+        self.sample = Sample(images, policy, count, seed)
+        seldom = math.ceil(len(self.sample.images) / (_SHARE * len(images)))
+        self.every = seldom if every is None else every
         self.log_dir, self.hparams, self.write_graph = log_dir, dict(hparams or {}), write_graph
         self.latest: Inspection | None = None
         self.steps = 0
-        self.on_look: Callable[[], None] | None = None
+        self.on_look: list[Callable[[], None]] = []
         self._log: EventLog | None = None
         self._has_begun = False
 
     # --- Keras' hooks --------------------------------------------------------------------------
+
+    def set_model(self, model: keras.Model) -> None:
+        """Takes the model of a `fit` that begins, and forgets who listened to the last one."""
+        super().set_model(model)
+        # Here, not in `on_train_begin`: other callbacks' may come before this one's.
+        self.on_look = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the log: of several machines, the first alone."""
@@ -148,7 +161,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._seconds = time.perf_counter() - self._start - self._looking
         if not self._has_options:
             self._has_options = True
-            self._write(self._write_options)
+            self._write("hparams", self._write_options)
         # Several steps may have passed (`steps_per_execution`).
         if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
             self._look()
@@ -156,7 +169,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the logs of the epoch, and looks where epochs count."""
         self._epoch = epoch + 1
-        self._write(lambda: self._write_logs(logs or {}))
+        self._write_each(self._log_contents(logs or {}))
         if self.every_steps is None and self._epoch % self.every == 0:
             self._look()
 
@@ -166,7 +179,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
         if self._has_begun:
             latest = self._look(is_last=True)
             if log is not None and latest.is_finite:
-                log.write(self.now, lambda: self._write_projector(log.path, latest))
+                write = functools.partial(self._write_projector, log.path, latest)
+                log.write(self.now, write, "projector")
         if log is not None:
             log.close()
         self._has_begun = False
@@ -180,11 +194,14 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def write_text(self, name: str, text: str) -> None:
         """Writes Markdown under the tag `name`, now."""
-        self._write(lambda: tf.summary.text(name, text))
+        self._write(name, lambda: tf.summary.text(name, text))
 
-    def _write(self, content: Callable[[], None]) -> None:
+    def _write(self, name: str, content: Callable[[], Any]) -> None:
+        self._write_each({name: content})
+
+    def _write_each(self, contents: Mapping[str, Callable[[], Any]]) -> None:
         if self._log is not None:
-            self._log.write(self.now, content)
+            self._log.write_each(self.now, contents)
 
     def _look(self, is_last: bool = False) -> Inspection:
         start = time.perf_counter()
@@ -194,49 +211,58 @@ class EmbeddingInspector(keras.callbacks.Callback):
             inspection = self.latest = self.sample.inspect(self.model)
             self._step_of_look = self.steps
             if inspection.is_finite:
-                self._write(lambda: self._write_figures(inspection))
+                self._write_each(_scalars(inspection.figures))
         with_pictures = is_last or (is_new and self._looks % self.pictures_every == 0)
         if with_pictures and inspection.is_finite and self._step_of_pictures != self.steps:
             self._step_of_pictures = self.steps
-            self._write(lambda: self._write_pictures(inspection))
+            self._write_each(self._picture_contents(inspection))
         if self._looks == 0 and self.write_graph:
-            self._write(lambda: tf.summary.graph(self.sample.embed_graph))
+            self._write("graph", lambda: tf.summary.graph(self.sample.embed_graph))
         if is_new:
             self._looks += 1
-            if self.on_look is not None:
-                self.on_look()
+            for listener in self.on_look:
+                listener()
         self._looking += time.perf_counter() - start
         return inspection
 
-    def _write_figures(self, inspection: Inspection) -> None:
-        for name, value in inspection.figures.items():
-            tf.summary.scalar(name, value)
+    def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
+        """What writes each histogram and each picture, by its tag."""
 
-    def _write_pictures(self, inspection: Inspection) -> None:
+        def image(tag: str, draw: Callable[[], np.ndarray]) -> None:
+            tf.summary.image(tag, draw()[None])
+
+        if self._log is None:
+            return {}
         from keras_ssl.inspection import pictures  # matplotlib takes a second to import
 
-        for name, values in inspection.distributions.items():
-            tf.summary.histogram(name, values)
-        for name, draw in pictures.all_pictures(self.sample, inspection).items():
-            tf.summary.image(name, draw()[None])
+        histograms = {
+            tag: functools.partial(tf.summary.histogram, tag, values)
+            for tag, values in inspection.distributions.items()
+        }
+        images = {
+            tag: functools.partial(image, tag, draw)
+            for tag, draw in pictures.all_pictures(self.sample, inspection).items()
+        }
+        return {**histograms, **images}
 
-    def _write_logs(self, logs: Mapping[str, Any]) -> None:
-        for name, value in logs.items():
-            tf.summary.scalar(_section(name), float(value))
+    def _log_contents(self, logs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+        """What writes each figure that `fit` logs, and those of the epoch, by its tag."""
+        figures = {_section(name): value for name, value in logs.items()}
         rate = learning_rate(self.model.optimizer)
         if rate is not None:
-            tf.summary.scalar("training/learning_rate", rate)
+            figures["training/learning_rate"] = rate
         images = getattr(self.model, "images_per_step", None)
         steps = self.steps - self._first_step
         if images and steps:
-            tf.summary.scalar("training/images_per_second", images * steps / self._seconds)
+            figures["training/images_per_second"] = images * steps / self._seconds
+        return _scalars(figures)
 
     # --- Once a run ----------------------------------------------------------------------------
 
     def _write_options(self) -> None:
         values = {**self._options(), **self.hparams}
         values = {
-            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            plain(name): value if isinstance(value, (bool, int, float)) else plain(value)
             for name, value in values.items()
             if value is not None
         }
@@ -246,7 +272,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         )
         # The row's name in the tab, which has room for little.
         folder = pathlib.Path(self._log.path if self._log else "").resolve()
-        name = "/".join(folder.parts[-3:]).removesuffix(f"/{RUN}")
+        name = plain("/".join(folder.parts[-3:]).removesuffix(f"/{RUN}"))
         hparams_api.hparams(values, trial_id=name)
 
     def _options(self) -> dict[str, Any]:
@@ -301,11 +327,20 @@ class EmbeddingInspector(keras.callbacks.Callback):
         embedding.sprite.image_path = "sprites.png"
         embedding.sprite.single_image_dim.extend(sprite)
         if self.sample.labels is not None:
-            names = [" ".join(name.split()) for name in self.sample.class_names or ()]
+            names = [plain(name) for name in self.sample.class_names or ()]
             lines = [names[label] + "\n" for label in self.sample.labels]
             (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
             embedding.metadata_path = "labels.tsv"
         projector.visualize_embeddings(str(folder), config)
+
+
+def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """What writes each figure, by its tag."""
+
+    def write(tag: str, value: Any) -> None:
+        tf.summary.scalar(tag, float(value))
+
+    return {tag: functools.partial(write, tag, value) for tag, value in figures.items()}
 
 
 def _section(name: str) -> str:

@@ -1,9 +1,10 @@
 """Writing to TensorBoard without ever costing a run: what fails is said, and training goes on."""
 
+import os
 import pathlib
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -26,10 +27,12 @@ _in_use: "weakref.WeakValueDictionary[pathlib.Path, FolderLock]" = weakref.WeakV
 class EventLog:
     """A folder of TensorBoard events that one process writes to.
 
-    A folder that cannot be written, a full disk, another error, or another run that writes to the
-    same folder are warned of, once, as an `EventLogWarning`. In the last case this run takes
-    `train-2`, `train-3`, ... beside it (or whatever `run` is, numbered); in the others nothing more
-    is written.
+    Each of these is warned of once, as an `EventLogWarning`:
+
+    - Where another run writes to the same folder, this run takes `train-2`, `train-3`, ... beside
+      it (or whatever `run` is, numbered).
+    - Where something cannot be made, such as a picture, it is left out and the rest is written.
+    - Where the folder cannot be written to, or the disk is full, nothing more is written.
 
     Args:
         log_dir: The folder that TensorBoard is pointed to.
@@ -39,9 +42,11 @@ class EventLog:
     def __init__(self, log_dir: Any, run: str = RUN) -> None:
         self.path = pathlib.Path(log_dir) / run
         self._writer: Any = None
+        self._failed: set[str] = set()
         try:
             self._folder: FolderLock | None = self._take_folder()
-            self._writer = tf.summary.create_file_writer(str(self.path))
+            # As bytes: a path may hold what is no text.
+            self._writer = tf.summary.create_file_writer(os.fsencode(self.path))
         except (OSError, tf.errors.OpError) as error:
             self._give_up(error)
 
@@ -65,16 +70,38 @@ class EventLog:
             )
         return folder
 
-    def write(self, step: int, content: Callable[[], None]) -> None:
-        """Calls `content`, whose `tf.summary` calls are written at `step`."""
+    def write(self, step: int, content: Callable[[], Any], name: str = "events") -> None:
+        """Calls `content`, whose `tf.summary` calls are written at `step`.
+
+        Args:
+            step: The position on the x-axis.
+            content: What calls `tf.summary`.
+            name: What is written, for the warning if `content` fails.
+        """
+        self.write_each(step, {name: content})
+
+    def write_each(self, step: int, contents: Mapping[str, Callable[[], Any]]) -> None:
+        """As `write`, of several contents by name: if one fails, the others are written."""
         if self._writer is None:
             return
         try:
             with self._writer.as_default(step):
-                content()
+                for name, content in contents.items():
+                    self._attempt(name, content)
             self._writer.flush()
-        except Exception as error:  # A run is worth more than its log, whatever went wrong.
+        except tf.errors.OpError as error:
             self._give_up(error)
+
+    def _attempt(self, name: str, content: Callable[[], Any]) -> None:
+        try:
+            content()
+        except Exception as error:  # A run is worth more than its log, whatever went wrong.
+            is_of_content = isinstance(error, tf.errors.InvalidArgumentError)
+            if isinstance(error, tf.errors.OpError) and not is_of_content:
+                raise  # Of the event file itself.
+            if name not in self._failed:
+                self._failed.add(name)
+                self._warn(f"{name!r} could not be written to {self.path}; the rest is.", error)
 
     def close(self) -> None:
         """Ends the file and lets go of the folder."""
@@ -87,9 +114,13 @@ class EventLog:
 
     def _give_up(self, error: Exception) -> None:
         self._writer = self._folder = None
-        warnings.warn(
+        self._warn(
             f"TensorBoard events can no longer be written to {self.path}; training goes on "
-            f"without them. {type(error).__name__}: {str(error)[:300]}",
-            EventLogWarning,
-            stacklevel=4,
+            "without them.",
+            error,
         )
+
+    @staticmethod
+    def _warn(text: str, error: Exception) -> None:
+        message = f"{text} {type(error).__name__}: {str(error)[:300]}"
+        warnings.warn(message, EventLogWarning, stacklevel=5)

@@ -37,9 +37,17 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
     Keras' own callback writes in others besides (`validation`, a profile).
 
     Raises:
-        ValueError: if there are no event files.
+        ValueError: if there are no event files, or the folder's name is not in UTF-8.
     """
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            "`folder` must have a name in UTF-8: TensorBoard cannot read others. Rename it. "
+            f"Received: folder={str(folder)!r}"
+        ) from None
     files = sorted(pathlib.Path(folder).rglob("events.out.tfevents.*"))
+    files = [file for file in files if file.is_file()]
     if not files:
         raise ValueError(f"`folder` holds no TensorBoard events. Received: folder={str(folder)!r}")
     parts = list(dict.fromkeys(file.parent for file in files))
@@ -80,7 +88,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
                 elif plugin == "images":  # width, height, and the pictures
                     images.setdefault(tag, {})[event.step] = event.tensor_proto.string_val[2]
                 elif plugin == "text":
-                    text = event.tensor_proto.string_val[0].decode()
+                    text = event.tensor_proto.string_val[0].decode(errors="replace")
                     texts.setdefault(tag, {})[event.step] = text
         if _SESSION_START in accumulator.Tags()["tensors"]:
             content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from sklearn.decomposition import PCA
 
+from keras_ssl._text import drawing, legend
 from keras_ssl.data.views import mosaic
 from keras_ssl.inspection.sample import Inspection, Sample
 
@@ -18,6 +19,9 @@ _SHOWN = 256
 
 # In inches. TensorBoard's cards are about 350 pixels wide: what is drawn larger cannot be read.
 _SIZE = (4.2, 3.6)
+
+# Characters of a class' name: the widest leave two fifths of the picture to the dots.
+_LONGEST_CLASS = 24
 
 
 def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
@@ -92,6 +96,7 @@ def spectrum(inspection: Inspection) -> Figure:
     return figure
 
 
+@drawing()
 def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Figure:
     """The representations in two dimensions, by principal components, coloured by class."""
     points = PCA(2, random_state=0).fit_transform(inspection.representations[0])
@@ -99,19 +104,22 @@ def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Fig
     axis = figure.subplots()
     found = np.unique(labels)
     colors = color_sequences["tab10" if len(found) <= 10 else "tab20"]
+    dots = []
     for color, label in zip(colors, found, strict=False):
         chosen = labels == label
-        name = class_names[label] if class_names else str(label)
-        axis.scatter(points[chosen, 0], points[chosen, 1], s=10, color=color, label=name)
+        dots.append(axis.scatter(points[chosen, 0], points[chosen, 1], s=10, color=color))
     title = "Representations, two principal components"
     if len(found) > len(colors):
         title += f"\n(first {len(colors)} of {len(found)} classes)"
     axis.set(xlabel="first component", ylabel="second")
     axis.set_title(title, fontsize=9)
-    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    names = [class_names[label] if class_names else label for label in found[: len(dots)]]
+    beside: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    legend(axis, dots, names, _LONGEST_CLASS, fontsize=8, frameon=False, **beside)
     return figure
 
 
+@drawing()
 def pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
     """A figure as uint8 (height, width, 3)."""
     figure.set_dpi(dpi)

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
 from keras_ssl import distribution, duality
-from keras_ssl._validation import check_count
+from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 
@@ -26,7 +26,7 @@ class Sample:
     """Images and their views, drawn once: figures of different moments can be compared.
 
     Args:
-        images: The images; a sample is spread evenly over them.
+        images: The images, at least 2; a sample is spread evenly over them.
         policy: What makes the views.
         count: Number of images, at least 2.
         seed: Seed of the draws.
@@ -37,13 +37,30 @@ class Sample:
         labels: int64 (N,), or `None` where there are none.
         class_names: Their names, or `None`.
         views: Pair of float32, each (N, height, width, channels).
+
+    Raises:
+        ValueError: for fewer images than 2, or a seed below 0.
+        TypeError: for images or a policy of another type.
     """
 
     def __init__(self, images: ImageSet, policy: TwoViews, count: int = 256, seed: int = 0) -> None:
+        if not isinstance(images, ImageSet):
+            raise TypeError(
+                "`images` must be a keras_ssl.data.ImageSet, see keras_ssl.data.from_arrays. "
+                f"Received: {type(images).__name__}"
+            )
+        if not isinstance(policy, TwoViews):
+            raise TypeError(
+                "`policy` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.weak(). "
+                f"Received: {type(policy).__name__}"
+            )
         if check_count("count", count) < 2:
             raise ValueError(f"`count` must be at least 2. Received: count={count}")
-        chosen = images.spread(count)
-        (pixels, labels) = next(iter(chosen.batches(count)))
+        if len(images) < 2:
+            raise ValueError(f"`images` must hold at least 2 images. Received: {len(images)}")
+        seed = check_seed("seed", seed)
+        chosen = images.spread(int(count))
+        (pixels, labels) = next(iter(chosen.batches(int(count))))
         self.images = pixels.numpy()
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
         self.labels = labels.numpy() if images.has_labels else None

@@ -7,16 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._text import drawing, legend, short
 from keras_ssl.studies.results import Results
 
 
-def _pyplot() -> Any:
-    import matplotlib
+def _figure(width: float, height: float) -> Any:
+    """A new figure, in inches. Not of pyplot: in a notebook that would change how others show."""
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    return Figure(figsize=(width, height))
 
-    return pyplot
+
+def _color(name: str, number: int) -> Any:
+    """A color of one of matplotlib's sequences, which begins again at its end."""
+    from matplotlib import color_sequences
+
+    colors = color_sequences[name]
+    return colors[number % len(colors)]
 
 
 def _label(results: Results) -> str:
@@ -28,7 +35,6 @@ def _save(figure: Any, path: pathlib.Path, **kwargs: Any) -> None:
     figure.tight_layout()
     # No date or version inside: the same figures make the same file.
     figure.savefig(path, dpi=110, metadata={"Software": None}, **kwargs)
-    _pyplot().close(figure)
 
 
 def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style: Any) -> None:
@@ -43,6 +49,7 @@ def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style
         axis.errorbar([mean], [y], xerr=[deviation], capsize=3, **style)
 
 
+@drawing()
 def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
     """Default and tuned of every arm, one row each.
 
@@ -52,7 +59,8 @@ def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
         title: Above the picture.
     """
     arms = list(results.arms.values())
-    figure, axis = _pyplot().subplots(figsize=(7.5, 1.2 + 0.42 * len(arms)))
+    figure = _figure(7.5, 1.2 + 0.42 * len(arms))
+    axis = figure.subplots()
     for row, arm in enumerate(arms):
         for kind, offset in (("default", 0.13), ("tuned", -0.13)):
             values = results.scale * getattr(arm, kind)
@@ -62,13 +70,14 @@ def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
             face = "white" if kind == "default" else color
             style = {"fmt": "o", "color": color, "mfc": face}
             _error_bar(axis, 0, values, y, label=kind if row == 0 else None, **style)
-    axis.set_yticks(range(len(arms)), [arm.name for arm in reversed(arms)])
+    axis.set_yticks(range(len(arms)), [short(arm.name) for arm in reversed(arms)])
     axis.set(xlabel=_label(results), title=title)
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # Beside, where no figure is.
     _save(figure, path, bbox_inches="tight")
 
 
+@drawing()
 def draw_curves(
     results: Results,
     curves: Mapping[str, Mapping[float, str]],
@@ -85,12 +94,14 @@ def draw_curves(
         xlabel: What x is.
         title: Above the picture.
     """
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    colors = pyplot.get_cmap("tab10").colors
+    from matplotlib.ticker import NullFormatter
+
+    figure = _figure(10, 4.2)
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, kind in zip(axes, ("default", "tuned"), strict=True):
-        for number, (name, points) in enumerate(curves.items()):
-            color = colors[number % 10]
+        lines = []
+        for number, points in enumerate(curves.values()):
+            color = _color("tab10", number)
             shift = 1 + 0.03 * (number - (len(curves) - 1) / 2)  # Bars beside each other.
             means = []
             for x, arm in points.items():
@@ -98,17 +109,19 @@ def draw_curves(
                 axis.plot(np.full(len(values), x * shift), values, ".", color=color, alpha=0.4)
                 _error_bar(axis, x * shift, values, None, fmt="o", color=color)
                 means.append(np.mean(values) if len(values) else np.nan)
-            axis.plot([x * shift for x in points], means, color=color, label=name)
+            lines += axis.plot([x * shift for x in points], means, color=color)
         axis.set_xscale("log", base=2)
         xs = sorted({x for points in curves.values() for x in points})
         axis.set_xticks(xs, [f"{x:g}" for x in xs])
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel=xlabel, title=f"{title}{', ' if title else ''}{kind}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_label(results))
-    axes[1].legend()
+    legend(axes[1], lines, list(curves))
     _save(figure, path)
 
 
+@drawing()
 def draw_search(results: Results, path: pathlib.Path) -> None:
     """The score of every searched trial against each setting: what mattered, and where.
 
@@ -120,39 +133,38 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
     names = sorted({name for row in rows for name in row["settings"]})
     if not names:
         return
-    pyplot = _pyplot()
     from matplotlib import ticker
 
     columns = min(len(names), 3)
     lines = math.ceil(len(names) / columns)
-    figure, axes = pyplot.subplots(
-        lines, columns, figsize=(4 * columns + 2, 3.2 * lines), squeeze=False, sharey=True
-    )
-    colors = pyplot.get_cmap("tab20").colors
+    figure = _figure(4 * columns + 2, 3.2 * lines)
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axis, name in zip(axes.flat, names, strict=False):
         every: list[float] = []
+        dots = []
         for number, arm in enumerate(results.arms):
             own = [row for row in rows if row["arm"] == arm and name in row["settings"]]
             xs = [row["settings"][name] for row in own]
             ys = [results.scale * row["figures"][f"val_{results.score}"] for row in own]
-            axis.plot(xs, ys, "o", ms=4, color=colors[number % 20], alpha=0.8, label=arm)
+            dots += axis.plot(xs, ys, "o", ms=4, color=_color("tab20", number), alpha=0.8)
             every += [x for x in xs if isinstance(x, (int, float))]
         if every and min(every) > 0 and max(every) > 8 * min(every):
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
             axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
             axis.xaxis.set_minor_formatter(ticker.NullFormatter())
-        axis.set_xlabel(name)
+        axis.set_xlabel(short(name))
         axis.grid(alpha=0.3)
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
     for line in axes:
         line[0].set_ylabel(f"{results.label}, validation")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    beside: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    legend(figure, dots, list(results.arms), fontsize=8, **beside)
     _save(figure, path, bbox_inches="tight")  # With the legend, which is outside.
 
 
+@drawing()
 def draw_path(
     results: Results, names: Sequence[str], figures: Mapping[str, str], path: pathlib.Path
 ) -> None:
@@ -164,8 +176,8 @@ def draw_path(
         figures: By the figure's name, the panel's title.
         path: Where the PNG goes.
     """
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(1, len(figures), figsize=(4.2 * len(figures), 4), squeeze=False)
+    figure = _figure(4.2 * len(figures), 4)
+    axes = figure.subplots(1, len(figures), squeeze=False)
     for axis, (name, title) in zip(axes.flat, figures.items(), strict=True):
         for kind, color in (("default", "tab:gray"), ("tuned", "tab:blue")):
             means = []
@@ -176,7 +188,7 @@ def draw_path(
                 _error_bar(axis, x, values, None, fmt="o", color=color)
                 means.append(np.mean(values) if len(values) else np.nan)
             axis.plot(range(len(names)), means, color=color, label=kind)
-        axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
+        axis.set_xticks(range(len(names)), [short(name) for name in names], rotation=20, ha="right")
         axis.set_title(title)
         axis.grid(alpha=0.3)
     axes.flat[0].legend()

@@ -1,5 +1,6 @@
 """Every illness is produced for real and found; healthy runs of every method get no diagnosis."""
 
+import contextlib
 import dataclasses
 import logging
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from keras_ssl import callbacks, data, encoders, layers, losses, models, recipes
 from keras_ssl.data.augmentation import Augmentation
+from tests.conftest import tiny_encoder
 
 BATCH, STEPS = 64, 8
 
@@ -202,6 +204,7 @@ def test_healthy_runs_get_no_diagnosis(digits, method, seed):
         (("inspector",), TypeError, "`inspector`.*EmbeddingInspector.*str"),
         ((None, True, 0), ValueError, "`patience`"),
         ((None, True, 1, "model.h5"), ValueError, "`checkpoint`.*.keras.*model.h5"),
+        ((None, True, 1, 5), TypeError, "`checkpoint` must be a file's path.*5"),
     ],
 )
 def test_bad_arguments(images, arguments, error, message):
@@ -216,6 +219,31 @@ def test_the_inspector_must_be_there(images, views):
     doctor = callbacks.CollapseDoctor(callbacks.EmbeddingInspector(images, data.weak(), count=8))
     with pytest.raises(ValueError, match="`inspector` must be in the list of callbacks"):
         model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[doctor])
+
+
+def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(images, views):
+    model = models.VICReg(tiny_encoder(), "8-6")
+    model.compile("sgd")
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), every=1, count=8)
+    doctors = [callbacks.CollapseDoctor(inspector) for _ in range(2)]
+
+    class Breaks(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise InterruptedError
+
+    def fit(*others):
+        with contextlib.suppress(InterruptedError):
+            model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[*others])
+        seen, looks[:] = sorted(looks), []
+        return seen
+
+    looks = []
+    for number, doctor in enumerate(doctors):
+        doctor._examine = lambda course, number=number: looks.append(number)
+    assert fit(*doctors, inspector) == [0, 0, 1, 1]  # Before training and after.
+    assert fit(inspector, doctors[1]) == [1, 1]
+    assert fit(inspector, doctors[0], Breaks()) == [0, 0]  # It does not come to its end.
+    assert fit(inspector) == []
 
 
 def test_a_data_set_that_hands_over_one_view_twice(digits):

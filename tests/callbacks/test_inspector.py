@@ -14,6 +14,7 @@ from keras_ssl import callbacks, data, duality, evaluation, models
 from keras_ssl.inspection import EventLog, EventLogWarning, Sample, pictures
 from keras_ssl.inspection.events import read_events
 from tests.conftest import tiny_encoder
+from tests.test_text import NAMES
 
 
 def train(images, views, *watchers, epochs=2, **compile_arguments):
@@ -174,11 +175,28 @@ def test_steps_count_where_asked(images, views, tmp_path):
         ({"count": 1}, ValueError, "`count` must be at least 2"),
         ({"pictures_every": 0}, ValueError, "`pictures_every`"),
         ({"images": np.zeros((4, 2, 2, 1))}, TypeError, "`images`.*ImageSet.*ndarray"),
+        ({"images": data.from_arrays(np.zeros((1, 8, 8, 1), "uint8"))}, ValueError, "at least 2"),
+        ({"policy": None}, TypeError, "`policy` must be a keras_ssl.data.TwoViews.*NoneType"),
+        ({"policy": "weak"}, TypeError, "`policy` must be a keras_ssl.data.TwoViews.*str"),
+        ({"log_dir": 5}, TypeError, "`log_dir` must be a folder's path.*5"),
+        ({"hparams": ["a"]}, TypeError, "`hparams` must be a dictionary"),
+        ({"every": 1.5}, ValueError, "`every` must be a whole number"),
+        ({"every_steps": -1}, ValueError, "`every_steps`"),
+        ({"count": "8"}, ValueError, "`count`"),
+        ({"seed": 0.5}, ValueError, "`seed` must be a whole number"),
+        ({"seed": -1}, ValueError, "`seed` must be a whole number"),
     ],
 )
 def test_bad_arguments(images, arguments, error, message):
     with pytest.raises(error, match=message):
         callbacks.EmbeddingInspector(**{"images": images, "policy": data.tiny_grey(), **arguments})
+
+
+def test_numpy_numbers(images):
+    inspector = callbacks.EmbeddingInspector(
+        images, data.tiny_grey(), every=np.int64(2), count=np.int32(8), seed=np.uint8(3)
+    )
+    assert inspector.every == 2 and len(inspector.sample.images) == 8
 
 
 class TestFaults:
@@ -262,11 +280,53 @@ input()
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
     def test_an_error_in_a_picture(self, images, views, tmp_path, monkeypatch):
+        """It is said once, by name, and everything else is written to the end."""
         monkeypatch.setattr(pictures, "spectrum", lambda inspection: 1 / 0)
-        inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, 1, count=8)
-        with pytest.warns(EventLogWarning, match="ZeroDivisionError"):
+        inspector = callbacks.EmbeddingInspector(
+            images, data.tiny_grey(), tmp_path, 1, count=8, pictures_every=1
+        )
+        with pytest.warns(EventLogWarning, match="'rank/spectrum'.*ZeroDivisionError") as said:
             model = train(images, views, inspector)
         assert model.optimizer.iterations == 6
+        assert [warning.category for warning in said].count(EventLogWarning) == 1
+        found = read_events(tmp_path)
+        assert [step for step, _ in found.scalars["rank/embeddings"]] == [0, 1, 2]
+        assert [step for step, _ in found.images["matrices/gram"]] == [0, 1, 2]
+        assert "rank/spectrum" not in found.images and (tmp_path / "train/labels.tsv").is_file()
+
+    def test_a_log_that_is_no_number(self, images, views, tmp_path):
+        class Strange(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs):
+                logs["a$strange"] = "text"
+
+        inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, 1, count=8)
+        with pytest.warns(EventLogWarning, match="'criterion/a.strange'.*ValueError") as said:
+            train(images, views, Strange(), inspector)
+        assert [warning.category for warning in said].count(EventLogWarning) == 1
+        scalars = read_events(tmp_path).scalars
+        assert [step for step, _ in scalars["training/learning_rate"]] == [1, 2]
+
+    def test_names_of_any_kind(self, views, tmp_path):
+        """Of classes, options and the folder: no warning, and all is there."""
+        names = list(NAMES.values())
+        pixels = np.random.RandomState(0).randint(0, 255, (48, 8, 8, 1)).astype("uint8")
+        images = data.from_arrays(pixels, np.arange(48) % len(names), names)
+        logs = tmp_path / "a$_$b" / "_<i>"
+        inspector = callbacks.EmbeddingInspector(
+            images, data.tiny_grey(), logs, 5, count=48, hparams={name: name for name in names}
+        )
+        train(images, views.map(lambda pair, label: (pair, label * 0)), inspector)
+        found = read_events(logs)
+        assert len(found.images["classes/pca_of_representations"]) == 2
+        assert found.hparams["_old"] == "_old" and found.hparams["(no name)"] == "(no name)"
+        lines = (logs / "train" / "labels.tsv").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == 48 and all(lines)
+
+    def test_a_folder_whose_name_is_no_text(self, tmp_path):
+        log = EventLog(tmp_path / "\udcff")
+        log.write(0, lambda: tf.summary.scalar("x", 2.0))
+        log.close()
+        assert list((tmp_path / "\udcff" / "train").glob("events*"))
 
 
 def test_a_run_that_stops_early_is_looked_at_once_more(images, views, tmp_path):
