@@ -44,7 +44,7 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        remedy: The end of the error message: a sentence that says what the user can do.
+        remedy: A sentence that says what becomes of a damaged file, or what the user can do.
 
     Raises:
         DamagedFileError: (a `ValueError`) for a file that does not hold one JSON object.
@@ -54,7 +54,7 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig")  # Windows' editors begin files with a mark.
         content = json.loads(text)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}. {remedy}") from error
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         found = f"{error}" if path.stat().st_size else "an empty file"
         raise damaged(path, remedy, found) from error
@@ -68,7 +68,7 @@ def damaged(path: pathlib.Path, remedy: str, found: str) -> DamagedFileError:
 
     Args:
         path: The file.
-        remedy: A sentence that says what the user can do.
+        remedy: See `read_json`.
         found: What the file holds, or what it lacks.
     """
     return DamagedFileError(f"{path} is damaged. {remedy} Received: {found}")

@@ -43,8 +43,10 @@ def drawing() -> Iterator[None]:
     import matplotlib  # A second, which training without pictures need not wait for.
 
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        # A script that the font lacks is drawn as boxes. The picture is still worth having.
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        # A script that the font lacks is drawn as boxes, and names that are too wide for a layout
+        # hide a part of each other. The picture is still worth having.
+        for message in ("Glyph .* missing from", "Tight layout not applied"):
+            warnings.filterwarnings("ignore", message, UserWarning)
         yield
 
 

@@ -36,7 +36,14 @@ import keras_tuner
 import numpy as np
 
 from keras_ssl import data, distribution, encoders, evaluation, models
-from keras_ssl._validation import check_choice, check_count, check_fraction, check_positive
+from keras_ssl._validation import (
+    check_choice,
+    check_count,
+    check_fraction,
+    check_optional_count,
+    check_positive,
+    check_seed,
+)
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
 
@@ -48,7 +55,13 @@ Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int]], keras.Model]
 
 
 def combine(*spaces: Space) -> Space:
-    """The space of all settings of `spaces`, applied in this order."""
+    """The space of all settings of `spaces`, applied in this order.
+
+    Raises:
+        TypeError: for a space that is no function.
+    """
+    for one in spaces:
+        _check_callable("spaces", one)
 
     def space(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
         for one in spaces:
@@ -56,6 +69,11 @@ def combine(*spaces: Space) -> Space:
         return recipe
 
     return space
+
+
+def _check_callable(name: str, value: Any) -> None:
+    if not callable(value):
+        raise TypeError(f"`{name}` must be callable. Received: {name}={value!r}")
 
 
 def fixed(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
@@ -66,8 +84,14 @@ def fixed(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
 def log_float(
     hp: keras_tuner.HyperParameters, name: str, low: float, high: float, default: float
 ) -> float:
-    """A positive number on a logarithmic scale; the range is widened to hold `default`."""
+    """A positive number on a logarithmic scale; the range is widened to hold `default`.
+
+    Raises:
+        ValueError: for a `low`, `high` or `default` that is not positive.
+    """
     check_positive(name, default)
+    check_positive("low", low)
+    check_positive("high", high)
     low, high = min(low, default), max(high, default)
     return hp.Float(name, low, high, sampling="log", default=default)
 
@@ -132,9 +156,17 @@ def criterion_setting(
         label: Its name for people; default: `argument` without underscores.
 
     Raises:
-        ValueError: when the space is used, if the criterion has no such argument, or one that is 0
-            where the scale is logarithmic.
+        ValueError: for an empty range, or one that is not positive where the scale is logarithmic;
+            when the space is used, if the criterion has no such argument, or one that is 0 where
+            the scale is logarithmic.
+        TypeError: for an argument that is no text.
     """
+    if not isinstance(argument, str):
+        raise TypeError(f"`argument` must be a name. Received: argument={argument!r}")
+    if log:
+        check_positive("low", low)
+    if not low < high:
+        raise ValueError(f"`high` must be above `low`. Received: low={low!r}, high={high!r}")
 
     def space(hp: keras_tuner.HyperParameters, recipe: Recipe) -> Recipe:
         default = criterion_default(recipe, argument)
@@ -214,9 +246,22 @@ def hold_out(splits: data.Splits, validation_fraction: float = 0.2, seed: int = 
         seed: Seed of the choice.
 
     Raises:
-        ValueError: for a fraction that leaves nothing of either part.
+        ValueError: for a fraction that leaves nothing of either part, or a seed below 0.
+        TypeError: for splits that are none.
     """
+    if not (isinstance(splits, tuple) and len(splits) == 2):
+        raise TypeError(
+            "`splits` must be what keras_ssl.data.load gives, or keras_ssl.data.Splits(train, "
+            f"test). Received: {type(splits).__name__}"
+        )
     train, test = splits
+    is_set = isinstance(test, (data.ImageSet, type(None)))
+    if not isinstance(train, data.ImageSet) or not is_set:
+        raise TypeError(
+            "`splits` must hold two keras_ssl.data.ImageSet, or one and None. "
+            f"Received: {type(train).__name__} and {type(test).__name__}"
+        )
+    seed = check_seed("seed", seed)
     count = round(check_fraction("validation_fraction", validation_fraction) * len(train))
     if not 2 <= count <= len(train) - 2:
         raise ValueError(
@@ -273,8 +318,9 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     Raises:
         ValueError: for an unknown encoder, policy or score, a score that needs labels where there
-            are none, or fewer images than a batch.
-        TypeError: for a recipe or images of another type.
+            are none, fewer images than a batch, a seed below 0 or a micro-batch below 1.
+        TypeError: for a recipe or images of another type, or a space, an encoder or a measure that
+            is no function.
     """
 
     def __init__(
@@ -314,13 +360,19 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             )
         if isinstance(encoder, str):
             encoders.check_encoder(encoder)
+        else:
+            _check_callable("encoder", encoder)
+        for function, value in (("space", space), ("measure", measure)):
+            if value is not None:
+                _check_callable(function, value)
         self.recipe, self.images = recipe, images
         self.space = SPACES.get(recipe.model, fixed) if space is None else space
         self.encoder = encoder
         self.score = score
         self.label_free = label_free or score in ("rankme", "lidar")
         self.measure = measure
-        self.seed, self.micro_batch_size = seed, micro_batch_size
+        self.seed = check_seed("seed", seed)
+        self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
 
     @property
     def objective(self) -> keras_tuner.Objective:

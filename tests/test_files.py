@@ -28,7 +28,7 @@ def test_a_damaged_file_is_named(content, found, tmp_path):
 def test_a_file_that_cannot_be_read_may_be_intact(tmp_path):
     (tmp_path / "folder.json").mkdir()
     for name in ("folder.json", "nowhere.json"):
-        with pytest.raises(ValueError, match=rf"{name} cannot be read: .* Do this.") as caught:
+        with pytest.raises(ValueError, match=rf"{name} cannot be read: ") as caught:
             read_json(tmp_path / name, "Do this.")
         assert not isinstance(caught.value, DamagedFileError)
 

@@ -93,6 +93,30 @@ class TestSpaces:
         with pytest.raises(ValueError, match="`argument` must be one of .*temperature"):
             space(keras_tuner.HyperParameters(), SMALL)
 
+    @pytest.mark.parametrize(
+        ("make", "error", "message"),
+        [
+            (lambda: hypermodels.combine(1), TypeError, "`spaces` must be callable.*1"),
+            (lambda: hypermodels.criterion_setting(3, 1, 2), TypeError, "`argument`.*name.*3"),
+            (lambda: hypermodels.criterion_setting("a", 0, 2), ValueError, "`low` must be a pos"),
+            (lambda: hypermodels.criterion_setting("a", 2, 1), ValueError, "`high` must be above"),
+            (
+                lambda: hypermodels.log_float(keras_tuner.HyperParameters(), "a", -1, 1, 0.5),
+                ValueError,
+                "`low` must be a positive",
+            ),
+            (
+                lambda: hypermodels.around(keras_tuner.HyperParameters(), "a", 0.0),
+                ValueError,
+                "`a` must be a positive",
+            ),
+        ],
+        ids=["combine", "argument", "log", "range", "log_float", "around"],
+    )
+    def test_bad_input(self, make, error, message):
+        with pytest.raises(error, match=message):
+            make()
+
 
 class TestHoldOut:
     def test_parts_are_disjoint_and_stratified(self, images):
@@ -111,6 +135,17 @@ class TestHoldOut:
         held = hypermodels.hold_out(data.Splits(images.without_labels(), None), 0.25)
         assert [len(part) for part in held[:2]] == [36, 12] and held.test is None
         assert not set(_pixels(held.train)) & set(_pixels(held.validation))
+
+    def test_bad_input(self, images):
+        for splits in (images, [images, None], (images,), None, "digits"):
+            with pytest.raises(TypeError, match="`splits` must be what keras_ssl.data.load gives"):
+                hypermodels.hold_out(splits)
+        for splits in ((None, images), (images, "test")):
+            with pytest.raises(TypeError, match="`splits` must hold two keras_ssl.data.ImageSet"):
+                hypermodels.hold_out(splits)
+        for seed in (-1, 0.5, "0", None):
+            with pytest.raises(ValueError, match="`seed` must be a whole number from 0"):
+                hypermodels.hold_out(data.Splits(images, None), seed=seed)
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01, -1, 2])
     def test_bad_fraction(self, images, fraction):
@@ -205,6 +240,13 @@ class TestHyperModel:
         unlabelled = held_out._replace(train=held_out.train.without_labels())
         with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' where there are no"):
             tiny(unlabelled)
+        for name in ("encoder", "space", "measure"):
+            with pytest.raises(TypeError, match=f"`{name}` must be callable.*5"):
+                hypermodels.PretrainingHyperModel(SMALL, held_out, **{name: 5})
+        for name, value in (("seed", 1.5), ("seed", -1), ("micro_batch_size", 0)):
+            with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
+                tiny(held_out, **{name: value})
+        assert tiny(held_out, seed=np.int64(3)).seed == 3
         with pytest.raises(ValueError, match="batches of 64, more than there are images"):
             tiny(held_out, dataclasses.replace(SMALL, batch_size=64))
 

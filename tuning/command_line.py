@@ -211,7 +211,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
             command = [sys.executable, *sys.argv]
             sys.exit(studies.run_with_workers(command, options.workers, options.folder))
         results = study.run(distribution.strategy(options.strategy), options.retry_failed)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if results is None:
         return  # A worker; its chief reports.

@@ -2,24 +2,32 @@
 
 import dataclasses
 import json
+import math
 import pathlib
+import shutil
 import time
+import warnings
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras_tuner
 import numpy as np
 
-from keras_ssl._files import write_whole
+from keras_ssl._files import DamagedFileError, damaged, read_json, write_whole
 from keras_ssl.hypermodels import PretrainingHyperModel
 
 # Values of a trial that are no hyperparameters: which arm it is of, what it is for, whose settings
 # it has (the number of a draw, 0 being the defaults), and its seed.
 ARM, STAGE, DRAW, SEED = "arm", "stage", "draw", "seed"
 SEARCH, CONFIRM, FINAL = "search", "confirm", "final"
+# Stage of what has the number of a trial whose file is damaged. It is of no arm, and not planned.
+LOST = "lost"
 
 # In the folder of a trial: why it failed, by the process that ran it.
 REASON = "reason.txt"
+# A damaged trial.json is kept under this name.
+_ASIDE = "trial.json.damaged"
 # A byte for every start of the trial by a process that died in it.
 STARTS = "starts"
 
@@ -260,7 +268,8 @@ class StudyOracle(keras_tuner.Oracle):
     def end_trial(self, trial: Any) -> None:  # noqa: D102
         reason = pathlib.Path(self._get_trial_dir(trial.trial_id)) / REASON
         if trial.message is None and reason.is_file():
-            trial.message = reason.read_text()  # Keras-tuner does not send it.
+            # Keras-tuner does not send it.
+            trial.message = reason.read_text(encoding="utf-8", errors="replace")
         super().end_trial(trial)
         self.on_change(self.trials[trial.trial_id])
 
@@ -274,18 +283,24 @@ class StudyOracle(keras_tuner.Oracle):
     def reload(self) -> None:
         """Takes up the trials found in the folder; those that were running are run again.
 
+        One whose file is damaged is run again under a new number, with a warning; its own number
+        stays that of a failed trial, and its file is kept.
+
         Raises:
-            ValueError: if one of them is missing, whose number another would get.
+            ValueError: if one of them is missing, whose number another would get, or cannot be
+                read.
         """
-        files = pathlib.Path(self._project_dir).glob("trial_*/trial.json")
-        found = [keras_tuner.engine.trial.Trial.load(str(file)) for file in files]
-        for number, trial in enumerate(sorted(found, key=lambda trial: int(trial.trial_id))):
-            if int(trial.trial_id) != number:
+        files = self._trial_files()
+        for number, file_number in enumerate(files):
+            if file_number != number:
                 raise ValueError(
                     f"`folder` must hold all of the study's trials: {self._project_dir} lacks "
                     f"number {number}. To run failed trials again, use `run(retry_failed=True)`"
                 )
-            if trial.status == "FAILED" and self.retry_failed:
+        for file in files.values():
+            trial = self._load(file)
+            is_lost = trial_step(trial).stage == LOST
+            if trial.status == "FAILED" and self.retry_failed and not is_lost:
                 trial.status, trial.message = "INVALID", None
                 for name in (REASON, STARTS):
                     file = pathlib.Path(self._get_trial_dir(trial.trial_id)) / name
@@ -297,6 +312,52 @@ class StudyOracle(keras_tuner.Oracle):
             else:
                 trial.metrics = type(trial.metrics)()
                 self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+
+    def _trial_files(self) -> dict[int, pathlib.Path]:
+        """The trials' files by number, in order. A copy with another name is passed over."""
+        folders = pathlib.Path(self._project_dir).glob("trial_*")
+        numbers = {folder: folder.name.removeprefix("trial_") for folder in folders}
+        found = {
+            int(number): folder / "trial.json"
+            for folder, number in numbers.items()
+            if number.isdecimal() and (folder / "trial.json").exists()
+        }
+        return dict(sorted(found.items()))
+
+    def _load(self, path: pathlib.Path) -> Any:
+        """The trial of a file; one that stands in its place where the file is damaged."""
+        trial_id = path.parent.name.removeprefix("trial_")
+        try:
+            return self._read(path, trial_id)
+        except DamagedFileError as error:
+            warnings.warn(str(error), stacklevel=2)
+            shutil.copy2(path, path.with_name(_ASIDE))
+            hyperparameters = keras_tuner.HyperParameters()
+            hyperparameters.values = dataclasses.asdict(Step("", LOST, 0, 0))
+            trial = keras_tuner.engine.trial.Trial(hyperparameters, trial_id, "FAILED")
+            trial.message = str(error)
+            self._save_trial(trial)
+            return trial
+
+    def _read(self, path: pathlib.Path, trial_id: str) -> Any:
+        remedy = f"The trial is run again under a new number, and the file is kept as {_ASIDE}."
+        state = read_json(path, remedy)
+        try:
+            trial = keras_tuner.engine.trial.Trial.from_state(state)
+            step = trial_step(trial)
+            has_ended_well = trial.status == "COMPLETED"
+            is_whole = (
+                trial.trial_id == trial_id
+                and (step.arm in self.arms or step.stage == LOST)
+                and trial.status in (*_FINISHED, "RUNNING", "INVALID")
+                and not (has_ended_well and math.isnan(float(trial.score)))
+                and not (has_ended_well and not trial.metrics.exists(self.objective.name))
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise damaged(path, remedy, repr(error)) from error
+        if not is_whole:
+            raise damaged(path, remedy, "a trial that is not whole, or not of this study")
+        return trial
 
 
 # A draw and its score, of each trial of an arm and a stage that ended well.
@@ -371,6 +432,11 @@ def searched(hypermodel: PretrainingHyperModel) -> keras_tuner.HyperParameters:
 
 
 def file_name(arm: str) -> str:
-    """A file's name for an arm's: "VICReg, M = 64" is "vicreg-m-64"."""
+    """A file's name for an arm's: "VICReg, M = 64" is "vicreg-m-64".
+
+    Letters and digits of any language, and hyphens; a long name ends in a checksum.
+    """
     words = "".join(c if c.isalnum() else " " for c in arm.lower()).split()
-    return "-".join(words)
+    name = "-".join(words)
+    # File systems take 255 bytes, and a character may have four.
+    return name if len(name) <= 50 else f"{name[:40]}-{zlib.crc32(arm.encode()):08x}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_ssl._text import drawing, legend, short
+from keras_ssl._validation import check_choice
 from keras_ssl.studies.results import Results
 
 
@@ -93,7 +94,13 @@ def draw_curves(
         path: Where the PNG goes.
         xlabel: What x is.
         title: Above the picture.
+
+    Raises:
+        ValueError: for an arm that the study does not have.
     """
+    for points in curves.values():
+        for arm in points.values():
+            check_choice("curves", arm, results.arms)
     from matplotlib.ticker import NullFormatter
 
     figure = _figure(10, 4.2)
@@ -173,9 +180,16 @@ def draw_path(
     Args:
         results: What a study found.
         names: The arms, in the order of the path.
-        figures: By the figure's name, the panel's title.
+        figures: By the figure's name, the panel's title; at least one.
         path: Where the PNG goes.
+
+    Raises:
+        ValueError: for an arm that the study does not have, or no figure.
     """
+    for arm in names:
+        check_choice("names", arm, results.arms)
+    if not figures:
+        raise ValueError("`figures` must name at least one figure. Received: none")
     figure = _figure(4.2 * len(figures), 4)
     axes = figure.subplots(1, len(figures), squeeze=False)
     for axis, (name, title) in zip(axes.flat, figures.items(), strict=True):

@@ -1,5 +1,6 @@
 """The report of a study: question, figures, answer, and how to ask again."""
 
+import html
 import importlib.metadata
 import math
 import os
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from keras_ssl._files import write_whole
+from keras_ssl._text import plain
 from keras_ssl.evaluation import table
+from keras_ssl.studies.oracle import LOST
 from keras_ssl.studies.plots import draw_arms, draw_search
 from keras_ssl.studies.results import Results
 
@@ -50,6 +53,11 @@ def short(settings: Mapping[str, Any]) -> str:
     )
 
 
+def _markdown(text: Any) -> str:
+    """A text for a line or a cell of Markdown, which reads tags and bars."""
+    return html.escape(plain(text), quote=False).replace("|", "\\|")
+
+
 def arms_table(results: Results) -> str:
     """A row per arm: default, tuned, the gain with its standard error, and the best settings."""
     scale = results.scale
@@ -59,15 +67,19 @@ def arms_table(results: Results) -> str:
         gain = "-" if math.isnan(arm.gain) else f"{scale * arm.gain:+.1f}"
         if not math.isnan(arm.gain_error):
             gain += f" ± {scale * arm.gain_error:.1f}"
-        rows[arm.name] = {
+        rows[_markdown(arm.name)] = {
             "default": spread(arm.default, scale),
             "tuned": "as default" if is_default else spread(arm.tuned, scale),
             "gain": "0" if is_default else gain,
-            "best settings": "the defaults" if is_default else short(arm.settings) or "-",
+            "best settings": "the defaults" if is_default else _settings(arm.settings),
             "draws": str(len(arm.searched)),
             "failed": str(arm.failed),
         }
     return table(rows)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return _markdown(short(settings)) if settings else "-"
 
 
 def _chosen(results: Results) -> str:
@@ -104,6 +116,7 @@ def write_report(
         The report's path.
     """
     folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     draw_arms(results, folder / "arms.png", title)
     draw_search(results, folder / "search.png")
     split = {
@@ -143,11 +156,14 @@ def write_report(
             "![Score against each setting](search.png)",
         ]
     if failures:
-        lines = [f"- trial {r['trial']}, {r['arm']}: {r['reason']}" for r in failures]
+        lines = [
+            f"- trial {r['trial']}, {_markdown(r['arm'] or LOST)}: {_markdown(r['reason'])}"
+            for r in failures
+        ]
         parts += ["## Trials that failed", "\n".join(lines)]
     parts += [
         "## Setup",
-        "\n".join(f"- {name}: {value}" for name, value in facts.items()),
+        "\n".join(f"- {name}: {' '.join(str(value).split())}" for name, value in facts.items()),
         "`trials.csv` has a row per trial; `best/` the settings of each arm, to go on with: "
         "`python examples/pretrain.py --config best/NAME.json --data ...`.",
     ]

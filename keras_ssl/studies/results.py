@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_ssl._files import write_whole
+from keras_ssl._validation import check_choice
 from keras_ssl.hypermodels import ACCURACIES
 from keras_ssl.studies.oracle import (
     ARM,
@@ -154,6 +155,9 @@ class Results:
         has_test: Whether there are test images. Without, the final figures are of the images that
             settings were chosen by, with other seeds.
         finalists: Draws among which more runs have decided; see `Study`.
+
+    Raises:
+        ValueError: for an unknown score.
     """
 
     def __init__(
@@ -164,6 +168,7 @@ class Results:
         has_test: bool = True,
         finalists: int = 1,
     ) -> None:
+        check_choice("score", score, LABELS)
         self.rows, self.score, self.finalists = rows, score, finalists
         self.split = "test" if has_test else "val"
         self.arms = {name: self._arm(name) for name in arms}

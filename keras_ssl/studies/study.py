@@ -18,8 +18,8 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
-from keras_ssl._files import LOCK, FolderLock, write_whole
-from keras_ssl._validation import check_count
+from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
+from keras_ssl._validation import check_count, check_seed
 from keras_ssl.hypermodels import HeldOut, PretrainingHyperModel
 from keras_ssl.studies.oracle import (
     ARM,
@@ -33,6 +33,7 @@ from keras_ssl.studies.oracle import (
     searched,
 )
 from keras_ssl.studies.results import Results, reason_of, rows_of, write_csv
+from keras_ssl.studies.starter import end_with_starter
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
 
@@ -59,11 +60,12 @@ class Study:
     row per trial, rewritten after each), `tensorboard/`, and `best/`, a file per arm that
     `examples/pretrain.py --config` takes.
 
-    A study that was killed goes on when it is run again, without repeating a finished trial; a
-    trial that fails is recorded with the reason, and so is one in which the process was killed
-    three times. More `trials`, `seeds` or `finalists` may be asked of a study later; whatever else
-    changes makes it another study, which needs another folder. (Of functions, such as encoders,
-    spaces and measures, their names, arguments and hyperparameters are compared, not their code.)
+    A study that was killed goes on when it is run again. A finished trial is not repeated, unless
+    its file was damaged meanwhile, which is warned of. A trial that fails is recorded with the
+    reason, and so is one in which the process was killed three times. More `trials`, `seeds` or
+    `finalists` may be asked of a study later; whatever else changes makes it another study, which
+    needs another folder. (Of functions, such as encoders, spaces and measures, their names,
+    arguments and hyperparameters are compared, not their code.)
 
     Run as several processes that share the folder, with keras-tuner's environment variables
     KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, it is shared out among
@@ -86,10 +88,10 @@ class Study:
 
     Raises:
         StudyFolderError: for a folder that holds another study, or anything else.
-        TypeError: for arms that are not hypermodels.
-        ValueError: for no arms, arms of different scores or images, with names that files cannot
-            tell apart, or with hyperparameters of those names; and for Hyperband's and grids'
-            oracles.
+        TypeError: for arms that are not hypermodels by name, or arguments of other types.
+        ValueError: for no arms, arms of different scores or images, with names that cannot be
+            printed or that files cannot tell apart, or with hyperparameters of those names; for
+            numbers out of range; for Hyperband's and grids' oracles; and for a damaged study.json.
     """
 
     def __init__(
@@ -105,24 +107,18 @@ class Study:
         ] = lambda hp: [],
         seed: int = 0,
     ) -> None:
-        for name, arm in arms.items():
-            if not isinstance(arm, PretrainingHyperModel):
-                raise TypeError(
-                    "`arms` must be keras_ssl.hypermodels.PretrainingHyperModel by name. "
-                    f"Received: {name!r}: {type(arm).__name__}"
-                )
-        files = [file_name(name) for name in arms]
-        if "" in files or len(set(files)) < len(files):
-            raise ValueError(
-                "`arms` must have names that differ in letters or digits, for files. "
-                f"Received: {list(arms)}"
-            )
+        if not isinstance(folder, (str, os.PathLike)):
+            raise TypeError(f"`folder` must be a folder's path. Received: folder={folder!r}")
+        _check_arms(arms)
         scores = {hypermodel.score for hypermodel in arms.values()}
         if len(scores) != 1:
             raise ValueError(
                 "`arms` must be hypermodels of one and the same `score`. "
                 f"Received: {len(arms)} arms with the scores {sorted(scores)}"
             )
+        for name, value in (("search", search), ("callbacks", callbacks)):
+            if not callable(value):
+                raise TypeError(f"`{name}` must be callable. Received: {name}={value!r}")
         if search in (
             keras_tuner.oracles.HyperbandOracle,
             keras_tuner.oracles.GridSearchOracle,
@@ -136,7 +132,7 @@ class Study:
         self.arms = dict(arms)
         self.trials, self.seeds = check_count("trials", trials), check_count("seeds", seeds)
         self.finalists = check_count("finalists", finalists)
-        self.search, self.callbacks, self.seed = search, callbacks, seed
+        self.search, self.callbacks, self.seed = search, callbacks, check_seed("seed", seed)
         self.score = scores.pop()
         self.spaces = {name: searched(arm) for name, arm in self.arms.items()}
         plan = {field.name for field in dataclasses.fields(Step)}
@@ -184,9 +180,8 @@ class Study:
     def _take_folder(self) -> None:
         path = self.folder / _IDENTITY
         mine = self.identity()
-        if path.is_file():
-            found = json.loads(path.read_text())
-            differences = list(_differences(found, mine))
+        if path.exists():
+            differences = list(_differences(self._read_identity(path, mine), mine))
             if differences:
                 raise StudyFolderError(
                     f"`folder` holds another study; name another folder, or ask the same. {path} "
@@ -194,15 +189,31 @@ class Study:
                 )
             return
         # A worker may come before its chief, and several at once: what is there is then this.
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StudyFolderError(f"`folder` must be a folder. Received: the file {self.folder}")
         strange = [] if not self.folder.exists() else [p.name for p in self.folder.iterdir()]
         strange = [name for name in strange if not name.startswith((_IDENTITY, LOCK, "worker-"))]
-        if strange and not path.is_file():
+        if strange and not path.exists():
             raise StudyFolderError(
                 f"`folder` must be new, empty or a study's: it has no {_IDENTITY}. "
                 f"Received: folder={str(self.folder)} with {sorted(strange)[:5]}"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(mine, indent=2) + "\n")
+        write_whole(path, _as_text(mine))
+
+    @staticmethod
+    def _read_identity(path: pathlib.Path, mine: dict[str, Any]) -> dict[str, Any]:
+        """What the file says; where it is damaged, what is asked for is written beside it."""
+        asked = path.with_name(f"{path.name}.asked")
+        try:
+            return read_json(
+                path,
+                "If this folder holds the study that you ask for, replace the file by "
+                f"{asked.name}, which is beside it; else name another folder.",
+            )
+        except DamagedFileError:
+            write_whole(asked, _as_text(mine))
+            raise
 
     # --- Running -------------------------------------------------------------------------------
 
@@ -220,7 +231,14 @@ class Study:
 
         Raises:
             StudyFolderError: if another process runs the study.
+            TypeError: for a strategy that is none.
+            ValueError: if a trial's file is missing or cannot be read.
         """
+        if not isinstance(strategy, (tf.distribute.Strategy, type(None))):
+            raise TypeError(
+                f"`strategy` must be a tf.distribute.Strategy, or None. Received: {strategy!r}"
+            )
+        end_with_starter()
         lock = None
         if not _is_worker():
             try:
@@ -306,9 +324,38 @@ class Study:
         }
         folder = self.folder / "best"
         folder.mkdir(exist_ok=True)
-        write_whole(
-            folder / f"{file_name(name)}.json", json.dumps(content, indent=2, default=str) + "\n"
+        write_whole(folder / f"{file_name(name)}.json", _as_text(content))
+
+
+def _check_arms(arms: Any) -> None:
+    """Raises unless `arms` are hypermodels, by names that can be printed and made to files'."""
+    if not isinstance(arms, Mapping):
+        raise TypeError(
+            "`arms` must be a dictionary of keras_ssl.hypermodels.PretrainingHyperModel by name. "
+            f"Received: {type(arms).__name__}"
         )
+    for name, arm in arms.items():
+        if not isinstance(name, str) or not isinstance(arm, PretrainingHyperModel):
+            raise TypeError(
+                "`arms` must be keras_ssl.hypermodels.PretrainingHyperModel by name. "
+                f"Received: {name!r}: {type(arm).__name__}"
+            )
+        if not name.isprintable():
+            raise ValueError(
+                "`arms` must have names of one line, of characters that can be printed. "
+                f"Received: {name!r}"
+            )
+    files = [file_name(name) for name in arms]
+    if "" in files or len(set(files)) < len(files):
+        raise ValueError(
+            "`arms` must have names that differ in letters or digits, for files. "
+            f"Received: {list(arms)}"
+        )
+
+
+def _as_text(content: Any) -> str:
+    """JSON for people to read."""
+    return json.dumps(content, indent=2, default=str) + "\n"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import keras_tuner
 
+from keras_ssl._files import write_whole
 from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.studies.oracle import (
     ARM,
@@ -128,8 +129,7 @@ class StudyTuner(keras_tuner.Tuner):
     def on_trial_end(self, trial: Any) -> None:
         """Hands the trial back, with the reason if it failed."""
         if trial.message is not None:
-            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / REASON
-            path.write_text(trial.message)
+            write_whole(pathlib.Path(self.get_trial_dir(trial.trial_id)) / REASON, trial.message)
         super().on_trial_end(trial)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_ssl._validation import check_count
+from keras_ssl.studies import starter
 
 # A worker that dies is started again: a trial that kills it is given up after a few times (see
 # `keras_ssl.studies.tuner`), and the night goes on.
 _SECONDS_BETWEEN_LOOKS = 0.5
 # Of one worker in a night: more is no trial's fault.
 _MOST_DEATHS = 30
-_SECONDS_TO_STOP = 10
 
 
 def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
@@ -25,6 +25,9 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
 
     The workers share out the processor. On two cores two of them do half as much again as one
     process with both: what traces graphs is Python, which uses one.
+
+    When this process ends, they end, even if it is killed by SIGKILL: see
+    `keras_ssl.studies.starter`. The study goes on when it is run again.
 
     Args:
         command: The program and its arguments, the same for all.
@@ -35,17 +38,24 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
         The chief's exit status; that of a worker that ended by an error of its own.
 
     Raises:
-        ValueError: for fewer workers than one.
+        TypeError: for a command that is no list.
+        ValueError: for an empty command, or fewer workers than one.
     """
-    check_count("count", count)
+    if isinstance(command, (str, bytes)) or not isinstance(command, Sequence):
+        raise TypeError(
+            "`command` must be a list, such as [sys.executable, *sys.argv]. "
+            f"Received: command={command!r}"
+        )
+    if not command:
+        raise ValueError("`command` must name a program. Received: command=[]")
+    count = check_count("count", count)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     threads = str(max((os.cpu_count() or 1) // count, 1))
-    shared = {
-        **os.environ,
+    variables = {
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(port),
         "TF_NUM_INTRAOP_THREADS": threads,
@@ -54,6 +64,19 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
         # Workers share GPUs too: none is to take all of the memory at once.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
+    with starter.starting() as (descriptor, variable):
+        shared = {**os.environ, **variables, **variable}
+        return _run(command, count, folder, shared, descriptor)
+
+
+def _run(
+    command: Sequence[str],
+    count: int,
+    folder: pathlib.Path,
+    shared: dict[str, str],
+    descriptor: int,
+) -> int:
+    """Starts the processes, with the same environment and a descriptor, and waits for the chief."""
 
     def log_of(number: int) -> pathlib.Path:
         return folder / f"worker-{number}.log"
@@ -61,12 +84,13 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
     def start(number: int) -> subprocess.Popen:
         environment = {**shared, "KERASTUNER_TUNER_ID": f"worker-{number}"}
         with open(log_of(number), "a") as log:
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            return subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, pass_fds=[descriptor]
+            )
 
     # The chief trains nothing.
-    chief = subprocess.Popen(
-        command, env={**shared, "KERASTUNER_TUNER_ID": "chief", "CUDA_VISIBLE_DEVICES": ""}
-    )
+    environment = {**shared, "KERASTUNER_TUNER_ID": "chief", "CUDA_VISIBLE_DEVICES": ""}
+    chief = subprocess.Popen(command, env=environment, pass_fds=[descriptor])
     workers = {number: start(number) for number in range(1, count + 1)}
     deaths = dict.fromkeys(workers, 0)
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -97,6 +121,6 @@ def _stop(processes: list[subprocess.Popen]) -> None:
             process.terminate()
     for process in processes:
         try:
-            process.wait(_SECONDS_TO_STOP)
+            process.wait(starter.SECONDS_TO_STOP)
         except subprocess.TimeoutExpired:
             process.kill()

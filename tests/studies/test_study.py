@@ -1,13 +1,17 @@
 import csv
 import dataclasses
+import fcntl
 import functools
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import keras_tuner
 import numpy as np
@@ -18,7 +22,9 @@ from PIL import Image
 from keras_ssl import hypermodels, recipes, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import results as tables
+from keras_ssl.studies import starter
 from keras_ssl.studies import study as runs
+from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import MOST_STARTS
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
@@ -277,7 +283,90 @@ class TestFolder:
         arms["vicreg"].space = lambda hp, recipe: hp.Int("seed", 0, 9) and recipe
         with pytest.raises(ValueError, match=r"hyperparameters named .*'vicreg' with \['seed'\]"):
             studies.Study(tmp_path, arms)
+        for message, arguments in (
+            ("`folder` must be a folder's path.*5", {"folder": 5}),
+            ("`arms` must be a dictionary.*list", {"arms": [program.arms()["vicreg"]]}),
+            ("`arms` must be .*5: Pretraining", {"arms": {5: program.arms()["vicreg"]}}),
+            ("`search` must be callable.*'random'", {"search": "random"}),
+            ("`callbacks` must be callable", {"callbacks": []}),
+        ):
+            with pytest.raises(TypeError, match=message):
+                studies.Study(**{"folder": tmp_path, "arms": program.arms(), **arguments})
+        for arguments in (
+            {"seeds": 0},
+            {"finalists": -1},
+            {"trials": 2.0},
+            {"seed": 0.5},
+            {"seed": -1},
+        ):
+            (name,) = arguments
+            with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
+                studies.Study(tmp_path, program.arms(), **arguments)
+        for name in ("two\nlines", "nul\0", "bytes\udcff"):
+            with pytest.raises(ValueError, match="names of one line"):
+                studies.Study(tmp_path, {name: program.arms()["vicreg"]})
         assert not list(tmp_path.iterdir())
+        (tmp_path / "file").touch()
+        with pytest.raises(studies.StudyFolderError, match="must be a folder.*file"):
+            studies.Study(tmp_path / "file", program.arms())
+        study = studies.Study(tmp_path / "s", program.arms(), np.int64(1), np.int32(1))
+        with pytest.raises(TypeError, match="`strategy` must be a tf.distribute.Strategy.*auto"):
+            study.run("auto")
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param("../../etc/a$_$b", id="path"),
+            pytest.param("<script>", id="markup"),
+            pytest.param("界" * 300, id="long kanji"),
+            pytest.param("_{}^\\|a", id="signs"),
+        ],
+    )
+    def test_names_of_any_kind(self, tmp_path, name):
+        """They make files in the folder, and tables and pictures show them."""
+        arms = {name: program.arms()["vicreg"], "other": program.arms()["simclr"]}
+        study = studies.Study(tmp_path / "s", arms, 1, 1)
+        rows = [
+            {
+                **{"trial": trial, "arm": arm, "stage": stage, "draw": 0, "seed": trial},
+                **{"status": "completed", "reason": "", "settings": {"a$_$b": 1.0 + trial}},
+                "figures": {"val_knn": 0.5, "test_knn": 0.4},
+            }
+            for arm in arms
+            for trial, stage in enumerate(["search", "final"])
+        ]
+        rows.append({**rows[0], "status": "failed", "figures": {}, "reason": "<b>|"})
+        results = studies.Results(rows, "knn", list(arms))
+        study._write_best(results, name)
+        write_columns(tmp_path / "s" / "tensorboard", study.spaces, ["val_knn"])
+        (best,) = (tmp_path / "s" / "best").iterdir()
+        assert best.name == f"{oracles.file_name(name)}.json" and len(os.fsencode(best.name)) < 230
+        folders = {
+            path.name for path in (tmp_path / "s" / "tensorboard").iterdir() if path.is_dir()
+        }
+        assert folders == {"other", oracles.file_name(name)}
+        assert [path.name for path in tmp_path.iterdir()] == ["s"]  # Nothing is outside.
+        report = studies.write_report(results, tmp_path / "r", "$_$", "q", {"a": "b\nc"}, "a")
+        text = report.read_text(encoding="utf-8")
+        assert "<script" not in text and "<b>" not in text and "- a: b c" in text
+        table = text.partition("images\n\n")[2].partition("\n\n")[0].splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+        curves = {name: {1: name, 2: "other"}, "_": {1: "other"}}
+        studies.draw_curves(results, curves, tmp_path / "r" / "c.png", "$_$")
+        studies.draw_path(results, [name, "other"], {"test_knn": "$_$ %"}, tmp_path / "r" / "p.png")
+
+    @pytest.mark.parametrize("content", ["", "{", "[1]"], ids=["empty", "cut", "list"])
+    def test_a_damaged_identity(self, tmp_path, content):
+        studies.Study(tmp_path, program.arms())
+        path = tmp_path / "study.json"
+        good = path.read_text()
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"study.json is damaged.*study.json.asked"):
+            studies.Study(tmp_path, program.arms())
+        assert path.read_text() == content
+        path.with_name("study.json.asked").replace(path)
+        studies.Study(tmp_path, program.arms())
+        assert path.read_text() == good
 
     def test_two_processes_do_not_run_one_study(self, tmp_path):
         study = studies.Study(tmp_path / "s", program.arms(), 1, 1)
@@ -328,6 +417,26 @@ def run_next(oracle, score=None):
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
     return step
+
+
+def changed(**values):
+    return lambda state: json.dumps({**state, **values}).encode()
+
+
+# What may have become of a trial's file, from what was in it.
+DAMAGE = [
+    ("empty", lambda state: b""),
+    ("cut short", lambda state: json.dumps(state).encode()[:-20]),
+    ("binary", lambda state: b"\x00\xff" * 9),
+    ("list", lambda state: b"[]"),
+    ("no keys", lambda state: b"{}"),
+    ("another number", changed(trial_id="0001")),
+    ("no status", changed(status="ALMOST")),
+    ("no score", changed(score=None)),
+    ("no figures", changed(metrics={"metrics": {}})),
+    ("no settings", changed(hyperparameters={"space": [], "values": {}})),
+    ("types", changed(hyperparameters=5)),
+]
 
 
 class Killed(BaseException):
@@ -551,6 +660,46 @@ class TestOracle:
         with pytest.raises(ValueError, match="lacks number 1.*retry_failed"):
             oracle_of(tmp_path, arms, 1, 1)
 
+    @pytest.mark.parametrize("damage", DAMAGE, ids=[name for name, _ in DAMAGE])
+    def test_a_damaged_trial_is_run_again(self, tmp_path, damage):
+        """By itself, and nothing else is; what is left of it is kept."""
+        arms = program.arms()
+        before = oracle_of(tmp_path, arms, 2, 1)
+        for _ in range(5):
+            run_next(before)
+        path = tmp_path / "trials" / "trial_0002" / "trial.json"
+        lost = oracles.trial_step(before.trials["0002"])
+        others = {file: file.read_bytes() for file in tmp_path.rglob("trial.json")}
+        broken = damage[1](json.loads(others.pop(path)))
+        path.write_bytes(broken)
+        shutil.copytree(tmp_path / "trials" / "trial_0001", tmp_path / "trials" / "trial_0001 copy")
+        with pytest.warns(UserWarning, match="trial_0002.trial.json is damaged. .*run again"):
+            oracle = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)
+        assert path.with_name("trial.json.damaged").read_bytes() == broken
+        steps = []
+        while (step := run_next(oracle)) is not None:
+            steps.append(step)
+        assert steps[0] == lost and len(steps) == oracle.planned() - 4
+        assert all(file.read_bytes() == content for file, content in others.items())
+        settings = [
+            oracles.settings_of(o.trials[i]) for o, i in ((before, "0002"), (oracle, "0005"))
+        ]
+        assert settings[0] == settings[1]
+        rows = tables.rows_of(oracle.trials)
+        assert rows[2]["status"] == "failed" and "is damaged" in rows[2]["reason"]
+        again = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)  # Without a warning.
+        assert run_next(again) is None and again.done() == again.planned()
+
+    def test_a_trial_that_cannot_be_read_is_not_run_again(self, tmp_path):
+        """It may be intact: root has left its files here, say."""
+        oracle = oracle_of(tmp_path, program.arms(), 1, 1)
+        run_next(oracle)
+        path = tmp_path / "trials" / "trial_0000" / "trial.json"
+        path.rename(path.with_name("kept"))
+        path.mkdir()
+        with pytest.raises(ValueError, match="trial_0000.trial.json cannot be read"):
+            oracle_of(tmp_path, program.arms(), 1, 1)
+
     @pytest.mark.parametrize("kind", ["choice", "steps"])
     def test_a_space_that_is_exhausted_ends(self, tmp_path, kind):
         arms = program.arms()
@@ -675,6 +824,77 @@ def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
     )
 
 
+def start_workers(command, folder):
+    """A starter of a chief and two workers, as a process of its own."""
+    code = (
+        "import sys; from keras_ssl.studies import run_with_workers; "
+        f"sys.exit(run_with_workers([sys.executable, *{command!r}], 2, {str(folder)!r}))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def wait_until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def is_locked(path):
+    with open(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class TestStarter:
+    """What it started ends when it ends, however that is."""
+
+    def test_a_killed_starter_leaves_no_orphans(self, tmp_path):
+        sleeper = str(ROOT / "tests" / "studies" / "sleeper.py")
+        process = start_workers([sleeper, starter.__file__, str(tmp_path)], tmp_path)
+        alive = [tmp_path / name for name in ("chief", "worker-1", "worker-2")]
+        try:
+            wait_until(lambda: all(path.exists() for path in alive), "They have not started")
+            assert all(map(is_locked, alive))
+        finally:
+            process.kill()
+            process.communicate()
+        wait_until(lambda: not any(map(is_locked, alive)), "They have not ended", 30)
+
+    @pytest.mark.parametrize(
+        ("command", "count", "error", "message"),
+        [
+            ("python x.py", 2, TypeError, "`command` must be a list.*python x.py"),
+            ([], 2, ValueError, "`command` must name a program"),
+            (["python"], 0, ValueError, "`count` must be a whole number"),
+            (["python"], 1.5, ValueError, "`count` must be a whole number"),
+        ],
+        ids=["text", "empty", "none", "fraction"],
+    )
+    def test_bad_input(self, tmp_path, command, count, error, message):
+        with pytest.raises(error, match=message):
+            studies.run_with_workers(command, count, tmp_path / "s")
+        assert not (tmp_path / "s").exists()
+
+    def test_other_programs_are_left_alone(self, monkeypatch):
+        """A variable that came from elsewhere, whose descriptor is no pipe, or none."""
+        before = threading.active_count()
+        for descriptor in (os.open(os.devnull, os.O_RDONLY), 10_000):
+            monkeypatch.setenv("KERAS_SSL_STARTER", str(descriptor))
+            starter.end_with_starter()
+            assert "KERAS_SSL_STARTER" not in os.environ
+        assert threading.active_count() == before
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """The folder of a study that one process ran, whom nobody disturbed."""
@@ -758,6 +978,27 @@ class TestProcesses:
         process.communicate(timeout=300)
         assert process.returncode == 0
         assert rows_in(folder) == rows_in(alone)
+
+    def test_a_killed_starter_takes_chief_and_workers_with_it(self, alone, tmp_path):
+        """The study goes on from there and ends the same; no trial counts as one that kills."""
+        folder = tmp_path / "shared"
+        command = ["-m", "tests.studies.program", str(folder), "3", "2", "2"]
+        process = start_workers(command, folder)
+        for line in process.stdout:
+            if line.startswith("trial 3"):
+                break
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not is_locked(folder / ".lock"), "The chief has not ended")
+        find = ["pgrep", "-f", f"tests.studies.program {folder} "]
+        wait_until(lambda: not subprocess.run(find, capture_output=True).stdout, "A worker is left")
+        assert not list(folder.rglob("starts"))
+        before = rows_in(folder, without=())
+        again = run_program(folder)
+        again.communicate(timeout=300)
+        assert again.returncode == 0 and rows_in(folder) == rows_in(alone)
+        seconds = {row["trial"]: row["seconds"] for row in rows_in(folder, without=())}
+        assert all(seconds[row["trial"]] == row["seconds"] for row in before if row["seconds"])
 
     def test_memory_does_not_grow(self, tmp_path):
         """Over 30 trials, none of them held back by the last."""

@@ -1,0 +1,60 @@
+"""Processes that end soon after the one that started them has ended, even by SIGKILL.
+
+The starter holds one end of a pipe, and every process that it starts has the other. The system
+closes the starter's end whatever ends the starter, and a thread of each of the others sees it.
+"""
+
+import contextlib
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+
+# Seconds that a process has to end by itself once it is told to.
+SECONDS_TO_STOP = 10.0
+# Holds the number of the file descriptor to read.
+_VARIABLE = "KERAS_SSL_STARTER"
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[tuple[int, dict[str, str]]]:
+    """Gives what `subprocess.Popen` needs to start processes that end with this one.
+
+    Those that are left at the end of the block end then.
+
+    Yields:
+        The file descriptor to pass to them (`pass_fds`), and what to add to their environment.
+    """
+    theirs, ours = os.pipe()
+    try:
+        yield theirs, {_VARIABLE: str(theirs)}
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def end_with_starter() -> None:
+    """Makes this process end when the one that started it has ended.
+
+    It is told by SIGTERM, and killed if it does not end within ten seconds. Does nothing in a
+    process that was started by other means than `starting`.
+    """
+    descriptor = os.environ.pop(_VARIABLE, None)  # What this process starts has no such descriptor.
+    if descriptor is not None and _is_pipe(int(descriptor)):
+        threading.Thread(target=_watch, args=(int(descriptor),), daemon=True).start()
+
+
+def _is_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _watch(descriptor: int) -> None:
+    os.read(descriptor, 1)  # Nobody writes: it returns when the other end is closed.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_STOP)
+    os.kill(os.getpid(), signal.SIGKILL)
