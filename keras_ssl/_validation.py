@@ -50,12 +50,16 @@ def check_optional_count(name: str, value: Any) -> int | None:
 
 def check_seed(name: str, value: Any) -> int:
     """Returns `value` as an int, or raises if it is not a whole number from 0 to 2**31 - 1."""
-    is_whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not is_whole or not 0 <= int(value) < 2**31:
+    if not _is_whole(value) or not 0 <= value < 2**31:
         raise ValueError(
             f"`{name}` must be a whole number from 0 to 2**31 - 1. Received: {name}={value!r}"
         )
     return int(value)
+
+
+def check_optional_seed(name: str, value: Any) -> int | None:
+    """Returns `value` as an int, or `None`, or raises if it is neither None nor a seed."""
+    return None if value is None else check_seed(name, value)
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
@@ -64,17 +68,3 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
-
-
-def check_optional_seed(name: str, value: Any) -> int | None:
-    """Returns `value` as an int, or `None`, or raises if it is neither None nor a seed."""
-    return None if value is None else check_seed(name, value)
-
-
-def check_seed(name: str, value: Any) -> int:
-    """Returns `value` as an int, or raises if it is not a whole number from 0 to 2^63 - 1."""
-    if not _is_whole(value) or not 0 <= value < 2**63:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least 0. Received: {name}={value!r}"
-        )
-    return int(value)

@@ -222,10 +222,13 @@ class TestResume:
         ("content", "message"),
         [
             (None, "is not the folder of a run: no config.json in it; it holds other files"),
-            ("", "config.json is damaged .JSONDecodeError"),
-            ('{"options": ', "config.json is damaged .JSONDecodeError"),
-            ("[]", "config.json must hold the options of a run. Received: list"),
-            ('{"recipe": {}}', r"config.json must hold the options of a run.*\['recipe'\]"),
+            (
+                "",
+                "config.json is damaged. Repair it, or begin another run. Received: an empty file",
+            ),
+            ('{"options": ', "config.json is damaged.*Expecting value"),
+            ("[]", "config.json is damaged.*a list"),
+            ('{"recipe": {}}', r"config.json is damaged.*no options in it, but \['recipe'\]"),
             ('{"options": {"lamp": 1}}', r"that this version does not know: \['lamp'\]"),
         ],
     )

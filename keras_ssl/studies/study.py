@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,7 +19,8 @@ import tensorflow as tf
 
 from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
 from keras_ssl._validation import check_count, check_seed
-from keras_ssl.hypermodels import HeldOut, PretrainingHyperModel
+from keras_ssl.data import fingerprint
+from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.studies.oracle import (
     ARM,
     DRAW,
@@ -149,7 +149,7 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """What makes two studies the same: arms, images, score, search. JSON's types."""
         prints = {id(arm.images): arm.images for arm in self.arms.values()}
-        parts = {fingerprint(images) for images in prints.values()}
+        parts = {"; ".join(map(fingerprint, images)) for images in prints.values()}
         if len(parts) > 1:
             raise ValueError(f"`arms` must have the same images. Received: {sorted(parts)}")
         arms = {}
@@ -375,20 +375,6 @@ def _is_worker() -> bool:
     """Whether this process works for a chief: keras-tuner's own rule."""
     has_chief = "KERASTUNER_ORACLE_IP" in os.environ
     return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
-
-
-def fingerprint(images: HeldOut) -> str:
-    """Sizes of the three parts, and a checksum of images and labels spread over each."""
-    parts = []
-    for part in images:
-        if part is None:
-            parts.append("none")
-            continue
-        pixels, labels = next(iter(part.spread(64).batches(64)))
-        checksum = zlib.crc32(labels.numpy().tobytes(), zlib.crc32(pixels.numpy().tobytes()))
-        shape = "x".join(str(n) for n in part.image_shape)
-        parts.append(f"{len(part)} of {shape}, {checksum:08x}")
-    return "; ".join(parts)
 
 
 def _name(function: Any) -> Any:

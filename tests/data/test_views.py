@@ -142,7 +142,7 @@ def test_images_that_are_no_image_set(images, value, message):
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "1", True, 2**64])
 def test_bad_seeds(images, seed):
-    with pytest.raises(ValueError, match="`seed` must be a whole number of at least 0"):
+    with pytest.raises(ValueError, match="`seed` must be a whole number from 0"):
         _views(images, seed=seed)
 
 
