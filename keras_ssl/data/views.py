@@ -80,15 +80,16 @@ def two_views(
                 pair = policy(batch[0], training=True, seed=tf.stack([seed, epoch * steps + step]))
                 return (pair, batch[1]) if images.has_labels else (pair,)
 
-            batches = _batches(images, batch_size, order, first_step).enumerate(first_step)
+            batches = _batches(images, batch_size, order, first_step, steps)
+            batches = batches.enumerate(first_step)
             batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
-                labelled = _batches(probe_images, size, probe_order, first_step)
+                labelled = _batches(probe_images, size, probe_order, first_step, steps)
                 labelled = labelled.map(lambda images, labels: (to_unit_floats(images), labels))
                 batches = tf.data.Dataset.zip(batches, labelled)
                 batches = batches.map(lambda data, probe: (data[0], probe))
-            return batches.take(steps - first_step)
+            return batches
 
         # The number is asked for when a pass begins, not when the data set is made.
         numbers = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(begin, [], tf.int64))
@@ -106,10 +107,12 @@ def two_views(
     return starting_at(0)
 
 
-def _batches(images: ImageSet, batch_size: int, order: Any, first_step: int) -> tf.data.Dataset:
-    """Endless batches of (images, labels), reshuffled after each pass, from batch `first_step` on.
+def _batches(
+    images: ImageSet, batch_size: int, order: Any, first_step: int, last_step: int
+) -> tf.data.Dataset:
+    """The batches of (images, labels) from `first_step` up to `last_step`, reshuffled at each pass.
 
-    What comes before it is passed over without being fetched.
+    What comes before is passed over without being fetched.
     """
     steps = len(images) // batch_size
 
@@ -121,7 +124,8 @@ def _batches(images: ImageSet, batch_size: int, order: Any, first_step: int) -> 
         first = tf.where(number == first_step // steps, done, 0)
         return images.shuffled(order + number, first).batch(batch_size, drop_remainder=True)
 
-    return tf.data.Dataset.range(first_step // steps, _ENDLESS).flat_map(one_pass)
+    passes = tf.data.Dataset.range(first_step // steps, _ENDLESS)
+    return passes.flat_map(one_pass).take(last_step - first_step)
 
 
 def check_image_set(name: str, value: Any) -> ImageSet:

@@ -188,17 +188,24 @@ def fit_from_step(
     return history
 
 
-def check_steps(call: Mapping[str, Any], sources: list[Epochs], initial_step: int) -> None:
-    """Raises a `ValueError` for numbers of steps that do not fit the epochs of the data."""
+def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int) -> None:
+    """Takes the first `steps_per_epoch` batches of every epoch, where that is asked for.
+
+    Keras would go on within the same epoch after so many steps.
+
+    Raises:
+        ValueError: for numbers of steps that do not fit the epochs of the data.
+    """
     x = call.get("x")
     steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
-    given = call.get("steps_per_epoch")
-    if sources and given is not None and steps is not None and given != steps:
-        raise ValueError(
-            "`steps_per_epoch` is not needed: an epoch ends where the images end. For shorter ones "
-            f"take fewer batches, `views.take(n)`. Received: steps_per_epoch={given}, for epochs "
-            f"of {steps} batches"
-        )
+    if sources and steps is not None and call.get("steps_per_epoch") is not None:
+        given = call.pop("steps_per_epoch")
+        if not 1 <= given <= steps:
+            raise ValueError(
+                "`steps_per_epoch` is not needed: an epoch ends where the images end; or it must "
+                f"be fewer. Received: steps_per_epoch={given}, for epochs of {steps} batches"
+            )
+        call["x"], steps = x if given == steps else x.take(given), given
     if initial_step == 0:
         return
     if not sources or steps is None or not 0 < initial_step < steps:

@@ -240,7 +240,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         Raises:
             TypeError: for data that are no batches of views.
             ValueError: for batches that do not fit the model, floats that look like bytes,
-                `steps_per_epoch` other than that of the data, an `initial_step` outside the epoch.
+                more steps than an epoch has, an `initial_step` outside the epoch.
             keras_ssl.distribution.WorkerLostError: if another machine was lost.
         """
         call = fitting.named_arguments(keras.Model.fit, *args, **kwargs)
@@ -252,7 +252,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 f"Received: class_weight={call['class_weight']!r}"
             )
         sources = epochs_of(x)
-        fitting.check_steps(call, sources, initial_step)
+        fitting.settle_steps(call, sources, initial_step)
         if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot.
         with fitting.held(sources, epoch), fitting.readable_errors():

@@ -194,7 +194,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (dict(steps_per_epoch=2), "`steps_per_epoch` is not needed.*take.*=2.*3 batches"),
+            (dict(steps_per_epoch=4), "`steps_per_epoch` is not needed.*fewer.*=4.*3 batches"),
             (dict(class_weight={0: 1.0}), "`class_weight` has no meaning"),
             (dict(initial_step=3), "`initial_step` must be a batch of the first epoch.*=3"),
             (dict(initial_step=-1), "`initial_step`.*-1"),
@@ -221,6 +221,12 @@ class TestRefusals:
         model = _model(probe=3)
         model.fit(own_views, epochs=3, steps_per_epoch=3, shuffle=False, verbose=0)
         _assert_same(model, whole[0])
+
+    def test_fewer_are_the_first_of_every_epoch(self, own_views):
+        pair = _model(), _model()
+        pair[0].fit(own_views, epochs=2, steps_per_epoch=2, verbose=0)
+        pair[1].fit(own_views.take(2), epochs=2, verbose=0)
+        _assert_same(*pair)
 
 
 def _sources(values):
