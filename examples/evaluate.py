@@ -33,6 +33,11 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--image-size", type=int, help="pixels; default: the encoder's")
     parser.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
     parser.add_argument("--download", action="store_true", help="let tensorflow-datasets download")
+    parser.add_argument(
+        "--input-range",
+        help="range of the images of a trained encoder that does not tell: "
+        '"0,1", "0,255", "caffe", "torch" or "tf"',
+    )
     parser.add_argument("--knn-grid", action="store_true", help="all k and temperatures too")
     options = parser.parse_args(arguments)
 
@@ -40,6 +45,9 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         raise ValueError(f"`encoder` must be a .keras file. Received: {options.encoder!r}")
     model = keras.models.load_model(options.encoder, compile=False)
     encoder = getattr(model, "encoder", model)  # A checkpoint holds the whole method.
+    if options.input_range is not None:
+        pair = options.input_range.split(",")
+        encoder = encoders.as_encoder(encoder, pair if len(pair) > 1 else options.input_range)
     size, channels = encoder.input_shape[1], encoder.input_shape[3]
     is_folder = os.path.isdir(options.data)
     train, test = data.load(

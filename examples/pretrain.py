@@ -382,7 +382,7 @@ def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str
         else f"{options.evaluate_on or options.source}: {len(judged.test)} labelled images held "
         f"out, {len(judged.train.class_names)} classes",
         "encoder": f"{parts['encoder']}, {model.encoder.count_params():,} parameters; projector "
-        f"{recipe.projector}",
+        f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
         "training": f"{recipe.epochs} epochs of {parts['steps']} steps of {recipe.batch_size} "
         f"images, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",

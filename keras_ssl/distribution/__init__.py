@@ -1,6 +1,7 @@
 """Replicas that train in step: the only part of the library that knows `tf.distribute`."""
 
 from keras_ssl.distribution.batch_norm import synchronize
+from keras_ssl.distribution.checks import has_accelerator, readable_errors, require
 from keras_ssl.distribution.compare import CompareReplicas
 from keras_ssl.distribution.random_layers import draw_apart, seed_generators
 from keras_ssl.distribution.replicas import (
@@ -42,13 +43,16 @@ __all__ = [
     "first_row",
     "forgotten_gradients",
     "gather_batch",
+    "has_accelerator",
     "has_even_shards",
     "is_chief",
     "is_on_one_machine",
     "own_rows",
+    "readable_errors",
     "replica_count",
     "replica_id",
     "seed_generators",
+    "require",
     "share",
     "strategy",
     "sum_over_replicas",

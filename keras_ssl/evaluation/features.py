@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, TwoViews
-from keras_ssl.encoders import as_encoder
+from keras_ssl.encoders import UNIT_INPUT, as_encoder
+from keras_ssl.models import JointEmbeddingModel
 
 _RAW_SIZE = 32
 
@@ -25,15 +26,16 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     """The representations of all images, in order, without augmentation, in inference mode.
 
     Args:
-        encoder: A Keras model from float images in [0, 1] to representations or feature maps; a
-            `JointEmbeddingModel` too, whose predictions are representations.
+        encoder: A Keras model from images to representations or feature maps; see
+            `keras_ssl.encoders.as_encoder` for the range of their values. A `JointEmbeddingModel`
+            too, whose predictions are representations.
         images: The images.
         batch_size: Images per step.
 
     Returns:
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
-    represent = _represent(encoder)
+    represent = _represent(encoder, images.image_shape)
     values, labels = [], []
     for batch, batch_labels in images.batches(batch_size):
         values.append(represent(batch))
@@ -59,7 +61,7 @@ def extract_views(
     Returns:
         float32 (N, count, D).
     """
-    represent = _represent(encoder)
+    represent = _represent(encoder, images.image_shape)
     pairs = (check_count("count", count) + 1) // 2
     values = []
     for step, (batch, _) in enumerate(images.batches(batch_size)):
@@ -69,17 +71,24 @@ def extract_views(
     return np.concatenate(values)
 
 
-def _represent(encoder: keras.Model) -> Callable[[Any], np.ndarray]:
+def prepared(encoder: Any, image_shape: tuple[int, int, int]) -> keras.Model:
+    """What `extract` calls: a method as it is, anything else made an encoder."""
+    is_method = isinstance(encoder, JointEmbeddingModel)
+    return encoder if is_method else as_encoder(encoder, image_shape=image_shape)
+
+
+def _represent(
+    encoder: keras.Model, image_shape: tuple[int, int, int]
+) -> Callable[[Any], np.ndarray]:
     """From a batch of images to float32 (N, D)."""
-    model = as_encoder(encoder)
+    model = prepared(encoder, image_shape)
     represent = model.predict_on_batch
     if model.distribute_strategy.num_replicas_in_sync > 1:
         # Keras would hand the batch to every replica, and concatenate what they all return.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
     def features(batch: Any) -> np.ndarray:
-        values = np.asarray(represent(batch), np.float32)
-        return values.mean(axis=(1, 2)) if values.ndim == 4 else values
+        return np.asarray(represent(batch), np.float32)
 
     return features
 
@@ -93,7 +102,7 @@ def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:
     Args:
         image_shape: (height, width, channels) of the images.
     """
-    pixels = keras.Sequential([keras.layers.Input(image_shape)])
+    pixels = keras.Sequential([keras.layers.Input(image_shape, name=UNIT_INPUT)])
     if max(image_shape[:2]) > _RAW_SIZE:
         pixels.add(keras.layers.Resizing(_RAW_SIZE, _RAW_SIZE, antialias=True))
     pixels.add(keras.layers.Flatten())

@@ -7,7 +7,7 @@ import keras
 
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.data.views import check_image_set
-from keras_ssl.evaluation.features import extract, extract_views, raw_pixels
+from keras_ssl.evaluation.features import extract, extract_views, prepared, raw_pixels
 from keras_ssl.evaluation.hypersphere import uniformity
 from keras_ssl.evaluation.knn import knn_accuracy
 from keras_ssl.evaluation.linear_probe import linear_accuracy
@@ -30,7 +30,7 @@ def judge(
     With a `policy`, three more figures that need no labels: alpha-ReQ, uniformity, LiDAR.
 
     Args:
-        encoder: A Keras model from float images in [0, 1] to representations.
+        encoder: See `keras_ssl.evaluation.extract`.
         train: Images whose features the classifiers learn from, and whose rank is taken.
         test: Images they are tested on. `None`: the rank alone, which needs no labels.
         batch_size: Images per step.
@@ -49,6 +49,7 @@ def judge(
     check_image_set("train", train)
     if test is not None:
         check_image_set("test", test)
+    encoder = prepared(encoder, train.image_shape)
     train_features = extract(encoder, train.spread(max_images), batch_size)
     figures = {}
     if test is not None:
@@ -74,7 +75,8 @@ def judge_beside_baselines(
     """`judge` for raw pixels, for the encoder with new weights, and for the encoder.
 
     Args:
-        encoder: A trained encoder; `keras.models.clone_model` makes its untrained likeness.
+        encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`;
+            `keras.models.clone_model` makes its untrained likeness.
         train: See `judge`.
         test: See `judge`.
         batch_size: Images per step.
@@ -83,12 +85,23 @@ def judge_beside_baselines(
     Returns:
         Figures by "raw pixels", "untrained", "trained", in this order.
     """
+    encoder = prepared(encoder, train.image_shape)
     encoders = {
         "raw pixels": raw_pixels(train.image_shape),
-        "untrained": keras.models.clone_model(encoder),
+        "untrained": _untrained(encoder),
         "trained": encoder,
     }
     return {name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()}
+
+
+def _untrained(encoder: keras.Model) -> keras.Model:
+    """The encoder with new weights; how it normalizes its images is not training, and stays."""
+    clone = keras.models.clone_model(encoder)
+    for old, new in zip(encoder._flatten_layers(), clone._flatten_layers(), strict=True):
+        if isinstance(old, keras.layers.Normalization):
+            new.set_weights(old.get_weights())
+            new.finalize_state()
+    return clone
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:

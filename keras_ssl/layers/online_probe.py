@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ssl import distribution
 from keras_ssl._validation import check_count
+from keras_ssl.layers.projector import check_matrix
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -36,7 +37,7 @@ class OnlineProbe(keras.layers.Layer):
         Logits, (N, num_classes).
 
     Raises:
-        ValueError: for fewer than two classes.
+        ValueError: for fewer than two classes, or an unknown optimizer.
     """
 
     def __init__(self, num_classes: int, optimizer: Any = None, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class OnlineProbe(keras.layers.Layer):
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the variables, and the optimizer's, for representations (N, D)."""
+        check_matrix(input_shape)
         features = input_shape[-1]
         self.kernel = self.add_weight(
             shape=(features, self.num_classes), initializer="zeros", trainable=False, name="kernel"
@@ -65,8 +67,16 @@ class OnlineProbe(keras.layers.Layer):
         return ops.matmul(representations, self.kernel) + self.bias
 
     def evaluate_step(self, representations: Any, labels: Any) -> Any:
-        """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits."""
-        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))  # (N, 1) is common
+        """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits.
+
+        Args:
+            representations: See `train_step`.
+            labels: See `train_step`.
+
+        Raises:
+            ValueError: see `train_step`.
+        """
+        labels = self._checked(labels, representations.shape[0])
         logits = self(ops.stop_gradient(representations))
         self._loss_tracker.update_state(
             keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -74,12 +84,50 @@ class OnlineProbe(keras.layers.Layer):
         self._accuracy_tracker.update_state(labels, logits)
         return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
 
+    def _checked(self, labels: Any, count: int | None) -> Any:
+        """The labels as int32 (N,)."""
+        labels = ops.convert_to_tensor(labels)
+        dtype = keras.backend.standardize_dtype(labels.dtype)
+        if not keras.backend.is_int_dtype(dtype):
+            raise ValueError(
+                "`labels` of the online probe must be integers from 0 to "
+                f"{self.num_classes - 1}. Received: labels of dtype {dtype}"
+            )
+        shape = tuple(labels.shape)
+        if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+            raise ValueError(
+                "`labels` of the online probe must be one integer per image, of shape (N,) or "
+                f"(N, 1), not one-hot. Received: labels of shape {shape}"
+            )
+        if None not in (count, shape[0]) and count != shape[0]:
+            raise ValueError(
+                "`labels` of the online probe must be as many as the images. Received: "
+                f"{shape[0]} labels of {count} images"
+            )
+        labels = ops.reshape(ops.cast(labels, "int64"), (-1,))  # (N, 1) is common
+        outside = ops.logical_or(labels < 0, labels >= self.num_classes)
+        return ops.cast(
+            distribution.require(
+                labels,
+                ops.logical_not(ops.any(outside)),
+                "`labels` of the online probe must be integers from 0 to "
+                f"{self.num_classes - 1}, for num_classes={self.num_classes}. Received: a label ",
+                ops.take(labels, ops.argmax(outside)),
+            ),
+            "int32",
+        )
+
     def train_step(self, representations: Any, labels: Any) -> None:
         """One step of the probe's optimizer.
 
         Args:
             representations: Float (N, D).
-            labels: Whole numbers in [0, num_classes), (N,) or (N, 1).
+            labels: Integers in [0, num_classes), (N,) or (N, 1).
+
+        Raises:
+            ValueError: for labels that are not integers in [0, num_classes), or of another shape.
+                Where a graph runs, see `keras_ssl.distribution.require`. Compiled by XLA, which
+                skips such checks, the loss becomes NaN.
         """
         error = self.evaluate_step(representations, labels)  # (N, num_classes)
         features = ops.cast(ops.stop_gradient(representations), error.dtype)

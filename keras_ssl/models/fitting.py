@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import re
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -198,7 +197,7 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     """
     x = call.get("x")
     steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
-    if sources and steps is not None and call.get("steps_per_epoch") is not None:
+    if sources and x is not None and steps is not None and call.get("steps_per_epoch"):
         given = call.pop("steps_per_epoch")
         if not 1 <= given <= steps:
             raise ValueError(
@@ -273,24 +272,3 @@ def warn_if_nothing_will_be_learned(
             "optimizer of a new schedule.",
             stacklevel=3,
         )
-
-
-# --- Errors --------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """A scope in which a check that fails while a graph runs raises a `ValueError` that says it.
-
-    TensorFlow says it too, between the names of operations and the lines of a stack.
-    """
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        said = re.search(r"assertion failed: \[(.*?)\](?: \[(.*?)\])?", error.message, re.DOTALL)
-        if said is None:
-            raise
-        message, value = said.groups()
-        if value and not value.startswith("Condition"):  # TensorFlow's own words
-            message = f"{message} {value}"
-        raise ValueError(message) from error

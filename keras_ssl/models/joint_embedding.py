@@ -12,8 +12,10 @@ from keras import ops
 from keras_ssl import distribution
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
-from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled
+from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled, trust
+from keras_ssl.encoders.input_range import check_input_range
 from keras_ssl.layers import OnlineProbe, Projector
+from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
 from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import fitting
@@ -46,7 +48,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
 
     Args:
         encoder: Any Keras model from images to representations (N, D) or feature maps; see
-            `keras_ssl.encoders.as_encoder`.
+            `keras_ssl.encoders.as_encoder`, which puts in front of it what brings images in [0, 1]
+            to the range that it wants.
         projector: A layer from representations (N, D) to embeddings (N, M), or the widths of a
             `keras_ssl.layers.Projector`, such as "2048-2048-512". Default: the method's.
         criterion: A `keras_ssl.losses.Criterion`. Default: the method's, with published constants.
@@ -56,6 +59,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             of one more forward pass (`keras_ssl.models.gradient_caching`). Batch normalisation then
             sees a micro-batch. Must divide the images that one device gets of a batch. Default: all
             at once.
+        input_range: The range of the images that a trained encoder wants, where its own layers do
+            not tell: see `keras_ssl.encoders.as_encoder`.
         name: Name of the model.
         **kwargs: See `keras.Model`.
 
@@ -82,13 +87,19 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         criterion: Criterion | None = None,
         probe: OnlineProbe | int | None = None,
         micro_batch_size: int | None = None,
+        input_range: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
-        self.encoder = as_encoder(encoder)
-        if projector is None:
+        self.encoder = as_encoder(encoder, input_range)
+        # Kept for encoders that do not know the shape of their images before `build`; others have
+        # been put right, and take [0, 1].
+        is_complete = bool(getattr(self.encoder, "inputs", None))
+        self.input_range = None if is_complete else check_input_range(input_range)
+        is_default = projector is None
+        if is_default:
             projector = self.default_projector
         make_criterion = type(self).default_criterion
         if criterion is None and make_criterion is not None:
@@ -114,6 +125,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 "`probe` must be a keras_ssl.layers.OnlineProbe, a number of classes, or None. "
                 f"Received: probe={probe!r} of type {type(probe).__name__}"
             )
+        if is_default:
+            warn_if_heavy(self.projector)
         # Learned from the first batch, for those who count images; None where batches vary.
         self.images_per_step: int | None = None
         self._trackers = [
@@ -126,6 +139,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             input_shape = input_shape[0]  # All views have one shape.
         shape = tuple(input_shape)
         check_images(self.encoder, shape)
+        self._complete_encoder(shape[1:])
         # A call on a symbolic tensor builds any model, one that knows nothing but `call` too.
         output = self.encoder(keras.KerasTensor(shape, dtype=self.compute_dtype))
         representations = pooled(output).shape
@@ -136,6 +150,19 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         # What the criterion will refuse is known now, not only when training begins.
         embeddings = keras.KerasTensor(self.projector.compute_output_shape(representations))
         check_embeddings(embeddings, embeddings)
+
+    def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
+        """Puts the encoder right, now that the shape of its images is known."""
+        with tf.init_scope():  # Not in the graph of a step: it looks at values.
+            encoder = as_encoder(self.encoder, self.input_range, image_shape)
+        self.input_range = None
+        if encoder is self.encoder:
+            return
+        # In the place of the other one: the order of the weights is that of the layers.
+        place = self._layers.index(self.encoder)
+        self.encoder = encoder
+        self._layers.remove(encoder)
+        self._layers[place] = encoder
 
     def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
         return keras.tree.map_structure(lambda x: self._represent(x, training), images)
@@ -255,7 +282,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         fitting.settle_steps(call, sources, initial_step)
         if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot.
-        with fitting.held(sources, epoch), fitting.readable_errors():
+        with fitting.held(sources, epoch), distribution.readable_errors():
             batch = fitting.look_at(call)
             if batch is not None:
                 self._prepare(batch, check_range)
@@ -285,7 +312,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """
         call = fitting.named_arguments(keras.Model.evaluate, *args, **kwargs)
         fitting.check_source(call.get("x"))
-        with fitting.held(epochs_of(call.get("x")), 0), fitting.readable_errors():
+        with fitting.held(epochs_of(call.get("x")), 0), distribution.readable_errors():
             # Within a fit, Keras asks for the same data after every epoch.
             if not call.get("_use_cached_eval_dataset"):
                 batch = fitting.look_at(call)
@@ -375,13 +402,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         views, labels, _ = self._check_batch(data)
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
-        is_enough = tf.debugging.assert_greater(
-            distribution.batch_size(views[0]),
-            1,
-            "A batch must hold at least 2 images; drop the remainder.",
-        )
-        with tf.control_dependencies([is_enough]):
-            return tuple(tf.identity(view) for view in views), labels
+        count = distribution.batch_size(views[0])
+        message = "A batch must hold at least 2 images; drop the remainder. Received: "
+        return distribution.require(tuple(views), count > 1, message, count), labels
 
     def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
         """Representations and labels for the probe: of the first views, or of its own images."""
@@ -437,6 +460,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         return {
             "name": self.name,
             "micro_batch_size": self.micro_batch_size,
+            "input_range": self.input_range,
             "dtype": serialize(self.dtype_policy),
             **{name: serialize(part) for name, part in parts.items()},
         }
@@ -444,12 +468,12 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102
         deserialize = keras.saving.deserialize_keras_object
-        return cls(
-            **{
-                key: deserialize(value) if isinstance(value, dict) else value
-                for key, value in config.items()
-            }
-        )
+        parts = {
+            key: deserialize(value) if isinstance(value, dict) else value
+            for key, value in config.items()
+        }
+        trust(parts["encoder"])
+        return cls(**parts)
 
 
 def _shape(x: Any) -> Any:

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import layers
+from keras_ssl import distribution, layers, models
+from tests.conftest import tiny_encoder
 
 
 def test_the_last_layer_is_bare():
@@ -27,14 +28,29 @@ def test_order_is_linear_norm_relu():
 
 @pytest.mark.parametrize(
     ("spec", "widths"),
-    [("8192-8192-512", (8192, 8192, 512)), ("64", (64,)), ([8, 4], (8, 4)), ((8, 4), (8, 4))],
+    [
+        ("8192-8192-512", (8192, 8192, 512)),
+        ("64", (64,)),
+        ([8, 4], (8, 4)),
+        ((8, 4), (8, 4)),
+        ([np.int64(8), np.uint8(4)], (8, 4)),
+        (np.array([8, 4]), (8, 4)),
+    ],
+    ids=str,
 )
 def test_specs(spec, widths):
-    assert layers.Projector(spec).widths == widths
+    projector = layers.Projector(spec)
+    assert projector.widths == widths
+    assert all(type(width) is int for width in projector.widths)
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "8-", "8--4", "8x4", "8.5-4", [8, 0], [8, -1], [], [8.5], "a"]
+    "spec",
+    [
+        *("", "8-", "8--4", "8x4", "8.5-4", "8-0", "a", 8, 8.0, None, [], ["8"]),
+        *([8, 0], [8, -1], [8.5], [np.float32(8)], [True], [[8, 4]]),
+    ],
+    ids=repr,
 )
 def test_bad_specs(spec):
     with pytest.raises(ValueError, match="`widths` must be whole numbers.*Received: widths="):
@@ -44,3 +60,26 @@ def test_bad_specs(spec):
 def test_feature_maps_are_refused():
     with pytest.raises(ValueError, match=r"`representations` must be a matrix.*\(2, 4, 4, 8\)"):
         layers.Projector("8-4")(keras.ops.zeros((2, 4, 4, 8)))
+
+
+class TestDefaultProjector:
+    @pytest.mark.parametrize("method", [models.VICReg, models.VICRegCtr, models.BarlowTwins])
+    def test_a_huge_one_is_warned_of_where_there_is_no_accelerator(self, method, monkeypatch):
+        monkeypatch.setattr(distribution, "has_accelerator", lambda: False)
+        with pytest.warns(UserWarning, match=r'8192.*million.*projector="2048-2048-512"') as caught:
+            method(tiny_encoder())
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+
+    @pytest.mark.parametrize(
+        ("method", "projector", "has_accelerator"),
+        [
+            (models.VICReg, "8192-8192-8192", False),
+            (models.VICReg, None, True),
+            (models.SimCLR, None, False),
+        ],
+        ids=["wanted", "accelerator", "small"],
+    )
+    def test_others_are_not(self, method, projector, has_accelerator, monkeypatch):
+        monkeypatch.setattr(distribution, "has_accelerator", lambda: has_accelerator)
+        method(tiny_encoder(), projector)  # Warnings are errors.

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import callbacks, data, duality, encoders, evaluation, layers, losses, models
+from keras_ssl import callbacks, data, duality, layers, losses, models
 from tests.conftest import tiny_encoder
 
 
@@ -189,135 +189,6 @@ def test_layer_regularisers_join_the_loss(views):
     plain = float(model.criterion(*embeddings))
     penalty = float(np.sum(np.square(encoder.layers[-1].kernel)))
     assert float(model.compute_loss(y_pred=embeddings)) == pytest.approx(plain + penalty, rel=1e-5)
-
-
-class TestEncoders:
-    def test_feature_maps_are_pooled(self):
-        inputs = keras.layers.Input((8, 8, 3))
-        maps = keras.Model(inputs, keras.layers.Conv2D(5, 3)(inputs))
-        assert encoders.as_encoder(maps).output_shape == (None, 5)
-
-    def test_keras_applications(self):
-        network = keras.applications.MobileNetV2(
-            (32, 32, 3), include_top=False, weights=None, alpha=0.35
-        )
-        model = models.VICReg(network, "8-6")
-        assert model.predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0).shape == (2, 1280)
-
-    @pytest.mark.parametrize("gives_maps", [False, True], ids=["vectors", "maps"])
-    def test_a_subclassed_model_that_knows_nothing_but_call(self, gives_maps, images, views):
-        class Mine(keras.Model):
-            def __init__(self):
-                super().__init__()
-                self.convolution = keras.layers.Conv2D(5, 3)
-                self.head = keras.layers.ReLU() if gives_maps else keras.layers.Flatten()
-
-            def call(self, images):
-                return self.head(self.convolution(images))
-
-        model = models.VICReg(Mine(), "8-6")
-        model.compile("sgd")
-        _fit(model, views, epochs=1)
-        features = 5 if gives_maps else 5 * 6 * 6
-        assert model.predict(np.zeros((2, 8, 8, 1), "float32"), verbose=0).shape == (2, features)
-        assert evaluation.extract(model.encoder, images).values.shape == (48, features)
-
-    def test_a_layer_becomes_a_model(self, images, tmp_path):
-        model = models.VICReg(keras.layers.Conv2D(5, 3), "8-6")
-        model.build((None, 8, 8, 1))
-        assert evaluation.extract(model.encoder, images).values.shape == (48, 5)
-        model.encoder.save(tmp_path / "encoder.keras")
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV3Small", "ConvNeXtTiny"])
-    def test_applications_see_images_in_the_unit_range(self, name):
-        """They rescale from [0, 255] by default, which leaves nothing of [0, 1]."""
-        encoder = encoders.build_encoder(name, (32, 32, 3))
-        rescaling = [
-            layer.scale
-            for layer in encoder._flatten_layers()
-            if isinstance(layer, keras.layers.Rescaling)
-        ]
-        assert not rescaling or np.prod(rescaling) == pytest.approx(1.0)
-        images = np.random.RandomState(0).uniform(size=(8, 32, 32, 3)).astype("float32")
-        features = encoder(images * np.linspace(0.1, 1, 8)[:, None, None, None], training=True)
-        assert np.std(features, axis=0).mean() > 0.05 * np.abs(features).mean()
-
-    @pytest.mark.parametrize(
-        ("build", "features"),
-        [
-            (lambda: encoders.resnet18((32, 32, 3), width=8), 64),
-            (lambda: encoders.resnet50((32, 32, 3), width=8, stem="small"), 256),
-            (lambda: encoders.resnet8((28, 28, 1)), 64),
-        ],
-        ids=["resnet18", "resnet50", "resnet8"],
-    )
-    def test_builders(self, build, features):
-        assert build().output_shape == (None, features)
-
-    def test_resnet_sizes_are_the_published_ones(self):
-        # torchvision's, without the classifier: 11.69 M - 0.51 M, 25.56 M - 2.05 M; Keras counts
-        # the moving statistics of batch normalisation (9,600 and 53,120) as well.
-        eighteen = encoders.resnet18((224, 224, 3), stem="imagenet")
-        assert eighteen.count_params() == 11_689_512 - 513_000 + 9_600
-        fifty = encoders.resnet50((224, 224, 3))
-        assert fifty.count_params() == 25_557_032 - 2_049_000 + 53_120
-
-    def test_blocks_start_as_the_identity(self):
-        network = encoders.resnet18((32, 32, 3), width=4)
-        scales = [
-            layer.gamma.numpy()
-            for layer in network.layers
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        assert sum(not scale.any() for scale in scales) == 8
-
-    def test_saved_alone_it_is_plain_keras(self, tmp_path):
-        tiny_encoder().save(tmp_path / "encoder.keras")
-        import json
-        import zipfile
-
-        with zipfile.ZipFile(tmp_path / "encoder.keras") as archive:
-            assert "keras_ssl" not in json.dumps(json.loads(archive.read("config.json")))
-
-    @pytest.mark.parametrize(
-        ("call", "error", "message"),
-        [
-            (lambda: models.VICReg("resnet18"), TypeError, "`encoder`.*'resnet18'.*str"),
-            (
-                lambda: models.VICReg(
-                    keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8))])
-                ),
-                ValueError,
-                r"`encoder` must give.*\(None, 8, 8\)",
-            ),
-            (
-                lambda: models.VICReg(tiny_encoder(), "8-6").predict(
-                    np.zeros((4, 8, 8, 3), "float32")
-                ),
-                ValueError,
-                r"channels 1.*Received: images of shape \(8, 8, 3\)",
-            ),
-            (
-                lambda: models.VICReg(tiny_encoder(), "8-6").predict(
-                    np.zeros((4, 9, 8, 1), "float32")
-                ),
-                ValueError,
-                r"height 8.*Received: images of shape \(9, 8, 1\)",
-            ),
-            (
-                lambda: models.VICReg(tiny_encoder(), "8-6")(np.zeros((4, 8, 8, 1), "uint8")),
-                ValueError,
-                r"floats in \[0, 1\].*uint8",
-            ),
-            (lambda: encoders.build_encoder("resnet7", (8, 8, 1)), ValueError, "resnet18.*resnet7"),
-            (lambda: encoders.resnet18((32, 32)), ValueError, r"`input_shape`.*\(32, 32\)"),
-            (lambda: encoders.resnet18(stem="big"), ValueError, "`stem`.*small.*'big'"),
-        ],
-    )
-    def test_a_wrong_one_says_so(self, call, error, message):
-        with pytest.raises(error, match=message):
-            call()
 
 
 class TestBadInput:

@@ -1,0 +1,35 @@
+"""Encoders: residual networks for small images, and any Keras model made into one.
+
+All encoders take float images in [0, 1]: `as_encoder` puts what scales them in front of a model
+that wants another range. What the builders return are plain functional Keras models of stock
+layers: saved alone, they load without this library.
+"""
+
+from keras_ssl.encoders.adapt import (
+    as_encoder,
+    check_images,
+    check_representations,
+    pooled,
+    trust,
+)
+from keras_ssl.encoders.by_name import ENCODERS, build_encoder, check_encoder
+from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range
+from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet50
+
+__all__ = [
+    "ENCODERS",
+    "UNIT_INPUT",
+    "as_encoder",
+    "build_encoder",
+    "check_encoder",
+    "check_images",
+    "check_representations",
+    "describe_range",
+    "find_range",
+    "pooled",
+    "resnet",
+    "resnet8",
+    "resnet18",
+    "resnet50",
+    "trust",
+]

@@ -1,0 +1,242 @@
+"""Any Keras model as an encoder: from images in [0, 1] to one representation per image."""
+
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl.encoders.input_range import (
+    UNIT,
+    UNIT_INPUT,
+    Range,
+    call_on_images,
+    check_input_range,
+    contradicts,
+    find_range,
+    is_marked,
+    looks_trained,
+    scale_images,
+    takes_structure,
+)
+
+# What `as_encoder` returned; nothing is to be put right.
+_encoders: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+# The range that was stated for a model, or settled while it was untrained: who trains a model as an
+# encoder, and then judges it, need not state the range.
+_settled: weakref.WeakKeyDictionary[keras.Model, Range] = weakref.WeakKeyDictionary()
+
+
+def as_encoder(
+    model: Any, input_range: Any = None, image_shape: Sequence[int | None] | None = None
+) -> keras.Model:
+    """Any Keras model or layer as an encoder: images in [0, 1] in, one representation each out.
+
+    The range of values that the model wants is found where its own first layers scale the images
+    (`Rescaling`, `Normalization`, `preprocess_input` and the like). Where they do not, a model
+    without training takes [0, 1] like any other range, and a trained one must be accompanied by
+    the range that it was trained on. What scales the images is put in front of the model.
+
+    Args:
+        model: A Keras model or layer whose output is (N, D), or feature maps (N, height, width, D),
+            which are then averaged over height and width. Models of `keras.applications` are built
+            with `include_top=False`.
+        input_range: The range of the images that the model was trained on: a pair (low, high) such
+            as (0, 255), or the mode of its `preprocess_input`: "caffe" (ResNet50, VGG), "torch"
+            (DenseNet), "tf" (the other ones that have no preprocessing of their own). Default: as
+            found; else [0, 1], if the model is untrained.
+        image_shape: (height, width, channels) of the images, for models that do not know it.
+
+    Returns:
+        A functional model from images in [0, 1] to (N, D), its weights those of `model`; `model`
+        itself, where it is that already. Saved, it loads without this library, and is known as an
+        encoder again. A model that does not know the shape of its images is returned as it is, to
+        be passed again with an `image_shape`.
+
+    Raises:
+        TypeError: if `model` is not a Keras layer.
+        ValueError: if its range must be stated or is stated wrongly, if it has several inputs or
+            outputs, ends in a classifier, wants channels first, or if its output is neither of
+            rank 2 nor of rank 4.
+
+    Warns:
+        UserWarning: if the model's first layers are made for another range than the one stated.
+    """
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            "`encoder` must be a Keras model or layer. "
+            f"Received: encoder={model!r} of type {type(model).__name__}"
+        )
+    if not isinstance(model, keras.Model):
+        model = keras.Sequential([model], name=model.name)  # with `predict`, and a file of its own
+    stated = check_input_range(input_range)
+    if stated not in (None, UNIT) and (model in _encoders or is_marked(model)):
+        raise ValueError(
+            f"`input_range` must be left out for {model.name!r}, which takes images in [0, 1] and "
+            f"scales them itself. Received: input_range={input_range!r}"
+        )
+    if model in _encoders:
+        return model
+    _check_graph(model)
+    if stated is not None:
+        _settled[model] = stated
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        image_shape = tuple(inputs[0].shape[1:])
+    if image_shape is None:
+        return model
+    encoder = _adapted(model, tuple(image_shape))
+    _encoders.add(encoder)
+    return encoder
+
+
+def trust(encoder: keras.Model) -> keras.Model:
+    """Has `as_encoder` return `encoder` as it is, for it is part of a saved method.
+
+    What is to be put right in front of it was put right when the method was made.
+    """
+    if getattr(encoder, "inputs", None):
+        _encoders.add(encoder)
+    return encoder
+
+
+def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.Model:
+    is_trained = looks_trained(model)  # Before it is called: then it has all its weights.
+    images = keras.layers.Input(image_shape, name=UNIT_INPUT)
+    outputs = call_on_images(model, images)
+    output, *others = keras.tree.flatten(outputs)
+    if others:
+        raise ValueError(
+            f"`encoder` must have one output. Received: encoder={model.name!r} with outputs of "
+            f"shapes {[tuple(x.shape) for x in (output, *others)]}"
+        )
+    if len(output.shape) != 4:
+        check_representations(model, tuple(output.shape))
+    wanted = _settle(model, image_shape, is_trained)
+    if (
+        getattr(model, "inputs", None)
+        and not takes_structure(model)
+        and isinstance(outputs, keras.KerasTensor)
+        and len(output.shape) == 2
+        and wanted == UNIT
+        and find_range(model, image_shape) == UNIT
+    ):
+        return model  # It lacks nothing.
+    (output,) = keras.tree.flatten(call_on_images(model, scale_images(images, wanted)))
+    if len(output.shape) == 4:
+        output = keras.layers.GlobalAveragePooling2D()(output)
+    return keras.Model(images, output, name=model.name)
+
+
+def _settle(model: keras.Model, image_shape: tuple[int | None, ...], is_trained: bool) -> Range:
+    """The range that the model is given its images in, from now on."""
+    stated = _settled.get(model)
+    if stated is None:
+        found = find_range(model, image_shape)
+        if found is None and is_trained:
+            raise ValueError(
+                "`input_range` must be given for an encoder that is trained and whose layers do "
+                "not tell what range its images have: a pair such as (0, 1) or (0, 255), or the "
+                'mode of its `preprocess_input`: "caffe" (ResNet50, VGG), "torch" (DenseNet), "tf" '
+                "(ResNet50V2, MobileNetV2, Inception, Xception, NASNet). "
+                f"Received: encoder={model.name!r}, input_range=None"
+            )
+        _settled[model] = stated = UNIT if found is None else found
+    elif (better := contradicts(model, image_shape, stated)) is not None:
+        warnings.warn(
+            f"`input_range` is {stated}, but the first layers of {model.name!r} are made for "
+            f"{better}: leave `input_range` out.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return stated
+
+
+# --- What an encoder must be ---------------------------------------------------------------------
+
+
+def _check_graph(model: keras.Model) -> None:
+    """Raises for what can be seen of a model without calling it."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        for side, tensors in (("input", inputs), ("output", model.outputs)):
+            if len(tensors) != 1:
+                raise ValueError(
+                    f"`encoder` must have one {side}. Received: encoder={model.name!r} with "
+                    f"{len(tensors)} {side}s"
+                )
+        if len(inputs[0].shape) != 4:
+            raise ValueError(
+                "`encoder` must take images (N, height, width, channels). "
+                f"Received: encoder={model.name!r} with input shape {tuple(inputs[0].shape)}"
+            )
+    _check_channels_last(model)
+    _check_no_classifier(model)
+
+
+def _check_channels_last(model: keras.Model) -> None:
+    layers = list(model._flatten_layers())
+    first = [x for x in layers if getattr(x, "data_format", None) == "channels_first"]
+    if first and not any(isinstance(x, keras.layers.Permute) for x in layers):
+        raise ValueError(
+            "`encoder` must take images with the channels last, (N, height, width, channels): "
+            "build it with data_format='channels_last', or put a keras.layers.Permute((3, 1, 2)) "
+            f"in front. Received: encoder={model.name!r} with layer {first[0].name!r} of "
+            "data_format='channels_first'"
+        )
+
+
+def _check_no_classifier(model: keras.Model) -> None:
+    last: Any = model
+    while operations := getattr(last, "operations", None) or getattr(last, "layers", None):
+        last = operations[-1]
+    activation = getattr(last, "activation", None)
+    is_softmax = type(last).__name__ in ("Softmax", "LogSoftmax") or activation in (
+        keras.activations.softmax,
+        keras.activations.log_softmax,
+    )
+    # As keras.applications names its heads; ConvNeXt's begins with the name of the model.
+    is_named_so = last.name.endswith(("predictions", "_head_dense"))
+    if is_softmax or (is_named_so and getattr(last, "units", 1000) == 1000):
+        raise ValueError(
+            "`encoder` must end in representations, not in a classifier: build it with "
+            "`include_top=False`, or take the model up to the layer before: "
+            f"keras.Model(model.input, model.layers[-2].output). Received: encoder={model.name!r} "
+            f"with last layer {last.name!r}"
+        )
+
+
+def pooled(features: Any) -> Any:
+    """Feature maps (N, height, width, D) averaged to (N, D); anything else as it is."""
+    return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
+
+
+def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
+    """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image."""
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
+        raise ValueError(
+            "`encoder` must give one representation (N, D) per image, or feature maps "
+            "(N, height, width, D). "
+            f"Received: encoder={encoder.name!r} with output shape {shape}"
+        )
+
+
+def check_images(encoder: keras.layers.Layer, shape: Sequence[int | None]) -> None:
+    """Raises unless images of `shape` (N, height, width, channels) fit the encoder's input."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"Images must be batches (N, height, width, channels). Received: shape={tuple(shape)}"
+        )
+    try:
+        expected = encoder.input_shape
+    except AttributeError:
+        return
+    names = ("height", "width", "channels")
+    for name, want, have in zip(names, expected[1:], shape[1:], strict=True):
+        if want is not None and have is not None and want != have:
+            raise ValueError(
+                f"Images must fit the encoder: {encoder.name!r} was built for {name} {want} "
+                f"(input shape {tuple(expected[1:])}). Received: images of shape {tuple(shape[1:])}"
+            )

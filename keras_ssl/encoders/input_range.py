@@ -1,0 +1,288 @@
+"""The range of values that a network wants of its images: found, stated, and put right.
+
+Encoders take images in [0, 1]. Many networks want another range, and most of them say so
+themselves, by layers that scale the images in front: those of EfficientNet divide by 255. What
+such layers do is seen by trying: constant images go through the network up to its first layer with
+weights, and the range that the network wants is the one that arrives there as numbers of order one.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+Range = tuple[float, float] | str
+
+UNIT: Range = (0.0, 1.0)
+# The name of the input of a network that takes [0, 1]. It is kept in a .keras file, and costs
+# nothing.
+UNIT_INPUT = "images_from_0_to_1"
+
+# "tf" is a range like any other, [-1, 1].
+_NAMED_PAIRS: dict[str, Range] = {"tf": (-1.0, 1.0)}
+
+
+class _Scaling(NamedTuple):
+    """From [0, 1] to a range: channels reversed or not, then times `scale` plus `offset`."""
+
+    scale: list[float]
+    offset: list[float]
+    reverses_channels: bool = False
+
+
+# Mean, and standard deviation, of ImageNet's pixels, as keras.applications.imagenet_utils has them.
+_TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MODES = {
+    "caffe": _Scaling([255.0] * 3, [-103.939, -116.779, -123.68], reverses_channels=True),
+    "torch": _Scaling(
+        [1 / deviation for deviation in _TORCH_DEVIATION],
+        [-m / deviation for m, deviation in zip(_TORCH_MEAN, _TORCH_DEVIATION, strict=True)],
+    ),
+}
+
+# What images commonly are, the likeliest first.
+_CANDIDATES: tuple[Range, ...] = (UNIT, (0.0, 255.0), (-1.0, 1.0))
+# "Of order one": 4.4 is what is left of [0, 1] divided by ImageNet's deviation; 1 / 57 is what
+# that leaves of [0, 1] where it is meant for [0, 255].
+_ORDER_ONE = 20.0
+
+
+def check_input_range(value: Any) -> Range | None:
+    """Returns a stated range in its standard form, or raises.
+
+    Args:
+        value: A pair (low, high) of numbers; "caffe", "torch" or "tf", the modes of
+            `keras.applications.imagenet_utils.preprocess_input`; or `None`.
+
+    Returns:
+        A pair of floats, "caffe", "torch", or `None`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if value is None or (isinstance(value, str) and value in _MODES):
+        return value
+    if isinstance(value, str) and value in _NAMED_PAIRS:
+        return _NAMED_PAIRS[value]
+    try:
+        low, high = (math.nan, math.nan) if isinstance(value, (str, bytes)) else map(float, value)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not (math.isfinite(high - low) and low < high):
+        raise ValueError(
+            "`input_range` must be a pair (low, high) of numbers, such as (0, 255), or the mode of "
+            f'`preprocess_input`: "caffe", "torch" or "tf". Received: input_range={value!r}'
+        )
+    return low, high
+
+
+def scale_images(images: Any, wanted: Range) -> Any:
+    """Images in [0, 1] brought to another range, by stock Keras layers.
+
+    Args:
+        images: A symbolic tensor, (N, height, width, channels).
+        wanted: What `check_input_range` returns.
+
+    Raises:
+        ValueError: if a mode of three channels is wanted of images with another number.
+    """
+    if wanted == UNIT:
+        return images
+    if isinstance(wanted, str):
+        if images.shape[-1] != 3:
+            raise ValueError(
+                f"`input_range` {wanted!r} is for images of 3 channels. Received: images of shape "
+                f"{tuple(images.shape[1:])}"
+            )
+        scale, offset, reverses_channels = _MODES[wanted]
+        if reverses_channels:
+            images = ops.flip(images, axis=-1)
+        return keras.layers.Rescaling(scale, offset, dtype="float32", name=f"to_{wanted}")(images)
+    low, high = wanted
+    return keras.layers.Rescaling(high - low, low, dtype="float32", name="to_range")(images)
+
+
+def call_on_images(model: keras.Model, images: Any, **kwargs: Any) -> Any:
+    """`model(images)`, for models too whose one input is in a list or a dictionary."""
+    if takes_structure(model):
+        images = keras.tree.pack_sequence_as(model.input, [images])
+    return model(images, **kwargs)
+
+
+def takes_structure(model: keras.Model) -> bool:
+    """Whether the one input of a model is in a list or a dictionary."""
+    is_graph = bool(getattr(model, "inputs", None)) and not isinstance(model, keras.Sequential)
+    return is_graph and not isinstance(model.input, keras.KerasTensor)
+
+
+def describe_range(encoder: keras.layers.Layer) -> str:
+    """One line on the range that a network wants, and who scales to it.
+
+    Args:
+        encoder: What `as_encoder` returned, or read from a file.
+    """
+    for layer in getattr(encoder, "layers", ()):
+        if layer.name == "to_range":
+            low, high = layer.offset, layer.offset + layer.scale
+            return f"[{low:g}, {high:g}], scaled from [0, 1] by a layer in front"
+        if layer.name in {f"to_{mode}" for mode in _MODES}:
+            mode = layer.name.removeprefix("to_")
+            return f'that of `preprocess_input` in mode "{mode}", by a layer in front'
+    return "[0, 1]"
+
+
+def is_marked(model: keras.Model) -> bool:
+    """Whether the name of the model's input says that it takes [0, 1]."""
+    inputs: Any = getattr(model, "inputs", None)  # Networks that are not a graph have none.
+    return bool(inputs) and inputs[0].name == UNIT_INPUT
+
+
+def find_range(model: keras.Model, image_shape: Sequence[int | None]) -> Range | None:
+    """The range that a network's own layers in front of its first weights are made for.
+
+    Args:
+        model: A built network from one batch of images.
+        image_shape: (height, width, channels) of its images.
+
+    Returns:
+        [0, 1], [0, 255] or [-1, 1] as a pair, or `None` where no layer changes the values: the
+        range cannot be known then.
+
+    Raises:
+        ValueError: if they are changed, but in a way that fits none of these ranges.
+    """
+    if is_marked(model):
+        return UNIT
+    inputs: Any = getattr(model, "inputs", None)
+    if inputs and keras.backend.is_int_dtype(inputs[0].dtype):
+        return 0.0, 255.0  # bytes
+    arrivals = {range_: _arrival(model, image_shape, range_) for range_ in _CANDIDATES}
+    if all(arrival.tells_nothing for arrival in arrivals.values()):
+        return None
+    best = min(arrivals, key=lambda range_: arrivals[range_].misfit)  # the first of equals
+    if math.isinf(arrivals[best].misfit) or arrivals[best].spread < 1 / _ORDER_ONE:
+        raise ValueError(
+            f"`input_range` must be given: {model.name!r} scales its images itself, but neither "
+            f"{_text(_CANDIDATES)} comes out as numbers of order one. Received: input_range=None"
+        )
+    return best
+
+
+def contradicts(
+    model: keras.Model, image_shape: Sequence[int | None], stated: Range
+) -> Range | None:
+    """The range that a network's own layers are made for, if `stated` is clearly not that."""
+    arrivals = {range_: _arrival(model, image_shape, range_) for range_ in _CANDIDATES}
+    if all(arrival.tells_nothing for arrival in arrivals.values()):
+        return None
+    best = min(arrivals, key=lambda range_: arrivals[range_].misfit)
+    ours = _arrival(model, image_shape, stated).misfit
+    return best if ours > arrivals[best].misfit else None
+
+
+def looks_trained(model: keras.layers.Layer) -> bool:
+    """Whether a weight that starts as a constant has another value: a bias, a moving average.
+
+    Keras keeps no record of where weights come from. By its convention the initializer of a weight
+    `bias` is the layer's `bias_initializer`.
+    """
+    constants = (
+        keras.initializers.Zeros,
+        keras.initializers.Ones,
+        keras.initializers.Constant,
+    )
+    for layer in _leaves(model):
+        for weight in layer.weights:
+            start = getattr(layer, f"{weight.name}_initializer", None)
+            if isinstance(start, constants):
+                expected = start(weight.shape, dtype=weight.dtype)
+                if ops.any(ops.not_equal(weight, expected)):
+                    return True
+    return False
+
+
+class _Arrival(NamedTuple):
+    """What arrives of a range at the first layer with weights."""
+
+    center: float
+    spread: float
+    tells_nothing: bool  # The values arrive as they came, or they do not depend on the range.
+
+    @property
+    def misfit(self) -> float:
+        """0 for numbers of order one around zero, more for others."""
+        if self.spread == 0 or abs(self.center) > self.spread:
+            return math.inf
+        return max(abs(math.log(self.spread)) - math.log(_ORDER_ONE), 0.0)
+
+
+def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Range) -> _Arrival:
+    channels = image_shape[-1] or 3
+    if isinstance(range_, str):
+        scale, offset, _ = _MODES[range_]
+        ends = [np.array(offset), np.array(scale) + offset]
+    else:
+        ends = [np.full(channels, end) for end in range_]
+    sides = [side or 64 for side in image_shape[:2]]
+    inputs: Any = getattr(model, "inputs", None)
+    batch_size = (inputs[0].shape[0] if inputs else None) or 1
+    images = [
+        np.broadcast_to(end, (batch_size, *sides, channels)).astype("float32") for end in ends
+    ]
+    low, high = (_before_weights(model, image) for image in images)
+    changes = low != high  # Padding does not.
+    low, high = low[changes], high[changes]
+    if not low.size:
+        return _Arrival(0.0, 0.0, tells_nothing=True)
+    came = {float(value) for end in ends for value in end}
+    arrived = {float(value) for value in np.unique([low, high])}
+    return _Arrival(
+        center=float(np.mean(low + high)) / 2,
+        spread=float(np.mean(np.abs(high - low))),
+        tells_nothing=arrived <= {float(np.float32(value)) for value in came},
+    )
+
+
+class _Reached(BaseException):
+    """Ends a call at the first layer with weights; no `Exception`, which Keras would decorate."""
+
+
+def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """What reaches the first layer with weights; the model's output, where there is none."""
+
+    def stop(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        raise _Reached(inputs)
+
+    # By a call that ends early: models that are no graph, and operations between layers, are
+    # followed as well. `Normalization` keeps its constants as weights.
+    stops = [
+        layer
+        for layer in _leaves(model)
+        if layer.weights and not isinstance(layer, keras.layers.Normalization)
+    ]
+    for layer in stops:
+        vars(layer)["call"] = stop
+    try:
+        reached = call_on_images(model, images, training=False)
+    except _Reached as end:
+        reached = end.args[0]
+    finally:
+        for layer in stops:
+            del vars(layer)["call"]
+    return np.concatenate(
+        [np.ravel(ops.convert_to_numpy(x)) for x in keras.tree.flatten(reached)], dtype="float32"
+    )
+
+
+def _leaves(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """All layers of a network that hold no others."""
+    for layer in model._flatten_layers():
+        if not list(layer._flatten_layers(include_self=False)):
+            yield layer
+
+
+def _text(ranges: Sequence[Any]) -> str:
+    return " nor ".join(f"[{low:g}, {high:g}]" for low, high in ranges)

@@ -1,0 +1,144 @@
+"""Residual networks, for small images too.
+
+They are plain functional Keras models of stock layers: saved alone, they load without this library.
+
+References:
+    - He et al.: Deep residual learning for image recognition, CVPR 2016.
+    - Chen et al. (SimCLR), 2020, appendix B.9: the 3x3 stem for small images.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_ssl._validation import check_choice, check_count
+from keras_ssl.encoders.input_range import UNIT_INPUT
+
+# As in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (Keras' 0.9).
+_BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
+
+
+def _convolution(x: Any, filters: int, kernel_size: int, strides: int = 1) -> Any:
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )(x)
+
+
+def _residual_block(x: Any, filters: int, strides: int, bottleneck: bool, zero_init: bool) -> Any:
+    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3, 1x1 to four times the filters."""
+    if bottleneck:
+        plan = [(filters, 1, 1), (filters, 3, strides), (4 * filters, 1, 1)]
+    else:
+        plan = [(filters, 3, strides), (filters, 3, 1)]
+    out_filters = plan[-1][0]
+
+    residual = x
+    for i, (width, kernel_size, stride) in enumerate(plan):
+        is_last = i == len(plan) - 1
+        residual = _convolution(residual, width, kernel_size, stride)
+        scale = "zeros" if is_last and zero_init else "ones"
+        residual = layers.BatchNormalization(gamma_initializer=scale, **_BATCH_NORM)(residual)
+        if not is_last:
+            residual = layers.ReLU()(residual)
+
+    if strides != 1 or x.shape[-1] != out_filters:
+        x = _convolution(x, out_filters, 1, strides)
+        x = layers.BatchNormalization(**_BATCH_NORM)(x)
+    return layers.ReLU()(layers.Add()([x, residual]))
+
+
+def check_image_shape(name: str, value: Any) -> tuple[int | None, int | None, int]:
+    """Returns `value` as (height, width, channels), or raises; height and width may be `None`."""
+    try:
+        height, width, channels = value
+        sides = [None if side is None else check_count(name, side) for side in (height, width)]
+        return (*sides, check_count(name, channels))  # type: ignore[return-value]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be (height, width, channels), whole numbers above zero; height and "
+            f"width may be None. Received: {name}={value!r}"
+        ) from None
+
+
+def resnet(
+    input_shape: Sequence[int],
+    blocks: Sequence[int],
+    width: int = 64,
+    bottleneck: bool = False,
+    stem: str = "small",
+    zero_init_residual: bool = True,
+    name: str = "resnet",
+) -> keras.Model:
+    """A residual network from images to pooled representations.
+
+    Args:
+        input_shape: (height, width, channels) of the images; height and width may be `None`.
+        blocks: Number of residual blocks per stage; each stage but the first halves the resolution
+            and doubles the filters.
+        width: Filters of the first stage.
+        bottleneck: Whether blocks are bottlenecks, as from ResNet-50 on.
+        stem: "small": one 3x3 convolution, for images up to about 64 pixels (SimCLR's appendix
+            B.9); "strided": the same with stride 2, a quarter of the cost; "imagenet": a 7x7
+            convolution of stride 2 and max-pooling.
+        zero_init_residual: Whether every block starts as the identity, the last scale of its batch
+            normalisation being zero: the published codes of SimCLR and VICReg. Runs of a few dozen
+            epochs do better without.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` from float (N, height, width, channels) in [0, 1] to
+        representations (N, D), D = width * 2^(stages - 1), four times that with bottlenecks.
+
+    Raises:
+        ValueError: for an input shape that is not three numbers, an unknown stem, no blocks.
+    """
+    shape = check_image_shape("input_shape", input_shape)
+    check_choice("stem", stem, ("small", "strided", "imagenet"))
+    check_count("width", width)
+    if not isinstance(blocks, Sequence) or isinstance(blocks, str) or not blocks:
+        raise ValueError(f"`blocks` must name at least one stage. Received: {blocks=}")
+
+    inputs = layers.Input(shape, name=UNIT_INPUT)
+    kernel_size, strides = {"small": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}[stem]
+    x = _convolution(inputs, width, kernel_size, strides)
+    x = layers.ReLU()(layers.BatchNormalization(**_BATCH_NORM)(x))
+    if stem == "imagenet":
+        x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    for stage, count in enumerate(blocks):
+        for block in range(check_count("blocks", count)):
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = _residual_block(x, width * 2**stage, strides, bottleneck, zero_init_residual)
+    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name=name)
+
+
+def resnet8(
+    input_shape: Sequence[int] = (28, 28, 1), width: int = 16, stem: str = "small"
+) -> keras.Model:
+    """ResNet-8, D = 64 at width 16: for tiny images, short runs, machines without an accelerator.
+
+    Its blocks do not start as the identity; see `resnet`.
+    """
+    return resnet(
+        input_shape, (1, 1, 1), width, stem=stem, zero_init_residual=False, name="resnet8"
+    )
+
+
+def resnet18(
+    input_shape: Sequence[int] = (32, 32, 3), width: int = 64, stem: str = "small"
+) -> keras.Model:
+    """ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
+    return resnet(input_shape, (2, 2, 2, 2), width, stem=stem, name="resnet18")
+
+
+def resnet50(
+    input_shape: Sequence[int] = (224, 224, 3), width: int = 64, stem: str = "imagenet"
+) -> keras.Model:
+    """ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
+    return resnet(input_shape, (3, 4, 6, 3), width, bottleneck=True, stem=stem, name="resnet50")
