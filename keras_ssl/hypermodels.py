@@ -318,7 +318,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     Raises:
         ValueError: for an unknown encoder, policy or score, a score that needs labels where there
-            are none, fewer images than a batch, a seed below 0 or a micro-batch below 1.
+            are none, fewer images than a batch, a seed below 0, or an epoch, a batch or a
+            micro-batch below 1.
         TypeError: for a recipe or images of another type, or a space, an encoder or a measure that
             is no function.
     """
@@ -347,7 +348,10 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 "`images` must be what keras_ssl.hypermodels.hold_out gives. Received: "
                 f"{type(images).__name__}"
             )
-        recipe.build_policy()  # Whether there is one, now and not when trials fail.
+        # Now, and not when every trial fails.
+        recipe.build_policy()
+        check_count("recipe.epochs", recipe.epochs)
+        check_count("recipe.batch_size", recipe.batch_size)
         check_choice("score", score, OBJECTIVES)
         if score in ACCURACIES and not (images.train.has_labels and images.validation.has_labels):
             raise ValueError(
