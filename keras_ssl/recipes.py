@@ -59,12 +59,17 @@ def lars_simclr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Opt
 
 
 def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS with the trust coefficient of TCR's published code, 0.02 (which also clips it)."""
-    return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02)
+    """LARS as in TCR's published code: a trust coefficient of 0.02, steps that are clipped."""
+    return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02, clip=True)
+
+
+def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
+    """LARS as in Barlow Twins' code: 0.0048 for biases and batch normalization, for weights 0.2."""
+    return LARS(learning_rate, _MOMENTUM, weight_decay, vector_factor=0.0048 / 0.2)
 
 
 # By the name that configurations have.
-_BY_NAME = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr)}
+_BY_NAME = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_barlow_twins)}
 
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": adamw,
@@ -294,6 +299,7 @@ PUBLISHED: dict[str, Recipe] = {
         policy="simsiam",
         source="HaoChen et al., NeurIPS 2021, and its code (ImageNet, ResNet-50)",
         criterion={"squared_radius": 10.0},
+        warmup_epochs=0,
         optimizer=sgd,
     ),
     "vicreg-imagenet": Recipe(
@@ -312,22 +318,23 @@ PUBLISHED: dict[str, Recipe] = {
         models.BarlowTwins,
         projector="8192-8192-8192",
         batch_size=2048,
-        base_learning_rate=0.2,  # Its code gives biases and batch normalisation 0.0048.
+        base_learning_rate=0.2,
         weight_decay=1e-6,
         epochs=1000,
         policy="byol",
         source="Zbontar et al., ICML 2021, and its code (ImageNet, ResNet-50)",
         final_fraction=0.001,
+        optimizer=lars_barlow_twins,
     ),
     "tcr-cifar10": Recipe(
         models.TCR,
         projector="4096-128",
         batch_size=1024,
-        base_learning_rate=0.3,
+        base_learning_rate=0.3 * 256 / 1024,  # Its code has 0.3 whatever the batch.
         weight_decay=1e-4,
         epochs=600,
         policy="simclr_cifar",
-        source="Li et al., 2022, and its code (CIFAR-10, ResNet-18)",
+        source="Li et al., 2022, and its code (CIFAR-10, ResNet-18): 0.3, not scaled by the batch",
         optimizer=lars_tcr,
     ),
 }

@@ -26,7 +26,7 @@ OBJECTS = {
     "float64": lambda: losses.VICRegLoss(name="mine", dtype="float64"),
     "Projector": lambda: layers.Projector("8-4"),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
-    "LARS": lambda: optimizers.LARS(0.5, 0.8, 0.1, 0.01, learning_rate_in_momentum=True),
+    "LARS": lambda: optimizers.LARS(0.5, 0.8, 0.1, 0.01, True, True, 0.5),
     "RandomResizedCrop": lambda: data.RandomResizedCrop((4, 4), (0.2, 0.9), (0.5, 2.0)),
     "RandomFlip": lambda: data.RandomFlip(0.3, seed=3),
     "RandomColorJitter": lambda: data.RandomColorJitter(0.1, 0.2, 0.3, 0.4, 0.5),

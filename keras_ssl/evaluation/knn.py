@@ -74,8 +74,8 @@ def knn_accuracy(
     Args:
         train: Features that vote.
         test: Features that are classified.
-        neighbors: k, at least 1. Default 20, with temperature 0.07: the setting of Wu et al. (2018)
-            and of most published tables; fixed, so that nothing is chosen on the test set.
+        neighbors: k, at least 1. Default 20, with temperature 0.07: solo-learn's setting (Wu et
+            al., 2018: 200 and 0.07); fixed, so that nothing is chosen on the test set.
         temperature: Positive.
 
     Returns:

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._validation import check_count
+
 # Garrido et al., RankMe: 25,600 samples estimate the rank of 2,048 dimensions well.
 _MAX_SAMPLES = 25_600
 _EPSILON = 1e-7
@@ -35,25 +37,26 @@ def rankme(features: Any) -> float:
     return _effective_rank(np.linalg.svd(features, compute_uv=False))
 
 
-def alpha_req(features: Any, first: int = 3, last: int = 100) -> float:
+def alpha_req(features: Any, first: int = 4, last: int = 100) -> float:
     """Decay of the spectrum: alpha of `lambda_i ~ i^-alpha`, eigenvalues of the covariance.
 
-    The slope of log lambda_i against log i, by least squares, over the ranks i from `first` to
-    `last`, or up to the last eigenvalue above 1e-10 of the largest. A spectrum that falls too fast
+    The slope of log lambda_i against log i, by least squares weighted by 1 / i, over the ranks i
+    from `first` to `last`, or up to the last eigenvalue above 1e-10 of the largest: the fit of the
+    paper's authors, who took it from Stringer et al. A spectrum that falls too fast
     (a large alpha) has collapsed to few dimensions, one that is flat (0) has no structure: the
     paper finds the best encoders near alpha = 1. To choose an encoder, monitor `|alpha - 1|`.
 
     Args:
         features: Float (N, D), centred here; the first 25,600 are used.
-        first: First rank, at least 1. The largest eigenvalues do not follow the law: 3 leaves out
-            two, as in the implementation by its authors.
-        last: Last rank.
+        first: First rank, at least 1. The largest eigenvalues do not follow the law: the authors'
+            code begins with 4 or, of many dimensions, with 11.
+        last: Last rank, above `first`. Default 100: the authors'.
 
     Returns:
         alpha; NaN where fewer than two eigenvalues are left to fit.
 
     Raises:
-        ValueError: for features that are not a matrix, or not finite.
+        ValueError: for features that are not a matrix, or not finite, or ranks in no order.
 
     Example:
         >>> i = np.arange(1, 65)
@@ -63,16 +66,20 @@ def alpha_req(features: Any, first: int = 3, last: int = 100) -> float:
         1.000
 
     References:
-        - Agrawal et al.: alpha-ReQ, NeurIPS 2022.
+        - Agrawal et al.: alpha-ReQ, NeurIPS 2022, and its code.
+        - Stringer et al.: High-dimensional geometry of population responses, Nature 2019.
     """
     features = _finite(features, 2, "a matrix (N, D)")
+    if check_count("last", last) <= check_count("first", first):
+        raise ValueError(f"`last` must be above `first`. Received: first={first}, last={last}")
     centred = features - features.mean(axis=0)
     eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
     eigenvalues = eigenvalues[eigenvalues > 1e-10 * max(eigenvalues[0], 1e-300)]
     ranks = np.arange(first, min(last, len(eigenvalues)) + 1)
     if len(ranks) < 2:
         return float("nan")
-    slope, _ = np.polyfit(np.log(ranks), np.log(eigenvalues[ranks - 1]), 1)
+    # polyfit's weights are those of the residuals, not of their squares.
+    slope, _ = np.polyfit(np.log(ranks), np.log(eigenvalues[ranks - 1]), 1, w=ranks**-0.5)
     return float(-slope)
 
 

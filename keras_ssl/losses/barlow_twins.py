@@ -28,8 +28,8 @@ class BarlowTwinsLoss(Criterion):
     - redundancy: `sum_{i != j} C_ij^2`
 
     Loss = invariance + redundancy_weight * redundancy. Sums over the dimensions, so that the loss
-    grows with M; the published code has a `scale_loss` too, which only matters for parameters that
-    LARS does not adapt, and is left out.
+    grows with M. (The first version of the published code scaled it by a `scale_loss`, which was
+    dropped in 2021.)
 
     Args:
         redundancy_weight: lambda, at least 0. Default 0.0051: the published code.

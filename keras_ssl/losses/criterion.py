@@ -63,6 +63,8 @@ class Criterion(keras.losses.Loss):
         """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
 
         On several replicas it is given the samples of all; see `on_shards` for the faster way.
+        Where terms nearly cancel, the weighted sum itself may be among them, as "loss", to more
+        digits than the sum of rounded terms would have.
 
         Args:
             z_1: Embeddings of the first views, (N, M), in `dtype`.
@@ -83,7 +85,9 @@ class Criterion(keras.losses.Loss):
 
     def combine(self, terms: dict[str, Any]) -> Any:
         """The weighted sum of the terms: this replica's share of it."""
-        total = sum(weight * terms[name] for name, weight in self.weights.items())
+        total = terms.get("loss")
+        if total is None:
+            total = sum(weight * terms[name] for name, weight in self.weights.items())
         return distribution.share(total)
 
     def call(self, z_1: Any, z_2: Any) -> Any:  # noqa: D102 (the class documents the call)

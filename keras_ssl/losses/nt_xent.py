@@ -22,7 +22,8 @@ _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gra
 
 def _centered_unit_embeddings(z: Any) -> Any:
     """SimCLR A: every dimension centred over the batch, then every embedding scaled to norm 1."""
-    return unit_embeddings(centered(z))
+    # Twice: rows that are all alike are 0 then, not what rounding of their mean leaves of them.
+    return unit_embeddings(centered(centered(z)))
 
 
 def _scaled_standard_dimensions(z: Any) -> Any:
@@ -139,9 +140,17 @@ class NTXentLoss(Criterion):
             contrast = ops.concatenate([log_sums(z_1), log_sums(z_2)])
         else:
             contrast = ops.concatenate(log_sums(z_1, z_2))
+        logits = positives / self.temperature
+        logits = ops.concatenate([logits, logits])
+        # What the loss is anchor by anchor. It may be much smaller than either of its terms, whose
+        # difference would have lost its digits.
+        loss = contrast - logits
         if self._positive_in_denominator:
-            logits = positives / self.temperature
-            logits = ops.concatenate([logits, logits])
             # logaddexp; Keras' own has a one-sided gradient where both are equal.
-            contrast = logits + ops.softplus(contrast - logits)
-        return {"alignment": -batch_mean(positives), "contrast": batch_mean(contrast)}
+            loss = ops.softplus(loss)
+            contrast = logits + loss
+        return {
+            "alignment": -batch_mean(positives),
+            "contrast": batch_mean(contrast),
+            "loss": batch_mean(loss),
+        }

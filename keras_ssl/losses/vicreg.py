@@ -154,7 +154,8 @@ class VICRegFamilyLoss(Criterion):
         shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
         n, m = shape[axis], shape[1 - axis]
         divisor = (n if self.divisor == "features" else shape[0]) - 1
-        x_1, x_2 = centered(z_1, axis), centered(z_2, axis)
+        # Twice: with a mean far from 0, its rounding would be a part of every deviation.
+        x_1, x_2 = (centered(centered(z, axis), axis) for z in (z_1, z_2))
 
         def penalty(x: Any) -> Any:
             if self.penalty == "squares":

@@ -214,7 +214,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         if self._compile_metrics is not None:
             z_1, z_2 = (ops.stop_gradient(z) for z in y_pred)
             self._compile_metrics.update_state(z_2, z_1)
-        values = {"loss": loss * distribution.replica_count(), **terms}
+        values = {**terms, "loss": loss * distribution.replica_count()}
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss

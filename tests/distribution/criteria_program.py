@@ -70,7 +70,7 @@ def value_and_gradients(criterion, pair):
         terms = criterion.measure(*pair)
         loss = criterion.combine(terms)
     gradients = tape.gradient(loss, pair)
-    return {"loss": distribution.sum_over_replicas(loss), **terms}, gradients
+    return {**terms, "loss": distribution.sum_over_replicas(loss)}, gradients
 
 
 def sizes_of(criterion, pair, terms):

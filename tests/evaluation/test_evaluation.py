@@ -193,6 +193,21 @@ class TestWithoutLabels:
             assert evaluation.alpha_req(sides * i ** (-alpha / 2)) == pytest.approx(alpha, rel=1e-6)
         assert np.isnan(evaluation.alpha_req(np.ones((5, 3))))  # nothing to fit
 
+    @pytest.mark.parametrize(("first", "last"), [(4, 100), (11, 40)])
+    def test_alpha_req_is_its_authors_fit(self, first, last):
+        """The normal equations of log variance on log rank, weighted by 1 / rank."""
+        x = np.random.RandomState(0).randn(300, 60) * np.exp(-0.05 * np.arange(60))
+        variances = np.sort(np.linalg.eigvalsh(np.cov(x, rowvar=False)))[::-1]
+        ranks = np.arange(first, min(last, 60) + 1)
+        a = np.stack([-np.log(ranks), np.ones(len(ranks))], axis=1)
+        y = np.log(variances[ranks - 1])
+        expected = np.linalg.solve(a.T @ (a / ranks[:, None]), a.T @ (y / ranks))[0]
+        assert evaluation.alpha_req(x, first, last) == pytest.approx(expected, rel=1e-9)
+
+    def test_alpha_req_wants_ranks_in_order(self):
+        with pytest.raises(ValueError, match="`last` must be above `first`.*first=9, last=9"):
+            evaluation.alpha_req(np.ones((5, 3)), 9, 9)
+
     def test_lidar_counts_what_tells_images_apart(self):
         rng = np.random.RandomState(0)
         for directions in (1, 2, 6):

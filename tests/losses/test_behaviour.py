@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ssl import losses
+from tests import reference
 
 CRITERIA = {
     "vicreg": losses.VICRegLoss,
@@ -179,3 +180,43 @@ def test_batch_size_may_be_unknown_when_traced(name):
         assert float(traced(z_1, z_2)) == pytest.approx(
             float(criterion(z_1, z_2)), rel=1e-5, abs=1e-5
         )
+
+
+@pytest.mark.parametrize("negatives", ["all", "same_view", "cross_view"])
+def test_nt_xent_keeps_its_digits_near_zero(negatives):
+    """Its terms are of the order of 1 / temperature, their sum may be a millionth of that."""
+    z = np.linalg.qr(np.random.RandomState(0).randn(16, 16))[0]
+    z_1, z_2 = z, z + 0.05 * np.random.RandomState(1).randn(16, 16)
+    settings = dict(temperature=0.05, negatives=negatives)
+    loss = float(losses.NTXentLoss(**settings)(z_1, z_2))
+    exact = reference.info_nce(
+        z_1,
+        z_2,
+        **settings,
+        similarity="cosine",
+        normalization="embeddings",
+        positive_in_denominator=True,
+    )
+    assert 0 < exact < 1e-6
+    assert loss == pytest.approx(exact, rel=1e-4)
+
+
+def test_simclr_a_of_rows_that_are_alike_has_no_rounding_noise():
+    z = np.full((8, 5), 1e3) + 7.3 * np.arange(5)
+    criterion = losses.NTXentLoss(normalization="centered_embeddings")
+    loss, gradients = _gradient(criterion, z.astype("float32"), z.astype("float32"))
+    assert float(loss) == pytest.approx(np.log(15), rel=1e-7)
+    assert all(np.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("name", ["vicreg", "vicreg-exp", "vicreg-samples", "barlow-twins"])
+@pytest.mark.parametrize("mean", [1e3, 1e5, 1e6])
+def test_gradients_with_a_mean_far_from_zero(name, mean):
+    rng = np.random.RandomState(0)
+    z_1 = (rng.randn(32, 16) + mean).astype("float32")
+    z_2 = (z_1 + 0.5 * rng.randn(32, 16)).astype("float32")
+    exact = _gradient(CRITERIA[name](dtype="float64"), z_1.astype("float64"), z_2.astype("float64"))
+    ours = _gradient(CRITERIA[name](), z_1, z_2)
+    for a, b in zip(ours[1], exact[1], strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert np.abs(a - b).max() < 2e-5 * np.abs(b).max()

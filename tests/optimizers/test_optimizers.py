@@ -43,6 +43,45 @@ def test_lars_equals_the_written_out_update(shape, rate_in_momentum, zero):
     np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [1e-3, 0.01, 0.5], ids=["clipped", "in between", "adapted"])
+def test_clipped_steps_are_those_of_the_published_codes(rate):
+    """No step is larger than the learning rate would make it, and none than the trust allows."""
+    rng = np.random.RandomState(0)
+    w, v = rng.randn(4, 3), np.zeros((4, 3))
+    variable = keras.Variable(w.astype("float32"))
+    optimizer = optimizers.LARS(rate, MOMENTUM, DECAY, TRUST, clip=True)
+    for scale in (10.0, 1.0, 0.01):  # of the gradient
+        gradient = scale * rng.randn(4, 3)
+        norms = np.linalg.norm(w), np.linalg.norm(gradient)
+        ratio = TRUST * norms[0] / (norms[1] + DECAY * norms[0] + 1e-8)
+        v = MOMENTUM * v + (gradient + DECAY * w) * min(ratio / rate, 1)
+        w = w - rate * v
+        optimizer.apply([gradient.astype("float32")], [variable])
+    np.testing.assert_allclose(variable, w, rtol=1e-5)
+
+
+def test_clipped_steps_of_a_warm_up_begin_with_none():
+    variable = keras.Variable(np.ones((2, 2), "float32"))
+    optimizer = optimizers.LARS(0.0, clip=True)
+    optimizer.apply([np.ones((2, 2), "float32")], [variable])
+    np.testing.assert_array_equal(variable, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (), (4, 3)], ids=str)
+def test_vectors_may_have_a_learning_rate_of_their_own(shape):
+    rng = np.random.RandomState(0)
+    weights = np.asarray(rng.randn(*shape))
+    gradients = [np.asarray(rng.randn(*shape), "float32") for _ in range(2)]
+    variable = keras.Variable(weights.astype("float32"))
+    optimizer = optimizers.LARS(0.2, MOMENTUM, DECAY, TRUST, vector_factor=0.0048 / 0.2)
+    for gradient in gradients:
+        optimizer.apply([gradient], [variable])
+    is_vector = len(shape) < 2
+    rates = [0.0048 if is_vector else 0.2] * 2
+    expected = _reference(weights, gradients, rates, False, adapted=not is_vector)
+    np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_the_two_conventions_differ():
     results = []
     for rate_in_momentum in (False, True):
