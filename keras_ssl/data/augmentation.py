@@ -4,6 +4,9 @@ Keras 3.15's layers of the same names crop and blur a whole batch alike, halve s
 and do not repeat under a seed in a parallel `tf.data` map; these are stateless functions of images
 and a seed, wrapped as layers. They run on TensorFlow, in `tf.data` or inside a model.
 
+What is drawn (`draw`, in `draws.py`, without a backend) is apart from what is done with it
+(`augment`). All draws of a policy are columns of one table of numbers, one row for each image.
+
 Convention: integer images are bytes, 0 to 255; float images lie in [0, 1]; what comes out is
 float32 in [0, 1]. (A functional Keras model hands bytes over as floats up to 255 unless its input
 says `keras.layers.Input(shape, dtype="uint8")`.)
@@ -17,8 +20,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import distribution
-from keras_ssl._validation import check_fraction, check_non_negative, check_positive
+from keras_ssl._validation import (
+    check_count,
+    check_fraction,
+    check_non_negative,
+    check_optional_seed,
+    check_positive,
+)
+from keras_ssl.data import draws
 
+# Resized images overshoot by rounding; outputs are clipped.
+_SLACK = 1e-3
 # Luma, ITU-R BT.601: what PIL and torchvision make grey with.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 # RGB to YIQ, in which a change of hue is a rotation of the last two axes.
@@ -35,81 +47,246 @@ def to_unit_floats(images: Any) -> Any:
 
     Returns:
         Tensor of float32 of the same shape.
+
+    Raises:
+        ValueError: for images that are neither integers nor real floats, such as booleans.
     """
     images = tf.convert_to_tensor(images)
     if images.dtype.is_integer:
         return tf.cast(images, tf.float32) / 255
+    if not images.dtype.is_floating:
+        raise ValueError(
+            "`images` must be integers in [0, 255] or floats in [0, 1]. "
+            f"Received: dtype={images.dtype.name}"
+        )
     return tf.cast(images, tf.float32)
 
 
-def _uniform(seed: Any, shape: Any, low: float = 0.0, high: float = 1.0) -> Any:
-    return tf.random.stateless_uniform(shape, seed, low, high)
+def _check_batch(images: Any) -> None:
+    """Raises if images are no batch (N, height, width, channels) or have no pixel."""
+    if images.shape.rank != 4 or 0 in tuple(images.shape):
+        raise ValueError(
+            "`images` must be a batch (N, height, width, channels), each at least 1. "
+            f"Received: shape={images.shape}"
+        )
 
 
-def fold(seed: Any, number: Any) -> Any:
-    """A seed of its own for each number: independent draws from one seed, (2,) int."""
-    return tf.random.experimental.stateless_fold_in(tf.convert_to_tensor(seed), number)
+def _in_range(images: Any, is_integer: bool) -> Any:
+    """Unit floats as they are; it raises if any is outside [0, 1], or fails the step of a graph."""
+    low, high = tf.reduce_min(images), tf.reduce_max(images)  # NaN if any pixel is.
+    is_right = tf.logical_and(low >= -_SLACK, high <= 1 + _SLACK)
+    if is_integer:
+        expected, low, high = "integers in [0, 255]", 255 * low, 255 * high
+    else:
+        expected = "floats in [0, 1]: divide by 255, or pass bytes"
+    message = f"`images` must be {expected}. Received: values "
+    if tf.executing_eagerly() and not is_right:
+        raise ValueError(f"{message}from {float(low):g} to {float(high):g}")
+    return distribution.require(images, is_right, f"{message}in ", tf.stack([low, high]))
 
 
 class Augmentation(keras.layers.Layer):
-    """Base of the augmentations: a subclass overrides `augment`.
+    """Base of the augmentations: a subclass overrides `augment`, and `draw` where it is random.
 
     Args:
         probability: Share of the images that are changed, in [0, 1].
-        seed: Seed of the layer's own draws, for its use inside a model; `None` draws one. A call
-            with `seed=` does not use it.
+        seed: Seed of the layer's own draws, for its use inside a model, a whole number from 0 to
+            2^31 - 1; `None` draws one. A call with `seed=` does not use it.
         **kwargs: `name` and the rest of `keras.layers.Layer`.
 
     Call arguments:
-        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
+        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1]. Floats may
+            lie 0.001 outside, as resized images do.
         training: `False` leaves the images as they are (as floats in [0, 1]; a crop resizes them).
-        seed: Two whole numbers (2,), that decide all draws, for `tf.data`; by default the layer
-            draws the next of its own, a different one on each replica. (Under XLA TensorFlow makes
-            other draws of the same seed.)
+        seed: Whole numbers that decide all draws, such as (seed, step) or (seed, epoch, step), for
+            `tf.data`: a sequence of integers and scalar tensors, or an integer tensor (k,). Each
+            counts modulo 2^32. By default the layer draws the next of its own, a different one on
+            each replica.
 
     Returns:
         float32 in [0, 1], (N, height, width, channels).
 
     Raises:
-        ValueError: for images that are not a batch of rank 4, or an argument out of its range.
+        ValueError: for images that are not a batch of rank 4, or hold nothing; for values outside
+            their range or NaN (in a graph at the step that meets them, see
+            `keras_ssl.distribution.require`); for a `seed` that is not of whole numbers.
     """
 
+    # How many numbers in [0, 1) `draw` takes for each image.
+    draw_count = 0
+
     def __init__(self, probability: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
-        # Images stay float32 whatever the policy: half precision would show in the colours.
+        # Images stay float32 whatever the policy: half precision would show in the colors.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.probability = check_fraction("probability", probability)
-        self.seed = seed
-        self._generator = keras.random.SeedGenerator(seed)
+        self.seed = check_optional_seed("seed", seed)
+        self._generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 
-    def augment(self, images: Any, seed: Any) -> Any:
-        """Changed versions of all images: float32 in and out, all draws from `seed`."""
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+        """What is random, for each image: a function of numbers, see `draws.py`.
+
+        Args:
+            numbers: Uniform in [0, 1), float32 (N, `draw_count`).
+            size: (height, width) of the images.
+            xp: What computes: NumPy, or a namespace with its names.
+
+        Returns:
+            Arrays by name, each with one row for each image.
+        """
+        return {}
+
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:
+        """Changed versions of all images: float32 in and out, of what `draw` returned."""
         raise NotImplementedError
 
     def leave(self, images: Any) -> Any:
         """What becomes of images that are not augmented."""
         return images
 
-    def call(self, images: Any, training: bool = True, seed: Any = None) -> Any:  # noqa: D102
-        images = to_unit_floats(images)
-        if images.shape.rank != 4:
-            raise ValueError(
-                "`images` must be a batch (N, height, width, channels). "
-                f"Received: shape={tuple(images.shape)}"
-            )
-        if not training or self.probability == 0:
+    def draw_all(self, numbers: Any, size: Sequence[Any], xp: Any = np) -> dict[str, Any]:
+        """What `draw` returns, and "is_chosen": bool (N,), which images are changed at all.
+
+        Args:
+            numbers: Uniform in [0, 1), float32 (N, 1 + `draw_count`).
+            size: (height, width) of the images.
+            xp: What computes.
+        """
+        is_chosen = numbers[:, 0] < self.probability
+        return {"is_chosen": is_chosen, **self.draw(numbers[:, 1:], size, xp)}
+
+    def apply(self, images: Any, drawn: dict[str, Any]) -> Any:
+        """Images, unit floats, changed by what `draw_all` returned where they are chosen."""
+        if self.probability == 0:
             return self.leave(images)
-        if seed is None:
-            # Keras mirrors the generator's state: without its number, replicas would draw alike.
-            seed = fold(tf.cast(self._generator.next(), tf.int32), distribution.replica_id())
-        changed = self.augment(images, fold(seed, 0))
+        changed = self.augment(images, drawn)
         if self.probability == 1:
             return changed
-        is_chosen = _uniform(fold(seed, 1), [tf.shape(images)[0], 1, 1, 1]) < self.probability
-        return tf.where(is_chosen, changed, self.leave(images))
+        return tf.where(_per_image(drawn["is_chosen"]), changed, self.leave(images))
+
+    @tf.autograph.experimental.do_not_convert  # As Keras' own.
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        # Keras would refuse numbers beside tensors, and makes tensors of NumPy's numbers.
+        if kwargs.get("seed") is not None:
+            kwargs["seed"] = _whole_numbers(kwargs["seed"])
+        return super().__call__(*args, **kwargs)
+
+    def call(self, images: Any, training: bool = True, seed: Any = None) -> Any:  # noqa: D102
+        dtype = tf.convert_to_tensor(images).dtype
+        images = to_unit_floats(images)
+        _check_batch(images)
+        if dtype != tf.uint8:
+            images = _in_range(images, dtype.is_integer)
+        if training:
+            seed = self._next_seed() if seed is None else _whole_numbers(seed)
+            n, *size = (_static(images, axis) for axis in range(3))
+            numbers = _numbers(seed, n, 1 + self.draw_count)
+            views = self.apply(images, self.draw_all(numbers, size, _namespace()))
+        else:
+            views = self.leave(images)
+        return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
+
+    def _next_seed(self) -> list[Any]:
+        # Keras mirrors the generator's state: without its number, replicas would draw alike.
+        return [*tf.unstack(self._generator.next()), distribution.replica_id()]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
+        return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {**super().get_config(), "probability": self.probability, "seed": self.seed}
+
+
+def _namespace() -> Any:
+    """What computes draws: eagerly, TensorFlow would take fifty times as long as NumPy."""
+    return np if tf.executing_eagerly() else keras.ops
+
+
+def _numbers(seed: Any, n: Any, count: int) -> Any:
+    """Numbers in [0, 1) for a batch of n images, float32 (n, count); see `draws.numbers`."""
+    if tf.executing_eagerly():
+        return draws.numbers(draws.key(list(seed)), np.arange(n, dtype="int32"), count)
+    if not tf.is_tensor(seed):
+        seed = tf.concat([draws.word(number, keras.ops) for number in seed], axis=0)
+    numbers = _numbers_of_a_graph(seed, tf.convert_to_tensor(n), tf.constant(count))
+    return tf.ensure_shape(numbers, (None, count))
+
+
+# Traced once for all graphs: its operations are hundreds, and take a tenth of a second.
+@tf.function(autograph=False)
+def _numbers_of_a_graph(seed: Any, n: Any, count: Any) -> Any:
+    key = draws.key(tf.unstack(seed), keras.ops)
+    return draws.numbers(key, tf.range(n), count, keras.ops)
+
+
+def _static(images: Any, axis: int) -> Any:
+    """The length of an axis: a number where it is known, else a tensor."""
+    return images.shape[axis] or tf.shape(images)[axis]
+
+
+def _per_image(values: Any) -> Any:
+    """One value for each image, (N,), in the shape (N, 1, 1, 1)."""
+    return tf.reshape(values, [-1, 1, 1, 1])
+
+
+def _down_the_columns(matrix: Any, images: Any) -> Any:
+    """Each column of each image multiplied by a matrix: (N or 1, out, height)."""
+    shape = tf.shape(images)
+    columns = tf.reshape(images, [shape[0], shape[1], shape[2] * shape[3]])
+    return tf.reshape(matrix @ columns, [shape[0], tf.shape(matrix)[1], shape[2], shape[3]])
+
+
+def _multiply(rows: Any, images: Any, columns: Any) -> Any:
+    """A X B^T for each image X and each of its channels.
+
+    Args:
+        rows: A, (N or 1, new height, height).
+        images: X, (N, height, width, channels).
+        columns: B, (N or 1, new width, width).
+
+    Returns:
+        (N, new height, new width, channels).
+    """
+
+    def transpose(x: Any) -> Any:
+        return tf.transpose(x, [0, 2, 1, 3])
+
+    product = transpose(_down_the_columns(columns, transpose(_down_the_columns(rows, images))))
+    return tf.ensure_shape(
+        product, [images.shape[0], rows.shape[1], columns.shape[1], images.shape[3]]
+    )
+
+
+def resize_boxes(images: Any, boxes: Any, size: Sequence[Any]) -> Any:
+    """Cuts rectangles out of images and resizes them, as torchvision and Pillow do.
+
+    A pixel is an area; an output pixel is the mean of the input pixels of its rectangle, weighted
+    by a triangle as wide as an output pixel to either side, or as an input pixel where those are
+    wider (bilinear, antialiased). Each image is A X B^T, the weights being the rows of A and B.
+
+    Args:
+        images: float32 (N, height, width, channels).
+        boxes: (top, left, height, width), in pixels, int32 (N, 4); or (1, 4), for all images.
+        size: (height, width) of the result.
+
+    Returns:
+        float32 (N, *size, channels).
+    """
+    top, left, height, width = tf.unstack(tf.cast(boxes, tf.float32), axis=1)
+    rows = _triangles(top, height, _static(images, 1), size[0])
+    return _multiply(rows, images, _triangles(left, width, _static(images, 2), size[1]))
+
+
+def _triangles(start: Any, length: Any, pixels: Any, new_pixels: Any) -> Any:
+    """Weights of each pixel in each new one, (N, new_pixels, pixels); rows sum to 1."""
+    start, length = start[:, None, None], length[:, None, None]
+    centers = tf.range(pixels, dtype=tf.float32) + 0.5
+    scale = length / tf.cast(new_pixels, tf.float32)
+    new_centers = start + (tf.range(new_pixels, dtype=tf.float32)[:, None] + 0.5) * scale
+    weights = tf.nn.relu(1 - tf.abs(centers - new_centers) / tf.maximum(scale, 1))
+    is_inside = tf.logical_and(centers > start, centers < start + length)
+    weights = tf.where(is_inside, weights, 0)
+    return weights / tf.reduce_sum(weights, axis=2, keepdims=True)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -117,18 +294,19 @@ class RandomResizedCrop(Augmentation):
     """A random rectangle of each image, resized.
 
     As torchvision's: area uniform in `scale` of the image's, aspect ratio log-uniform in `ratio`,
-    ten tries to find one that fits. Where none does, the sides of the first are cut to the image's
-    (torchvision: the largest central rectangle whose ratio is allowed), which only happens in
-    elongated images. Bilinear (published codes: bicubic).
+    sides and corners in whole pixels, ten tries to find one that fits, else the largest central
+    rectangle whose ratio is allowed (that of a square image is all of it). Bilinear and antialiased
+    (published codes: bicubic).
 
     Args:
-        size: (height, width) of the result, or `None` for that of the images.
+        size: (height, width) of the result, whole numbers above zero, or `None` for that of the
+            images.
         scale: Range of the area, in (0, 1]. Default (0.08, 1): SimCLR, BYOL, VICReg.
         ratio: Range of width over height. Default (3/4, 4/3): the same.
         **kwargs: See `Augmentation`. An image that is not chosen is resized whole.
     """
 
-    _TRIES = 10
+    draw_count = draws.CROP_NUMBERS
 
     def __init__(
         self,
@@ -138,44 +316,22 @@ class RandomResizedCrop(Augmentation):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.supports_jit = False  # XLA has no crop_and_resize.
-        self.size = None if size is None else (int(size[0]), int(size[1]))
+        self.size = None if size is None else _check_size(size)
         self.scale = _check_range("scale", scale, upper=1.0)
         self.ratio = _check_range("ratio", ratio)
+
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+        return {"boxes": draws.crop_boxes(numbers, size, self.scale, self.ratio, xp)}
 
     def leave(self, images: Any) -> Any:  # noqa: D102
         if self.size is None or self.size == tuple(images.shape[1:3]):
             return images
-        return tf.image.resize(images, self.size)
+        whole = tf.stack([0, 0, *(_static(images, axis) for axis in (1, 2))])
+        return resize_boxes(images, whole[None], self.size)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
-        n, height, width = (tf.shape(images)[i] for i in range(3))
-        h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-        tries = [n, self._TRIES]
-        area = _uniform(fold(seed, 0), tries, *self.scale) * h * w
-        log_ratio = [float(np.log(r)) for r in self.ratio]
-        root_ratio = tf.exp(_uniform(fold(seed, 1), tries, *log_ratio) / 2)
-        heights, widths = tf.sqrt(area) / root_ratio / h, tf.sqrt(area) * root_ratio / w
-        # The first try that fits; where none does, argmax is 0 and the sides are clipped to 1.
-        fits = tf.logical_and(heights <= 1, widths <= 1)
-        first = tf.argmax(fits, axis=1, output_type=tf.int32)
-        heights = tf.minimum(tf.gather(heights, first, batch_dims=1), 1)
-        widths = tf.minimum(tf.gather(widths, first, batch_dims=1), 1)
-        top = _uniform(fold(seed, 2), [n]) * (1 - heights)
-        left = _uniform(fold(seed, 3), [n]) * (1 - widths)
-        # crop_and_resize wants the centres of the corner pixels, as a share of (size - 1).
-        boxes = tf.stack(
-            [
-                (top * h) / tf.maximum(h - 1, 1),
-                (left * w) / tf.maximum(w - 1, 1),
-                ((top + heights) * h - 1) / tf.maximum(h - 1, 1),
-                ((left + widths) * w - 1) / tf.maximum(w - 1, 1),
-            ],
-            axis=1,
-        )
-        size = (height, width) if self.size is None else self.size
-        crops = tf.image.crop_and_resize(images, boxes, tf.range(n), size)
-        return tf.ensure_shape(crops, self.compute_output_shape(images.shape))
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+        size = self.size or [_static(images, axis) for axis in (1, 2)]
+        return resize_boxes(images, drawn["boxes"], size)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         size = tuple(input_shape[1:3]) if self.size is None else self.size
@@ -197,7 +353,7 @@ class RandomFlip(Augmentation):
     def __init__(self, probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(probability, **kwargs)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
         return tf.reverse(images, axis=[2])
 
 
@@ -222,6 +378,8 @@ class RandomColorJitter(Augmentation):
         **kwargs: See `Augmentation`.
     """
 
+    draw_count = 4
+
     def __init__(
         self,
         brightness: float = 0.4,
@@ -239,21 +397,26 @@ class RandomColorJitter(Augmentation):
         if self.hue > 0.5:
             raise ValueError(f"`hue` must be at most 0.5, half the circle. Received: hue={hue!r}")
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
-        n = tf.shape(images)[0]
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+        strengths = {
+            "brightness": self.brightness,
+            "contrast": self.contrast,
+            "saturation": self.saturation,
+        }
+        factors = {
+            name: draws.uniform(numbers[:, i], max(0.0, 1 - strength), 1 + strength, xp)
+            for i, (name, strength) in enumerate(strengths.items())
+        }
+        return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
-        def factor(strength: float, number: int) -> Any:
-            shape = [n, 1, 1, 1]
-            return _uniform(fold(seed, number), shape, max(0.0, 1 - strength), 1 + strength)
-
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
         # Contrast moves towards the mean luma of the image, taken before brightness scales both.
-        contrast, brightness = factor(self.contrast, 1), factor(self.brightness, 0)
+        contrast, brightness = _per_image(drawn["contrast"]), _per_image(drawn["brightness"])
         mean = tf.reduce_mean(grey(images), axis=[1, 2], keepdims=True)  # (N, 1, 1, 1)
         offset = brightness * (1 - contrast) * mean
         gain = brightness * contrast
         if images.shape[3] == 3 and (self.saturation or self.hue):
-            saturation = factor(self.saturation, 2)[:, 0, 0, 0]
-            angle = _uniform(fold(seed, 3), [n], -self.hue, self.hue) * 2 * np.pi
+            saturation, angle = drawn["saturation"], drawn["hue"] * 2 * np.pi
             cos, sin = saturation * tf.cos(angle), saturation * tf.sin(angle)
             one, zero = tf.ones_like(cos), tf.zeros_like(cos)
             rotation = tf.stack(
@@ -266,7 +429,9 @@ class RandomColorJitter(Augmentation):
             )  # (N, 3, 3)
             matrix = np.linalg.inv(_YIQ) @ rotation @ _YIQ
             shape = tf.shape(images)
-            pixels = tf.reshape(images, [n, -1, 3]) @ tf.transpose(matrix, [0, 2, 1])
+            pixels = tf.reshape(images, [shape[0], shape[1] * shape[2], 3]) @ tf.transpose(
+                matrix, [0, 2, 1]
+            )
             images = tf.reshape(pixels, shape)
         return tf.clip_by_value(gain * images + offset, 0, 1)
 
@@ -299,7 +464,7 @@ class RandomGreyscale(Augmentation):
     def __init__(self, probability: float = 0.2, **kwargs: Any) -> None:
         super().__init__(probability, **kwargs)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
         return tf.broadcast_to(grey(images), tf.shape(images))
 
 
@@ -318,29 +483,27 @@ class RandomGaussianBlur(Augmentation):
         **kwargs: See `Augmentation`.
     """
 
+    draw_count = 1
+
     def __init__(
         self, sigma: Sequence[float] = (0.1, 2.0), probability: float = 0.5, **kwargs: Any
     ) -> None:
         super().__init__(probability, **kwargs)
         self.sigma = _check_range("sigma", sigma)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
-        sigma = _uniform(fold(seed, 0), [tf.shape(images)[0], 1, 1], *self.sigma)
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+        low, high = self.sigma
+        return {"sigma": draws.uniform(numbers[:, 0], low, high, xp)}
 
-        def blur_matrix(size: Any) -> Any:
-            position = tf.cast(tf.range(size), tf.float32)
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+        sigma = tf.reshape(drawn["sigma"], [-1, 1, 1])
+
+        def blur_matrix(axis: int) -> Any:
+            position = tf.range(_static(images, axis), dtype=tf.float32)
             distance = position[:, None] - position[None, :]
             return tf.nn.softmax(-tf.square(distance / sigma) / 2, axis=-1)  # (N, size, size)
 
-        def down_the_columns(x: Any) -> Any:
-            shape = tf.shape(x)
-            columns = tf.reshape(x, [shape[0], shape[1], shape[2] * shape[3]])
-            return tf.reshape(blur_matrix(shape[1]) @ columns, shape)
-
-        def transpose(x: Any) -> Any:
-            return tf.transpose(x, [0, 2, 1, 3])
-
-        return transpose(down_the_columns(transpose(down_the_columns(images))))
+        return _multiply(blur_matrix(1), images, blur_matrix(2))
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {**super().get_config(), "sigma": self.sigma}
@@ -362,7 +525,7 @@ class RandomSolarize(Augmentation):
         super().__init__(probability, **kwargs)
         self.threshold = check_fraction("threshold", threshold)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
         return tf.where(images >= self.threshold, 1 - images, images)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
@@ -380,22 +543,35 @@ class Compose(Augmentation):
 
     def __init__(self, augmentations: Sequence[Augmentation], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for augmentation in augmentations:
-            if not isinstance(augmentation, Augmentation):
-                raise TypeError(
-                    "`augmentations` must be keras_ssl.data augmentations. "
-                    f"Received: {augmentation!r}"
-                )
-        self.augmentations = list(augmentations)
+        if not isinstance(augmentations, (list, tuple)):
+            raise TypeError(
+                "`augmentations` must be a list of keras_ssl.data augmentations. "
+                f"Received: augmentations={augmentations!r}"
+            )
+        self.augmentations = [check_augmentation("augmentations", a) for a in augmentations]
+
+    @property
+    def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
+        return sum(1 + augmentation.draw_count for augmentation in self.augmentations)
+
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+        """What each augmentation draws, in order, as "draws"."""
+        drawn = []
+        for augmentation in self.augmentations:
+            count = 1 + augmentation.draw_count
+            drawn.append(augmentation.draw_all(numbers[:, :count], size, xp))
+            numbers = numbers[:, count:]
+            size = augmentation.compute_output_shape((None, *size, None))[1:3]
+        return {"draws": drawn}
 
     def leave(self, images: Any) -> Any:  # noqa: D102
         for augmentation in self.augmentations:
             images = augmentation.leave(images)
         return images
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
-        for i, augmentation in enumerate(self.augmentations):
-            images = augmentation(images, seed=fold(seed, i))
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+        for augmentation, draw in zip(self.augmentations, drawn["draws"], strict=True):
+            images = augmentation.apply(images, draw)
         return images
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
@@ -414,6 +590,48 @@ class Compose(Augmentation):
             keras.saving.deserialize_keras_object(a) for a in config["augmentations"]
         ]
         return cls(**config)
+
+
+def check_augmentation(name: str, value: Any) -> Augmentation:
+    """Returns `value`, or raises if it is not an `Augmentation`."""
+    if not isinstance(value, Augmentation):
+        raise TypeError(f"`{name}` must be keras_ssl.data augmentations. Received: {value!r}")
+    return value
+
+
+def _check_size(size: Any) -> tuple[int, int]:
+    """(height, width) as ints, or raises if they are not two whole numbers above zero."""
+    if isinstance(size, (str, bytes)) or not hasattr(size, "__len__") or len(size) != 2:
+        raise ValueError(
+            f"`size` must be two whole numbers (height, width), or None. Received: size={size!r}"
+        )
+    height, width = (check_count("size", side) for side in size)
+    return height, width
+
+
+def _whole_numbers(seed: Any) -> Any:
+    """The numbers of a call's `seed`, as a list, or an int32 tensor (k,) where any is a tensor.
+
+    It raises if there are none, or others than whole numbers.
+    """
+    is_array = tf.is_tensor(seed) or isinstance(seed, np.ndarray)
+    numbers = seed
+    if is_array and len(seed.shape) == 1:
+        numbers = tf.unstack(seed) if tf.is_tensor(seed) else list(seed)
+    if not isinstance(numbers, (list, tuple)) or not numbers or not all(map(_is_whole, numbers)):
+        raise ValueError(
+            "`seed` must be whole numbers, such as (seed, epoch, step): a sequence of integers, or "
+            f"an integer tensor (k,). Received: seed={seed!r}"
+        )
+    if any(tf.is_tensor(number) for number in numbers):
+        return tf.concat([draws.word(number, keras.ops) for number in numbers], axis=0)
+    return [int(number) for number in numbers]
+
+
+def _is_whole(value: Any) -> bool:
+    if tf.is_tensor(value):
+        return value.dtype.is_integer and value.shape.rank == 0
+    return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray))
 
 
 def _check_range(name: str, value: Sequence[float], upper: float | None = None) -> tuple:

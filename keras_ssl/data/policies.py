@@ -15,7 +15,7 @@ from keras_ssl.data.augmentation import (
     RandomGreyscale,
     RandomResizedCrop,
     RandomSolarize,
-    fold,
+    check_augmentation,
 )
 
 Size = Sequence[int] | None
@@ -34,7 +34,8 @@ class TwoViews(Augmentation):
     Call arguments:
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
         training: `False` gives the images themselves, resized, twice.
-        seed: Two whole numbers (2,) that decide all draws; by default the layer's own next.
+        seed: Whole numbers that decide all draws, see `Augmentation`; by default the layer's own
+            next.
 
     Returns:
         Pair of float32 in [0, 1], each (N, height, width, channels).
@@ -50,14 +51,29 @@ class TwoViews(Augmentation):
         if "probability" in kwargs:
             raise TypeError("`TwoViews` takes no `probability`: give it to what makes the views.")
         super().__init__(seed=seed, **kwargs)
-        self.view_1 = view_1
-        self.view_2 = view_1 if view_2 is None else view_2
+        self.view_1 = check_augmentation("view_1", view_1)
+        self.view_2 = view_1 if view_2 is None else check_augmentation("view_2", view_2)
+
+    @property
+    def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
+        return 2 + self.view_1.draw_count + self.view_2.draw_count
+
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+        """What the views draw, as "view_1" and "view_2"."""
+        count = 1 + self.view_1.draw_count
+        return {
+            "view_1": self.view_1.draw_all(numbers[:, :count], size, xp),
+            "view_2": self.view_2.draw_all(numbers[:, count:], size, xp),
+        }
 
     def leave(self, images: Any) -> Any:  # noqa: D102
         return self.view_1.leave(images), self.view_2.leave(images)
 
-    def augment(self, images: Any, seed: Any) -> Any:  # noqa: D102
-        return self.view_1(images, seed=fold(seed, 1)), self.view_2(images, seed=fold(seed, 2))
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+        return (
+            self.view_1.apply(images, drawn["view_1"]),
+            self.view_2.apply(images, drawn["view_2"]),
+        )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(v.compute_output_shape(input_shape) for v in (self.view_1, self.view_2))
@@ -229,7 +245,16 @@ def policy(
 
 
 def policy_for(image_shape: Sequence[int]) -> str:
-    """Name of the policy that fits images of a shape (height, width, channels)."""
+    """Name of the policy that fits images of a shape (height, width, channels).
+
+    Raises:
+        ValueError: if the shape is not of three numbers.
+    """
+    if len(image_shape) != 3:
+        raise ValueError(
+            "`image_shape` must be (height, width, channels). "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
     if image_shape[0] > 64:
         return "byol"
     return "tiny_grey" if image_shape[2] == 1 else "simclr_cifar"

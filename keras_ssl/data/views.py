@@ -77,7 +77,7 @@ def two_views(
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
             def views(step: Any, batch: Any) -> Any:
-                pair = policy(batch[0], training=True, seed=tf.stack([seed, epoch * steps + step]))
+                pair = policy(batch[0], training=True, seed=tf.stack([seed, epoch, step]))
                 return (pair, batch[1]) if images.has_labels else (pair,)
 
             batches = _batches(images, batch_size, order, first_step, steps)

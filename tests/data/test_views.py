@@ -69,7 +69,7 @@ def test_what_follows_a_seed_does_not_follow_its_neighbor(images):
 
 
 def test_draws_differ_between_images_views_steps_and_epochs():
-    same = data.from_arrays(np.random.RandomState(0).randint(0, 255, (1, 8, 8)).repeat(32, 0))
+    same = data.from_arrays(np.random.RandomState(0).randint(0, 255, (1, 96, 96)).repeat(32, 0))
     views = _views(same)
     batches = [*views, *views]
     draws = [view.numpy().reshape(16, -1) for batch in batches for view in batch[0]]
