@@ -2,17 +2,11 @@
 
 __version__ = "0.1.0"
 
-import keras
+from keras_ssl._backend import check_backend
 
-if keras.backend.backend() != "tensorflow":
-    # On torch some criteria would give another loss, and say nothing.
-    raise ImportError(
-        "keras_ssl runs on Keras' TensorFlow backend alone, for now: set KERAS_BACKEND=tensorflow "
-        "before Keras is imported, or the backend in ~/.keras/keras.json. Received: the backend "
-        f"{keras.backend.backend()!r}"
-    )
+check_backend()
 
-from keras_ssl import (
+from keras_ssl import (  # noqa: E402 (after the check)
     callbacks,
     data,
     distribution,

@@ -1,14 +1,38 @@
-"""The backends that would be wrong are refused before anything of the library is imported."""
+"""Any backend of Keras but TensorFlow is refused before anything is computed."""
 
+import os
 import subprocess
 import sys
 
+import pytest
 
-def test_another_backend_is_refused_at_import():
-    # As it is with KERAS_BACKEND=torch, without torch.
-    program = "import keras; keras.backend.backend = lambda: 'torch'; import keras_ssl"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+STUB = """
+import sys, types
+keras = types.ModuleType("keras")
+keras.backend = types.SimpleNamespace(backend=lambda: "torch")
+sys.modules["keras"] = keras
+"""
+
+
+def _last_line(program, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: keras_ssl runs on Keras' TensorFlow backend alone")
-    assert "KERAS_BACKEND=tensorflow" in last and last.endswith("the backend 'torch'")
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("backend", ["jax", "numpy", "torch"])
+@pytest.mark.parametrize("module", ["keras_ssl", "keras_ssl.losses"])
+def test_another_backend_is_refused_before_keras_looks_for_it(backend, module):
+    line = _last_line(f"import {module}", KERAS_BACKEND=backend)
+    assert line.startswith("ImportError: keras_ssl runs on the TensorFlow backend")
+    assert "KERAS_BACKEND" in line and line.endswith(f'Received: Keras backend "{backend}"')
+
+
+def test_the_backend_that_keras_runs_on_counts_not_the_variable():
+    line = _last_line(STUB + "import keras_ssl", KERAS_BACKEND="tensorflow")
+    assert line.startswith("ImportError") and line.endswith('Received: Keras backend "torch"')

@@ -6,7 +6,7 @@ import keras
 
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, TwoViews
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.evaluation import judge
 
 
@@ -54,7 +54,9 @@ class EvaluationCallback(keras.callbacks.Callback):
             )
         self.train, self.test = train, test
         self.every = check_count("every", every)
-        self.batch_size, self.policy = batch_size, policy
+        if policy is not None:
+            check_policy("policy", policy)
+        self.batch_size, self.policy = check_count("batch_size", batch_size), policy
         self.latest: dict[str, float] | None = None
         self.latest_epoch: int | None = None
 

@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from keras_ssl._validation import check_choice, check_count, check_fraction
+from keras_ssl._validation import check_choice, check_count, check_fraction, check_seed
 from keras_ssl.data.augmentation import grey, to_unit_floats
 
 # Labels below this are taken as they are, however few the images.
@@ -168,6 +168,7 @@ def load(
         ValueError: for a source that is neither a file, a folder nor a known name, an empty folder,
             a folder in which no image can be read.
     """
+    test_fraction, seed = _check_test_fraction(test_fraction), check_seed("seed", seed)
     path = pathlib.Path(source)
     if (path / _IDX_FILES.format("train", "images", 3)).is_file():
         splits = _idx(path)
@@ -338,6 +339,16 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
     return from_arrays(pixels, labels, images.class_names)
 
 
+def _check_test_fraction(value: Any) -> float:
+    fraction = check_fraction("test_fraction", value)
+    if not 0 < fraction < 1:
+        raise ValueError(
+            "`test_fraction` must be above 0 and below 1: something is to train on, and something "
+            f"to judge with. Received: test_fraction={value!r}"
+        )
+    return fraction
+
+
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Labelled images in two, stratified by class unless classes are too small for that.
 
@@ -352,11 +363,15 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
     Raises:
         ValueError: for images without labels.
     """
+    if not isinstance(images, ImageSet):
+        raise TypeError(
+            f"`images` must be a keras_ssl.data.ImageSet. Received: {type(images).__name__}"
+        )
     if not images.has_labels:
         raise ValueError("`images` must have labels to be split. Received: images without labels")
     from sklearn.model_selection import train_test_split
 
-    fraction = check_fraction("test_fraction", test_fraction)
+    fraction, seed = _check_test_fraction(test_fraction), check_seed("seed", seed)
     labels = images.labels()
     counts = np.bincount(labels)
     counts = counts[counts > 0]
@@ -643,7 +658,7 @@ def _tfds(
         return Splits(image_set(train_name), None)
     if test_name is not None:
         return Splits(image_set(train_name), image_set(test_name))
-    percent = round(100 * (1 - check_fraction("test_fraction", test_fraction)))
+    percent = round(100 * (1 - test_fraction))
     return Splits(image_set(f"{train_name}[:{percent}%]"), image_set(f"{train_name}[{percent}%:]"))
 
 

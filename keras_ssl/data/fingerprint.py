@@ -3,6 +3,7 @@
 import zlib
 
 from keras_ssl.data.datasets import ImageSet
+from keras_ssl.data.views import check_image_set
 
 # Images that are looked at, spread evenly over all.
 _LOOKED_AT = 64
@@ -19,6 +20,7 @@ def fingerprint(images: ImageSet | None) -> str:
     """
     if images is None:
         return "none"
+    check_image_set("images", images)
     pixels, labels = next(iter(images.spread(_LOOKED_AT).batches(_LOOKED_AT)))
     checksum = zlib.crc32(labels.numpy().tobytes(), zlib.crc32(pixels.numpy().tobytes()))
     shape = "x".join(str(n) for n in images.image_shape)

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl._validation import check_choice, check_non_negative
+from keras_ssl._validation import check_choice, check_fraction, check_non_negative
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
@@ -140,7 +140,7 @@ def simclr(
         blur: Probability of the blur.
         scale: Range of the area of the crop.
     """
-    s = check_non_negative("strength", strength)
+    s, blur = check_non_negative("strength", strength), check_fraction("blur", blur)
     view = Compose(
         [
             RandomResizedCrop(size, scale),

@@ -52,11 +52,7 @@ def two_views(
         ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
     """
     check_image_set("images", images)
-    if not isinstance(policy, TwoViews):
-        raise TypeError(
-            "`policy` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.simclr(). "
-            f"Received: policy={policy!r}"
-        )
+    check_policy("policy", policy)
     batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
     if batch_size > len(images):
         raise ValueError(
@@ -128,6 +124,16 @@ def _batches(
     return passes.flat_map(one_pass).take(last_step - first_step)
 
 
+def check_policy(name: str, value: Any) -> TwoViews:
+    """Returns `value`, or raises if it does not make two views."""
+    if not isinstance(value, TwoViews):
+        raise TypeError(
+            f"`{name}` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.simclr(). "
+            f"Received: {name}={value!r}"
+        )
+    return value
+
+
 def check_image_set(name: str, value: Any) -> ImageSet:
     """Returns `value`, or raises a message that says how to make an `ImageSet` of it."""
     if isinstance(value, ImageSet):
@@ -175,6 +181,9 @@ def view_grid(
     """
     from PIL import Image
 
+    check_policy("policy", policy)
+    count, draws = check_count("count", count), check_count("draws", draws)
+    seed = check_seed("seed", seed)
     if isinstance(images, ImageSet):
         images = next(iter(images.batches(count)))[0]
     images = to_unit_floats(images[:count])

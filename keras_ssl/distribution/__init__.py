@@ -2,7 +2,6 @@
 
 from keras_ssl.distribution.batch_norm import synchronize
 from keras_ssl.distribution.checks import has_accelerator, readable_errors, require
-from keras_ssl.distribution.compare import CompareReplicas
 from keras_ssl.distribution.random_layers import draw_apart, seed_generators
 from keras_ssl.distribution.replicas import (
     alone,
@@ -30,7 +29,6 @@ from keras_ssl.distribution.training import ReplicatedModel, WorkerLostError, ap
 
 __all__ = [
     "STRATEGIES",
-    "CompareReplicas",
     "ReplicatedModel",
     "WorkerLostError",
     "alone",

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_ssl.distribution.batch_norm import synchronize
+from keras_ssl.distribution.guards import check_devices, check_optimizer, warn_of_own_statistics
 from keras_ssl.distribution.random_layers import draw_apart
 from keras_ssl.distribution.replicas import replica_count, share, sum_over_replicas
 from keras_ssl.distribution.strategies import is_on_one_machine
@@ -33,11 +34,26 @@ def apply_gradients(
     )
     if replica_count() > 1 and (clips or inner is not None):
         total = [g if g is None else sum_over_replicas(tf.convert_to_tensor(g)) for g in gradients]
-        scale = 1.0 if inner is None else optimizer.dynamic_scale
+        scale = optimizer.scale_loss(1.0)  # `loss_scale_factor` too: Keras clips what is unscaled.
         total = [g if g is None else g / tf.cast(scale, g.dtype) for g in total]
         total = (inner or optimizer)._clip_gradients(total)
         gradients = [g if g is None else share(g * tf.cast(scale, g.dtype)) for g in total]
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def _then_once(function: Callable[[Any], Any], look: Callable[[], None]) -> Callable[[Any], Any]:
+    """`function`, after whose first call `look` is called."""
+    has_looked = False
+
+    def function_and_look(data: Any) -> Any:
+        nonlocal has_looked
+        result = function(data)
+        if not has_looked:
+            has_looked = True
+            look()
+        return result
+
+    return function_and_look
 
 
 class WorkerLostError(RuntimeError):
@@ -66,7 +82,7 @@ class ReplicatedModel(keras.Model):
 
         Raises:
             WorkerLostError: if another machine was lost; no machine can go on without the others.
-            RuntimeError: if this process has trained with another number of replicas before.
+            ValueError: if this process has trained with another set of replicas before.
         """
         try:
             return super().fit(*args, **kwargs)
@@ -77,12 +93,6 @@ class ReplicatedModel(keras.Model):
             tf.errors.DeadlineExceededError,
             tf.errors.InternalError,
         ) as error:
-            if "is joining a group with size" in error.message:
-                raise RuntimeError(
-                    "A process trains with one set of replicas: TensorFlow does not forget those "
-                    "that this one began with. Start another process for these "
-                    f"{self.distribute_strategy.num_replicas_in_sync}."
-                ) from error
             if is_on_one_machine(self.distribute_strategy):
                 raise
             raise WorkerLostError(
@@ -135,14 +145,7 @@ class ReplicatedModel(keras.Model):
                 "`jit_compile=True` does not work with a tf.distribute strategy in Keras 3.15, but "
                 f"on TPUs. Received: jit_compile=True, strategy={type(strategy).__name__}"
             )
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        frequency = getattr(optimizer, "ema_overwrite_frequency", None)
-        if frequency:
-            raise ValueError(
-                "An optimizer with `ema_overwrite_frequency` does not work on several replicas in "
-                "Keras 3.15 (keras issue 20582). `use_ema` without it does. "
-                f"Received: ema_overwrite_frequency={frequency}"
-            )
+        check_devices(strategy)
         steps = getattr(iterator, "num_batches", None)
         if steps is not None and steps % self.steps_per_execution and not is_tpu:
             raise ValueError(
@@ -152,11 +155,23 @@ class ReplicatedModel(keras.Model):
             )
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' hook: `train_function` runs `steps_per_execution` steps of training."""
-        if not self._has_replicas():
-            return super().make_train_function(force)
-        if self.train_function is None or force:
+        """Keras' hook: `train_function` runs `steps_per_execution` steps of training.
+
+        Raises:
+            ValueError: for an option of the optimizer that would train something else.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        check_optimizer(self.optimizer, replicas)
+        if self.train_function is not None and not force:
+            return self.train_function
+        if self._has_replicas():
             self.train_function = self._on_replicas(self.train_step)
+        else:
+            super().make_train_function(force)
+        if replicas > 1:
+            self.train_function = _then_once(
+                self.train_function, lambda: warn_of_own_statistics(self)
+            )
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:

@@ -24,6 +24,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import real_tensor
 from keras_ssl._validation import check_count
 from keras_ssl.duality.quantities import theorem_3_3
 from keras_ssl.losses.normalization import unit_embeddings
@@ -49,8 +50,10 @@ class _EmbeddingMetric(keras.metrics.Metric):
         """
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for quantities of a set of samples.")
-        k = ops.convert_to_tensor(y_true if y_pred is None else y_pred)
-        if len(k.shape) != 2 or k.shape[1] != self.dimensions:
+        k = real_tensor(
+            "Embeddings", y_true if y_pred is None else y_pred, f"a matrix (N, {self.dimensions})"
+        )
+        if len(k.shape) != 2 or k.shape[1] != self.dimensions or k.shape[0] == 0:
             raise ValueError(
                 f"Embeddings must be a matrix (samples, {self.dimensions}), as `dimensions` of "
                 f"{self.name!r} says. Received: shape={tuple(k.shape)}"

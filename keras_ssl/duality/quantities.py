@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_ssl._validation import check_count
+from keras_ssl._tensors import real_tensor
+from keras_ssl._validation import check_count, check_non_negative
 from keras_ssl.distribution import alone
 from keras_ssl.losses import gram
 from keras_ssl.losses.normalization import unit_embeddings
 
 
 def _matrix(k: Any) -> Any:
-    k = ops.convert_to_tensor(k)
-    if len(k.shape) != 2:
+    k = real_tensor("k", k, "a matrix (samples N, dimensions M)")
+    if len(k.shape) != 2 or 0 in tuple(k.shape):
         raise ValueError(
             f"`k` must be a matrix (samples N, dimensions M). Received: k.shape={tuple(k.shape)}"
         )
@@ -130,7 +131,7 @@ def dimension_norm_profile_bounds(samples: int, dimensions: int, norm: float = 1
         >>> dimension_norm_profile_bounds(samples=1024, dimensions=8192)  # Table S4: 128, 1M
         Bounds(lower=128.0, upper=1048576.0)
     """
-    upper = float(check_count("samples", samples) ** 2 * norm**4)
+    upper = float(check_count("samples", samples) ** 2 * check_non_negative("norm", norm) ** 4)
     return Bounds(upper / check_count("dimensions", dimensions), upper)
 
 

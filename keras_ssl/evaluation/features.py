@@ -9,10 +9,36 @@ import tensorflow as tf
 
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.encoders import UNIT_INPUT, as_encoder
 from keras_ssl.models import JointEmbeddingModel
 
 _RAW_SIZE = 32
+
+
+def finite(
+    name: str, values: Any, rank: int, description: str, most: int | None = None
+) -> np.ndarray:
+    """Values of a rank in float64, or raises if they are not finite real numbers, or none.
+
+    Args:
+        name: Name of the argument, for the message.
+        values: Any array.
+        rank: Number of axes.
+        description: What they must be, for the message.
+        most: So many rows are enough.
+    """
+    try:
+        array = np.asarray(values)
+        is_right = array.ndim == rank and array.size > 0 and array.dtype.kind in "fiub"
+    except ValueError:  # rows of several lengths
+        array, is_right = np.empty(0), False
+    if is_right:
+        array = np.asarray(array[:most], np.float64)
+    if not is_right or not np.isfinite(array).all():
+        received = f"dtype={array.dtype}, shape={array.shape}"
+        raise ValueError(f"`{name}` must be {description} of finite numbers. Received: {received}")
+    return array
 
 
 class Features(NamedTuple):
@@ -35,6 +61,7 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     Returns:
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
+    check_image_set("images", images)
     represent = _represent(encoder, images.image_shape)
     values, labels = [], []
     for batch, batch_labels in images.batches(batch_size):
@@ -61,6 +88,8 @@ def extract_views(
     Returns:
         float32 (N, count, D).
     """
+    check_image_set("images", images)
+    check_policy("policy", policy)
     represent = _represent(encoder, images.image_shape)
     pairs = (check_count("count", count) + 1) // 2
     values = []

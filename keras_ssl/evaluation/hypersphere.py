@@ -11,6 +11,9 @@ import numpy as np
 from scipy.spatial.distance import pdist
 from sklearn.preprocessing import normalize
 
+from keras_ssl._validation import check_count, check_positive
+from keras_ssl.evaluation.features import finite
+
 
 def alignment(features_1: Any, features_2: Any) -> float:
     """Mean squared distance of the two views of an image, `mean ||x_i - y_i||^2`; 0 is best.
@@ -21,8 +24,17 @@ def alignment(features_1: Any, features_2: Any) -> float:
 
     Returns:
         From 0 to 4.
+
+    Raises:
+        ValueError: for features that are not two finite matrices of one shape.
     """
-    x, y = (normalize(np.asarray(f, np.float64)) for f in (features_1, features_2))
+    pair = {"features_1": features_1, "features_2": features_2}
+    x, y = (normalize(finite(name, f, 2, "a matrix (N, D)")) for name, f in pair.items())
+    if x.shape != y.shape:
+        raise ValueError(
+            "`features_1` and `features_2` must be of the same images. "
+            f"Received: shapes {x.shape} and {y.shape}"
+        )
     return float(np.square(x - y).sum(axis=1).mean())
 
 
@@ -39,10 +51,13 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
         evenly on a sphere of many dimensions.
 
     Raises:
-        ValueError: for fewer than two features.
+        ValueError: for features that are not a finite matrix, or fewer than two, or a temperature
+            that is not positive.
     """
-    features = np.asarray(features, np.float64)
-    x = normalize(features[:: max(1, -(-len(features) // max_samples))])
+    temperature = check_positive("temperature", temperature)
+    most = check_count("max_samples", max_samples)
+    features = finite("features", features, 2, "a matrix (N, D)")
+    x = normalize(features[:: max(1, -(-len(features) // most))])
     if len(x) < 2:
         raise ValueError(f"`features` must hold at least 2 samples. Received: {len(x)}")
     return float(np.log(np.exp(-temperature * pdist(x, "sqeuclidean")).mean()))

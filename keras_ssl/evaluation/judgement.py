@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
+from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, TwoViews
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.evaluation.features import extract, extract_views, prepared, raw_pixels
 from keras_ssl.evaluation.hypersphere import uniformity
 from keras_ssl.evaluation.knn import knn_accuracy
@@ -49,6 +50,9 @@ def judge(
     check_image_set("train", train)
     if test is not None:
         check_image_set("test", test)
+    if policy is not None:
+        check_policy("policy", policy)
+    check_count("max_images", max_images)
     encoder = prepared(encoder, train.image_shape)
     train_features = extract(encoder, train.spread(max_images), batch_size)
     figures = {}
@@ -85,7 +89,7 @@ def judge_beside_baselines(
     Returns:
         Figures by "raw pixels", "untrained", "trained", in this order.
     """
-    encoder = prepared(encoder, train.image_shape)
+    encoder = prepared(encoder, check_image_set("train", train).image_shape)
     encoders = {
         "raw pixels": raw_pixels(train.image_shape),
         "untrained": _untrained(encoder),

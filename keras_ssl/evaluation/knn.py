@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_ssl._validation import check_count, check_positive
-from keras_ssl.evaluation.features import Features
+from keras_ssl.evaluation.features import Features, finite
 
 # Supplement F of the duality paper: all combinations are tried, the best is reported.
 PAPER_NEIGHBORS = (1, 5, 10, 20, 50, 200)
@@ -85,8 +85,14 @@ def knn_accuracy(
 
 
 def check_labels(*features: Features) -> None:
-    """Raises unless all features are labelled."""
+    """Raises unless all features are finite matrices, and labelled."""
     for part in features:
+        if not isinstance(part, Features):
+            raise TypeError(
+                "`train` and `test` must be keras_ssl.evaluation.Features, see `extract`. "
+                f"Received: {type(part).__name__}"
+            )
+        finite("features", part.values, 2, "a matrix (N, D)")
         if not len(part.labels) or part.labels.min() < 0:
             raise ValueError(
                 "Labels are needed to judge an encoder by classification: give labelled images "

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl._validation import check_count
+from keras_ssl._validation import check_count, check_positive
+from keras_ssl.evaluation.features import finite
 
 # Garrido et al., RankMe: 25,600 samples estimate the rank of 2,048 dimensions well.
 _MAX_SAMPLES = 25_600
@@ -110,6 +111,7 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
     References:
         - Thilak et al.: LiDAR, ICLR 2024.
     """
+    delta = check_positive("delta", delta)
     features = _finite(features, 3, "(images N, views Q >= 2, D)")
     images, views, dimensions = features.shape
     if views < 2:
@@ -129,13 +131,7 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
 
 def _finite(features: Any, rank: int, description: str) -> np.ndarray:
     """The first 25,600 features in float64, checked."""
-    features = np.asarray(features)
-    shape = features.shape
-    if len(shape) == rank:
-        features = np.asarray(features[:_MAX_SAMPLES], np.float64)
-    if len(shape) != rank or not np.isfinite(features).all():
-        raise ValueError(f"`features` must be {description} of finite numbers. Received: {shape=}")
-    return features
+    return finite("features", features, rank, description, _MAX_SAMPLES)
 
 
 def _effective_rank(spectrum: np.ndarray) -> float:

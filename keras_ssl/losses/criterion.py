@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_ssl import distribution
+from keras_ssl._tensors import real_tensor
 
 
 def on_shards(terms: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -74,14 +74,26 @@ class Criterion(keras.losses.Loss):
 
     def measure(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
-        z_1 = ops.convert_to_tensor(z_1, dtype=self.dtype)
-        z_2 = ops.convert_to_tensor(z_2, dtype=self.dtype)
+        z_1, z_2 = self._convert(z_1, z_2)
         check_embeddings(z_1, z_2)
         if getattr(self.terms, "is_on_shards", False) and distribution.has_even_shards(z_1):
             return self.terms(z_1, z_2)
         z_1, z_2 = distribution.gather_batch(z_1), distribution.gather_batch(z_2)
         with distribution.alone():
             return self.terms(z_1, z_2)
+
+    def _convert(self, z_1: Any, z_2: Any) -> tuple[Any, Any]:
+        expected = "a matrix (samples N, dimensions M) of embeddings"
+        return (
+            real_tensor("z_1", z_1, expected, self.dtype),
+            real_tensor("z_2", z_2, expected, self.dtype),
+        )
+
+    def __call__(self, z_1: Any, z_2: Any, sample_weight: Any = None) -> Any:
+        """See `call`; checked before Keras converts what is no matrix of numbers."""
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
+        return super().__call__(*self._convert(z_1, z_2))
 
     def combine(self, terms: dict[str, Any]) -> Any:
         """The weighted sum of the terms: this replica's share of it."""

@@ -234,22 +234,6 @@ def count_steps(call: Mapping[str, Any]) -> int | None:
 # --- The optimizer -------------------------------------------------------------------------------
 
 
-def check_optimizer(optimizer: keras.optimizers.Optimizer) -> None:
-    """Raises a `ValueError` for an optimizer that would train another loss.
-
-    To add up the gradients of small batches is no large batch: each criterion compares the images
-    of the small one.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    steps = getattr(optimizer, "gradient_accumulation_steps", None)
-    if steps:
-        raise ValueError(
-            "An optimizer with `gradient_accumulation_steps` would train the loss of the small "
-            "batches. For a batch larger than memory, give the model a `micro_batch_size`. "
-            f"Received: gradient_accumulation_steps={steps}"
-        )
-
-
 def warn_if_nothing_will_be_learned(
     optimizer: keras.optimizers.Optimizer, steps: int | None
 ) -> None:

@@ -287,11 +287,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             if batch is not None:
                 self._prepare(batch, check_range)
             if self.optimizer is not None:
-                fitting.check_optimizer(self.optimizer)
                 fitting.warn_if_nothing_will_be_learned(self.optimizer, fitting.count_steps(call))
             call["callbacks"] = [
                 fitting.HoldEpochs(sources),
-                *([distribution.CompareReplicas()] if self._has_replicas() else []),
                 *keras.tree.flatten(call.get("callbacks") or []),
             ]
             if initial_step:

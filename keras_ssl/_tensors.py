@@ -1,0 +1,29 @@
+"""Values from the outside as tensors of real numbers, or a message that names the argument."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def real_tensor(name: str, value: Any, expected: str, dtype: Any = None) -> Any:
+    """`value` as a tensor of real numbers.
+
+    Args:
+        name: Name of the argument.
+        value: A tensor, an array, or nested lists of numbers.
+        expected: What it must be, for the message.
+        dtype: Its dtype in the end. Default: its own.
+
+    Raises:
+        ValueError: for anything that is no array of real numbers.
+    """
+    try:
+        tensor = ops.convert_to_tensor(value)
+        own = keras.backend.standardize_dtype(tensor.dtype)
+        is_real = keras.backend.is_float_dtype(own) or keras.backend.is_int_dtype(own)
+    except (ValueError, TypeError, KeyError):
+        tensor, own, is_real = None, type(value).__name__, False
+    if not is_real:
+        raise ValueError(f"`{name}` must be {expected}, of real numbers. Received: {own}")
+    return tensor if dtype is None else ops.cast(tensor, dtype)

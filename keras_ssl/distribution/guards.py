@@ -1,0 +1,120 @@
+"""What would silently be another training, on several replicas or on one device."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# These reduce without TensorFlow's collectives, whose groups a process cannot change.
+_WITHOUT_COLLECTIVES = (
+    tf.distribute.HierarchicalCopyAllReduce,
+    tf.distribute.NcclAllReduce,
+    tf.distribute.ReductionToOneDevice,
+)
+_devices: set[frozenset[str]] = set()  # Those that train in step in this process: one set.
+
+
+def check_devices(strategy: tf.distribute.Strategy) -> None:
+    """Refuses a second set of replicas in one process, which TensorFlow would abort for good.
+
+    Args:
+        strategy: One of several replicas, about to train.
+
+    Raises:
+        ValueError: if another set of devices trained before.
+    """
+    if isinstance(getattr(strategy.extended, "_cross_device_ops", None), _WITHOUT_COLLECTIVES):
+        return
+    devices = frozenset(strategy.extended.worker_devices)
+    if _devices - {devices}:
+        (before,) = _devices
+        raise ValueError(
+            "One process trains with one set of replicas: start another process for another set. "
+            f"Received: devices {sorted(devices)}, after {sorted(before)}"
+        )
+    _devices.add(devices)
+
+
+def check_optimizer(optimizer: keras.optimizers.Optimizer | None, replicas: int) -> None:
+    """Refuses options of an optimizer that would train something else.
+
+    Args:
+        optimizer: The model's; `None` is left to Keras.
+        replicas: Number of replicas, at least 1.
+
+    Raises:
+        ValueError: for `gradient_accumulation_steps`, and on several replicas for
+            `ema_overwrite_frequency`.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    if steps:
+        raise ValueError(
+            "`gradient_accumulation_steps` must be None: the criterion would compare the images of "
+            "each small batch among themselves, which is another loss. For batches larger than "
+            "memory, see the model's `micro_batch_size`. "
+            f"Received: gradient_accumulation_steps={steps}"
+        )
+    frequency = getattr(optimizer, "ema_overwrite_frequency", None)
+    if frequency and replicas > 1:
+        raise ValueError(
+            "An optimizer with `ema_overwrite_frequency` does not work on several replicas in "
+            "Keras 3.15 (keras issue 20582). `use_ema` without it does. "
+            f"Received: ema_overwrite_frequency={frequency}"
+        )
+
+
+def warn_of_own_statistics(model: keras.Model) -> None:
+    """Warns of layers whose state has become another one on each replica.
+
+    Such are batch statistics that a layer takes of its own replica's images. To be called after a
+    step. A layer that normalizes by its replica's batch and keeps nothing is not found.
+
+    Args:
+        model: A model of several replicas.
+    """
+    states = list(_states(model))
+    strategy = model.distribute_strategy
+
+    @tf.function
+    def copies() -> Any:
+        def copy() -> Any:
+            flat = [tf.reshape(tf.cast(v.value, tf.float32), [-1]) for _, v in states]
+            return tf.concat(flat, axis=0)
+
+        own = strategy.run(copy)
+        return own, strategy.reduce("MEAN", own, axis=None)
+
+    if not states:
+        return
+    own, mean = copies()
+    ends = np.cumsum([int(np.prod(v.shape)) for _, v in states])[:-1]
+    means = np.split(mean.numpy(), ends)
+    # Of other machines only the mean is known.
+    locals_ = [np.split(x.numpy(), ends) for x in strategy.experimental_local_results(own)]
+    names = {
+        f"{layer.name!r} ({type(layer).__name__})": None
+        for i, (layer, _) in enumerate(states)
+        # Rounding is no difference: about 1e-7.
+        if any(np.abs(x[i] - means[i]).max() > 1e-5 * np.abs(means[i]).max() for x in locals_)
+    }
+    if names:
+        warnings.warn(
+            f"The state of these layers differs from replica to replica: {', '.join(names)}. They "
+            "see the images of their own replica alone, so that training is not that of one "
+            "device. Use keras.layers.BatchNormalization, which is synchronized, or take the "
+            "statistics with keras_ssl.distribution.batch_mean.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _states(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, keras.Variable]]:
+    """What layers may change while they are called: their float variables that no gradient does."""
+    for layer in model._flatten_layers():
+        for variable in layer._non_trainable_variables:
+            if keras.backend.is_float_dtype(variable.dtype) and variable.shape != (0,):
+                yield layer, variable

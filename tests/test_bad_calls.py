@@ -1,0 +1,326 @@
+"""Every public callable with arguments that are wrong: it says which, or gives the right answer.
+
+The list of callables is `__all__` of every package, and what is wrong follows from the annotations;
+the only table is `CALLS`, one good call of each, and what is forgotten there fails.
+"""
+
+import functools
+import importlib
+import inspect
+import pkgutil
+import types
+import typing
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import keras_ssl
+from keras_ssl import (
+    callbacks,
+    data,
+    duality,
+    evaluation,
+    losses,
+    models,
+)
+from tests.conftest import tiny_encoder
+
+PACKAGES = [
+    module
+    for name in pkgutil.walk_packages(keras_ssl.__path__, "keras_ssl.")
+    if hasattr(module := importlib.import_module(name.name), "__all__")
+]
+
+
+def _is_result(thing):
+    """What is returned or raised, and never called by a user with values of their own."""
+    return inspect.isclass(thing) and (
+        issubclass(thing, (BaseException, Warning)) or hasattr(thing, "_fields")
+    )
+
+
+PUBLIC = {
+    f"{package.__name__.removeprefix('keras_ssl.')}.{name}": getattr(package, name)
+    for package in PACKAGES
+    for name in package.__all__
+    if callable(getattr(package, name)) and not _is_result(getattr(package, name))
+}
+
+
+@functools.cache
+def _images():
+    pixels = np.random.RandomState(0).randint(0, 256, (24, 8, 8, 1)).astype("uint8")
+    return data.from_arrays(pixels, np.arange(24) % 3)
+
+
+@functools.cache
+def _features(dimensions=4):
+    values = np.random.RandomState(0).normal(size=(24, dimensions)).astype("float32")
+    return evaluation.Features(values, np.arange(24) % 3)
+
+
+K = np.random.RandomState(0).normal(size=(6, 4)).astype("float32")
+PIXELS = np.random.RandomState(0).uniform(size=(4, 8, 8, 3)).astype("float32")
+
+
+def _photos(folder):
+    for i in range(2):
+        Image.fromarray(np.full((4, 4, 3), 40 * i, "uint8")).save(folder / f"{i}.png")
+    return folder
+
+
+@functools.cache
+def _encoder():
+    return tiny_encoder()
+
+
+# One good call of each, by the arguments that it needs.
+CALLS = {
+    "callbacks.CollapseDoctor": lambda tmp: dict(
+        inspector=callbacks.EmbeddingInspector(_images(), data.weak())
+    ),
+    "callbacks.EmbeddingInspector": lambda tmp: dict(images=_images(), policy=data.weak(), every=2),
+    "callbacks.EpochCheckpoint": lambda tmp: dict(folder=tmp, minutes=1.0),
+    "callbacks.EvaluationCallback": lambda tmp: dict(train=_images()),
+    "callbacks.checkpoints": lambda tmp: dict(folder=tmp),
+    "callbacks.epochs_done": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
+    "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),
+    "data.RandomResizedCrop": lambda tmp: dict(size=(4, 4)),
+    "data.TwoViews": lambda tmp: dict(view_1=data.RandomFlip()),
+    "data.fingerprint": lambda tmp: dict(images=_images()),
+    "data.from_arrays": lambda tmp: dict(images=PIXELS),
+    "data.load": lambda tmp: dict(source="digits"),
+    "data.policy": lambda tmp: dict(name="weak"),
+    "data.policy_for": lambda tmp: dict(image_shape=(8, 8, 1)),
+    "data.split": lambda tmp: dict(images=_images()),
+    "data.to_unit_floats": lambda tmp: dict(images=PIXELS),
+    "data.two_views": lambda tmp: dict(images=_images(), policy=data.weak(), batch_size=8),
+    "data.view_grid": lambda tmp: dict(
+        images=PIXELS, policy=data.weak(), path=tmp / "views.png", count=2, draws=1
+    ),
+    **{
+        f"duality.{name}": lambda tmp: dict(dimensions=4)
+        for name in duality.__all__
+        if inspect.isclass(getattr(duality, name)) and not _is_result(getattr(duality, name))
+    },
+    **{
+        f"duality.{name}": lambda tmp: dict(k=K)
+        for name in duality.__all__
+        if "k" in inspect.signature(getattr(duality, name)).parameters
+    },
+    "encoders.as_encoder": lambda tmp: dict(model=_encoder()),
+    "encoders.build_encoder": lambda tmp: dict(name="resnet8", input_shape=(8, 8, 1)),
+    "encoders.check_encoder": lambda tmp: dict(name="resnet8"),
+    "encoders.check_images": lambda tmp: dict(encoder=_encoder(), shape=(None, 8, 8, 1)),
+    "encoders.check_representations": lambda tmp: dict(encoder=_encoder(), shape=(None, 16)),
+    "encoders.describe_range": lambda tmp: dict(encoder=_encoder()),
+    "encoders.find_range": lambda tmp: dict(model=_encoder(), image_shape=(8, 8, 1)),
+    "encoders.pooled": lambda tmp: dict(features=PIXELS),
+    "encoders.resnet": lambda tmp: dict(input_shape=(8, 8, 1), blocks=(1,), width=4),
+    "encoders.trust": lambda tmp: dict(encoder=_encoder()),
+    "data.from_folder": lambda tmp: dict(path=_photos(tmp), image_size=4),
+    "duality.dimension_norm_profile_bounds": lambda tmp: dict(samples=4, dimensions=3),
+    "duality.doubly_normalized_difference": lambda tmp: dict(samples=4, dimensions=3),
+    "evaluation.alignment": lambda tmp: dict(features_1=K, features_2=K),
+    "evaluation.alpha_req": lambda tmp: dict(features=_features(32).values),
+    "evaluation.extract": lambda tmp: dict(encoder=_encoder(), images=_images()),
+    "evaluation.extract_views": lambda tmp: dict(
+        encoder=_encoder(), images=_images(), policy=data.weak(), count=2
+    ),
+    "evaluation.judge": lambda tmp: dict(encoder=_encoder(), train=_images()),
+    "evaluation.judge_beside_baselines": lambda tmp: dict(encoder=_encoder(), train=_images()),
+    "evaluation.knn_accuracy": lambda tmp: dict(train=_features(), test=_features()),
+    "evaluation.knn_grid": lambda tmp: dict(train=_features(), test=_features()),
+    "evaluation.lidar": lambda tmp: dict(features=np.stack([K, K + 0.1], axis=1)),
+    "evaluation.linear_accuracy": lambda tmp: dict(train=_features(), test=_features()),
+    "evaluation.rankme": lambda tmp: dict(features=K),
+    "evaluation.raw_pixels": lambda tmp: dict(image_shape=(8, 8, 1)),
+    "evaluation.uniformity": lambda tmp: dict(features=K),
+    "inspection.Sample": lambda tmp: dict(images=_images(), policy=data.weak(), count=8),
+    "layers.OnlineProbe": lambda tmp: dict(num_classes=3),
+    "layers.Projector": lambda tmp: dict(widths="8-4"),
+    **{
+        f"models.{name}": lambda tmp: dict(encoder=_encoder(), projector="8-4")
+        for name in models.__all__
+        if name != "JointEmbeddingModel"
+    },
+    "models.JointEmbeddingModel": lambda tmp: dict(
+        encoder=_encoder(), projector="8-4", criterion=losses.VICRegLoss()
+    ),
+    "optimizers.scaled_learning_rate": lambda tmp: dict(base_learning_rate=0.3, batch_size=256),
+    "optimizers.warmup_cosine": lambda tmp: dict(
+        base_learning_rate=0.3, batch_size=256, steps_per_epoch=4, epochs=20
+    ),
+    "runs.MetricsLog": lambda tmp: dict(path=tmp / "metrics.csv"),
+    "runs.RunFolder": lambda tmp: dict(path=tmp / "run"),
+    "runs.draw_curves": lambda tmp: dict(metrics=tmp / "metrics.csv", picture=tmp / "a.png"),
+    "runs.read_metrics": lambda tmp: dict(path=tmp / "metrics.csv"),
+    "runs.duration": lambda tmp: dict(seconds=3.0),
+    "studies.run_with_workers": lambda tmp: dict(command=["true"], count=1, folder=tmp),
+}
+
+# What takes nothing that could be wrong, or is never called by a user.
+NOTHING_TO_GET_WRONG = {
+    int: ["3", 1.5, float("nan"), [1], 1j],
+    float: ["x", float("nan"), [1.0], 1j],
+}
+
+# What takes nothing that could be wrong, or nothing but a text.
+NOTHING_TO_GET_WRONG = {"runs.stage", "losses.on_shards", "evaluation.table"}
+# Tested for themselves: what needs replicas, a run that was looked at, or a study; what is made by
+# the library alone.
+TESTED_ELSEWHERE = ("distribution.", "inspection.", "studies.", "data.ImageSet")
+
+
+def _parameters(thing):
+    signature = inspect.signature(thing.__init__ if inspect.isclass(thing) else thing)
+    return list(signature.parameters.values())[inspect.isclass(thing) :]
+
+
+def _call(name, tmp_path):
+    return CALLS.get(name, lambda tmp: {})(tmp_path)
+
+
+def _numbers():
+    """(callable, argument, kind, whether it may be None) of every argument that is a number."""
+    for name, thing in PUBLIC.items():
+        if name.startswith(TESTED_ELSEWHERE):
+            continue
+        for parameter in _parameters(thing):
+            kinds = (parameter.annotation,)
+            if isinstance(parameter.annotation, types.UnionType):
+                kinds = typing.get_args(parameter.annotation)
+            for kind in (k for k in (int, float) if k in kinds):
+                yield name, parameter.name, kind, type(None) in kinds
+
+
+def test_every_public_callable_has_a_call():
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needing = {
+        name
+        for name, thing in PUBLIC.items()
+        if any(p.default is p.empty and p.kind not in variable for p in _parameters(thing))
+    }
+    needing = {name for name in needing if not name.startswith(TESTED_ELSEWHERE)}
+    assert needing - set(CALLS) == NOTHING_TO_GET_WRONG & needing
+
+
+WRONG = {
+    int: ["3", 1.5, float("nan"), [1], 1j],
+    float: ["x", float("nan"), [1.0], 1j],
+}
+
+
+@pytest.mark.parametrize(("name", "argument", "kind", "is_optional"), list(_numbers()))
+def test_numbers(name, argument, kind, is_optional, tmp_path):
+    thing = PUBLIC[name]
+    call = _call(name, tmp_path)
+    for wrong in [*WRONG[kind], *([] if is_optional else [None])]:
+        with pytest.raises((ValueError, TypeError)) as error:
+            thing(**{**call, argument: wrong})
+        assert argument in str(error.value), wrong
+    value = call.get(argument, inspect.signature(thing).parameters[argument].default)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        thing(**{**call, argument: (np.int64 if kind is int else np.float32)(value)})
+
+
+# Arrays by the argument's name: of which callables, and what is wrong of each.
+MATRIX_ARGUMENTS = ("k", "features", "features_1", "features_2")
+_NAN = np.where(np.arange(24).reshape(6, 4) == 5, np.nan, K)
+WRONG_MATRICES = {
+    "vector": K[0],
+    "text": np.full((6, 4), "x"),
+    "objects": np.full((6, 4), None),
+    "complex": K.astype("complex64"),
+    "ragged": [[1.0], [1.0, 2.0]],
+    "none": None,
+    "empty": K[:0],
+    "NaN": _NAN,
+}
+
+
+def _matrices():
+    for name, thing in PUBLIC.items():
+        for parameter in _parameters(thing):
+            if parameter.name in MATRIX_ARGUMENTS and name.startswith(("duality.", "evaluation.")):
+                yield name, parameter.name
+
+
+@pytest.mark.parametrize("kind", WRONG_MATRICES)
+@pytest.mark.parametrize(("name", "argument"), list(_matrices()))
+def test_matrices(name, argument, kind, tmp_path):
+    """Refused; but NaN may come out as NaN, of what is differentiable."""
+    call = {**_call(name, tmp_path), argument: WRONG_MATRICES[kind]}
+    try:
+        result = PUBLIC[name](**call)
+    except (ValueError, TypeError) as error:
+        assert argument in str(error)
+    else:
+        values = np.concatenate([np.ravel(x) for x in tf.nest.flatten(result)])
+        assert kind == "NaN" and np.isnan(values).any()
+
+
+@pytest.mark.parametrize("kind", WRONG_MATRICES)
+@pytest.mark.parametrize("name", [n for n in losses.__all__ if n.endswith("Loss")])
+def test_criteria(name, kind):
+    """Refused; but NaN comes out as NaN, for a run to notice."""
+    wrong = WRONG_MATRICES[kind]
+    try:
+        loss = getattr(losses, name)()(wrong, wrong)
+    except (ValueError, TypeError) as error:
+        assert "z_1" in str(error)
+    else:
+        assert kind == "NaN" and np.isnan(loss)
+
+
+@pytest.mark.parametrize("kind", WRONG_MATRICES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in PUBLIC
+        if inspect.isclass(PUBLIC[n]) and issubclass(PUBLIC[n], keras.metrics.Metric)
+    ],
+)
+def test_metrics(name, kind):
+    metric = PUBLIC[name](dimensions=4)
+    try:
+        metric.update_state(WRONG_MATRICES[kind])
+    except (ValueError, TypeError) as error:
+        assert "mbeddings" in str(error)
+    else:
+        assert kind == "NaN"
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, "photos", 3, np.zeros((4, 8, 8, 1)), tf.data.Dataset.range(3)], ids=repr
+)
+def test_what_is_no_image_set(wrong, tmp_path):
+    for name, thing in PUBLIC.items():
+        if name.startswith(TESTED_ELSEWHERE):
+            continue
+        for parameter in _parameters(thing):
+            # `view_grid` takes arrays as well.
+            is_set = "ImageSet" in str(parameter.annotation)
+            if not is_set or (wrong is None and "None" in str(parameter.annotation)):
+                continue
+            with pytest.raises(TypeError, match=f"`{parameter.name}` must be"):
+                thing(**{**_call(name, tmp_path), parameter.name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [None, "weak", 3, data.RandomFlip()], ids=repr)
+def test_what_is_no_policy(wrong, tmp_path):
+    for name, thing in PUBLIC.items():
+        if name.startswith(TESTED_ELSEWHERE):
+            continue
+        for parameter in _parameters(thing):
+            is_policy = "TwoViews" in str(parameter.annotation)
+            if not is_policy or (wrong is None and "None" in str(parameter.annotation)):
+                continue
+            with pytest.raises(TypeError, match=f"`{parameter.name}` must be"):
+                thing(**{**_call(name, tmp_path), parameter.name: wrong})
