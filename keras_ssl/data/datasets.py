@@ -6,11 +6,14 @@ images are only decoded when they are needed.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import difflib
 import gzip
+import logging
 import os
 import pathlib
+import threading
 import warnings
 import zipfile
 import zlib
@@ -18,18 +21,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 import tensorflow as tf
 
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_seed
+from keras_ssl.data import files
 from keras_ssl.data.augmentation import grey, to_unit_floats
 
 # Labels below this are taken as they are, however few the images.
 _FEW_CLASSES = 1000
+_logger = logging.getLogger("keras_ssl")
+
 _TEST_NAMES = ("test", "validation", "val")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 # Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
 _MEMORY_LIMIT = 4 * 2**30
+# Height and width of an image beyond which a single one takes 200 MB and more.
+_LARGEST_IMAGE = 8192
+# Files that are tried in the place of one that cannot be read any more.
+_MOST_REPLACEMENTS = 100
 # Encoded images of tensorflow-datasets that are held to be shuffled: 1 GiB at 100 KB each.
 _ENCODED_BUFFER = 10_000
 
@@ -47,7 +55,10 @@ class ImageSet:
         class_names: Name of each label's class, or `None` where there are no labels.
         skipped: Names of the files that could not be read.
         shuffle_buffer: Number of keys that are shuffled at a time; by default all.
-        may_fail: Whether a fetch that fails is logged and passed over.
+        names: Path of each image's file, in order: row i of features is photo `names[i]`. `None`
+            where images are no files.
+        replaced: Files that could be read when the set was made, and not when they were wanted;
+            each time, another file stood in. Grows while images are fetched.
     """
 
     keys: tf.data.Dataset
@@ -57,7 +68,8 @@ class ImageSet:
     class_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
     shuffle_buffer: int | None = None
-    may_fail: bool = False
+    names: tuple[str, ...] | None = None
+    replaced: list[str] = dataclasses.field(default_factory=list)
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
         # Nothing in it changes; and keras-tuner copies callbacks, images and all, for each trial.
@@ -92,27 +104,39 @@ class ImageSet:
         return floats.prefetch(tf.data.AUTOTUNE)
 
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
-        examples = keys.map(
+        return keys.map(
             lambda key, label: (self.fetch(key), label), num_parallel_calls=tf.data.AUTOTUNE
         )
-        # A file that could be read when the folder was opened may be gone by now: the log says
-        # which, and training goes on.
-        return examples.ignore_errors(log_warning=True) if self.may_fail else examples
 
     def spread(self, count: int) -> "ImageSet":
         """At most `count` of the images, spread evenly over all."""
         if check_count("count", count) >= self.size:
             return self
         # `count` of `size` numbers i, as even as can be; of a multiple, every so many-th.
+        count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
-        return dataclasses.replace(self, keys=chosen.map(lambda _, key: key), size=count)
+        names = self.names and tuple(
+            name for i, name in enumerate(self.names) if i * count % self.size < count
+        )
+        keys = chosen.map(lambda _, key: key)
+        return dataclasses.replace(self, keys=keys, size=count, names=names)
 
     def subset(self, indices: Any) -> "ImageSet":
-        """The images at `indices`, whole numbers in [0, size), in their order."""
+        """The images at `indices`, whole numbers in [0, size), at least one, in their order."""
+        numbers = np.asarray(indices)
+        is_right = numbers.ndim == 1 and numbers.size and np.issubdtype(numbers.dtype, np.integer)
+        if not is_right or numbers.min() < 0 or numbers.max() >= self.size:
+            raise ValueError(
+                f"`indices` must be whole numbers from 0 to {self.size - 1}, at least one. "
+                f"Received: indices={indices!r}"
+            )
         keys, labels = self.keys.batch(self.size).get_single_element()
-        chosen = tf.gather(keys, indices), tf.gather(labels, indices)
+        chosen = tf.gather(keys, numbers), tf.gather(labels, numbers)
         return dataclasses.replace(
-            self, keys=tf.data.Dataset.from_tensor_slices(chosen), size=len(indices)
+            self,
+            keys=tf.data.Dataset.from_tensor_slices(chosen),
+            size=len(numbers),
+            names=self.names and tuple(self.names[i] for i in numbers),
         )
 
     def without_labels(self) -> "ImageSet":
@@ -136,6 +160,7 @@ def load(
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
+    labels: bool = True,
 ) -> Splits:
     """Loads images by name or path.
 
@@ -143,7 +168,7 @@ def load(
         source: One of:
             "digits": 1,797 real handwritten digits of 8x8 grey pixels, which come with
             scikit-learn: no download;
-            a folder of JPEG and PNG files, see `from_folder`; with no other sub-folders than
+            a folder of image files, see `from_folder`; with no other sub-folders than
             `train` and `test` (or `validation`, `val`), those are the splits;
             a folder with the four `.gz` files of MNIST, Fashion-MNIST or their likes;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
@@ -160,29 +185,44 @@ def load(
         seed: Seed of that choice.
         data_dir: Where tensorflow-datasets keeps its data.
         download: Whether tensorflow-datasets may download.
+        labels: `False`: sub-folders are no classes, labels are forgotten, and nothing is held out:
+            `test` is `None`, and `train` holds all images but those of a test split that the source
+            has itself.
 
     Returns:
         `Splits(train, test)`.
 
     Raises:
+        TypeError: for a source that is no text or path.
         ValueError: for a source that is neither a file, a folder nor a known name, an empty folder,
             a folder in which no image can be read.
     """
     test_fraction, seed = _check_test_fraction(test_fraction), check_seed("seed", seed)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "`source` must be a name or a path; arrays go to keras_ssl.data.from_arrays. "
+            f"Received: source of type {type(source).__name__}"
+        )
+    if not str(source).strip():
+        raise ValueError(
+            f"`source` must name something: is a variable not set? Received: source={source!r}"
+        )
+    if image_size is not None:
+        image_size = _check_image_size(image_size)
     path = pathlib.Path(source)
-    if (path / _IDX_FILES.format("train", "images", 3)).is_file():
-        splits = _idx(path)
+    is_idx = (path / _IDX_FILES.format("train", "images", 3)).is_file()
+    if is_idx or str(source) == "digits" or path.suffix == ".npz":
+        read = _idx if is_idx else _npz if path.suffix == ".npz" else _digits
+        own = read(path)
+        test = own.test and _brought_to(own.test, image_size, channels)
+        splits = Splits(_brought_to(own.train, image_size, channels), test)
     elif path.is_dir():
-        splits = _folder_splits(path, 128 if image_size is None else image_size, channels)
-    elif str(source) == "digits":
-        splits = Splits(_digits(), None)
-    elif path.suffix == ".npz":
-        splits = _npz(path)
+        splits = _folder_splits(path, image_size or 128, channels, labels)
     else:
-        return _tfds(str(source), image_size, test_fraction, data_dir, download)
-    if not path.is_dir() or (path / _IDX_FILES.format("train", "images", 3)).is_file():
-        train = _brought_to(splits.train, image_size, channels)
-        splits = Splits(train, splits.test and _brought_to(splits.test, image_size, channels))
+        held_out = test_fraction if labels else None
+        splits = _tfds(str(source), image_size, held_out, data_dir, download)
+    if not labels:
+        return Splits(splits.train.without_labels(), None)
     if splits.test is None and splits.train.has_labels:
         return split(splits.train, test_fraction, seed)
     return splits
@@ -386,12 +426,12 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
     return Splits(images.subset(train), images.subset(test))
 
 
-def _digits() -> ImageSet:
+def _digits(path: pathlib.Path) -> Splits:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 0 to 16 in the file
-    return from_arrays(images, digits.target)
+    return Splits(from_arrays(images, digits.target), None)
 
 
 # As MNIST's authors named them; its likes (Fashion-MNIST, KMNIST) come under the same names.
@@ -451,30 +491,14 @@ def _npz(path: pathlib.Path) -> Splits:
     )
 
 
-# What Pillow raises on broken files; the last is no subclass of the others.
-_UNREADABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError)
-
-
-def _is_grey(path: pathlib.Path) -> bool:
-    """Whether a file is an image of one channel, or no image that can be read."""
-    try:
-        with PIL.Image.open(path) as image:
-            return image.mode in ("1", "L", "I", "I;16", "I;16B", "I;16L")
-    except _UNREADABLE:
-        return True
-
-
-def _read_image(path: str, size: int, channels: int) -> np.ndarray:
-    """One file as uint8 (size, size, channels): turned upright, resized, its middle cut out."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):  # 16 bits a pixel, which PIL's own conversion would clip
-            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(image, np.uint8).reshape(size, size, channels)
+def _check_image_size(image_size: Any) -> int:
+    size = check_count("image_size", image_size)
+    if size > _LARGEST_IMAGE:
+        raise ValueError(
+            f"`image_size` must be at most {_LARGEST_IMAGE} pixels: one image of that height and "
+            f"width would take {size * size * 3 / 2**30:.1f} GiB. Received: image_size={size}"
+        )
+    return size
 
 
 def from_folder(
@@ -482,21 +506,29 @@ def from_folder(
     image_size: int = 128,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
+    labels: bool = True,
 ) -> ImageSet:
-    """A folder of JPEG and PNG files, of any sizes.
+    """A folder of image files, of any sizes and of every format that Pillow reads.
 
     With two sub-folders or more, each is a class and its name the class's; files anywhere below it
-    belong to it. Without, there are no labels. Every file is decoded once before anything is
-    trained: those that cannot be are named in a warning, skipped, and listed in `skipped`. Up to
-    4 GiB of pixels are kept in memory; more are decoded again in every epoch.
+    belong to it. Without, there are no labels. Of a file with several pictures, an animation, say,
+    the first is taken. Files that cannot be read, HEIC without its plugin included, are named in a
+    warning, skipped, and listed in `skipped`.
+
+    Up to 4 GiB of pixels are decoded once and kept in memory. More are decoded again in every
+    epoch; then only the beginnings of the files are looked at here, and a file that fails later is
+    replaced by another of the folder, which follows from its path: batches do not shift, and a run
+    that goes on is still the same run. `ImageSet.replaced` lists such files, and the log names
+    each.
 
     Args:
         path: The folder.
-        image_size: Height and width the images are brought to, in pixels: the shorter side is
-            resized (bicubic, antialiased), the middle is cut out.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA). Default: 1 if all of a hundred files are grey, else
+        image_size: Height and width the images are brought to, in pixels, at most 8192: the shorter
+            side is resized (bicubic, antialiased), the middle is cut out.
+        channels: 1 (gray), 3 (RGB) or 4 (RGBA). Default: 1 if all of a hundred files are gray, else
             3.
         class_names: Names of the sub-folders in the order of their labels. Default: sorted.
+        labels: `False`: sub-folders are no classes.
 
     Raises:
         ValueError: if the folder is not there, holds no images, or none that can be read.
@@ -504,98 +536,139 @@ def from_folder(
     root = pathlib.Path(path)
     if not root.is_dir():
         raise ValueError(f"`path` must be a folder. Received: path={str(path)!r}")
-    size = check_count("image_size", image_size)
+    size = _check_image_size(image_size)
     if channels not in (None, 1, 3, 4):
         raise ValueError(f"`channels` must be 1, 3, 4 or None. Received: channels={channels!r}")
-    files = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in _SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
-    if not files:
-        raise ValueError(f"`path` must hold images ({', '.join(_SUFFIXES)}). Received: {root}")
-
+    found, skipped = files.find(str(root))
+    if not found and not skipped:
+        raise ValueError(
+            "`path` must hold images, in a format that Pillow reads. "
+            f"Received: {root}, with no such file"
+        )
     if channels is None:
-        channels = 1 if all(_is_grey(file) for file in files[:: len(files) // 100 + 1]) else 3
+        some = found[:: len(found) // 100 + 1]
+        channels = 1 if all(files.is_gray(str(root / file)) for file in some) else 3
 
-    in_memory = len(files) * size * size * channels <= _MEMORY_LIMIT
-    pixels = np.empty((len(files) if in_memory else 0, size, size, channels), np.uint8)
+    in_memory = len(found) * size * size * channels <= _MEMORY_LIMIT
+    pixels = np.empty((len(found) if in_memory else 0, size, size, channels), np.uint8)
 
-    def read(i: int) -> bool:
+    def is_readable(i: int) -> bool:
+        if not in_memory:
+            return files.looks_readable(str(root / found[i]))
         try:
-            image = _read_image(str(files[i]), size, channels)
-        except _UNREADABLE:
+            pixels[i] = files.read(str(root / found[i]), size, channels)
+        except files.UNREADABLE:
             return False
-        if in_memory:
-            pixels[i] = image
         return True
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        is_good = np.array(list(pool.map(read, range(len(files)))))
-    skipped = [str(files[i]) for i in np.flatnonzero(~is_good)]
-    files = [files[i] for i in np.flatnonzero(is_good)]
-    if skipped:
-        warnings.warn(
-            f"{len(skipped)} of {len(skipped) + len(files)} images in {root} cannot be read and "
-            f"are skipped: {', '.join(skipped[:10])}{', ...' if len(skipped) > 10 else ''}",
-            stacklevel=2,
-        )
-    if not files:
+        is_good = np.array(list(pool.map(is_readable, range(len(found)))), bool)
+    skipped = sorted([*skipped, *(found[i] for i in np.flatnonzero(~is_good))])
+    good = [found[i] for i in np.flatnonzero(is_good)]
+    named = f"{', '.join(skipped[:10])}{', ...' if len(skipped) > 10 else ''}"
+    if not good:
         raise ValueError(
             f"`path` must hold images that can be read. Received: {root}, where none of "
-            f"{len(skipped)} can"
+            f"{len(skipped)} can: {named}{files.hints(skipped)}"
         )
-
-    folders = [file.relative_to(root).parts[0] for file in files]
-    loose = sum(len(file.relative_to(root).parts) == 1 for file in files)
-    labels = None
-    if 0 < loose < len(files):
+    if skipped:
         warnings.warn(
-            f"{loose} of {len(files)} images in {root} lie outside of its sub-folders, so that "
-            "there are no labels; move them if the sub-folders are classes.",
+            f"{len(skipped)} of {len(skipped) + len(good)} images in {root} cannot be read and "
+            f"are skipped: {named}{files.hints(skipped)}",
             stacklevel=2,
         )
-    if loose == 0 and (class_names is not None or len(set(folders)) > 1):
-        if class_names is None:
-            class_names = sorted(set(folders))
-        index = {name: i for i, name in enumerate(class_names)}
-        if unknown := sorted(set(folders) - set(index)):
-            raise ValueError(f"`path` must hold the classes {list(index)}. Received: {unknown}")
-        labels = np.array([index[folder] for folder in folders])
-    else:
-        class_names = None
-
+    numbers, class_names = _classes(root, good, class_names) if labels else (None, None)
+    names = tuple(str(root / file) for file in good)
+    lost = tuple(str(root / file) for file in skipped)
     if in_memory:
-        return from_arrays(pixels[is_good] if skipped else pixels, labels, class_names, skipped)
+        images = from_arrays(pixels[is_good] if skipped else pixels, numbers, class_names, lost)
+        return dataclasses.replace(images, names=names)
 
-    numbers = np.full(len(files), -1) if labels is None else labels
+    replaced: list[str] = []
+    reader = _Reader(names, size, channels, replaced)
 
-    def fetch(file: Any) -> Any:
-        image = tf.numpy_function(
-            lambda name: _read_image(name.decode(), size, channels), [file], tf.uint8
+    def fetch(index: Any) -> Any:
+        return tf.ensure_shape(
+            tf.numpy_function(reader.read, [index], tf.uint8), (size, size, channels)
         )
-        return tf.ensure_shape(image, (size, size, channels))
 
+    keys = np.arange(len(good)), np.full(len(good), -1) if numbers is None else numbers
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices(
-            ([str(file) for file in files], numbers.astype(np.int64))
-        ),
+        keys=tf.data.Dataset.from_tensor_slices(keys),
         fetch=fetch,
-        size=len(files),
+        size=len(good),
         image_shape=(size, size, channels),
         class_names=None if class_names is None else tuple(class_names),
-        skipped=tuple(skipped),
-        may_fail=True,
+        skipped=lost,
+        names=names,
+        replaced=replaced,
     )
 
 
-def _folder_splits(path: pathlib.Path, image_size: int, channels: int | None) -> Splits:
+def _classes(
+    root: pathlib.Path, found: Sequence[str], class_names: Sequence[str] | None
+) -> tuple[np.ndarray | None, Sequence[str] | None]:
+    """The label of each file by its sub-folder, and their names; `None` where there are none."""
+    folders = [pathlib.Path(file).parts[0] for file in found]
+    loose = sum(len(pathlib.Path(file).parts) == 1 for file in found)
+    if 0 < loose < len(found):
+        warnings.warn(
+            f"{loose} of {len(found)} images in {root} lie outside of its sub-folders, so that "
+            "there are no labels; move them if the sub-folders are classes.",
+            stacklevel=3,
+        )
+    if loose or (class_names is None and len(set(folders)) < 2):
+        return None, None
+    if class_names is None:
+        class_names = sorted(set(folders))
+    index = {name: i for i, name in enumerate(class_names)}
+    if unknown := sorted(set(folders) - set(index)):
+        raise ValueError(f"`path` must hold the classes {list(index)}. Received: {unknown}")
+    return np.array([index[folder] for folder in folders]), class_names
+
+
+class _Reader:
+    """Reads files that could be read before; where one no longer can, another of them."""
+
+    def __init__(self, names: Sequence[str], size: int, channels: int, replaced: list[str]) -> None:
+        self.names, self.size, self.channels, self.replaced = names, size, channels, replaced
+        self._lock = threading.Lock()
+
+    def read(self, index: Any) -> np.ndarray:
+        """The image of a file, or of the one that stands in for it."""
+        name = self.names[index]
+        try:
+            return files.read(name, self.size, self.channels)
+        except files.UNREADABLE as error:
+            self._note(name, error)
+        # From the path: whenever the run goes on, the same file stands in.
+        random = np.random.default_rng(zlib.crc32(os.fsencode(name)))
+        for other in random.integers(len(self.names), size=_MOST_REPLACEMENTS):
+            with contextlib.suppress(files.UNREADABLE):
+                return files.read(self.names[other], self.size, self.channels)
+        raise ValueError(f"{name} and {_MOST_REPLACEMENTS} other images cannot be read any more")
+
+    def _note(self, name: str, error: Exception) -> None:
+        with self._lock:
+            if name in self.replaced:
+                return
+            self.replaced.append(name)
+        _logger.warning(
+            "%s cannot be read any more, and another image stands in for it: %s: %s",
+            name,
+            type(error).__name__,
+            error,
+        )
+
+
+def _folder_splits(
+    path: pathlib.Path, image_size: int, channels: int | None, labels: bool
+) -> Splits:
     folders = {folder.name for folder in path.iterdir() if folder.is_dir()}
     # A class may be called "train" too; splits are alone among themselves.
     if "train" not in folders or not folders <= {"train", *_TEST_NAMES}:
-        return Splits(from_folder(path, image_size, channels), None)
-    train = from_folder(path / "train", image_size, channels)
+        return Splits(from_folder(path, image_size, channels, labels=labels), None)
+    train = from_folder(path / "train", image_size, channels, labels=labels)
     for name in _TEST_NAMES:
         if (path / name).is_dir() and train.has_labels:
             channels = train.image_shape[2]
@@ -606,7 +679,7 @@ def _folder_splits(path: pathlib.Path, image_size: int, channels: int | None) ->
 def _tfds(
     name: str,
     image_size: int | None,
-    test_fraction: float,
+    test_fraction: float | None,
     data_dir: str | os.PathLike[str] | None,
     download: bool,
 ) -> Splits:
@@ -654,7 +727,7 @@ def _tfds(
         return Splits(image_set(train_name).without_labels(), None)
     test_name = next((s for s in _TEST_NAMES if s in splits and has_labels(s)), None)
 
-    if label_key is None:
+    if label_key is None or test_fraction is None:
         return Splits(image_set(train_name), None)
     if test_name is not None:
         return Splits(image_set(train_name), image_set(test_name))

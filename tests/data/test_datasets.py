@@ -1,4 +1,6 @@
 import gzip
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -120,11 +122,98 @@ class TestFolder:
         np.testing.assert_array_equal(pixels, expected[0])
         np.testing.assert_array_equal(labels, expected[1])
 
-    def test_a_file_that_breaks_later_is_skipped_not_a_crash(self, folder, monkeypatch):
+    def test_another_stands_in_for_a_file_that_breaks_later(self, folder, monkeypatch, caplog):
+        """Batches do not shift, and a run that goes on sees the same images again."""
         monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
         images = data.from_folder(folder, 16)
+        before = next(iter(images.batches(12)))
         (folder / "cat" / "3.jpg").write_bytes(b"gone")
-        assert sum(1 for _ in images.batches(1)) == 11
+        (folder / "dog" / "2.PNG").unlink()
+        after, again = (next(iter(images.batches(12))) for _ in range(2))
+        np.testing.assert_array_equal(after[0], again[0])
+        np.testing.assert_array_equal(after[1], before[1])
+        changed = [
+            images.names[i] for i in np.flatnonzero((after[0] != before[0]).numpy().any((1, 2, 3)))
+        ]
+        assert set(changed) <= set(images.replaced)
+        gone = {str(folder / "cat" / "3.jpg"), str(folder / "dog" / "2.PNG")}
+        assert set(images.replaced) == gone == {record.args[0] for record in caplog.records}
+        for file in folder.rglob("*.*"):
+            file.unlink()
+        with pytest.raises(tf.errors.InvalidArgumentError, match="cannot be read any more"):
+            list(images.batches(12))
+
+    @pytest.mark.parametrize(
+        ("suffix", "mode"),
+        [("webp", "RGB"), ("bmp", "RGB"), ("tif", "RGB"), ("gif", "P"), ("jpg", "CMYK")]
+        + [("png", "P"), ("png", "LA"), ("tiff", "I;16"), ("ppm", "RGB"), ("jp2", "RGB")],
+    )
+    def test_what_pillow_reads_is_read(self, tmp_path, suffix, mode):
+        image = Image.new("RGB", (12, 12), (200, 200, 200))
+        if mode == "P":
+            image = image.convert("P")
+            image.info["transparency"] = 0
+        elif mode == "I;16":
+            image = Image.fromarray(np.full((12, 12), 200 * 257, "uint16"))
+        else:
+            image = image.convert(mode)
+        image.save(tmp_path / f"a.{suffix}")
+        images = data.from_folder(tmp_path, 12, channels=3)
+        pixels = next(iter(images.batches(1)))[0].numpy()
+        assert images.skipped == () and pixels.mean() == pytest.approx(200 / 255, abs=0.02)
+
+    @pytest.mark.parametrize("suffix", ["heic", "CR2", "svg"])
+    def test_pictures_that_pillow_cannot_read_are_named(self, folder, suffix):
+        (folder / "cat" / f"photo.{suffix}").write_bytes(b"of another program")
+        (folder / "cat" / "notes.txt").write_text("no picture")
+        with pytest.warns(UserWarning, match=rf"1 of 13 .*photo.{suffix} \(.{suffix.lower()}: "):
+            images = data.from_folder(folder, 16)
+        assert len(images) == 12 and images.skipped == (str(folder / "cat" / f"photo.{suffix}"),)
+
+    def test_only_regular_files_are_opened(self, folder):
+        os.mkfifo(folder / "cat" / "pipe.png")  # to read it would wait for ever
+        (folder / "cat" / "folder.png").mkdir()
+        (folder / "cat" / "lost.png").symlink_to(folder / "nowhere.png")
+        (folder / "cat" / "loop.png").symlink_to(folder / "cat" / "loop.png")
+        (folder / "cat" / "link.jpg").symlink_to(folder / "cat" / "0.jpg")
+        with pytest.warns(UserWarning, match="3 of 16 .*loop.png.*lost.png.*pipe.png"):
+            images = data.from_folder(folder, 16)
+        assert len(images) == 13
+
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_a_feature_can_be_matched_to_its_photo(self, folder, in_memory, monkeypatch):
+        if not in_memory:
+            monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+        images = data.from_folder(folder, 16)
+        assert images.names[0] == str(folder / "cat" / "0.jpg")
+        for part in (images, images.without_labels(), images.spread(5), *data.split(images, 0.5)):
+            for name, (pixels, _) in zip(part.names, part.batches(1), strict=True):
+                red = int(pathlib.Path(name).stem) * 20 / 255
+                assert float(pixels[0, 8, 8, 0]) == pytest.approx(red, abs=0.02)
+        assert data.load("digits").train.names is None
+
+    def test_sub_folders_need_not_be_classes(self, folder):
+        """Dates, say: nothing is held out, and there is nothing to judge by."""
+        train, test = data.load(folder, image_size=16, labels=False)
+        assert len(train) == 12 and not train.has_labels and test is None
+        train, test = data.load("digits", labels=False)
+        assert len(train) == 1797 and not train.has_labels and test is None
+        _write(folder / "loose.png")  # which would be pointed out beside classes
+        assert len(data.load(folder, image_size=16, labels=False).train) == 13
+
+    @pytest.mark.parametrize(
+        ("source", "error"),
+        [("", ValueError), (" ", ValueError), (None, TypeError), (np.zeros(3), TypeError)],
+        ids=repr,
+    )
+    def test_a_source_that_names_nothing(self, source, error):
+        with pytest.raises(error, match="`source` must"):
+            data.load(source)
+
+    @pytest.mark.parametrize("source", ["digits", "folder"])
+    def test_a_size_that_no_memory_holds(self, source, folder):
+        with pytest.raises(ValueError, match="`image_size` must be at most 8192.*27.9 GiB.*100000"):
+            data.load(folder if source == "folder" else source, image_size=100_000)
 
     def test_photos_are_turned_upright(self, tmp_path):
         image = Image.new("RGB", (32, 32))
@@ -331,6 +420,13 @@ class TestTFDS:
     def test_no_images(self):
         with pytest.raises(ValueError, match="'image'.*imdb_reviews"):
             data.load("imdb_reviews")
+
+
+@pytest.mark.parametrize("indices", [[], [0.5], [True], [-1], [4], [[0]], "0"], ids=repr)
+def test_indices_that_are_none(indices):
+    images = data.from_arrays(np.zeros((4, 8, 8), "uint8"))
+    with pytest.raises(ValueError, match="`indices` must be whole numbers from 0 to 3"):
+        images.subset(indices)
 
 
 def test_spread_is_even():
