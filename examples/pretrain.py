@@ -26,6 +26,7 @@ import os
 import pathlib
 import shlex
 import sys
+import warnings
 from typing import Any
 
 import quiet
@@ -63,8 +64,13 @@ class Options:
         None, "data", "other, labelled data to judge the encoder on, of the same kinds"
     )
     image_size: int | None = option(None, "data", "height and width of the images, in pixels")
-    channels: int | None = option(None, "data", "channels of a folder's images: 1, 3 or 4")
-    labels: bool = option(True, "data", "use labels, where there are any, to judge the encoder")
+    channels: int | None = option(None, "data", "channels of the images: 1, 3 or, of files, 4")
+    labels: bool = option(
+        True,
+        "data",
+        "judge the encoder by labels, where there are any; --no-labels trains on all images, and "
+        "sub-folders are no classes",
+    )
     data_dir: str | None = option(None, "data", "where tensorflow-datasets keeps its data")
     download: bool = option(False, "data", "let tensorflow-datasets download")
     policy: str | None = option(None, "data", f"augmentation: {', '.join(data.POLICIES)}")
@@ -265,9 +271,8 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
             channels=channels,
             data_dir=options.data_dir,
             download=options.download,
+            labels=options.labels or source != options.source,
         )
-        if not options.labels and source == options.source:
-            splits = data.Splits(splits.train.without_labels(), None)
         if options.smoke:
             splits = data.Splits(*(part and part.spread(256) for part in splits))
         return splits
@@ -379,8 +384,9 @@ def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str
         f"policy {recipe.policy}{skipped}",
         "judged on": "effective rank alone, there being no labels"
         if judged.test is None
-        else f"{options.evaluate_on or options.source}: {len(judged.test)} labelled images held "
-        f"out, {len(judged.train.class_names)} classes",
+        else f"{options.evaluate_on or options.source}: {describe_classes(judged.train)}; "
+        f"{len(judged.test)} images held out"
+        + ("" if options.evaluate_on else " (--no-labels trains on all)"),
         "encoder": f"{parts['encoder']}, {model.encoder.count_params():,} parameters; projector "
         f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
         "training": f"{recipe.epochs} epochs of {parts['steps']} steps of {recipe.batch_size} "
@@ -391,6 +397,12 @@ def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str
     }
     body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())
     return f"{options.label} ({recipe.source})\n{body}"
+
+
+def describe_classes(images: data.ImageSet) -> str:
+    """How many classes, and the first of their names."""
+    names = [str(name) for name in images.class_names or ()]
+    return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
 def judge_baselines(folder: runs.RunFolder, encoder: Any, judged: data.Splits, policy: Any) -> Any:
@@ -602,6 +614,8 @@ def finish(
 
 
 if __name__ == "__main__":
+    # One line, without the line of the code that warns.
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         main()
     except ValueError as error:

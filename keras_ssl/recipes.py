@@ -9,6 +9,11 @@ A recipe is a frozen dataclass: read it, change it with `dataclasses.replace`, b
 What the papers do not print, and what stands here instead: the duality paper gives neither the
 trust coefficient of LARS nor what it excludes nor the last learning rate (here: its authors' VICReg
 code, 0.001, one-dimensional variables, 0.001 of the peak), nor the sweep grids.
+
+Where all recipes differ from the published codes: the last layer of the projector is bare (SimCLR,
+SCL and lightly's DCL normalize it, TCR's has a bias); the learning rate warms up and decays step by
+step, the cosine beginning where the warm-up ends (TCR and lightly change it once an epoch, TCR's
+cosine spans the warm-up, too); images are in [0, 1], not standardized; initial weights are Keras'.
 """
 
 import dataclasses
@@ -41,7 +46,8 @@ def sgd(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """SGD with momentum 0.9.
 
     The published codes add the decay to the gradient, where momentum multiplies it by
-    1 / (1 - 0.9); Keras decays apart from the gradient, so that the factor is put in here.
+    1 / (1 - 0.9); Keras decays apart from the gradient, so that the factor is put in here. The two
+    are equal but for a lag of some ten steps.
     """
     return keras.optimizers.SGD(
         learning_rate, momentum=_MOMENTUM, weight_decay=weight_decay / (1 - _MOMENTUM)
@@ -49,7 +55,7 @@ def sgd(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
 
 
 def lars(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS as in the published codes of VICReg and Barlow Twins."""
+    """LARS as in the published code of VICReg: one learning rate for all variables."""
     return LARS(learning_rate, _MOMENTUM, weight_decay)
 
 
@@ -60,12 +66,14 @@ def lars_simclr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Opt
 
 def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """LARS as in TCR's published code: a trust coefficient of 0.02, steps that are clipped."""
-    return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02, clip=True)
+    return LARS(
+        learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02, clip_trust_ratio=True
+    )
 
 
 def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """LARS as in Barlow Twins' code: 0.0048 for biases and batch normalization, for weights 0.2."""
-    return LARS(learning_rate, _MOMENTUM, weight_decay, vector_factor=0.0048 / 0.2)
+    return LARS(learning_rate, _MOMENTUM, weight_decay, one_dimensional_factor=0.0048 / 0.2)
 
 
 # By the name that configurations have.
@@ -260,19 +268,22 @@ PUBLISHED: dict[str, Recipe] = {
         weight_decay=1e-6,
         epochs=100,
         policy="simclr",
-        source="Chen et al., ICML 2020, and its code's defaults (ImageNet, ResNet-50)",
+        source=(
+            "Chen et al., ICML 2020 (ImageNet, ResNet-50); its code now has a weight decay of 1e-4 "
+            "and a head of three layers"
+        ),
         criterion={"temperature": 0.1},
         optimizer=lars_simclr,
     ),
     "simclr-cifar10": Recipe(
         models.SimCLR,
-        projector="512-128",
+        projector="512-512-128",
         batch_size=512,
         base_learning_rate=1.0,
         weight_decay=1e-4,
         epochs=1000,
         policy="simclr_cifar",
-        source="google-research/simclr, README (CIFAR-10, ResNet-18); widths of the head: ours",
+        source="google-research/simclr, README, and its code's defaults (CIFAR-10, ResNet-18)",
         criterion={"temperature": 0.5},
         optimizer=lars_simclr,
     ),
@@ -295,9 +306,12 @@ PUBLISHED: dict[str, Recipe] = {
         batch_size=384,
         base_learning_rate=0.05,
         weight_decay=1e-4,
-        epochs=100,
+        epochs=101,
         policy="simsiam",
-        source="HaoChen et al., NeurIPS 2021, and its code (ImageNet, ResNet-50)",
+        source=(
+            "HaoChen et al., NeurIPS 2021, and its code (ImageNet, ResNet-50): 101 epochs in the "
+            "file that is named for 100, no warm-up"
+        ),
         criterion={"squared_radius": 10.0},
         warmup_epochs=0,
         optimizer=sgd,

@@ -315,6 +315,7 @@ def test_labels_left_aside(tmp_path):
     ("arguments", "message"),
     [
         ("--method simclear", "--method must be one of.*simclr.*'simclear'"),
+        ("--data=", "`source` must name something: is a variable not set"),
         ("--data nowhere", "`source`.*'nowhere'"),
         ("--policy strong", "`policy`.*byol.*'strong'"),
         ("--encoder resnet7", "`encoder`.*resnet18.*'resnet7'"),

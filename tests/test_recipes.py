@@ -83,8 +83,8 @@ def test_what_published_codes_do_apart_from_the_rule():
     """Rates that no batch scales, biases with one of their own, no warm-up."""
     tcr = recipes.PUBLISHED["tcr-cifar10"].build_optimizer(steps_per_epoch=10)
     assert float(tcr._learning_rate(60 * 10)) == pytest.approx(0.3, rel=0.03)
-    assert tcr.clip and tcr.trust_coefficient == 0.02
+    assert tcr.clip_trust_ratio and tcr.trust_coefficient == 0.02
     twins = recipes.PUBLISHED["barlow-twins-imagenet"].build_optimizer(steps_per_epoch=10)
-    assert twins.vector_factor == pytest.approx(0.0048 / 0.2)
+    assert twins.one_dimensional_factor == pytest.approx(0.0048 / 0.2)
     scl = recipes.PUBLISHED["scl-imagenet"].build_optimizer(steps_per_epoch=10)
     assert float(scl._learning_rate(0)) == pytest.approx(0.05 * 384 / 256)

@@ -1,5 +1,6 @@
 """LARS, layer-wise adaptive rate scaling: the optimizer of nearly all published SSL results."""
 
+import numbers
 from typing import Any
 
 import keras
@@ -7,8 +8,8 @@ from keras import ops
 
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
-# Keeps the clipped ratio defined where both norms are 0: the published codes that clip.
-_EPSILON = 1e-8
+# Beside the norms, in the codes that clip.
+_CLIPPED_EPSILON = 1e-8
 
 
 def _norm(x: Any) -> Any:
@@ -29,31 +30,33 @@ class LARS(keras.optimizers.Optimizer):
     v <- m * v + lr * g ; w <- w - v                (learning_rate_in_momentum: SimCLR's code)
     ```
 
-    The two conventions differ only where the learning rate changes. With `clip`, the second line is
-
-    ```
-    g <- g * min(trust_coefficient * ||w|| / (||g|| + weight_decay * ||w|| + 1e-8) / lr, 1)
-    ```
-
-    with ||g|| before the decay: no variable takes a larger step than lr would give it, so that the
-    trust coefficient is the largest step relative to the weights. (The codes of NMCE, solo-learn
-    and others, with a trust coefficient of 0.02.)
-
-    Variables of one dimension or
+    The two conventions differ only where the learning rate changes. Variables of one dimension or
     none, biases and the scales and offsets of batch normalisation, get neither weight decay nor
     scaling: without this exclusion VICReg and Barlow Twins diverge. The decay is part of the
     gradient (coupled), unlike that of Keras' optimizers.
 
+    With `clip_trust_ratio`, as in the codes of TCR and solo-learn, the first two lines are
+
+    ```
+    r <- trust_coefficient * ||w|| / (||g|| + weight_decay * ||w|| + 1e-8)
+    g <- (g + weight_decay * w) * min(r / lr, 1)    (g as it is if either norm is 0)
+    ```
+
+    so that a variable steps by min(r, lr): the learning rate bounds the trust ratio where it
+    multiplies it above.
+
     Args:
-        learning_rate: Float, schedule, or callable. See `scaled_learning_rate` for the rule.
+        learning_rate: Float of at least 0, schedule, or callable. See `scaled_learning_rate` for
+            the rule.
         momentum: m, in [0, 1].
         weight_decay: At least 0. Default 1e-6: the duality paper, VICReg, SimCLR.
         trust_coefficient: Positive. Default 0.001: the published codes; the duality paper does not
             give its own.
         learning_rate_in_momentum: Whether the momentum holds steps that contain the learning rate.
-        clip: Whether a step is clipped to that of the learning rate, see above.
-        vector_factor: Factor of the learning rate of variables of one dimension or none, at
-            least 0. Default 1; Barlow Twins' code has 0.0048 / 0.2.
+        clip_trust_ratio: Whether the trust ratio is clipped at the learning rate, see above.
+        one_dimensional_factor: Factor of the learning rate of variables of one dimension or none,
+            positive. Default 1. Barlow Twins' code trains them at 0.0048 where weights have 0.2:
+            a factor of 0.024.
         name: Name of the optimizer.
         **kwargs: Clipping, moving averages and the rest of `keras.optimizers.Optimizer`.
 
@@ -62,7 +65,7 @@ class LARS(keras.optimizers.Optimizer):
 
     References:
         - You et al.: Large batch training of convolutional networks, 2017.
-        - The published codes of SimCLR, VICReg, Barlow Twins and NMCE (TCR).
+        - The published codes of SimCLR, VICReg, Barlow Twins and TCR (zengyi-li/NMCE-release).
     """
 
     def __init__(
@@ -72,19 +75,23 @@ class LARS(keras.optimizers.Optimizer):
         weight_decay: float = 1e-6,
         trust_coefficient: float = 0.001,
         learning_rate_in_momentum: bool = False,
-        clip: bool = False,
-        vector_factor: float = 1.0,
+        clip_trust_ratio: bool = False,
+        one_dimensional_factor: float = 1.0,
         name: str = "lars",
         **kwargs: Any,
     ) -> None:
+        if isinstance(learning_rate, numbers.Real):
+            learning_rate = check_non_negative("learning_rate", float(learning_rate))
         # The base class would decay the weights apart from the gradient: it is told nothing.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = check_fraction("momentum", momentum)
         self.coupled_weight_decay = check_non_negative("weight_decay", weight_decay)
         self.trust_coefficient = check_positive("trust_coefficient", trust_coefficient)
         self.learning_rate_in_momentum = bool(learning_rate_in_momentum)
-        self.clip = bool(clip)
-        self.vector_factor = check_non_negative("vector_factor", vector_factor)
+        self.clip_trust_ratio = bool(clip_trust_ratio)
+        self.one_dimensional_factor = check_positive(
+            "one_dimensional_factor", one_dimensional_factor
+        )
 
     def build(self, variables: list[Any]) -> None:
         """Creates one momentum per variable."""
@@ -100,10 +107,9 @@ class LARS(keras.optimizers.Optimizer):
         momentum = self._momentums[self._get_variable_index(variable)]
 
         if len(variable.shape) > 1:
-            decayed = gradient + self.coupled_weight_decay * variable
-            gradient = decayed * self._ratio(gradient, decayed, variable, learning_rate)
+            gradient = self._adapted(gradient, variable, learning_rate)
         else:
-            learning_rate = learning_rate * self.vector_factor
+            learning_rate = learning_rate * self.one_dimensional_factor
 
         if self.learning_rate_in_momentum:
             self.assign(momentum, self.momentum * momentum + learning_rate * gradient)
@@ -112,20 +118,20 @@ class LARS(keras.optimizers.Optimizer):
             self.assign(momentum, self.momentum * momentum + gradient)
             self.assign_sub(variable, learning_rate * momentum)
 
-    def _ratio(self, gradient: Any, decayed: Any, variable: Any, learning_rate: Any) -> Any:
-        """What the gradient of a variable is scaled by, scalar; 1 if a norm is 0."""
+    def _adapted(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        """The gradient with weight decay, scaled to the norm of the weights."""
+        decayed = gradient + self.coupled_weight_decay * variable
         weight_norm = _norm(variable)
-        if self.clip:
-            gradient_norm = _norm(gradient)
-            norm = gradient_norm + self.coupled_weight_decay * weight_norm + _EPSILON
-        else:
-            gradient_norm = norm = _norm(decayed)
+        gradient_norm = _norm(gradient if self.clip_trust_ratio else decayed)
         is_defined = ops.logical_and(weight_norm > 0, gradient_norm > 0)
-        ratio = self.trust_coefficient * weight_norm / ops.where(is_defined, norm, 1)
-        if self.clip:
-            # Of a learning rate of 0 nothing is left whatever the ratio.
-            ratio = ops.minimum(ratio / ops.maximum(learning_rate, keras.config.epsilon()), 1)
-        return ops.where(is_defined, ratio, 1)
+        if self.clip_trust_ratio:
+            # Both norms as they are, not that of their sum; nothing decays where one is 0.
+            divisor = gradient_norm + self.coupled_weight_decay * weight_norm + _CLIPPED_EPSILON
+            ratio = self.trust_coefficient * weight_norm / divisor
+            scale = ratio / ops.where(is_defined, ops.maximum(ratio, learning_rate), 1)
+            return ops.where(is_defined, scale * decayed, gradient)
+        ratio = weight_norm / ops.where(is_defined, gradient_norm, 1)
+        return decayed * ops.where(is_defined, self.trust_coefficient * ratio, 1)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {
@@ -134,6 +140,6 @@ class LARS(keras.optimizers.Optimizer):
             "weight_decay": self.coupled_weight_decay,
             "trust_coefficient": self.trust_coefficient,
             "learning_rate_in_momentum": self.learning_rate_in_momentum,
-            "clip": self.clip,
-            "vector_factor": self.vector_factor,
+            "clip_trust_ratio": self.clip_trust_ratio,
+            "one_dimensional_factor": self.one_dimensional_factor,
         }

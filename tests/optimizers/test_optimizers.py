@@ -49,7 +49,7 @@ def test_clipped_steps_are_those_of_the_published_codes(rate):
     rng = np.random.RandomState(0)
     w, v = rng.randn(4, 3), np.zeros((4, 3))
     variable = keras.Variable(w.astype("float32"))
-    optimizer = optimizers.LARS(rate, MOMENTUM, DECAY, TRUST, clip=True)
+    optimizer = optimizers.LARS(rate, MOMENTUM, DECAY, TRUST, clip_trust_ratio=True)
     for scale in (10.0, 1.0, 0.01):  # of the gradient
         gradient = scale * rng.randn(4, 3)
         norms = np.linalg.norm(w), np.linalg.norm(gradient)
@@ -62,7 +62,7 @@ def test_clipped_steps_are_those_of_the_published_codes(rate):
 
 def test_clipped_steps_of_a_warm_up_begin_with_none():
     variable = keras.Variable(np.ones((2, 2), "float32"))
-    optimizer = optimizers.LARS(0.0, clip=True)
+    optimizer = optimizers.LARS(0.0, clip_trust_ratio=True)
     optimizer.apply([np.ones((2, 2), "float32")], [variable])
     np.testing.assert_array_equal(variable, np.ones((2, 2)))
 
@@ -73,7 +73,7 @@ def test_vectors_may_have_a_learning_rate_of_their_own(shape):
     weights = np.asarray(rng.randn(*shape))
     gradients = [np.asarray(rng.randn(*shape), "float32") for _ in range(2)]
     variable = keras.Variable(weights.astype("float32"))
-    optimizer = optimizers.LARS(0.2, MOMENTUM, DECAY, TRUST, vector_factor=0.0048 / 0.2)
+    optimizer = optimizers.LARS(0.2, MOMENTUM, DECAY, TRUST, one_dimensional_factor=0.0048 / 0.2)
     for gradient in gradients:
         optimizer.apply([gradient], [variable])
     is_vector = len(shape) < 2
