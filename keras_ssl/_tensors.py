@@ -6,7 +6,9 @@ import keras
 from keras import ops
 
 
-def real_tensor(name: str, value: Any, expected: str, dtype: Any = None) -> Any:
+def real_tensor(
+    name: str, value: Any, expected: str, dtype: Any = None, floats: bool = False
+) -> Any:
     """`value` as a tensor of real numbers.
 
     Args:
@@ -14,6 +16,7 @@ def real_tensor(name: str, value: Any, expected: str, dtype: Any = None) -> Any:
         value: A tensor, an array, or nested lists of numbers.
         expected: What it must be, for the message.
         dtype: Its dtype in the end. Default: its own.
+        floats: Whether integers are refused: embeddings are none, labels are.
 
     Raises:
         ValueError: for anything that is no array of real numbers.
@@ -21,9 +24,12 @@ def real_tensor(name: str, value: Any, expected: str, dtype: Any = None) -> Any:
     try:
         tensor = ops.convert_to_tensor(value)
         own = keras.backend.standardize_dtype(tensor.dtype)
-        is_real = keras.backend.is_float_dtype(own) or keras.backend.is_int_dtype(own)
+        is_real = keras.backend.is_float_dtype(own) or (
+            not floats and keras.backend.is_int_dtype(own)
+        )
     except (ValueError, TypeError, KeyError):
         tensor, own, is_real = None, type(value).__name__, False
     if not is_real:
-        raise ValueError(f"`{name}` must be {expected}, of real numbers. Received: {own}")
+        numbers = "floats" if floats else "real numbers"
+        raise ValueError(f"`{name}` must be {expected}, of {numbers}. Received: {own}")
     return tensor if dtype is None else ops.cast(tensor, dtype)

@@ -270,6 +270,8 @@ def test_matrices(name, argument, kind, tmp_path):
 def test_criteria(name, kind):
     """Refused; but NaN comes out as NaN, for a run to notice."""
     wrong = WRONG_MATRICES[kind]
+    with pytest.raises(ValueError, match="`z_1`.*floats"):
+        getattr(losses, name)()(np.ones((6, 4), int), np.ones((6, 4), int))
     try:
         loss = getattr(losses, name)()(wrong, wrong)
     except (ValueError, TypeError) as error:

@@ -143,7 +143,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeyp
         assert (run / name).read_text() == (folder / name).read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 def test_a_signal_ends_in_two_lines_with_the_command_to_go_on(
     run, number, tmp_path, monkeypatch, capsys
 ):
@@ -247,7 +249,9 @@ class TestResume:
         with pytest.raises(ValueError, match="There is no run folder .*nowhere"):
             self._resume(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize("rows", [None, 0, 2])
+    @pytest.mark.parametrize(
+        "rows", [*(pytest.param(n, marks=pytest.mark.slow) for n in (None, 0)), 2]
+    )
     def test_lost_rows_and_a_damaged_checkpoint(self, run, copy, rows):
         lines = (copy / "metrics.csv").read_text().splitlines(keepends=True)
         (copy / "metrics.csv").unlink()

@@ -58,7 +58,9 @@ class ImageSet:
         names: Path of each image's file, in order: row i of features is photo `names[i]`. `None`
             where images are no files.
         replaced: Files that could be read when the set was made, and not when they were wanted;
-            each time, another file stood in. Grows while images are fetched.
+            each time, another file of the set and the class stood in. Grows while images are
+            fetched.
+        reader: What fetches files, where images are files that are read in every epoch.
     """
 
     keys: tf.data.Dataset
@@ -69,7 +71,8 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     shuffle_buffer: int | None = None
     names: tuple[str, ...] | None = None
-    replaced: list[str] = dataclasses.field(default_factory=list)
+    replaced: list[str] = dataclasses.field(default_factory=list, compare=False)
+    reader: Any = None
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
         # Nothing in it changes; and keras-tuner copies callbacks, images and all, for each trial.
@@ -115,15 +118,14 @@ class ImageSet:
         # `count` of `size` numbers i, as even as can be; of a multiple, every so many-th.
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
-        names = self.names and tuple(
-            name for i, name in enumerate(self.names) if i * count % self.size < count
-        )
-        keys = chosen.map(lambda _, key: key)
-        return dataclasses.replace(self, keys=keys, size=count, names=names)
+        places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
+        return self._narrowed(chosen.map(lambda _, key: key), places)
 
     def subset(self, indices: Any) -> "ImageSet":
         """The images at `indices`, whole numbers in [0, size), at least one, in their order."""
         numbers = np.asarray(indices)
+        if np.issubdtype(numbers.dtype, np.unsignedinteger):
+            numbers = numbers.astype(np.int64)
         is_right = numbers.ndim == 1 and numbers.size and np.issubdtype(numbers.dtype, np.integer)
         if not is_right or numbers.min() < 0 or numbers.max() >= self.size:
             raise ValueError(
@@ -132,12 +134,17 @@ class ImageSet:
             )
         keys, labels = self.keys.batch(self.size).get_single_element()
         chosen = tf.gather(keys, numbers), tf.gather(labels, numbers)
-        return dataclasses.replace(
-            self,
-            keys=tf.data.Dataset.from_tensor_slices(chosen),
-            size=len(numbers),
-            names=self.names and tuple(self.names[i] for i in numbers),
-        )
+        return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
+
+    def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
+        """The images at some places, whose keys these are."""
+        names = self.names and tuple(self.names[i] for i in places)
+        narrowed = dataclasses.replace(self, keys=keys, size=len(places), names=names)
+        if self.reader is None:
+            return narrowed
+        # What stands in for a file is to be of the same part: no test image is ever trained on.
+        reader = self.reader.narrowed(places)
+        return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
 
     def without_labels(self) -> "ImageSet":
         """The same images, their labels forgotten."""
@@ -211,12 +218,13 @@ def load(
         image_size = _check_image_size(image_size)
     path = pathlib.Path(source)
     is_idx = (path / _IDX_FILES.format("train", "images", 3)).is_file()
-    if is_idx or str(source) == "digits" or path.suffix == ".npz":
+    is_folder = path.is_dir() and not is_idx
+    if not is_folder and (is_idx or str(source) == "digits" or path.suffix == ".npz"):
         read = _idx if is_idx else _npz if path.suffix == ".npz" else _digits
         own = read(path)
         test = own.test and _brought_to(own.test, image_size, channels)
         splits = Splits(_brought_to(own.train, image_size, channels), test)
-    elif path.is_dir():
+    elif is_folder:
         splits = _folder_splits(path, image_size or 128, channels, labels)
     else:
         held_out = test_fraction if labels else None
@@ -355,28 +363,27 @@ def _check_class_names(class_names: Sequence[str] | None, last: int) -> list[str
 def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) -> ImageSet:
     """Images in memory as of another size and number of channels, as files of a folder would be."""
     height, width, own = images.image_shape
-    size = None if image_size is None else check_count("image_size", image_size)
-    if size in (None, height) and height == width and channels in (None, own):
-        return images
     if channels not in (None, own) and (own, channels) not in ((1, 3), (3, 1)):
         raise ValueError(
             f"`channels` must be {own}, or 1 and 3 be changed into each other. "
             f"Received: channels={channels!r}, for images of {own} channels"
         )
+    size = None if (image_size, image_size) == (height, width) else image_size
+    if size is None and channels in (None, own):
+        return images
 
-    def bring(image: Any) -> Any:
+    def fetch(key: Any) -> Any:
+        image = images.fetch(key)
         if size is not None:
             image = _fit(image, size)
         if channels == 3 and own == 1:
             image = tf.repeat(image, 3, axis=-1)
-        if channels == 1 and own == 3:
+        elif channels == 1 and own == 3:
             image = _like(image, grey(tf.cast(image, tf.float32)))
-        return image
+        return tf.ensure_shape(image, shape)
 
-    keys = images.keys.map(lambda key, _: bring(images.fetch(key)))
-    pixels = np.concatenate(list(keys.batch(1024).as_numpy_iterator()))
-    labels = images.labels() if images.has_labels else None
-    return from_arrays(pixels, labels, images.class_names)
+    shape = (size or height, size or width, channels or own)
+    return dataclasses.replace(images, fetch=fetch, image_shape=shape)
 
 
 def _check_test_fraction(value: Any) -> float:
@@ -537,7 +544,7 @@ def from_folder(
     if not root.is_dir():
         raise ValueError(f"`path` must be a folder. Received: path={str(path)!r}")
     size = _check_image_size(image_size)
-    if channels not in (None, 1, 3, 4):
+    if channels not in (None, 1, 3, 4) or isinstance(channels, (bool, float)):
         raise ValueError(f"`channels` must be 1, 3, 4 or None. Received: channels={channels!r}")
     found, skipped = files.find(str(root))
     if not found and not skipped:
@@ -584,18 +591,13 @@ def from_folder(
         images = from_arrays(pixels[is_good] if skipped else pixels, numbers, class_names, lost)
         return dataclasses.replace(images, names=names)
 
+    of_each = np.full(len(good), -1) if numbers is None else numbers
     replaced: list[str] = []
-    reader = _Reader(names, size, channels, replaced)
-
-    def fetch(index: Any) -> Any:
-        return tf.ensure_shape(
-            tf.numpy_function(reader.read, [index], tf.uint8), (size, size, channels)
-        )
-
-    keys = np.arange(len(good)), np.full(len(good), -1) if numbers is None else numbers
+    reader = _Reader(names, of_each, size, channels, replaced)
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices(keys),
-        fetch=fetch,
+        keys=tf.data.Dataset.from_tensor_slices((np.arange(len(good)), of_each)),
+        fetch=reader.fetch,
+        reader=reader,
         size=len(good),
         image_shape=(size, size, channels),
         class_names=None if class_names is None else tuple(class_names),
@@ -628,11 +630,31 @@ def _classes(
 
 
 class _Reader:
-    """Reads files that could be read before; where one no longer can, another of them."""
+    """Reads files that could be read before; where one no longer can, another of its class."""
 
-    def __init__(self, names: Sequence[str], size: int, channels: int, replaced: list[str]) -> None:
-        self.names, self.size, self.channels, self.replaced = names, size, channels, replaced
+    def __init__(
+        self,
+        names: Sequence[str],
+        labels: np.ndarray,
+        size: int,
+        channels: int,
+        replaced: list[str],
+        members: np.ndarray | None = None,
+    ) -> None:
+        self.names, self.labels, self.size, self.channels = names, labels, size, channels
+        self.replaced = replaced
+        self.members = np.arange(len(names)) if members is None else members
         self._lock = threading.Lock()
+
+    def narrowed(self, places: np.ndarray) -> "_Reader":
+        """A reader of some of the members, by their places among these."""
+        members = self.members[places]
+        return _Reader(self.names, self.labels, self.size, self.channels, self.replaced, members)
+
+    def fetch(self, index: Any) -> Any:
+        """The image of a file, in a graph."""
+        image = tf.numpy_function(self.read, [index], tf.uint8)
+        return tf.ensure_shape(image, (self.size, self.size, self.channels))
 
     def read(self, index: Any) -> np.ndarray:
         """The image of a file, or of the one that stands in for it."""
@@ -641,12 +663,12 @@ class _Reader:
             return files.read(name, self.size, self.channels)
         except files.UNREADABLE as error:
             self._note(name, error)
-        # From the path: whenever the run goes on, the same file stands in.
-        random = np.random.default_rng(zlib.crc32(os.fsencode(name)))
-        for other in random.integers(len(self.names), size=_MOST_REPLACEMENTS):
+        # From the file's place: whenever the run goes on, the same file stands in.
+        alike = self.members[self.labels[self.members] == self.labels[index]]
+        for other in np.random.default_rng(int(index)).permutation(alike)[:_MOST_REPLACEMENTS]:
             with contextlib.suppress(files.UNREADABLE):
                 return files.read(self.names[other], self.size, self.channels)
-        raise ValueError(f"{name} and {_MOST_REPLACEMENTS} other images cannot be read any more")
+        raise ValueError(f"{name} cannot be read any more, nor can others of its class")
 
     def _note(self, name: str, error: Exception) -> None:
         with self._lock:
@@ -672,7 +694,8 @@ def _folder_splits(
     for name in _TEST_NAMES:
         if (path / name).is_dir() and train.has_labels:
             channels = train.image_shape[2]
-            return Splits(train, from_folder(path / name, image_size, channels, train.class_names))
+            test = from_folder(path / name, image_size, channels, train.class_names)
+            return Splits(train, test if test.has_labels else None)
     return Splits(train, None)
 
 

@@ -127,8 +127,11 @@ def read(path: str, size: int, channels: int) -> np.ndarray:
             image = _from_16_bits(np.asarray(image))
         elif image.mode == "F":
             raise ValueError(f"{path} has pixels of floats, whose range no one knows")
-        elif "transparency" in image.info:  # a palette's; Pillow warns of going straight to RGB
+        elif image.has_transparency_data and channels != 4:
+            # On white, as a page shows it: what lies under transparent pixels is no picture.
             image = image.convert("RGBA")
+            white = PIL.Image.new("RGBA", image.size, "white")
+            image = PIL.Image.alpha_composite(white, image)
         image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
         image = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC)
     return np.asarray(image, np.uint8).reshape(size, size, channels)

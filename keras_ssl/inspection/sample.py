@@ -121,7 +121,7 @@ def _terms(criterion: Any, embeddings: Any) -> tuple[dict[str, float], dict[str,
     for name, term in weighted.items():
         slopes = tape.gradient(term, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         norms[name] = float(tf.linalg.global_norm(slopes))
-    return {name: float(terms[name]) for name in criterion.weights}, norms
+    return {name: float(term) for name, term in terms.items()}, norms
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,30 @@ def on_shards(terms: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, A
     return terms
 
 
+class Terms(dict[str, Any]):
+    """The terms of a criterion, with their weighted sum where adding them up would lose it.
+
+    For terms that nearly cancel: the sum of rounded numbers has lost the digits that are left. The
+    total stands for these very terms at these weights: where a subclass changes either, they are
+    added up as ever.
+
+    Args:
+        terms: The unweighted terms by name.
+        weights: The weights that the total is for, by name.
+        total: The weighted sum, scalar.
+    """
+
+    def __init__(self, terms: dict[str, Any], weights: dict[str, float], total: Any) -> None:
+        super().__init__(terms)
+        self._known = dict(terms), dict(weights), total
+
+    def total(self, weights: dict[str, float]) -> Any:
+        """The weighted sum as it was given, or `None` if it is not of these terms and weights."""
+        terms, known_weights, total = self._known
+        is_known = weights == known_weights and all(self[name] is terms[name] for name in weights)
+        return total if is_known else None
+
+
 class Criterion(keras.losses.Loss):
     """Base of all criteria: a weighted sum of named terms on the embeddings of two views.
 
@@ -63,8 +87,7 @@ class Criterion(keras.losses.Loss):
         """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
 
         On several replicas it is given the samples of all; see `on_shards` for the faster way.
-        Where terms nearly cancel, the weighted sum itself may be among them, as "loss", to more
-        digits than the sum of rounded terms would have.
+        Terms that nearly cancel may come as `Terms`, with their sum.
 
         Args:
             z_1: Embeddings of the first views, (N, M), in `dtype`.
@@ -85,8 +108,8 @@ class Criterion(keras.losses.Loss):
     def _convert(self, z_1: Any, z_2: Any) -> tuple[Any, Any]:
         expected = "a matrix (samples N, dimensions M) of embeddings"
         return (
-            real_tensor("z_1", z_1, expected, self.dtype),
-            real_tensor("z_2", z_2, expected, self.dtype),
+            real_tensor("z_1", z_1, expected, self.dtype, floats=True),
+            real_tensor("z_2", z_2, expected, self.dtype, floats=True),
         )
 
     def __call__(self, z_1: Any, z_2: Any, sample_weight: Any = None) -> Any:
@@ -97,7 +120,7 @@ class Criterion(keras.losses.Loss):
 
     def combine(self, terms: dict[str, Any]) -> Any:
         """The weighted sum of the terms: this replica's share of it."""
-        total = terms.get("loss")
+        total = terms.total(self.weights) if isinstance(terms, Terms) else None
         if total is None:
             total = sum(weight * terms[name] for name, weight in self.weights.items())
         return distribution.share(total)

@@ -488,7 +488,12 @@ def _log_sum_exp(
 
         def unbounded() -> tuple[Any, ...]:
             (a, g), (c, h) = anchors, candidates
-            return pulls(lambda f, rows: ops.exp(f - rows(a)) * rows(g) + ops.exp(f - c) * h)
+            return pulls(lambda f, rows: part(f, rows(a)) * rows(g) + part(f, c) * h)
+
+        def part(f: Any, log_sum: Any) -> Any:
+            # Never above 1; but large products are rounded by more than 1, and those of i and j
+            # need not be rounded as those of j and i.
+            return ops.exp(ops.minimum(f - log_sum, 0))
 
         of_x, *of_y = ops.cond(is_bounded, bounded, unbounded)
         return of_x, *(own_rows(sum_over_replicas(part)) for part in of_y)

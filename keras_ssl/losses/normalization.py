@@ -9,19 +9,22 @@ from keras import ops
 
 from keras_ssl.distribution import batch_mean, custom_gradient
 
-# Smallest squared norm that is divided by. Its -3/2 power, in the gradient, must stay well inside
-# float32: XLA turns Keras' own 1e-24 into NaN where an embedding is zero.
-_SMALLEST_SQUARED_NORM = 1e-12
+# Smallest norm that is divided by: what is shorter is mostly rounding.
+_SMALLEST_NORM = 1e-6
 
 # Under the square root of the standard deviation of a dimension: BatchNorm's, as in Barlow Twins'
 # published code.
 _EPSILON = 1e-5
 
 
-def unit_embeddings(z: Any) -> Any:
-    """Every embedding scaled to norm 1; those of a norm below 1e-6 stay shorter, 0 stays 0."""
+def unit_embeddings(z: Any, smallest_norm: float = _SMALLEST_NORM) -> Any:
+    """Every embedding over its norm, or over `smallest_norm` if that is larger; 0 stays 0."""
+    # By the largest entry first, a constant to the gradient: its square would overflow beyond 1e19.
+    scale = ops.max(ops.absolute(z), axis=1, keepdims=True)
+    scale = ops.maximum(ops.stop_gradient(scale), smallest_norm)
+    z = z / scale
     squared_norm = ops.sum(ops.square(z), axis=1, keepdims=True)
-    return z * ops.rsqrt(ops.maximum(squared_norm, _SMALLEST_SQUARED_NORM))
+    return z * ops.rsqrt(ops.maximum(squared_norm, ops.square(smallest_norm / scale)))
 
 
 def centered(z: Any, axis: int = 0) -> Any:
@@ -38,7 +41,9 @@ def standard_dimensions(z: Any) -> Any:
         # Twice: where a dimension is nearly constant, its deviations are what rounding of the mean
         # would leave of them.
         x = centered(centered(z))
-        scale = ops.rsqrt(batch_mean(ops.square(x), axis=0) + _EPSILON)
+        variance = batch_mean(ops.square(x), axis=0)
+        # A square that overflows is not to end as a dimension of zeros: infinity times 0 is NaN.
+        scale = ops.rsqrt(variance + _EPSILON) + 0 * variance
         x = x * scale
 
         def gradient(upstream: Any) -> Any:

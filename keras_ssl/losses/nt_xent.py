@@ -14,7 +14,7 @@ from keras import ops
 from keras_ssl._validation import check_choice, check_optional_count, check_positive
 from keras_ssl.distribution import batch_mean
 from keras_ssl.losses import gram
-from keras_ssl.losses.criterion import Criterion, on_shards
+from keras_ssl.losses.criterion import Criterion, Terms, on_shards
 from keras_ssl.losses.normalization import centered, standard_dimensions, unit_embeddings
 
 _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gram.ABSOLUTE}
@@ -149,8 +149,6 @@ class NTXentLoss(Criterion):
             # logaddexp; Keras' own has a one-sided gradient where both are equal.
             loss = ops.softplus(loss)
             contrast = logits + loss
-        return {
-            "alignment": -batch_mean(positives),
-            "contrast": batch_mean(contrast),
-            "loss": batch_mean(loss),
-        }
+        terms = {"alignment": -batch_mean(positives), "contrast": batch_mean(contrast)}
+        weights = {"alignment": 1.0 / self.temperature, "contrast": 1.0}
+        return Terms(terms, weights, batch_mean(loss))

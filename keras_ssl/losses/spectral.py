@@ -6,6 +6,7 @@ References:
     - Garrido et al., ICLR 2023: equations 18 and 32.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -15,12 +16,13 @@ from keras_ssl._validation import check_choice, check_positive
 from keras_ssl.distribution import batch_mean, batch_size
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, sample_energy
+from keras_ssl.losses.normalization import unit_embeddings
 
 
 def project_on_ball(z: Any, squared_radius: float) -> Any:
     """The rows of z (N, M) that lie outside the ball, shrunk to its surface; the others as is."""
-    squared_norm = ops.sum(ops.square(z), axis=1, keepdims=True)
-    return z * ops.rsqrt(ops.maximum(squared_norm / squared_radius, 1))
+    radius = math.sqrt(squared_radius)
+    return radius * unit_embeddings(z, smallest_norm=radius)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")

@@ -136,6 +136,10 @@ class TestFolder:
             images.names[i] for i in np.flatnonzero((after[0] != before[0]).numpy().any((1, 2, 3)))
         ]
         assert set(changed) <= set(images.replaced)
+        # One of its class, and of its part: what is held out is never trained on.
+        train, test = data.split(images, 0.5)
+        for part in (train, test):
+            assert set(part.reader.members) == {images.names.index(name) for name in part.names}
         gone = {str(folder / "cat" / "3.jpg"), str(folder / "dog" / "2.PNG")}
         assert set(images.replaced) == gone == {record.args[0] for record in caplog.records}
         for file in folder.rglob("*.*"):

@@ -220,3 +220,33 @@ def test_gradients_with_a_mean_far_from_zero(name, mean):
     for a, b in zip(ours[1], exact[1], strict=True):
         a, b = np.asarray(a), np.asarray(b)
         assert np.abs(a - b).max() < 2e-5 * np.abs(b).max()
+
+
+def test_a_subclass_that_changes_weights_or_terms_is_added_up_anew():
+    class Weighted(losses.NTXentLoss):
+        @property
+        def weights(self):
+            return {**super().weights, "alignment": 0.0}
+
+    class Changed(losses.NTXentLoss):
+        def terms(self, z_1, z_2):
+            terms = super().terms(z_1, z_2)
+            terms["contrast"] = 2 * terms["contrast"]
+            return terms
+
+    z_1, z_2 = _views()
+    terms = losses.NTXentLoss().measure(z_1, z_2)
+    assert float(Weighted()(z_1, z_2)) == pytest.approx(float(terms["contrast"]))
+    expected = terms["alignment"] / 0.15 + 2 * terms["contrast"]
+    assert float(Changed()(z_1, z_2)) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e10, 1e30])
+@pytest.mark.parametrize("name", ["nt-xent", "dcl", "nt-xent-abs", "tcr"])
+def test_unit_embeddings_of_any_scale(name, scale):
+    z_1, z_2 = (z.astype("float32") for z in _views())
+    expected = float(CRITERIA[name]()(z_1, z_2))
+    loss, gradients = _gradient(CRITERIA[name](), z_1 * np.float32(scale), z_2 * np.float32(scale))
+    assert all(np.isfinite(g).all() for g in gradients)
+    if scale > 1e-6:  # what is shorter than that stays shorter
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
