@@ -348,10 +348,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 "`images` must be what keras_ssl.hypermodels.hold_out gives. Received: "
                 f"{type(images).__name__}"
             )
-        # Now, and not when every trial fails.
-        recipe.build_policy()
-        check_count("recipe.epochs", recipe.epochs)
-        check_count("recipe.batch_size", recipe.batch_size)
+        recipe.build_policy()  # Whether there is one, now and not when every trial fails.
         check_choice("score", score, OBJECTIVES)
         if score in ACCURACIES and not (images.train.has_labels and images.validation.has_labels):
             raise ValueError(

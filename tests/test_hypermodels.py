@@ -241,7 +241,7 @@ class TestHyperModel:
         with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' where there are no"):
             tiny(unlabelled)
         for name in ("epochs", "batch_size"):
-            with pytest.raises(ValueError, match=f"`recipe.{name}` must be a whole number"):
+            with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
                 tiny(held_out, dataclasses.replace(SMALL, **{name: 0}))
         for name in ("encoder", "space", "measure"):
             with pytest.raises(TypeError, match=f"`{name}` must be callable.*5"):

@@ -158,7 +158,7 @@ def test_a_learning_rate_that_blows_up(digits):
 
 def test_figures_that_are_not_finite(digits, caplog):
     with caplog.at_level(logging.WARNING, "keras_ssl"):
-        doctor = train(digits, optimizer=keras.optimizers.SGD(1e16), stop=True)
+        doctor = train(digits, projector="16", optimizer=keras.optimizers.SGD(1e8), stop=True)
     assert "not finite" in doctor.history
     assert doctor.epochs == 1  # it stopped at once
     assert "covariance first" in doctor.history["not finite"].finding
