@@ -233,8 +233,9 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         "weight_decay": options.weight_decay,
         "optimizer": options.optimizer and recipes.OPTIMIZERS[options.optimizer],
     }
-    if options.smoke:
-        changes.update(epochs=SMOKE_EPOCHS, batch_size=64, projector="32-32")
+    if options.smoke:  # What is asked for stays.
+        small = {"epochs": SMOKE_EPOCHS, "batch_size": 64, "projector": "32-32"}
+        changes.update({name: small[name] for name in small if changes[name] is None})
     settings = dict(recipe.criterion)
     arguments = list(inspect.signature(recipe.model.default_criterion).parameters)
     if options.temperature is not None:

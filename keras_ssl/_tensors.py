@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -22,7 +23,9 @@ def real_tensor(
         ValueError: for anything that is no array of real numbers.
     """
     try:
-        tensor = ops.convert_to_tensor(value)
+        # A list is float64 until its dtype is chosen.
+        own_dtype = value if hasattr(value, "dtype") else np.asarray(value)
+        tensor = ops.convert_to_tensor(own_dtype)
         own = keras.backend.standardize_dtype(tensor.dtype)
         is_real = keras.backend.is_float_dtype(own) or (
             not floats and keras.backend.is_int_dtype(own)

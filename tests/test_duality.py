@@ -227,3 +227,12 @@ def test_metrics_of_any_keras_model():
 def test_bad_input_of_metrics(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "float16"])
+def test_numbers_of_few_bits_do_not_overflow(dtype):
+    k = np.arange(96).reshape(16, 6).astype(dtype)
+    for sides in (duality.theorem_3_3(k), duality.theorem_3_3(k.tolist())):
+        exact = np.sum((k.astype("float64").T @ k.astype("float64")) ** 2)
+        assert float(sides.samples) == pytest.approx(exact, rel=1e-5)
+        assert float(sides.dimensions) == pytest.approx(exact, rel=1e-5)

@@ -214,6 +214,9 @@ def load(
         raise ValueError(
             f"`source` must name something: is a variable not set? Received: source={source!r}"
         )
+    for name, value in {"labels": labels, "download": download}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     if image_size is not None:
         image_size = _check_image_size(image_size)
     path = pathlib.Path(source)

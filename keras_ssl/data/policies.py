@@ -41,6 +41,8 @@ class TwoViews(Augmentation):
         Pair of float32 in [0, 1], each (N, height, width, channels).
     """
 
+    gives_pair = True
+
     def __init__(
         self,
         view_1: Augmentation,

@@ -1,8 +1,8 @@
 """The quantities of the paper on any matrix of embeddings: what unites and separates the families.
 
 Rows are samples, as everywhere in this library: K is (N, M), the transpose of the paper's. All
-functions are differentiable and compute in the dtype of their input. Inside a replica of
-`tf.distribute` they are those of the matrix given, not of all replicas' rows.
+functions are differentiable and compute in the dtype of their input, at least float32. Inside a
+replica of `tf.distribute` they are those of the matrix given, not of all replicas' rows.
 
 References:
     - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4,
@@ -11,6 +11,7 @@ References:
 
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_ssl._tensors import real_tensor
@@ -26,7 +27,9 @@ def _matrix(k: Any) -> Any:
         raise ValueError(
             f"`k` must be a matrix (samples N, dimensions M). Received: k.shape={tuple(k.shape)}"
         )
-    return k
+    # Integers and half precision would overflow in sums of fourth powers.
+    is_wide = keras.backend.standardize_dtype(k.dtype) in ("float32", "float64")
+    return k if is_wide else ops.cast(k, "float32")
 
 
 def sample_contrastive_energy(k: Any) -> Any:

@@ -30,7 +30,11 @@ def finite(
     """
     try:
         array = np.asarray(values)
-        is_right = array.ndim == rank and array.size > 0 and array.dtype.kind in "fiub"
+        is_right = (
+            array.ndim == rank
+            and array.size > 0
+            and (array.dtype.kind in "fiub" or array.dtype.name == "bfloat16")
+        )
     except ValueError:  # rows of several lengths
         array, is_right = np.empty(0), False
     if is_right:

@@ -93,6 +93,17 @@ def check_labels(*features: Features) -> None:
                 f"Received: {type(part).__name__}"
             )
         finite("features", part.values, 2, "a matrix (N, D)")
+        labels = np.asarray(part.labels)
+        if labels.shape != (len(part.values),) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                "`labels` of features must be one whole number for each row. Received: "
+                f"{labels.dtype} of shape {labels.shape} for {len(part.values)} rows"
+            )
+        if part.values.shape[1] != features[0].values.shape[1]:
+            raise ValueError(
+                "`train` and `test` must be features of one width. Received: "
+                f"{[f.values.shape[1] for f in features]}"
+            )
         if not len(part.labels) or part.labels.min() < 0:
             raise ValueError(
                 "Labels are needed to judge an encoder by classification: give labelled images "

@@ -37,9 +37,12 @@ class Terms(dict[str, Any]):
         total: The weighted sum, scalar.
     """
 
-    def __init__(self, terms: dict[str, Any], weights: dict[str, float], total: Any) -> None:
+    # TensorFlow makes an empty one to put what a graph returns into.
+    def __init__(
+        self, terms: Any = (), weights: dict[str, float] | None = None, total: Any = None
+    ) -> None:
         super().__init__(terms)
-        self._known = dict(terms), dict(weights), total
+        self._known = dict(self), weights, total
 
     def total(self, weights: dict[str, float]) -> Any:
         """The weighted sum as it was given, or `None` if it is not of these terms and weights."""

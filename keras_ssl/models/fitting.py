@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import numbers
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,12 +29,30 @@ def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> di
 # --- The data ------------------------------------------------------------------------------------
 
 
-def check_source(x: Any) -> None:
+def check_numbers(call: Mapping[str, Any], initial_step: Any) -> None:
+    """Raises a `ValueError` for epochs and steps that are no whole numbers of at least 0."""
+    counts = {
+        "epochs": call.get("epochs", 1),
+        "initial_epoch": call.get("initial_epoch", 0),
+        "initial_step": initial_step,
+    }
+    for name, value in counts.items():
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+            raise ValueError(
+                f"`{name}` must be a whole number of at least 0. Received: {name}={value!r}"
+            )
+    if call.get("sample_weight") is not None:
+        raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
+
+
+def check_source(x: Any, name: str = "x") -> None:
     """Raises a `TypeError` for images that are no batches of views yet."""
+    if x is None:
+        raise TypeError(f"`{name}` must be batches of views. Received: {name}=None")
     if isinstance(x, (ImageSet, Splits)):
         raise TypeError(
-            "`x` must be batches of views: make them with keras_ssl.data.two_views(images, policy, "
-            f"batch_size). Received: x of type {type(x).__name__}"
+            f"`{name}` must be batches of views: make them with keras_ssl.data.two_views(images, "
+            f"policy, batch_size). Received: {name} of type {type(x).__name__}"
         )
 
 
@@ -197,9 +216,18 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     """
     x = call.get("x")
     steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
-    if sources and x is not None and steps is not None and call.get("steps_per_epoch"):
-        given = call.pop("steps_per_epoch")
-        if not 1 <= given <= steps:
+    if sources and steps is not None and steps < 0:
+        raise ValueError(
+            "`x` must have epochs that end: leave out `.repeat()`, every epoch is another anyway"
+        )
+    if sources and x is not None and steps is not None and "steps_per_epoch" in call:
+        given: Any = call.pop("steps_per_epoch")
+        given = steps if given is None else given
+        if (
+            isinstance(given, bool)
+            or not isinstance(given, numbers.Integral)
+            or not 1 <= given <= steps
+        ):
             raise ValueError(
                 "`steps_per_epoch` is not needed: an epoch ends where the images end; or it must "
                 f"be fewer. Received: steps_per_epoch={given}, for epochs of {steps} batches"

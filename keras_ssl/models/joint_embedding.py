@@ -273,6 +273,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         call = fitting.named_arguments(keras.Model.fit, *args, **kwargs)
         x, epoch = call.get("x"), call.get("initial_epoch", 0)
         fitting.check_source(x)
+        fitting.check_numbers(call, initial_step)
+        if self.optimizer is None and self.compiled:
+            raise ValueError("`optimizer` must be given to `compile`. Received: optimizer=None")
         if call.get("class_weight") is not None:
             raise ValueError(
                 "`class_weight` has no meaning here: no criterion sees a label. "
@@ -286,6 +289,8 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
             batch = fitting.look_at(call)
             if batch is not None:
                 self._prepare(batch, check_range)
+            if call.get("validation_data") is not None:
+                self._check_validation(call["validation_data"], check_range)
             if self.optimizer is not None:
                 fitting.warn_if_nothing_will_be_learned(self.optimizer, fitting.count_steps(call))
             call["callbacks"] = [
@@ -317,6 +322,17 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
                 if batch is not None:
                     self._prepare(batch, check_range)
             return super().evaluate(**call)
+
+    def _check_validation(self, validation_data: Any, check_range: bool) -> None:
+        """Checks the first batch of the data that a fit evaluates on."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
+        fitting.check_source(x, "validation_data")
+        with fitting.held(epochs_of(x), 0):
+            if isinstance(x, types.GeneratorType):
+                return  # It gives its first batch only once.
+            batch = fitting.look_at({"x": x, "y": y})
+            if batch is not None:
+                self._prepare(batch, check_range)
 
     def _prepare(self, batch: Any, check_range: bool) -> None:
         """Checks a batch before anything is trained, and builds the model for it."""

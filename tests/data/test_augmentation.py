@@ -605,3 +605,9 @@ class TestStrength:
 
 def _policies(name, strength):
     return data.policy(name), data.policy(name, strength=strength)
+
+
+def test_pairs_are_no_parts_of_others():
+    for make in (lambda: data.Compose([data.weak()]), lambda: data.TwoViews(data.weak())):
+        with pytest.raises(TypeError, match="of one view each"):
+            make()

@@ -256,3 +256,17 @@ class TestWithoutLabels:
         assert list(figures) == ["rankme", "alpha_req", "uniformity", "lidar"]
         views = evaluation.extract_views(tiny_encoder(), images, data.tiny_grey(), 3, batch_size=20)
         assert views.shape == (48, 3, 16)
+
+
+@pytest.mark.parametrize(
+    ("labels", "width"),
+    [(np.zeros((8, 1), int), 4), (np.zeros(3, int), 4), (np.zeros(16, int), 4)]
+    + [(np.zeros(8), 4), (np.array(["a"] * 8), 4), (None, 4), (np.zeros(8, int), 3)],
+    ids=["column", "few", "many", "floats", "texts", "none", "another width"],
+)
+@pytest.mark.parametrize("judge", [evaluation.knn_accuracy, evaluation.linear_accuracy])
+def test_labels_that_are_none(judge, labels, width):
+    good = evaluation.Features(np.random.RandomState(0).randn(8, 4), np.arange(8) % 2)
+    bad = evaluation.Features(np.random.RandomState(0).randn(8, width), labels)
+    with pytest.raises(ValueError, match="one whole number for each row|of one width"):
+        judge(good, bad)

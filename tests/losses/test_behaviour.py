@@ -250,3 +250,9 @@ def test_unit_embeddings_of_any_scale(name, scale):
     assert all(np.isfinite(g).all() for g in gradients)
     if scale > 1e-6:  # what is shorter than that stays shorter
         assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_terms_may_leave_a_graph():
+    z_1, z_2 = (tf.constant(z, tf.float32) for z in _views())
+    terms = tf.function(losses.NTXentLoss().measure)(z_1, z_2)
+    assert set(terms) == {"alignment", "contrast"}

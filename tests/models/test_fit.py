@@ -195,7 +195,13 @@ class TestRefusals:
         ("arguments", "message"),
         [
             (dict(steps_per_epoch=4), "`steps_per_epoch` is not needed.*fewer.*=4.*3 batches"),
+            (dict(steps_per_epoch=0), "`steps_per_epoch` is not needed.*=0"),
+            (dict(steps_per_epoch=1.5), "`steps_per_epoch` is not needed.*=1.5"),
             (dict(class_weight={0: 1.0}), "`class_weight` has no meaning"),
+            (dict(sample_weight=np.ones(48)), "`sample_weight` has no meaning"),
+            (dict(epochs=1.5), "`epochs` must be a whole number.*1.5"),
+            (dict(epochs=-1), "`epochs` must be a whole number.*-1"),
+            (dict(initial_epoch=-1), "`initial_epoch` must be a whole number.*-1"),
             (dict(initial_step=3), "`initial_step` must be a batch of the first epoch.*=3"),
             (dict(initial_step=-1), "`initial_step`.*-1"),
             (dict(initial_step=1, epochs=0), "`epochs` must be above initial_epoch"),
@@ -204,6 +210,15 @@ class TestRefusals:
     def test_of_arguments(self, own_views, arguments, message):
         with pytest.raises(ValueError, match=message):
             _model().fit(own_views, verbose=0, **arguments)
+
+    def test_of_epochs_that_never_end(self, own_views):
+        with pytest.raises(ValueError, match="epochs that end.*repeat"):
+            _model().fit(own_views.repeat(), verbose=0)
+
+    def test_of_bytes_to_evaluate_on(self, own_views):
+        pixels = np.full((16, 8, 8, 1), 255.0, "float32")
+        with pytest.raises(ValueError, match="look like bytes"):
+            _model().fit(own_views, validation_data=((pixels, pixels), None), verbose=0)
 
     def test_of_an_optimizer_that_would_train_another_loss(self, own_views):
         model = _model()
