@@ -223,11 +223,8 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     if sources and x is not None and steps is not None and "steps_per_epoch" in call:
         given: Any = call.pop("steps_per_epoch")
         given = steps if given is None else given
-        if (
-            isinstance(given, bool)
-            or not isinstance(given, numbers.Integral)
-            or not 1 <= given <= steps
-        ):
+        is_whole = isinstance(given, numbers.Integral) and not isinstance(given, bool)
+        if not is_whole or not 1 <= int(given) <= steps:
             raise ValueError(
                 "`steps_per_epoch` is not needed: an epoch ends where the images end; or it must "
                 f"be fewer. Received: steps_per_epoch={given}, for epochs of {steps} batches"

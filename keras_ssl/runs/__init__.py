@@ -1,0 +1,18 @@
+"""A pretraining run from first line to last: its folder, its log, what it says meanwhile."""
+
+from keras_ssl.runs.curves import draw_curves
+from keras_ssl.runs.folder import RunFolder, RunWarning, versions
+from keras_ssl.runs.metrics_log import MetricsLog, read_metrics
+from keras_ssl.runs.progress import Progress, duration, stage
+
+__all__ = [
+    "MetricsLog",
+    "Progress",
+    "RunFolder",
+    "RunWarning",
+    "draw_curves",
+    "duration",
+    "read_metrics",
+    "stage",
+    "versions",
+]

@@ -1,0 +1,172 @@
+"""The folder of a run: one process at a time, files that are whole, and words for what is wrong."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from keras_ssl._files import LOCK, FolderLock, damaged, read_json, write_whole
+from keras_ssl.callbacks.checkpoint import complete
+
+CONFIG = "config.json"
+RESULTS = "results.json"
+BASELINES = "baselines.json"
+_PACKAGES = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
+
+
+_REMEDY = "Repair it, or begin another run."
+
+
+class RunWarning(UserWarning):
+    """Something of a run's folder was lost; the run goes on."""
+
+
+class RunFolder:
+    """The folder that a run leaves behind, locked against other processes while it is written to.
+
+    Every file in it is written whole or not at all. A folder that is deleted under a run is made
+    again, with its config, by the next file that is written.
+
+    Args:
+        path: The folder. It need not be there before `begin`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = pathlib.Path(path)
+        self._config: Mapping[str, Any] | None = None
+        self._lock: FolderLock | None = None
+
+    def __truediv__(self, name: str) -> pathlib.Path:
+        return self.path / name
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """Where the checkpoints are."""
+        return self / "checkpoints"
+
+    # --- Beginning, and going on ---------------------------------------------------------------
+
+    def check_new(self) -> None:
+        """Raises a `ValueError` if there is something in the folder that a run would overwrite."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"The run folder must be a folder. Received: {self.path}, a file")
+        if self._files():
+            raise ValueError(
+                f"The run folder {self.path} holds something already: name another with --logdir, "
+                f"or go on with it by --resume {self.path}"
+            )
+
+    def begin(self, config: Mapping[str, Any]) -> None:
+        """Takes the folder for a new run, whose config is the first file in it.
+
+        Args:
+            config: What JSON can hold: everything needed to know what the run is, and to repeat it.
+
+        Raises:
+            ValueError: if there is something in the folder, or another process has it.
+        """
+        self.check_new()
+        self.go_on(config)
+        self.write_json(CONFIG, config)
+
+    def go_on(self, config: Mapping[str, Any]) -> None:
+        """Takes the folder of a run that was interrupted.
+
+        Args:
+            config: The config of the run, as `read_config` gave it.
+
+        Raises:
+            ValueError: if another process has the folder.
+        """
+        try:
+            self._lock = FolderLock(self.path)
+        except BlockingIOError:
+            raise ValueError(
+                f"Another process is writing to the run folder {self.path}: wait until it has "
+                "ended, or stop it."
+            ) from None
+        self._config = config
+
+    def close(self) -> None:
+        """Lets other processes have the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _files(self) -> list[str]:
+        """Names of what is in the folder, but for what a process leaves that was killed at once."""
+        if not self.path.is_dir():
+            return []
+        names = (file.name for file in self.path.iterdir())
+        return [name for name in names if name != LOCK and not name.endswith(".partial")]
+
+    # --- Files ---------------------------------------------------------------------------------
+
+    def read_config(self) -> dict[str, Any]:
+        """The config of the run.
+
+        Raises:
+            ValueError: if this is no run's folder, or its config is damaged.
+        """
+        if not self.path.is_dir():
+            raise ValueError(f"There is no run folder {self.path}")
+        if not (self / CONFIG).is_file():
+            why = (
+                "it holds other files"
+                if self._files()
+                else "the run was stopped before it had begun: start it again"
+            )
+            raise ValueError(f"{self.path} is not the folder of a run: no {CONFIG} in it; {why}")
+        config = read_json(self / CONFIG, _REMEDY)
+        if not isinstance(config.get("options"), dict):
+            raise damaged(self / CONFIG, _REMEDY, f"no options in it, but {sorted(config)}")
+        return config
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What a JSON file in the folder holds; `None` where there is no such file.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        return read_json(self / name, _REMEDY) if (self / name).is_file() else None
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        if self._config is not None and name != CONFIG and not (self / CONFIG).is_file():
+            warnings.warn(
+                f"The run folder {self.path} was deleted; it is made again, without what it held.",
+                RunWarning,
+                stacklevel=2,
+            )
+            self.write_json(CONFIG, self._config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self / name, json.dumps(content, indent=2, default=str) + "\n")
+
+    def save_encoder(self, encoder: keras.Model) -> None:
+        """Writes encoder.keras, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with complete(self / "encoder.keras") as partial:
+            encoder.save(partial)
+
+
+def versions() -> dict[str, Any]:
+    """What a run's figures depend on besides its options: packages, Python, the machine."""
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

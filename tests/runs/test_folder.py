@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from keras_ssl import runs
+
+
+def test_a_folder_is_one_processs_and_new(tmp_path):
+    folder = runs.RunFolder(tmp_path / "run")
+    folder.begin({"options": {}})
+    with pytest.raises(ValueError, match="holds something already.*--logdir.*--resume"):
+        runs.RunFolder(tmp_path / "run").begin({})
+    other = runs.RunFolder(tmp_path / "run")
+    config = other.read_config()
+    with pytest.raises(ValueError, match="Another process is writing"):
+        other.go_on(config)
+    folder.close()
+    other.go_on(config)
+    other.close()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="must be a folder.*file"):
+        runs.RunFolder(tmp_path / "file").check_new()
+
+
+def test_a_folder_that_is_deleted_under_a_run_is_made_again(tmp_path):
+    folder = runs.RunFolder(tmp_path / "run")
+    folder.begin({"options": {"seed": 3}})
+    for file in folder.path.iterdir():
+        file.unlink()
+    folder.path.rmdir()
+    with pytest.warns(runs.RunWarning, match="was deleted; it is made again"):
+        folder.write_json("results.json", {"knn": 0.5})
+    assert runs.RunFolder(folder.path).read_config() == {"options": {"seed": 3}}
+    assert folder.read_json("results.json") == {"knn": 0.5}
+    assert folder.read_json("baselines.json") is None
+    folder.close()
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "results.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ValueError, match="results.json is damaged"):
+        runs.RunFolder(tmp_path).read_json("results.json")
+
+
+class TestMetricsLog:
+    def test_a_figure_of_a_later_epoch_gets_its_column(self, tmp_path):
+        log = runs.MetricsLog(tmp_path / "new" / "metrics.csv")
+        log.on_epoch_end(0, {"loss": 1.5})
+        log.on_epoch_end(1, {"loss": 1.25, "val_knn": 0.5})
+        text = (tmp_path / "new" / "metrics.csv").read_text()
+        assert text == "epoch,loss,val_knn\n0,1.5,NA\n1,1.25,0.5\n"
+        again = runs.MetricsLog(tmp_path / "new" / "metrics.csv", first_epoch=1)
+        again.on_epoch_end(1, {"loss": 1.25, "val_knn": 0.5})
+        assert (tmp_path / "new" / "metrics.csv").read_text() == text
+
+    def test_a_full_disk_costs_a_row_at_most(self, tmp_path):
+        (tmp_path / "metrics.csv").mkdir()  # nothing can be written there
+        with pytest.warns(runs.RunWarning, match="metrics.csv could not be written"):
+            runs.MetricsLog(tmp_path / "metrics.csv").on_epoch_end(0, {"loss": 1.5})
+
+    @pytest.mark.parametrize(
+        "text", ["", "epoch,loss\n", "epoch,loss\n0,1", "lo\0ss", "a,b\n1,2\n"]
+    )
+    def test_whatever_is_left_is_read(self, tmp_path, text):
+        path = tmp_path / "metrics.csv"
+        path.write_text(text)
+        assert len(runs.read_metrics(path)) == (1 if text.endswith("0,1") else 0)
+        assert runs.draw_curves(path, tmp_path / "curves.png") == text.endswith("0,1")
+        path.unlink()
+        assert runs.read_metrics(path) == []
+
+
+def test_curves_take_names_as_text(tmp_path):
+    log = runs.MetricsLog(tmp_path / "metrics.csv")
+    log.on_epoch_end(0, {"loss": 1.5, "$a^b_{": 0.5, "val_knn": 0.5})
+    assert runs.draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_versions_are_plain_json():
+    versions = runs.versions()
+    assert json.loads(json.dumps(versions)) == versions and "keras" in versions["versions"]
