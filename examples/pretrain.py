@@ -357,6 +357,17 @@ def check_profile(steps: str | None) -> None:
         raise ValueError(f'--profile must be steps, such as "10,20". Received: {steps!r}')
 
 
+def check_run(options: Options) -> None:
+    """Raises a `ValueError` for a precision or a seed that there is not."""
+    precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
+    if options.precision not in precisions:
+        raise ValueError(
+            f"--precision must be one of {list(precisions)}. Received: {options.precision!r}"
+        )
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"--seed must be from 0 to 2**31 - 1. Received: {options.seed}")
+
+
 def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
     """Raises a `ValueError` for a batch that cannot be shared out."""
     if recipe.batch_size < 2:
@@ -430,6 +441,7 @@ def run(
     options: Options, folder: runs.RunFolder | None, signals: callbacks.StopSignals
 ) -> pathlib.Path:
     """Trains by the options; goes on with the run in `folder` if there is one."""
+    check_run(options)
     is_new = folder is None
     # First of all: several machines find each other before TensorFlow does anything else.
     strategy = distribution.strategy(options.strategy)

@@ -91,6 +91,7 @@ class Recipe:
     """All that a pretraining run needs besides images and an encoder.
 
     Raises:
+        TypeError: for a model, an optimizer or a criterion's settings of another type.
         ValueError: for a number out of its range, or a projector that is no widths.
 
     Attributes:
@@ -125,6 +126,22 @@ class Recipe:
 
     def __post_init__(self) -> None:
         # A recipe that is wrong is refused when it is made, before a run has begun.
+        is_model = isinstance(self.model, type)
+        if not is_model or not issubclass(self.model, models.JointEmbeddingModel):
+            raise TypeError(
+                "`model` must be a method, a subclass of keras_ssl.models.JointEmbeddingModel. "
+                f"Received: model={self.model!r}"
+            )
+        if not callable(self.optimizer):
+            raise TypeError(
+                "`optimizer` must be a function of a learning rate and a weight decay, such as "
+                f"keras_ssl.recipes.adamw. Received: optimizer={self.optimizer!r}"
+            )
+        if not isinstance(self.criterion, Mapping):
+            raise TypeError(
+                "`criterion` must be a dictionary of settings. Received: "
+                f"criterion={self.criterion!r}"
+            )
         check_count("batch_size", self.batch_size)
         check_count("epochs", self.epochs)
         check_positive("base_learning_rate", self.base_learning_rate)

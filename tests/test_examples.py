@@ -345,6 +345,8 @@ def test_labels_left_aside(tmp_path):
         ("--weight-decay nan", "`weight_decay`.*nan"),
         ("--checkpoint-minutes 0", "`minutes` must be a positive number"),
         ("--profile x", "--profile"),
+        ("--precision float8", "--precision must be one of.*mixed_bfloat16.*'float8'"),
+        ("--seed -1", "--seed must be from 0.*-1"),
     ],
 )
 def test_bad_options_leave_nothing_behind(arguments, message, tmp_path):

@@ -88,3 +88,12 @@ def test_what_published_codes_do_apart_from_the_rule():
     assert twins.one_dimensional_factor == pytest.approx(0.0048 / 0.2)
     scl = recipes.PUBLISHED["scl-imagenet"].build_optimizer(steps_per_epoch=10)
     assert float(scl._learning_rate(0)) == pytest.approx(0.05 * 384 / 256)
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": "VICReg"}, {"optimizer": "lars"}, {"criterion": None}]
+)
+def test_parts_of_another_type_are_refused_when_a_recipe_is_made(change):
+    (name,) = change
+    with pytest.raises(TypeError, match=f"`{name}` must be"):
+        dataclasses.replace(recipes.SMALL["vicreg"], **change)

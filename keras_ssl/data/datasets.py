@@ -491,7 +491,13 @@ def _npz(path: pathlib.Path) -> Splits:
     if "x_train" in arrays:
         train = from_arrays(arrays["x_train"], arrays.get("y_train"))
         if "x_test" in arrays:
-            return Splits(train, from_arrays(arrays["x_test"], arrays["y_test"]))
+            test = from_arrays(arrays["x_test"], arrays["y_test"])
+            if test.image_shape != train.image_shape:
+                raise ValueError(
+                    "`source` must hold x_test of the shape of x_train. "
+                    f"Received: {path} with images of {train.image_shape} and {test.image_shape}"
+                )
+            return Splits(train, test)
         return Splits(train, None)
     if "images" in arrays:
         return Splits(from_arrays(arrays["images"], arrays.get("labels")), None)

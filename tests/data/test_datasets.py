@@ -340,8 +340,15 @@ class TestArrays:
             (b"", "must be an archive of numpy.savez"),
             ({"images": np.array([None, 1])}, "can be read.*ValueError"),
             ({"images": np.zeros((3, 4, 4)), "x_test": np.zeros(3)}, "both x_test and y_test"),
+            (
+                {
+                    **{"x_train": np.zeros((3, 8, 8)), "x_test": np.zeros((3, 4, 4))},
+                    **{"y_train": np.arange(3), "y_test": np.arange(3)},
+                },
+                r"x_test of the shape of x_train.*\(8, 8, 1\) and \(4, 4, 1\)",
+            ),
         ],
-        ids=["text", "empty", "objects", "no y_test"],
+        ids=["text", "empty", "objects", "no y_test", "two shapes"],
     )
     def test_archives_that_are_none(self, content, message, tmp_path):
         if isinstance(content, dict):
