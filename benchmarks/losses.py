@@ -230,8 +230,8 @@ def contenders(criterion, samples, dimensions, lightly_module):
     if criterion == "tcr" and max(samples, dimensions) > LARGEST_FACTOR:
         return steps
     if has_sides and samples != dimensions:
-        other = "dimensions" if samples <= dimensions else "samples"
-        steps["other side"] = tensorflow_step(ours(gram=other), z_1, z_2)
+        other = "covariance" if samples <= dimensions else "gram"
+        steps["other side"] = tensorflow_step(ours(side=other), z_1, z_2)
     steps["dense"] = tensorflow_step(dense, z_1, z_2)
     if peer is not None and lightly_module is not None:
         name, arguments = peer

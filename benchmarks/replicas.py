@@ -22,8 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl import losses
-from keras_ssl.distribution import replicas
+from keras_ssl import losses, replicas
 
 REPLICAS = (2, 4)
 CASES = [

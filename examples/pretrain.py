@@ -37,6 +37,7 @@ with quiet.quiet_start():
 
     from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes, runs
     from keras_ssl.runs.folder import BASELINES, RESULTS
+    from keras_ssl.training.strategies import describe
 
     tf.config.list_physical_devices()
 
@@ -404,7 +405,7 @@ def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str
         "training": f"{recipe.epochs} epochs of {parts['steps']} steps of {recipe.batch_size} "
         f"images, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
-        "devices": distribution.describe(model.distribute_strategy),
+        "devices": describe(model.distribute_strategy),
         "run": f"{parts['folder'].path}{parts['going_on']}",
     }
     body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())

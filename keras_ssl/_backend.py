@@ -22,3 +22,10 @@ def check_backend() -> None:
             'KERAS_BACKEND to "tensorflow" before Python starts, or before Keras is imported. '
             f'Received: Keras backend "{name}"'
         )
+
+
+def has_accelerator() -> bool:
+    """Whether TensorFlow sees any device but CPUs."""
+    import tensorflow as tf
+
+    return any("CPU" not in device.device_type for device in tf.config.list_physical_devices())

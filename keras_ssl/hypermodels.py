@@ -35,7 +35,8 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_ssl import data, distribution, encoders, evaluation, models
+from keras_ssl import data, encoders, evaluation, models
+from keras_ssl._keras import forgotten_gradients
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -436,7 +437,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         views = data.two_views(
             self.images.train, recipe.build_policy(), recipe.batch_size, self._seed(hp)
         )
-        with distribution.forgotten_gradients():
+        with forgotten_gradients():
             history = model.fit(
                 views,
                 epochs=recipe.epochs if epochs is None else check_count("epochs", epochs),

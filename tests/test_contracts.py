@@ -12,14 +12,14 @@ from tests.conftest import tiny_encoder
 
 OBJECTS = {
     "VICRegFamilyLoss": lambda: losses.VICRegFamilyLoss("samples", "squares", 2.0, 3.0, 4.0, 0.5),
-    "VICRegLoss": lambda: losses.VICRegLoss(2.0, 3.0, 4.0, "samples"),
+    "VICRegLoss": lambda: losses.VICRegLoss(2.0, 3.0, 4.0, "gram"),
     "VICRegExpLoss": lambda: losses.VICRegExpLoss(2.0, 3.0, 4.0, 0.5, 64),
     "VICRegCtrLoss": lambda: losses.VICRegCtrLoss(2.0, 3.0, 4.0, 0.5, "batch", 64),
-    "BarlowTwinsLoss": lambda: losses.BarlowTwinsLoss(0.1, "dimensions"),
+    "BarlowTwinsLoss": lambda: losses.BarlowTwinsLoss(0.1, "covariance"),
     "NTXentLoss": lambda: losses.NTXentLoss(0.5, "same_view", "squared", "dimensions", 64),
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
-    "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "samples"),
-    "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "samples"),
+    "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
+    "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
     "RankMe": lambda: duality.RankMe(4, name="mine"),
     "Theorem33Residual": lambda: duality.Theorem33Residual(4, dtype="float32"),
     "DualityMonitor": lambda: duality.DualityMonitor(4),

@@ -18,7 +18,7 @@ import keras
 
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.callbacks.non_finite import check_weights
-from keras_ssl.distribution import is_chief, is_on_one_machine
+from keras_ssl.training.strategies import is_chief, is_on_one_machine
 
 # After so many epochs, and perhaps so many steps of the next.
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.keras")

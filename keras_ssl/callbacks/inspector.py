@@ -19,10 +19,10 @@ from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.data.views import mosaic
-from keras_ssl.distribution import is_chief
 from keras_ssl.inspection import EventLog, Inspection, Sample
 from keras_ssl.inspection.diagnosis import learning_rate
 from keras_ssl.inspection.event_log import RUN
+from keras_ssl.training.strategies import is_chief
 
 # By default a sample is looked at so often that this part of the images trained on is looked at:
 # with the figures that are computed of them, under 3 % of the time (benchmarks/inspection.py).

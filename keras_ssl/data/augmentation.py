@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl import distribution
+from keras_ssl._require import require
 from keras_ssl._validation import (
     check_count,
     check_fraction,
@@ -28,6 +28,7 @@ from keras_ssl._validation import (
     check_positive,
 )
 from keras_ssl.data import draws
+from keras_ssl.replicas import replica_id
 
 # Resized images overshoot by rounding; outputs are clipped.
 _SLACK = 1e-3
@@ -82,7 +83,7 @@ def _in_range(images: Any, is_integer: bool) -> Any:
     message = f"`images` must be {expected}. Received: values "
     if tf.executing_eagerly() and not is_right:
         raise ValueError(f"{message}from {float(low):g} to {float(high):g}")
-    return distribution.require(images, is_right, f"{message}in ", tf.stack([low, high]))
+    return require(images, is_right, f"{message}in ", tf.stack([low, high]))
 
 
 class Augmentation(keras.layers.Layer):
@@ -109,7 +110,7 @@ class Augmentation(keras.layers.Layer):
     Raises:
         ValueError: for images that are not a batch of rank 4, or hold nothing; for values outside
             their range or NaN (in a graph at the step that meets them, see
-            `keras_ssl.distribution.require`); for a `seed` that is not of whole numbers.
+            `keras_ssl._require`); for a `seed` that is not of whole numbers.
     """
 
     # Whether a call returns two views; such are no parts of others.
@@ -190,7 +191,7 @@ class Augmentation(keras.layers.Layer):
 
     def _next_seed(self) -> list[Any]:
         # Keras mirrors the generator's state: without its number, replicas would draw alike.
-        return [*tf.unstack(self._generator.next()), distribution.replica_id()]
+        return [*tf.unstack(self._generator.next()), replica_id()]
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(input_shape)

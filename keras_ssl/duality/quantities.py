@@ -16,9 +16,9 @@ from keras import ops
 
 from keras_ssl._tensors import real_tensor
 from keras_ssl._validation import check_count, check_non_negative
-from keras_ssl.distribution import alone
 from keras_ssl.losses import gram
 from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.replicas import alone
 
 
 def _matrix(k: Any) -> Any:
@@ -49,7 +49,7 @@ def sample_contrastive_energy(k: Any) -> Any:
         296.2347
     """
     with alone():
-        return gram.sample_energy(_matrix(k), gram="samples")
+        return gram.sample_energy(_matrix(k), side="gram")
 
 
 def dimension_contrastive_energy(k: Any) -> Any:
@@ -65,7 +65,7 @@ def dimension_contrastive_energy(k: Any) -> Any:
         Scalar, at least 0.
     """
     with alone():
-        return gram.dimension_energy(_matrix(k), gram="dimensions")
+        return gram.dimension_energy(_matrix(k), side="covariance")
 
 
 def sample_norm_profile(k: Any) -> Any:

@@ -221,7 +221,7 @@ def normalized_output(course: Course) -> Diagnosis | None:
     is_last = bool(layers) and isinstance(layers[-1], keras.layers.BatchNormalization)
     if not is_last or criterion.weights.get("variance", 0) == 0:
         return None
-    if getattr(criterion, "matrix", "dimensions") != "dimensions":
+    if getattr(criterion, "contrast", "dimensions") != "dimensions":
         return None
     return Diagnosis(
         "batch normalisation on the last layer",

@@ -10,7 +10,7 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
-from keras_ssl import distribution, duality
+from keras_ssl import duality, replicas
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, TwoViews
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
@@ -113,7 +113,7 @@ def _terms(criterion: Any, embeddings: Any) -> tuple[dict[str, float], dict[str,
     """The criterion's unweighted terms, and the norms of the weighted ones' gradients."""
     z = [tf.constant(view, criterion.dtype) for view in embeddings]
     # What a callback holds is the whole batch.
-    with distribution.alone(), tf.GradientTape(persistent=True) as tape:
+    with replicas.alone(), tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
         terms = criterion.measure(*z)
         weighted = {name: weight * terms[name] for name, weight in criterion.weights.items()}

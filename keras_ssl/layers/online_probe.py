@@ -6,9 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl import distribution
+from keras_ssl import replicas
+from keras_ssl._require import require
 from keras_ssl._validation import check_count
 from keras_ssl.layers.projector import check_matrix
+from keras_ssl.optimizers.apply import apply_gradients
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -107,7 +109,7 @@ class OnlineProbe(keras.layers.Layer):
         labels = ops.reshape(ops.cast(labels, "int64"), (-1,))  # (N, 1) is common
         outside = ops.logical_or(labels < 0, labels >= self.num_classes)
         return ops.cast(
-            distribution.require(
+            require(
                 labels,
                 ops.logical_not(ops.any(outside)),
                 "`labels` of the online probe must be integers from 0 to "
@@ -126,18 +128,18 @@ class OnlineProbe(keras.layers.Layer):
 
         Raises:
             ValueError: for labels that are not integers in [0, num_classes), or of another shape.
-                Where a graph runs, see `keras_ssl.distribution.require`. Compiled by XLA, which
+                Where a graph runs, see `keras_ssl._require`. Compiled by XLA, which
                 skips such checks, the loss becomes NaN.
         """
         error = self.evaluate_step(representations, labels)  # (N, num_classes)
         features = ops.cast(ops.stop_gradient(representations), error.dtype)
         # Shares: the optimizer adds up the gradients of the replicas.
-        count = ops.cast(distribution.batch_size(error), error.dtype)
+        count = ops.cast(replicas.batch_size(error), error.dtype)
         gradients = [
             ops.matmul(ops.transpose(features), error) / count,
             ops.sum(error, axis=0) / count,
         ]
-        distribution.apply_gradients(self.optimizer, gradients, [self.kernel, self.bias])
+        apply_gradients(self.optimizer, gradients, [self.kernel, self.bias])
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl import distribution
+from keras_ssl._backend import has_accelerator
 from keras_ssl._validation import check_count
 
 # BatchNorm as in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (Keras' 0.9).
@@ -62,7 +62,7 @@ def warn_if_heavy(projector: keras.layers.Layer) -> None:
     widths = getattr(projector, "widths", ())
     # Without the first layer, which depends on the encoder.
     weights = sum(math.prod(pair) for pair in pairwise(widths))
-    if weights > _HEAVY and not distribution.has_accelerator():
+    if weights > _HEAVY and not has_accelerator():
         text = "-".join(map(str, widths))
         warnings.warn(
             f"The default projector, {text}, has more than {weights / 1e6:.0f} million weights: a "

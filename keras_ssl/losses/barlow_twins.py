@@ -11,10 +11,10 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_non_negative
-from keras_ssl.distribution import batch_mean, batch_size
 from keras_ssl.losses.criterion import Criterion, on_shards
-from keras_ssl.losses.gram import SIDES, dimension_energy
+from keras_ssl.losses.gram import SIDES, Side, dimension_energy, select_energy_side
 from keras_ssl.losses.normalization import standard_dimensions
+from keras_ssl.replicas import batch_mean, batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -33,8 +33,8 @@ class BarlowTwinsLoss(Criterion):
 
     Args:
         redundancy_weight: lambda, at least 0. Default 0.0051: the published code.
-        gram: Where the redundancy is computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
+        side: The matrix that the redundancy is computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -46,7 +46,7 @@ class BarlowTwinsLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, an unknown gram, or wrong embeddings (see `Criterion`).
+        ValueError: for a negative weight, an unknown side, or wrong embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -58,18 +58,21 @@ class BarlowTwinsLoss(Criterion):
     def __init__(
         self,
         redundancy_weight: float = 0.0051,
-        gram: str = "auto",
+        side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.redundancy_weight = check_non_negative("redundancy_weight", redundancy_weight)
-        self.gram = check_choice("gram", gram, SIDES)
+        self.side = check_choice("side", side, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each term in the loss."""
         return {"invariance": 1.0, "redundancy": self.redundancy_weight}
+
+    def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
+        return select_energy_side("dimensions", samples, dimensions, False, self.side)
 
     @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
@@ -79,5 +82,5 @@ class BarlowTwinsLoss(Criterion):
         diagonal = batch_mean(z_1 * z_2, axis=0)  # C_ii, (M,)
         return {
             "invariance": ops.sum(ops.square(1 - diagonal)),
-            "redundancy": dimension_energy(z_1, z_2, self.gram) / ops.square(samples),
+            "redundancy": dimension_energy(z_1, z_2, self.side) / ops.square(samples),
         }

@@ -11,10 +11,10 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_non_negative, check_positive
-from keras_ssl.distribution import batch_mean, batch_size
 from keras_ssl.losses.criterion import Criterion, on_shards
-from keras_ssl.losses.gram import SIDES, log_det
+from keras_ssl.losses.gram import SIDES, Side, log_det, select_log_det_side
 from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.replicas import batch_mean, batch_size
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -34,8 +34,8 @@ class CodingRateLoss(Criterion):
             recipe.
         distortion: epsilon squared, positive. Default 0.2: the published code (whose "eps" is the
             square). The alpha of the duality paper is M / (N distortion).
-        gram: Where the determinant is computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on the smaller. The value and its gradient are the same (Sylvester).
+        side: The matrix that the determinant is computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the smaller. Value and gradient are the same (Sylvester).
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -47,7 +47,7 @@ class CodingRateLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a distortion that is not positive, an unknown gram,
+        ValueError: for a negative weight, a distortion that is not positive, an unknown side,
             or wrong embeddings (see `Criterion`).
 
     Example:
@@ -62,19 +62,22 @@ class CodingRateLoss(Criterion):
         self,
         alignment_weight: float = 30.0,
         distortion: float = 0.2,
-        gram: str = "auto",
+        side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.alignment_weight = check_non_negative("alignment_weight", alignment_weight)
         self.distortion = check_positive("distortion", distortion)
-        self.gram = check_choice("gram", gram, SIDES)
+        self.side = check_choice("side", side, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each term in the loss."""
         return {"alignment": self.alignment_weight, "coding_rate": 1.0}
+
+    def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
+        return select_log_det_side(samples, dimensions, self.side)
 
     @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class CodingRateLoss(Criterion):
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         dimensions = ops.cast(ops.shape(z_1)[1], z_1.dtype)
         alpha = dimensions / (samples * self.distortion)
-        rates = [log_det(ops.sqrt(alpha) * z, self.gram) / 2 for z in (z_1, z_2)]
+        rates = [log_det(ops.sqrt(alpha) * z, self.side) / 2 for z in (z_1, z_2)]
         return {
             "alignment": -batch_mean(ops.sum(z_1 * z_2, axis=1)),
             "coding_rate": -(rates[0] + rates[1]) / 2,

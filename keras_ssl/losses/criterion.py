@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_ssl import distribution
+from keras_ssl import replicas
 from keras_ssl._tensors import real_tensor
+from keras_ssl.losses.gram import Side
 
 
 def on_shards(terms: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -98,14 +99,23 @@ class Criterion(keras.losses.Loss):
         """
         raise NotImplementedError
 
+    def select_side(self, samples: int, dimensions: int) -> Side | None:
+        """The matrix that a batch will be computed on, and why; `None` where there is no choice.
+
+        Args:
+            samples: N, over all replicas.
+            dimensions: M.
+        """
+        return None
+
     def measure(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
         z_1, z_2 = self._convert(z_1, z_2)
         check_embeddings(z_1, z_2)
-        if getattr(self.terms, "is_on_shards", False) and distribution.has_even_shards(z_1):
+        if getattr(self.terms, "is_on_shards", False) and replicas.has_even_shards(z_1):
             return self.terms(z_1, z_2)
-        z_1, z_2 = distribution.gather_batch(z_1), distribution.gather_batch(z_2)
-        with distribution.alone():
+        z_1, z_2 = replicas.gather_batch(z_1), replicas.gather_batch(z_2)
+        with replicas.alone():
             return self.terms(z_1, z_2)
 
     def _convert(self, z_1: Any, z_2: Any) -> tuple[Any, Any]:
@@ -126,7 +136,7 @@ class Criterion(keras.losses.Loss):
         total = terms.total(self.weights) if isinstance(terms, Terms) else None
         if total is None:
             total = sum(weight * terms[name] for name, weight in self.weights.items())
-        return distribution.share(total)
+        return replicas.share(total)
 
     def call(self, z_1: Any, z_2: Any) -> Any:  # noqa: D102 (the class documents the call)
         return self.combine(self.measure(z_1, z_2))
@@ -160,7 +170,7 @@ def check_embeddings(z_1: Any, z_2: Any) -> None:
             f"`z_1` and `z_2` must have one shape: row i of both is the same image. {shapes}"
         )
     samples, dimensions = z_1.shape
-    if samples is not None and samples * distribution.replica_count() < 2:
+    if samples is not None and samples * replicas.replica_count() < 2:
         raise ValueError(
             f"`z_1` and `z_2` must hold at least 2 samples: these criteria compare the samples or "
             f"the dimensions of a batch. {shapes}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl.distribution import batch_mean, custom_gradient
+from keras_ssl.replicas import batch_mean, custom_gradient
 
 # Smallest norm that is divided by: what is shorter is mostly rounding.
 _SMALLEST_NORM = 1e-6

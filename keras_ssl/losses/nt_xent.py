@@ -12,10 +12,10 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_optional_count, check_positive
-from keras_ssl.distribution import batch_mean
 from keras_ssl.losses import gram
 from keras_ssl.losses.criterion import Criterion, Terms, on_shards
 from keras_ssl.losses.normalization import centered, standard_dimensions, unit_embeddings
+from keras_ssl.replicas import batch_mean
 
 _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gram.ABSOLUTE}
 

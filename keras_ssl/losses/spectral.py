@@ -13,10 +13,10 @@ import keras
 from keras import ops
 
 from keras_ssl._validation import check_choice, check_positive
-from keras_ssl.distribution import batch_mean, batch_size
 from keras_ssl.losses.criterion import Criterion, on_shards
-from keras_ssl.losses.gram import SIDES, sample_energy
+from keras_ssl.losses.gram import SIDES, Side, sample_energy, select_energy_side
 from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.replicas import batch_mean, batch_size
 
 
 def project_on_ball(z: Any, squared_radius: float) -> Any:
@@ -42,8 +42,8 @@ class SpectralContrastiveLoss(Criterion):
             radius is sqrt(mu), as in section 3 of the duality paper and in the published code;
             supplement A says mu.
         negatives: "cross_view", the published code, or "same_view", the paper's analysis.
-        gram: Where the contrast is computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
+        side: The matrix that the contrast is computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -55,7 +55,7 @@ class SpectralContrastiveLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a radius that is not positive, unknown negatives or gram, or wrong
+        ValueError: for a radius that is not positive, unknown negatives or side, or wrong
             embeddings (see `Criterion`).
 
     Example:
@@ -69,19 +69,24 @@ class SpectralContrastiveLoss(Criterion):
         self,
         squared_radius: float = 1.0,
         negatives: str = "cross_view",
-        gram: str = "auto",
+        side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.squared_radius = check_positive("squared_radius", squared_radius)
         self.negatives = check_choice("negatives", negatives, ("cross_view", "same_view"))
-        self.gram = check_choice("gram", gram, SIDES)
+        self.side = check_choice("side", side, SIDES)
 
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each term in the loss."""
         return {"alignment": 2.0 / self.squared_radius, "contrast": 1.0 / self.squared_radius}
+
+    def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
+        return select_energy_side(
+            "samples", samples, dimensions, self.negatives == "same_view", self.side
+        )
 
     @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
@@ -89,9 +94,9 @@ class SpectralContrastiveLoss(Criterion):
         z_1 = project_on_ball(z_1, self.squared_radius)
         z_2 = project_on_ball(z_2, self.squared_radius)
         if self.negatives == "cross_view":
-            energy = sample_energy(z_1, z_2, self.gram)
+            energy = sample_energy(z_1, z_2, self.side)
         else:
-            energy = sum(sample_energy(z, gram=self.gram) for z in (z_1, z_2)) / 2
+            energy = sum(sample_energy(z, side=self.side) for z in (z_1, z_2)) / 2
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         return {
             "alignment": -batch_mean(ops.sum(z_1 * z_2, axis=1)),

@@ -23,23 +23,26 @@ from keras_ssl._validation import (
     check_optional_count,
     check_positive,
 )
-from keras_ssl.distribution import batch_mean, batch_size
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import (
     SIDES,
+    Side,
     dimension_energy,
     dimension_log_sum_exp,
     sample_energy,
     sample_log_sum_exp,
+    select_energy_side,
+    select_log_sum_exp_side,
 )
 from keras_ssl.losses.normalization import centered
+from keras_ssl.replicas import batch_mean, batch_size
 
 # Under the square root of the standard deviation: VICReg's published code and supplement L.
 _EPSILON = 1e-4
 
 
-# By the matrix: the axis that C(x) sums over, and the two penalties on its off-diagonal.
-_MATRICES: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
+# By what is contrasted: the axis that C(x) sums over, and the two penalties on its off-diagonal.
+_CONTRASTS: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
     "dimensions": (0, dimension_energy, dimension_log_sum_exp),
     "samples": (1, sample_energy, sample_log_sum_exp),
 }
@@ -57,7 +60,7 @@ def variance_hinge(x: Any, axis: int) -> Any:
 class VICRegFamilyLoss(Criterion):
     """The general form of VICReg, VICReg-exp, VICReg-ctr, and their fourth corner.
 
-    With x = z for `matrix="dimensions"`, and x = z^T for `matrix="samples"`, (n, m):
+    With x = z for `contrast="dimensions"`, and x = z^T for `contrast="samples"`, (n, m):
 
     - invariance: `mean over all N M entries of (z_1 - z_2)^2`
     - variance: `mean over columns j of max(0, 1 - sqrt(Var(x)_j + 1e-4))`, unbiased variance,
@@ -75,8 +78,8 @@ class VICRegFamilyLoss(Criterion):
     codes, which are followed here.
 
     Args:
-        matrix: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples", the
-            Gram matrix (N, N) of embeddings centred and regularised each over its own features:
+        contrast: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples",
+            the Gram matrix (N, N) of embeddings centred and regularised each over its own features:
             sample-contrastive.
         penalty: "squares" or "log_sum_exp".
         invariance_weight: Weight of the invariance term, lambda, at least 0.
@@ -86,8 +89,8 @@ class VICRegFamilyLoss(Criterion):
         divisor: What `C` is divided by: "features" is m - 1 with m the length of the centred axis
             (N - 1 for dimensions, M - 1 for samples); "batch" is N - 1 whatever the matrix, the
             letter of supplement L. Equal for dimensions.
-        gram: Where the squares are computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
+        side: The matrix that the squares are computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
         block_size: Rows of the matrix of products that the log-sum-exp holds at a time, at
             least 1. Default: all of a matrix of up to 2^24 entries, else enough for about 2^22.
         name: Name of the loss.
@@ -101,7 +104,7 @@ class VICRegFamilyLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for an unknown matrix, penalty, divisor or gram, a negative weight, a
+        ValueError: for an unknown contrast, penalty, divisor or side, a negative weight, a
             temperature that is not positive, a block size below 1, or wrong embeddings.
 
     Example:
@@ -115,27 +118,27 @@ class VICRegFamilyLoss(Criterion):
 
     def __init__(
         self,
-        matrix: str = "dimensions",
+        contrast: str = "dimensions",
         penalty: str = "squares",
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
         temperature: float = 0.1,
         divisor: str = "features",
-        gram: str = "auto",
+        side: str = "auto",
         block_size: int | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.matrix = check_choice("matrix", matrix, ("dimensions", "samples"))
+        self.contrast = check_choice("contrast", contrast, ("dimensions", "samples"))
         self.penalty = check_choice("penalty", penalty, ("squares", "log_sum_exp"))
         self.invariance_weight = check_non_negative("invariance_weight", invariance_weight)
         self.variance_weight = check_non_negative("variance_weight", variance_weight)
         self.covariance_weight = check_non_negative("covariance_weight", covariance_weight)
         self.temperature = check_positive("temperature", temperature)
         self.divisor = check_choice("divisor", divisor, ("features", "batch"))
-        self.gram = check_choice("gram", gram, SIDES)
+        self.side = check_choice("side", side, SIDES)
         self.block_size = check_optional_count("block_size", block_size)
 
     @property
@@ -147,10 +150,17 @@ class VICRegFamilyLoss(Criterion):
             "covariance": self.covariance_weight,
         }
 
+    def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
+        return (
+            select_energy_side(self.contrast, samples, dimensions, side=self.side)
+            if self.penalty == "squares"
+            else select_log_sum_exp_side(self.contrast)
+        )
+
     @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Invariance, variance and covariance, unweighted."""
-        axis, energy, log_sum_exp = _MATRICES[self.matrix]
+        axis, energy, log_sum_exp = _CONTRASTS[self.contrast]
         shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
         n, m = shape[axis], shape[1 - axis]
         divisor = (n if self.divisor == "features" else shape[0]) - 1
@@ -159,7 +169,7 @@ class VICRegFamilyLoss(Criterion):
 
         def penalty(x: Any) -> Any:
             if self.penalty == "squares":
-                return energy(x, gram=self.gram) / (m * ops.square(divisor))
+                return energy(x, side=self.side) / (m * ops.square(divisor))
             temperature = self.temperature * divisor
             log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
             # VICReg's code sums over the views, supplement L averages.
@@ -184,8 +194,8 @@ class VICRegLoss(VICRegFamilyLoss):
         invariance_weight: lambda, at least 0.
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
-        gram: Where the covariances are computed: "samples", on (N, N) products; "dimensions", on
-            (M, M); "auto", on whichever costs less. The value and its gradient are the same.
+        side: The matrix that the covariances are computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -197,7 +207,7 @@ class VICRegLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, an unknown gram, or wrong embeddings (see `Criterion`).
+        ValueError: for a negative weight, an unknown side, or wrong embeddings (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -216,7 +226,7 @@ class VICRegLoss(VICRegFamilyLoss):
         invariance_weight: float = 25.0,
         variance_weight: float = 25.0,
         covariance_weight: float = 1.0,
-        gram: str = "auto",
+        side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
@@ -226,7 +236,7 @@ class VICRegLoss(VICRegFamilyLoss):
             invariance_weight,
             variance_weight,
             covariance_weight,
-            gram=gram,
+            side=side,
             name=name,
             dtype=dtype,
         )

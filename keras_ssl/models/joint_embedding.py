@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_ssl import distribution
+from keras_ssl import replicas
+from keras_ssl._require import readable_errors, require
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
 from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled, trust
@@ -18,12 +19,15 @@ from keras_ssl.layers import OnlineProbe, Projector
 from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
 from keras_ssl.losses.criterion import check_embeddings
-from keras_ssl.models import fitting
-from keras_ssl.models.gradient_caching import cached_gradients, embed_in_parts
+from keras_ssl.optimizers.apply import apply_gradients
+from keras_ssl.training import fitting
+from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
+from keras_ssl.training.random_layers import seed_generators
+from keras_ssl.training.replicated_model import ReplicatedModel
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
-class JointEmbeddingModel(distribution.ReplicatedModel):
+class JointEmbeddingModel(ReplicatedModel):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`; views
@@ -56,9 +60,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
         micro_batch_size: Images that pass through the network at a time on one device, at least 1,
             for batches larger than memory: the gradient is that of the whole batch, for the price
-            of one more forward pass (`keras_ssl.models.gradient_caching`). Batch normalisation then
-            sees a micro-batch. Must divide the images that one device gets of a batch. Default: all
-            at once.
+            of one more forward pass (`keras_ssl.training.gradient_caching`). Batch normalisation
+            then sees a micro-batch. Must divide the images that one device gets of a batch.
+            Default: all at once.
         input_range: The range of the images that a trained encoder wants, where its own layers do
             not tell: see `keras_ssl.encoders.as_encoder`.
         name: Name of the model.
@@ -207,14 +211,14 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """
         terms = self.criterion.measure(*y_pred)
         loss = self.criterion.combine(terms)
-        if distribution.replica_count() > 1:
+        if replicas.replica_count() > 1:
             self._refuse_layer_losses()
         if self.losses:
-            loss = loss + ops.cast(distribution.share(self.layer_loss()), loss.dtype)
+            loss = loss + ops.cast(replicas.share(self.layer_loss()), loss.dtype)
         if self._compile_metrics is not None:
             z_1, z_2 = (ops.stop_gradient(z) for z in y_pred)
             self._compile_metrics.update_state(z_2, z_1)
-        values = {**terms, "loss": loss * distribution.replica_count()}
+        values = {**terms, "loss": loss * replicas.replica_count()}
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss
@@ -285,7 +289,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         fitting.settle_steps(call, sources, initial_step)
         if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot.
-        with fitting.held(sources, epoch), distribution.readable_errors():
+        with fitting.held(sources, epoch), readable_errors():
             batch = fitting.look_at(call)
             if batch is not None:
                 self._prepare(batch, check_range)
@@ -315,7 +319,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """
         call = fitting.named_arguments(keras.Model.evaluate, *args, **kwargs)
         fitting.check_source(call.get("x"))
-        with fitting.held(epochs_of(call.get("x")), 0), distribution.readable_errors():
+        with fitting.held(epochs_of(call.get("x")), 0), readable_errors():
             # Within a fit, Keras asks for the same data after every epoch.
             if not call.get("_use_cached_eval_dataset"):
                 batch = fitting.look_at(call)
@@ -347,14 +351,14 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """One step on `((view_1, view_2), labels)`."""
         views, labels = self._unpack(data)
         if views[0].shape[0] is not None:
-            self.images_per_step = views[0].shape[0] * distribution.replica_count()
+            self.images_per_step = views[0].shape[0] * replicas.replica_count()
         if self.micro_batch_size is None:
             representations, gradients = self._gradients(views)
         else:
             representations, gradients = cached_gradients(
                 self, views, lambda embeddings: self._scaled_loss(views, embeddings)
             )
-        distribution.apply_gradients(self.optimizer, gradients, self.trainable_weights)
+        apply_gradients(self.optimizer, gradients, self.trainable_weights)
         if self.probe is not None:
             self.probe.train_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
@@ -416,9 +420,9 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         views, labels, _ = self._check_batch(data)
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
-        count = distribution.batch_size(views[0])
+        count = replicas.batch_size(views[0])
         message = "A batch must hold at least 2 images; drop the remainder. Received: "
-        return distribution.require(tuple(views), count > 1, message, count), labels
+        return require(tuple(views), count > 1, message, count), labels
 
     def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
         """Representations and labels for the probe: of the first views, or of its own images."""
@@ -457,7 +461,7 @@ class JointEmbeddingModel(distribution.ReplicatedModel):
         """The figures of the epoch so far, as they are summed up; the state of random layers."""
         metrics = [*self._trackers, *(self.probe.metrics if self.probe is not None else [])]
         figures = [variable for metric in metrics for variable in metric.variables]
-        states = [generator.state for generator in distribution.seed_generators(self)]
+        states = [generator.state for generator in seed_generators(self)]
         return {
             **{f"figure_{i:03d}": variable for i, variable in enumerate(figures)},
             **{f"random_{i:03d}": variable for i, variable in enumerate(states)},

@@ -18,7 +18,7 @@ tf.config.set_logical_device_configuration(
 )
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 
-from keras_ssl import distribution, losses  # noqa: E402 (devices first)
+from keras_ssl import losses, replicas  # noqa: E402 (devices first)
 from tests.losses.test_values import CASES  # noqa: E402
 
 
@@ -38,13 +38,13 @@ def criteria(brief):
         if not (brief and re.search("dcl|squared|absolute|literal", name)):
             yield name, criterion
     yield "naive", Naive(dtype="float64")
-    for side in ("samples", "dimensions"):
+    for side in ("gram", "covariance"):
         for name, criterion in {
-            "vicreg": losses.VICRegLoss(gram=side, dtype="float64"),
-            "l_c": losses.VICRegFamilyLoss("samples", "squares", gram=side, dtype="float64"),
-            "barlow-twins": losses.BarlowTwinsLoss(gram=side, dtype="float64"),
-            "tcr": losses.CodingRateLoss(gram=side, dtype="float64"),
-            "spectral": losses.SpectralContrastiveLoss(gram=side, dtype="float64"),
+            "vicreg": losses.VICRegLoss(side=side, dtype="float64"),
+            "l_c": losses.VICRegFamilyLoss("samples", "squares", side=side, dtype="float64"),
+            "barlow-twins": losses.BarlowTwinsLoss(side=side, dtype="float64"),
+            "tcr": losses.CodingRateLoss(side=side, dtype="float64"),
+            "spectral": losses.SpectralContrastiveLoss(side=side, dtype="float64"),
         }.items():
             yield f"{name}-on-{side}", criterion
     for negatives in ("all", "same_view", "cross_view"):
@@ -70,7 +70,7 @@ def value_and_gradients(criterion, pair):
         terms = criterion.measure(*pair)
         loss = criterion.combine(terms)
     gradients = tape.gradient(loss, pair)
-    return {**terms, "loss": distribution.sum_over_replicas(loss)}, gradients
+    return {**terms, "loss": replicas.sum_over_replicas(loss)}, gradients
 
 
 def sizes_of(criterion, pair, terms):

@@ -21,8 +21,9 @@ tf.config.set_logical_device_configuration(
 )
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 
-from keras_ssl import callbacks, data, distribution, duality, models  # noqa: E402 (devices first)
+from keras_ssl import callbacks, data, duality, models  # noqa: E402 (devices first)
 from keras_ssl.inspection.events import read_events  # noqa: E402
+from keras_ssl.optimizers.apply import apply_gradients  # noqa: E402
 from tests.distribution.fit_program import encoder, views  # noqa: E402
 
 
@@ -39,7 +40,7 @@ def steps(optimizer, gradients):
         own = tf.split(rows, REPLICAS)
         own = tf.stack(own)[context.replica_id_in_sync_group]
         scaled = optimizer.scale_loss(tf.reduce_sum(own, axis=0))
-        distribution.apply_gradients(optimizer, [scaled], [variable])
+        apply_gradients(optimizer, [scaled], [variable])
 
     for rows in gradients:
         strategy.run(step, args=(tf.constant(rows, "float32"),))

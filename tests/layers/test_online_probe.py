@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import distribution, layers
+from keras_ssl import layers
+from keras_ssl._require import readable_errors
 
 
 def _probe(classes=3):
@@ -21,7 +22,7 @@ def _in_a_graph(probe, labels, **options):
         input_signature=[tf.TensorSpec(shape, labels.dtype)],
         **options,
     )
-    with distribution.readable_errors():
+    with readable_errors():
         step(labels)
 
 

@@ -23,8 +23,8 @@ CRITERIA = {
     "spectral-same-view": lambda **k: losses.SpectralContrastiveLoss(negatives="same_view", **k),
     "tcr": losses.CodingRateLoss,
     # By other ways: the other side, and blocks of three rows.
-    "vicreg-samples": lambda **k: losses.VICRegLoss(gram="samples", **k),
-    "barlow-twins-samples": lambda **k: losses.BarlowTwinsLoss(gram="samples", **k),
+    "vicreg-samples": lambda **k: losses.VICRegLoss(side="gram", **k),
+    "barlow-twins-samples": lambda **k: losses.BarlowTwinsLoss(side="gram", **k),
     "nt-xent-blocks": lambda **k: losses.NTXentLoss(block_size=3, **k),
     "vicreg-exp-blocks": lambda **k: losses.VICRegExpLoss(block_size=3, **k),
 }

@@ -73,7 +73,7 @@ def test_squares_and_log_determinants_are_those_of_the_matrix(shape, side, mode)
     x, y = np.random.RandomState(0).randn(2, *shape)
 
     def ours(x, y):
-        one = gram.sample_energy(x, gram=side) + 2 * gram.dimension_energy(x, gram=side)
+        one = gram.sample_energy(x, side=side) + 2 * gram.dimension_energy(x, side=side)
         two = gram.sample_energy(x, y, side) - 3 * gram.dimension_energy(x, y, side)
         return one + two + gram.log_det(y, side)
 
@@ -174,7 +174,7 @@ def test_log_determinants_in_float32(kind, shape, scale):
     z = scale * tf.cast(_embeddings(kind, *shape)[0], "float32")
     exact = _with_gradient(_log_det, tf.cast(z, "float64"))
     for side in gram.SIDES:
-        ours = _with_gradient(functools.partial(gram.log_det, gram=side), z)
+        ours = _with_gradient(functools.partial(gram.log_det, side=side), z)
         assert ours[0] == pytest.approx(exact[0], rel=1e-5)
         # Of the size that its parts have before they cancel.
         assert np.abs(ours[1][0] - exact[1][0]).max() <= 1e-5 * np.abs(z).max() * 2
@@ -251,7 +251,7 @@ def _check_energies(kind, shape):
             if expected[0] == 0:  # one dimension has no others
                 continue
             for side in gram.SIDES:
-                ours = _with_gradient(functools.partial(energy, gram=side), *inputs)
+                ours = _with_gradient(functools.partial(energy, side=side), *inputs)
                 _assert_close(ours, expected, rtol=1e-5)
 
 
@@ -292,14 +292,14 @@ GRADIENT_BOUNDS = {("barlow-twins", "scaled samples"): 5e-5, ("tcr", "collapsed"
 
 def _check_criterion(name, kind, shape):
     pair = [tf.cast(z, "float32") for z in _embeddings(kind, *shape)]
-    cheaper = "samples" if shape[0] <= shape[1] else "dimensions"
+    cheaper = "gram" if shape[0] <= shape[1] else "covariance"
     expected, slope = _value_and_gradient(
-        SQUARED[name](dtype="float64", gram=cheaper), [tf.cast(z, "float64") for z in pair]
+        SQUARED[name](dtype="float64", side=cheaper), [tf.cast(z, "float64") for z in pair]
     )
     for side in gram.SIDES:
-        if max(shape) > 4096 and name == "tcr" and side == "dimensions":
+        if max(shape) > 4096 and name == "tcr" and side == "covariance":
             continue  # minutes
-        value, own_slope = _value_and_gradient(SQUARED[name](gram=side), pair)
+        value, own_slope = _value_and_gradient(SQUARED[name](side=side), pair)
         assert value == pytest.approx(expected, rel=1e-5)
         bound = GRADIENT_BOUNDS.get((name, kind), 1e-5)
         if name == "tcr" and side not in ("auto", cheaper):
@@ -327,7 +327,7 @@ def test_a_diagonal_that_hides_the_rest_is_not_subtracted():
     rng = np.random.RandomState(0)
     z = rng.randn(4, 64).astype("float32")
     z[:, 0] *= 1e6
-    expected = float(gram.dimension_energy(z.astype("float64"), gram="dimensions"))
+    expected = float(gram.dimension_energy(z.astype("float64"), side="covariance"))
     whole = np.sum(np.square(z @ z.T))
     naive = whole - np.sum(np.square(np.sum(np.square(z), axis=0)))
     assert abs(naive - expected) > 1e-3 * expected

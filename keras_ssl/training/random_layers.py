@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl.distribution.replicas import replica_id
+from keras_ssl.replicas import replica_id
 
 
 def seed_generators(layer: keras.layers.Layer) -> Iterator[keras.random.SeedGenerator]:

@@ -49,8 +49,3 @@ def readable_errors() -> Iterator[None]:
         if ours is None:
             raise
         raise ValueError(ours[1] + ours[2]) from None
-
-
-def has_accelerator() -> bool:
-    """Whether TensorFlow sees any device but CPUs."""
-    return any("CPU" not in device.device_type for device in tf.config.list_physical_devices())

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl.distribution.replicas import gather_batch, replica_count
+from keras_ssl.replicas import gather_batch, replica_count
 
 
 def synchronize(layer: keras.layers.Layer) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ssl import distribution
+from keras_ssl import replicas
 
 
 def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
@@ -31,7 +31,7 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
     parts = _MicroBatches(views, model.micro_batch_size)
 
     def embed(k: Any) -> list[Any]:
-        with distribution.alone():
+        with replicas.alone():
             return keras.tree.flatten(model.embed(parts.of(views, k), training=training))
 
     # The first tells the dtypes; a representation and an embedding of either view.
@@ -91,7 +91,7 @@ def cached_gradients(
 
     def body(k: Any, gradients: list[Any], sums: list[Any]) -> Any:
         model._clear_losses()
-        with tf.GradientTape() as tape, distribution.alone():
+        with tf.GradientTape() as tape, replicas.alone():
             _, z = model.embed(parts.of(views, k), training=True)
             # Regularisers of weights count once in all, those of activations are means.
             part = tf.shape(z[0])[0] / parts.rows
@@ -100,7 +100,7 @@ def cached_gradients(
         added = tape.gradient(
             [*z, rest],
             weights,
-            output_gradients=[*parts.of(slopes, k), distribution.share(tf.ones((), rest.dtype))],
+            output_gradients=[*parts.of(slopes, k), replicas.share(tf.ones((), rest.dtype))],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         gradients = [g + tf.convert_to_tensor(a) for g, a in zip(gradients, added, strict=True)]
@@ -116,7 +116,7 @@ def cached_gradients(
     model._clear_losses()
     for i, total in zip(averaged, sums, strict=True):
         mean = total / tf.cast(parts.count, total.dtype)
-        states[i].assign(distribution.sum_over_replicas(distribution.share(mean)))
+        states[i].assign(replicas.sum_over_replicas(replicas.share(mean)))
     return representations, gradients
 
 
@@ -125,7 +125,7 @@ class _MicroBatches:
 
     def __init__(self, views: Any, size: int) -> None:
         self.size, self.rows = size, views[0].shape[0]
-        if self.rows is None and distribution.replica_count() > 1:
+        if self.rows is None and replicas.replica_count() > 1:
             # The last batch of an epoch may leave a replica without an image.
             raise ValueError(
                 "With `micro_batch_size` on several replicas, batches must be of one size: drop "

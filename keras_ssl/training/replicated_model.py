@@ -1,44 +1,15 @@
 """`fit` and `evaluate` on several replicas, where Keras' own are not exact or do not run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_ssl.distribution.batch_norm import synchronize
-from keras_ssl.distribution.guards import check_devices, check_optimizer, warn_of_own_statistics
-from keras_ssl.distribution.random_layers import draw_apart
-from keras_ssl.distribution.replicas import replica_count, share, sum_over_replicas
-from keras_ssl.distribution.strategies import is_on_one_machine
-
-
-def apply_gradients(
-    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any], variables: Sequence[Any]
-) -> None:
-    """One step of `optimizer` with the sum of all replicas' gradients.
-
-    Keras sums gradients over the replicas too, but clips them before, and looks for overflow
-    (`LossScaleOptimizer`) on the first replica alone. Where an optimizer does either, the sum is
-    taken, and clipped, before Keras sees it, as equal parts: what it then does itself changes
-    nothing. That is a second sum of all gradients.
-
-    Args:
-        optimizer: A built optimizer.
-        gradients: This replica's gradients, its share, times the optimizer's loss scale.
-        variables: Their variables.
-    """
-    inner = getattr(optimizer, "inner_optimizer", None)
-    clips = any(
-        getattr(inner or optimizer, limit) for limit in ("clipnorm", "clipvalue", "global_clipnorm")
-    )
-    if replica_count() > 1 and (clips or inner is not None):
-        total = [g if g is None else sum_over_replicas(tf.convert_to_tensor(g)) for g in gradients]
-        scale = optimizer.scale_loss(1.0)  # `loss_scale_factor` too: Keras clips what is unscaled.
-        total = [g if g is None else g / tf.cast(scale, g.dtype) for g in total]
-        total = (inner or optimizer)._clip_gradients(total)
-        gradients = [g if g is None else share(g * tf.cast(scale, g.dtype)) for g in total]
-    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+from keras_ssl.training.batch_norm import synchronize
+from keras_ssl.training.guards import check_devices, check_optimizer, warn_of_own_statistics
+from keras_ssl.training.random_layers import draw_apart
+from keras_ssl.training.strategies import is_on_one_machine
 
 
 def _then_once(function: Callable[[Any], Any], look: Callable[[], None]) -> Callable[[Any], Any]:

@@ -1,0 +1,14 @@
+"""Devices that train in step: what one needs to start them, and to write a criterion for them."""
+
+from keras_ssl.replicas import batch_mean, batch_size
+from keras_ssl.training.replicated_model import WorkerLostError
+from keras_ssl.training.strategies import STRATEGIES, is_chief, strategy
+
+__all__ = [
+    "STRATEGIES",
+    "WorkerLostError",
+    "batch_mean",
+    "batch_size",
+    "is_chief",
+    "strategy",
+]

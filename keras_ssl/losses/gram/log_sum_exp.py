@@ -1,0 +1,253 @@
+"""Log-sum-exps of products, their matrix visited in blocks of rows."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_ssl.losses.gram.matrices import off_diagonal, products
+from keras_ssl.replicas import (
+    alone,
+    batch_size,
+    custom_gradient,
+    first_row,
+    gather_batch,
+    own_rows,
+    replica_count,
+    sum_over_replicas,
+)
+
+# Below this, sums of exponentials and products with their inverses are far from the limits of
+# float32 (e^88) and bfloat16; nothing is in float16 (e^11).
+_SAFE_EXPONENT = 30.0
+
+# Up to this many entries (64 MiB in float32) a matrix of logits is held, for speed; a larger one is
+# visited in blocks of about this many (16 MiB).
+_HELD_ENTRIES = 2**24
+_BLOCK_ENTRIES = 2**22
+
+
+class Similarity(NamedTuple):
+    """f of a product s of two embeddings, and what f'(s) makes of a gradient."""
+
+    value: Callable[[Any], Any]
+    pull: Callable[[Any, Any], Any]
+    # f(c s) = c^degree f(s) for c > 0: where a temperature goes.
+    degree: int
+
+
+COSINE = Similarity(lambda s: s, lambda s, w: w, 1)
+SQUARED = Similarity(ops.square, lambda s, w: 2 * s * w, 2)
+ABSOLUTE = Similarity(ops.absolute, lambda s, w: ops.sign(s) * w, 1)
+
+
+def sample_log_sum_exp(
+    x: Any,
+    y: Any = None,
+    samples: Any = None,
+    similarity: Similarity = COSINE,
+    temperature: float = 1.0,
+    block_size: int | None = None,
+) -> Any:
+    """Sample by sample, `log sum_j exp(f(x_i . x_j) / temperature)` over the j of other images.
+
+    Never holds more of the matrix of products than some blocks of `block_size` rows (TensorFlow's
+    graphs work on several at a time): the gradient computes them again. With l_i the result, g_i
+    the gradient that arrives at it and s_ij = x_i . x_j, the gradient that leaves is
+    `sum_j w_ij x_j`, where
+    `w_ij = f'(s_ij) / temperature * (g_i exp(f_ij - l_i) + g_j exp(f_ij - l_j))`: i as an anchor,
+    and i as a candidate of the anchor j.
+
+    Args:
+        x: Anchors, and their candidates, float (n, d).
+        y: Other candidates, (n, d): then the anchors are the rows of `x` with the rows of `y` as
+            candidates, and the rows of `y` with the rows of `x`.
+        samples: Number of images, where the rows of `x` hold several views of each, one view after
+            the other: rows of one image are no candidates. Default: every row is an image.
+        similarity: f.
+        temperature: Positive.
+        block_size: Rows at a time. Default: all where the matrix has at most 2^24 entries, else
+            enough for about 2^22. Where the number of rows is not known when a graph is traced (a
+            data set that keeps its remainder), always blocks.
+
+    Returns:
+        (n,), or where `y` is given a pair of them.
+    """
+    x = x * temperature ** (-0.5 / similarity.degree)
+    if y is None:
+
+        @custom_gradient
+        def log_sums(x: Any) -> Any:
+            x = ops.stop_gradient(x)
+            values, gradients = _log_sum_exp(x, x, samples, similarity, block_size)
+            return values[0], lambda upstream: gradients(upstream)[0]
+
+        return log_sums(x)
+
+    @custom_gradient
+    def mutual_log_sums(x: Any, y: Any) -> Any:
+        x, y = ops.stop_gradient(x), ops.stop_gradient(y)
+        return _log_sum_exp(x, y, samples, similarity, block_size)
+
+    return mutual_log_sums(x, y * temperature ** (-0.5 / similarity.degree))
+
+
+def dimension_log_sum_exp(x: Any, temperature: float = 1.0, block_size: int | None = None) -> Any:
+    """`sample_log_sum_exp` of the transpose: dimension by dimension, over the other dimensions.
+
+    Args:
+        x: Float (N, M).
+        temperature: Positive.
+        block_size: Rows of the (M, M) matrix at a time, see `sample_log_sum_exp`.
+
+    Returns:
+        (M,).
+    """
+    n, m = batch_size(x), ops.shape(x)[1]
+    replicas = replica_count()
+    if replicas > 1 and m <= n and m * m <= _HELD_ENTRIES and block_size is None:
+        # M^2 sums to add up are fewer than N M embeddings to gather.
+        logits = sum_over_replicas(products(x, x, axis=0)) / temperature
+        return ops.logsumexp(off_diagonal(logits, value=float("-inf")), axis=1)
+    rows = ops.transpose(gather_batch(x))
+    if m % replicas:
+        with alone():
+            return sample_log_sum_exp(rows, temperature=temperature, block_size=block_size)
+    # From here on the dimensions are what the replicas share out.
+    return gather_batch(
+        sample_log_sum_exp(own_rows(rows), temperature=temperature, block_size=block_size)
+    )
+
+
+def _log_sum_exp(
+    x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any
+) -> tuple[tuple[Any, ...], Callable[..., tuple[Any, ...]]]:
+    """Of f(x y^T) over rows and, if y is not x, over columns; and the function of its gradients.
+
+    The anchors of the rows are this replica's x, their candidates the y of all replicas.
+    """
+    mutual = x is not y
+    y = gather_batch(y)
+    blocks = _Blocks(x, y, samples, similarity, block_size)
+
+    # |f| is below this (Cauchy and Schwarz). Where that is little, exp needs no shift against
+    # overflow, and one exponential serves i as an anchor and j as an anchor.
+    norms = [ops.max(ops.sum(ops.square(z), axis=1)) for z in (x, y)]
+    largest = similarity.value(ops.sqrt(norms[0] * norms[1]))
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    is_bounded = largest < (0 if dtype == "float16" else _SAFE_EXPONENT)
+
+    def sums(log_sum: Callable[..., Any]) -> tuple[Any, ...]:
+        def step(start: Any, size: Any, of_rows: Any, *of_columns: Any) -> tuple[Any, ...]:
+            _, f = blocks.products(start, size)
+            return blocks.put(of_rows, start, log_sum(f, axis=1)), *(
+                ops.logaddexp(so_far, log_sum(f, axis=0)) for so_far in of_columns
+            )
+
+        nothing = [ops.full((ops.shape(z)[0],), float("-inf"), dtype=x.dtype) for z in (x, y)]
+        return blocks.visit(step, nothing[: 1 + mutual])
+
+    values = ops.cond(
+        is_bounded,
+        lambda: sums(lambda f, axis: ops.log(ops.sum(ops.exp(f), axis=axis))),
+        lambda: sums(ops.logsumexp),
+    )
+    if mutual and replica_count() > 1:
+        # Every replica has seen the candidates of its rows, and summed columns over these alone.
+        of_columns = ops.logsumexp(gather_batch(values[1][None]), axis=0)
+        values = (values[0], own_rows(of_columns))
+
+    def gradients(*upstream: Any) -> tuple[Any, ...]:
+        anchors = values[0], upstream[0]
+        candidates = gather_batch(values[-1]), gather_batch(upstream[-1])
+
+        def pulls(weights: Callable[..., Any]) -> tuple[Any, ...]:
+            def step(start: Any, size: Any, of_x: Any, *of_y: Any) -> tuple[Any, ...]:
+                s, f = blocks.products(start, size)
+                w = similarity.pull(s, weights(f, lambda a: blocks.rows(a, start, size)[:, None]))
+                return blocks.put(of_x, start, ops.matmul(w, y)), *(
+                    so_far + ops.matmul(ops.transpose(w), blocks.rows(x, start, size))
+                    for so_far in of_y
+                )
+
+            return blocks.visit(step, [ops.zeros_like(z) for z in (x, y)][: 1 + mutual])
+
+        def bounded() -> tuple[Any, ...]:
+            a, c = (g * ops.exp(-value) for value, g in (anchors, candidates))
+            return pulls(lambda f, rows: ops.exp(f) * (rows(a) + c))
+
+        def unbounded() -> tuple[Any, ...]:
+            (a, g), (c, h) = anchors, candidates
+            return pulls(lambda f, rows: part(f, rows(a)) * rows(g) + part(f, c) * h)
+
+        def part(f: Any, log_sum: Any) -> Any:
+            # Never above 1; but large products are rounded by more than 1, and those of i and j
+            # need not be rounded as those of j and i.
+            return ops.exp(ops.minimum(f - log_sum, 0))
+
+        of_x, *of_y = ops.cond(is_bounded, bounded, unbounded)
+        return of_x, *(own_rows(sum_over_replicas(part)) for part in of_y)
+
+    return values, gradients
+
+
+class _Blocks:
+    """The matrix f(x y^T), some rows at a time; held, if these are all rows."""
+
+    def __init__(self, x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any):
+        self.x, self.similarity = x, similarity
+        self.n = n = ops.shape(x)[0]
+        self.samples = n if samples is None else samples
+        self.first = first_row(x)
+        is_known = isinstance(n, int)
+        candidates = ops.shape(y)[0]
+        if block_size is None:
+            few = max if is_known else ops.maximum
+            is_small = is_known and n * candidates <= _HELD_ENTRIES
+            block_size = n if is_small else few(1, _BLOCK_ENTRIES // candidates)
+        self.size = block_size if is_known else ops.minimum(n, block_size)
+        self.is_held = is_known and n <= self.size
+        self.y_transposed = ops.transpose(y)  # once, not in every block
+        self.held: Any = ops.matmul(x, self.y_transposed) if self.is_held else None
+
+    def products(self, start: Any, size: Any) -> tuple[Any, Any]:
+        """The rows of s = x y^T and of f(s), the latter -inf for pairs of one image."""
+        s = (
+            self.held
+            if self.is_held
+            else ops.matmul(self.rows(self.x, start, size), self.y_transposed)
+        )
+        # Row i and column j show one image where j = i modulo the number of images, among the
+        # columns of this replica.
+        i = ops.arange(size, dtype="int32")[:, None]
+        views = ops.arange(self.n // self.samples, dtype="int32")
+        j = (start + i) % self.samples + self.samples * views
+        pairs = ops.stack([ops.broadcast_to(i, ops.shape(j)), self.first + j], axis=-1)
+        nothing = ops.full(ops.shape(j), float("-inf"), dtype=s.dtype)
+        return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
+
+    def rows(self, a: Any, start: Any, size: Any) -> Any:
+        """`size` rows of a."""
+        if self.is_held:
+            return a
+        return ops.slice(a, (start, 0)[: len(a.shape)], (size, *ops.shape(a)[1:]))
+
+    def put(self, a: Any, start: Any, update: Any) -> Any:
+        """`a` with some rows replaced."""
+        if self.is_held:
+            return update
+        return ops.scatter_update(
+            a, (start + ops.arange(ops.shape(update)[0], dtype="int32"))[:, None], update
+        )
+
+    def visit(self, step: Callable[..., Any], results: Any) -> Any:
+        """`results = step(start, size, *results)`, block after block; the last may be short."""
+        blocks = 0 if self.is_held else self.n // self.size
+        results = ops.fori_loop(
+            0, blocks, lambda k, results: step(k * self.size, self.size, *results), tuple(results)
+        )
+        rest = self.n - blocks * self.size
+        if isinstance(rest, int) and rest == 0:
+            return results
+        return step(blocks * self.size, rest, *results)

@@ -1,0 +1,86 @@
+"""Which of the two matrices a quantity is computed on, and why: the rules, which one can ask."""
+
+from typing import Any, NamedTuple
+
+# "gram": the products of samples, z z^T, (N, N). "covariance": those of dimensions, z^T z, (M, M).
+SIDES = ("auto", "gram", "covariance")
+
+# By the axis that products sum over: 0, the samples of two dimensions; 1, the dimensions of two
+# samples.
+BY_AXIS = ("covariance", "gram")
+
+
+class Side(NamedTuple):
+    """A matrix to compute on.
+
+    Attributes:
+        name: "gram", (N, N), or "covariance", (M, M).
+        why: The reason, a sentence.
+    """
+
+    name: str
+    why: str
+
+
+def dual_is_cheaper(n: Any, d: Any, has_one_view: bool) -> Any:
+    """Whether squares of an (n, n) matrix cost less through (d, d), the gradient included.
+
+    With the gradient, two products of either size, and the dual is kept where d < 15/16 n; of two
+    views, four small products or three large ones.
+
+    Args:
+        n: Size of the matrix, a whole number or a tensor.
+        d: Size of the other one.
+        has_one_view: Whether the products are those of one view with itself.
+
+    Returns:
+        A boolean, or a boolean tensor where a size is one.
+    """
+    return 16 * d < 15 * n if has_one_view else 4 * d < 3 * n
+
+
+def select_energy_side(
+    contrast: str, samples: int, dimensions: int, has_one_view: bool = True, side: str = "auto"
+) -> Side:
+    """The matrix that `sample_energy` or `dimension_energy` computes on.
+
+    Args:
+        contrast: "samples" or "dimensions": whose products are summed.
+        samples: N, over all replicas.
+        dimensions: M.
+        has_one_view: Whether they are the products of one view with itself.
+        side: "auto", or the matrix that was asked for.
+    """
+    if side != "auto":
+        return Side(side, "It was asked for.")
+    axis = int(contrast == "samples")
+    n, d = (dimensions, samples) if axis == 0 else (samples, dimensions)
+    use_dual = dual_is_cheaper(n, d, has_one_view)
+    return _described(BY_AXIS[axis != use_dual], samples, dimensions, "cost less, gradient and all")
+
+
+def select_log_det_side(samples: int, dimensions: int, side: str = "auto") -> Side:
+    """The matrix that `log_det` factors: the smaller one.
+
+    Args:
+        samples: N, over all replicas.
+        dimensions: M.
+        side: "auto", or the matrix that was asked for.
+    """
+    if side != "auto":
+        return Side(side, "It was asked for.")
+    name = "gram" if samples <= dimensions else "covariance"
+    return _described(name, samples, dimensions, "are not more")
+
+
+def select_log_sum_exp_side(contrast: str) -> Side:
+    """The matrix that a log-sum-exp visits in blocks: it has no dual."""
+    name = "gram" if contrast == "samples" else "covariance"
+    return Side(name, "A log-sum-exp has no dual; it visits its matrix in blocks of rows.")
+
+
+def _described(name: str, samples: int, dimensions: int, reason: str) -> Side:
+    products = {"gram": f"{samples}^2 products of samples"}
+    products["covariance"] = f"{dimensions}^2 products of dimensions"
+    (other,) = set(products) - {name}
+    return Side(name, f"The {products[name]} {reason} than the {products[other]}.")

@@ -1,0 +1,182 @@
+"""Sums of squared products, through the cheaper of the two matrices."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_ssl.losses.gram.matrices import (
+    LARGE_ENOUGH,
+    Batch,
+    diagonal,
+    gram_matrix,
+    mix,
+    mix_transposed,
+    off_diagonal,
+    total,
+)
+from keras_ssl.losses.gram.sides import BY_AXIS, dual_is_cheaper
+from keras_ssl.replicas import (
+    alone,
+    batch_size,
+    custom_gradient,
+    first_row,
+    gather_batch,
+    own_rows,
+    sum_over_replicas,
+)
+
+
+def sample_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
+    """Sum of the squared products of different samples, `sum_{i != j} (z_1i . z_2j)^2`.
+
+    With one argument, the paper's L_c.
+
+    Args:
+        z_1: Float (N, M).
+        z_2: Float (N, M); by default `z_1`.
+        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or the one that costs
+            less, "auto"; see `select_energy_side`.
+
+    Returns:
+        Scalar, at least 0 (up to rounding).
+    """
+    return _energy(z_1, z_2, side, axis=1)
+
+
+def dimension_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
+    """Sum of the squared products of different dimensions: `sample_energy` of the transposes.
+
+    With one argument, the paper's L_nc. Arguments and result as of `sample_energy`.
+    """
+    return _energy(z_1, z_2, side, axis=0)
+
+
+def frobenius_energy(z: Any, side: str = "auto") -> Any:
+    """Sum of the squares of all products, `||z z^T||_F^2 = ||z^T z||_F^2` (Theorem 3.3).
+
+    The products of a sample, or a dimension, with itself are among them.
+
+    Args:
+        z: Float (N, M).
+        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or the smaller, "auto".
+
+    Returns:
+        Scalar, at least 0.
+    """
+    on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
+
+    def through(z: Batch, axis: int) -> _Energy:
+        g = gram_matrix(z, z, axis)
+        return total(ops.square(g), axis), lambda: (mix(g, z, axis),)
+
+    @custom_gradient
+    def energy(z: Any) -> Any:
+        z = ops.stop_gradient(z)
+        batch = Batch(z, gather_batch(z))
+        if isinstance(on_gram, bool):
+            value, slopes = through(batch, int(on_gram))
+        else:  # The size of the batch is not known: the matrix of dimensions is as exact.
+            value, slopes = through(batch, 0)
+        return value, lambda upstream: 4 * sum_over_replicas(upstream) * slopes()[0]
+
+    return energy(z)
+
+
+def _energy(z_1: Any, z_2: Any, side: str, axis: int) -> Any:
+    # With C the products off their diagonal, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
+    # Inside a custom gradient nothing else is to be recorded: hence stop_gradient.
+    if z_2 is None:
+
+        @custom_gradient
+        def energy(x: Any) -> Any:
+            x = ops.stop_gradient(x)
+            value, slopes = _cheaper(x, x, side, axis)
+            return value, lambda upstream: 4 * sum_over_replicas(upstream) * slopes()[0]
+
+        return energy(z_1)
+
+    @custom_gradient
+    def energy_of_two(x: Any, y: Any) -> Any:
+        value, slopes = _cheaper(ops.stop_gradient(x), ops.stop_gradient(y), side, axis)
+
+        def gradients(upstream: Any) -> tuple[Any, ...]:
+            upstream = 2 * sum_over_replicas(upstream)
+            return tuple(upstream * slope for slope in slopes())
+
+        return value, gradients
+
+    return energy_of_two(z_1, z_2)
+
+
+# A value, and a function that gives C y and, if y is not x, C^T x.
+_Energy = tuple[Any, Callable[[], tuple[Any, ...]]]
+
+
+def _cheaper(x: Any, y: Any, side: str, axis: int) -> _Energy:
+    shape = batch_size(x), ops.shape(x)[1]
+    n, d = shape[1 - axis], shape[axis]
+    use_dual = dual_is_cheaper(n, d, x is y) if side == "auto" else side != BY_AXIS[axis]
+    # The products of dimensions alone, which nothing can vanish from, need no other's samples.
+    is_local = axis == 0 and use_dual is False
+    batch_x = Batch(x, None if is_local else gather_batch(x))
+    batch_y = batch_x if x is y else Batch(y, None if is_local else gather_batch(y))
+    return _either(
+        use_dual,
+        lambda: _dual(batch_x, batch_y, axis),
+        lambda: _direct(batch_x, batch_y, axis),
+    )
+
+
+def _direct(x: Batch, y: Batch, axis: int) -> _Energy:
+    """Through C itself, (n, n), its diagonal masked."""
+    c = off_diagonal(gram_matrix(x, y, axis), first_row(x.own) if axis == 1 else 0)
+
+    def slopes() -> tuple[Any, ...]:
+        c_y = mix(c, y, axis)
+        return (c_y,) if x is y else (c_y, mix_transposed(c, x, axis))
+
+    return total(ops.square(c), axis), slopes
+
+
+def _dual(x: Batch, y: Batch, axis: int) -> _Energy:
+    """Through the products along the other axis, (d, d), the diagonal subtracted where safe."""
+    other = 1 - axis
+    g_y = gram_matrix(y, y, other)
+    g_x = g_y if x is y else gram_matrix(x, x, other)
+    c_ii = diagonal(x, y, axis)
+
+    def slopes() -> tuple[Any, ...]:
+        c_y = mix(g_y, x, other) - c_ii * y.own
+        return (c_y,) if x is y else (c_y, mix(g_x, y, other) - c_ii * x.own)
+
+    value = total(g_x * g_y, other) - total(ops.square(c_ii), axis)
+    # Square roots first: the product of the squares would be of the eighth power.
+    norms = [ops.sqrt(total(ops.square(g), other)) for g in (g_x, g_y)]
+    return _either(
+        value > LARGE_ENOUGH * norms[0] * norms[1],
+        lambda: (value, slopes),
+        lambda: _repeated(x, y, axis),
+    )
+
+
+def _repeated(x: Batch, y: Batch, axis: int) -> _Energy:
+    """`_direct` of the whole batch on every replica: replicas cannot meet in a branch."""
+    whole_x = Batch(x.all, x.all)
+    with alone():
+        value, slopes = _direct(whole_x, whole_x if x is y else Batch(y.all, y.all), axis)
+
+    def own_slopes() -> tuple[Any, ...]:
+        with alone():
+            of_all = slopes()
+        return tuple(own_rows(slope) for slope in of_all)
+
+    return value, own_slopes
+
+
+def _either(condition: Any, one: Callable[[], _Energy], other: Callable[[], _Energy]) -> _Energy:
+    """One of two ways to the same energy, known now or when the graph runs."""
+    if isinstance(condition, bool):
+        return one() if condition else other()
+    value = ops.cond(condition, lambda: one()[0], lambda: other()[0])
+    return value, lambda: ops.cond(condition, lambda: one()[1](), lambda: other()[1]())

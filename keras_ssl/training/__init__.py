@@ -1,0 +1,1 @@
+"""Training as on one device, on any number of them: what `fit` of a method does."""
