@@ -46,7 +46,7 @@ def measure(name, encoder, images, epochs):
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], epochs=epochs)
     policy = data.policy(recipe.policy)
     model = recipe.build_model(encoder)
-    views = data.two_views(images, policy, recipe.batch_size)
+    views = data.make_views(images, policy, recipe.batch_size)
     model.compile(recipe.build_optimizer(len(views)))
     with tempfile.TemporaryDirectory() as folder:
         inspector = callbacks.EmbeddingInspector(images, policy, folder)

@@ -49,7 +49,7 @@ def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[
     """An encoder trained by the recipe, and the last epoch's figures."""
     encoder = build_encoder(images.image_shape, seed)
     model = recipe.build_model(encoder)
-    views = data.two_views(images, data.policy(recipe.policy), recipe.batch_size, seed)
+    views = data.make_views(images, data.policy(recipe.policy), recipe.batch_size, seed)
     model.compile(recipe.build_optimizer(len(views)))
     history = model.fit(views, epochs=recipe.epochs, verbose=0).history
     return encoder, {name: values[-1] for name, values in history.items()}

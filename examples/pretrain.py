@@ -463,7 +463,7 @@ def run(
     policy = recipe.build_policy()
     has_probe = options.probe and judged.train.has_labels
     probe_images = judged.train if options.evaluate_on and has_probe else None
-    views = data.two_views(images, policy, recipe.batch_size, options.seed, probe_images)
+    views = data.make_views(images, policy, recipe.batch_size, options.seed, probe_images)
     encoder_name = options.encoder
     if encoder_name is None and options.config is not None:
         encoder_name = read_config(options)["encoder"]

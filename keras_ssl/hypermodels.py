@@ -434,7 +434,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 records the trial as failed, with the reason.
         """
         recipe = self.trial_recipe(hp)
-        views = data.two_views(
+        views = data.make_views(
             self.images.train, recipe.build_policy(), recipe.batch_size, self._seed(hp)
         )
         with forgotten_gradients():

@@ -46,6 +46,7 @@ _REFERENCES = {
     "rank/embeddings": "rank/embeddings_highest",
 }
 _PICTURES = {
+    "views/image_and_views": "Images and their views",
     "views/image_and_two_views": "Images and their two views",
     "rank/spectrum": "Spectrum",
     "matrices/gram": "Gram matrices",

@@ -79,7 +79,7 @@ def _check_tensorboard(ask):
     } <= set(scalars[name])
     values = ask(f"scalars/scalars?run={name}&tag=rank/embeddings")
     assert [step for _, step, _ in values] == [0, 3]
-    assert {"views/image_and_two_views", "matrices/gram", "rank/spectrum"} <= set(
+    assert {"views/image_and_views", "matrices/gram", "rank/spectrum"} <= set(
         ask("images/tags")[name]
     )
     assert {"pairs/negative_cosines", "rank/singular_values"} <= set(ask("histograms/tags")[name])

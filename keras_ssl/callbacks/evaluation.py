@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_ssl._validation import check_count
-from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.evaluation import judge
 
@@ -41,7 +41,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         test: ImageSet | None = None,
         every: int = 1,
         batch_size: int = 256,
-        policy: TwoViews | None = None,
+        policy: Views | None = None,
     ) -> None:
         super().__init__()
         check_image_set("train", train)

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import api as hparams_api
 
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
-from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import mosaic
 from keras_ssl.inspection import EventLog, Inspection, Sample
 from keras_ssl.inspection.diagnosis import learning_rate
@@ -63,11 +63,13 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     Args:
         images: The images that are trained on, or any: an `ImageSet`. Labels colour pictures only.
-        policy: What makes the views.
+            Or a `keras_ssl.inspection.Sample`, of views of one's own, which need not be images.
+        policy: What makes the views; `None` where a sample was given.
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
             read `latest`.
         every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
-            1.5 % of those trained on: under 3 % of the time of a run of two minutes or more.
+            1.5 % of those trained on: under 3 % of the time of a run of two minutes or more. Of a
+            sample of one's own: 1.
         every_steps: Steps between looks, in the place of epochs.
         count: Number of images in the sample.
         pictures_every: Looks between pictures and histograms, which cost more than figures. The
@@ -90,8 +92,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: ImageSet,
-        policy: TwoViews,
+        images: ImageSet | Sample,
+        policy: Views | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         every: int | None = None,
         every_steps: int | None = None,
@@ -118,8 +120,11 @@ class EmbeddingInspector(keras.callbacks.Callback):
         every = check_optional_count("every", every)
         self.every_steps = check_optional_count("every_steps", every_steps)
         self.pictures_every = check_count("pictures_every", pictures_every)
-        self.sample = Sample(images, policy, count, seed)
-        seldom = math.ceil(len(self.sample.images) / (_SHARE * len(images)))
+        if isinstance(images, Sample):
+            self.sample, seldom = images, 1
+        else:
+            self.sample = Sample(images, policy, count, seed)  # type: ignore[arg-type]  # checked
+            seldom = math.ceil(len(self.sample) / (_SHARE * len(images)))
         self.every = seldom if every is None else every
         self.log_dir, self.hparams, self.write_graph = log_dir, dict(hparams or {}), write_graph
         self.latest: Inspection | None = None
@@ -307,31 +312,37 @@ class EmbeddingInspector(keras.callbacks.Callback):
     def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
         """The sample's embeddings for the Embedding Projector, with the images as sprites."""
         np.savetxt(folder / "embeddings.tsv", inspection.embeddings[0], "%.5g", delimiter="\t")
-        images = self.sample.images
-        side = math.ceil(len(images) ** 0.5)
-        blank = np.ones((side * side - len(images), *images.shape[1:]), images.dtype)
-        tiles = np.concatenate([images, blank]).reshape(side, side, *images.shape[1:])
-        sprites = mosaic(list(tiles.swapaxes(0, 1)))
-        # One sprite, its border included, in pixels of the picture; TensorBoard takes no picture
-        # of more than 8192 on a side.
-        sprite = [size // side for size in sprites.shape[1::-1]]
-        picture = Image.fromarray(sprites)
-        if max(picture.size) > 8192:
-            sprite = [max(1, size * 8192 // max(picture.size)) for size in sprite]
-            picture = picture.resize([size * side for size in sprite])
-        picture.save(folder / "sprites.png")
         config = projector.ProjectorConfig()
         embedding = config.embeddings.add()
         embedding.tensor_name = "embeddings of the sample"
         embedding.tensor_path = "embeddings.tsv"
-        embedding.sprite.image_path = "sprites.png"
-        embedding.sprite.single_image_dim.extend(sprite)
+        if self.sample.images is not None:
+            embedding.sprite.image_path = "sprites.png"
+            sprite = _write_sprites(folder / "sprites.png", self.sample.images)
+            embedding.sprite.single_image_dim.extend(sprite)
         if self.sample.labels is not None:
             names = [plain(name) for name in self.sample.class_names or ()]
-            lines = [names[label] + "\n" for label in self.sample.labels]
+            lines = [f"{names[i] if names else i}\n" for i in self.sample.labels]
             (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
             embedding.metadata_path = "labels.tsv"
         projector.visualize_embeddings(str(folder), config)
+
+
+def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
+    """Writes all images into one picture, and returns the (width, height) of each in pixels."""
+    side = math.ceil(len(images) ** 0.5)
+    blank = np.ones((side * side - len(images), *images.shape[1:]), images.dtype)
+    tiles = np.concatenate([images, blank]).reshape(side, side, *images.shape[1:])
+    sprites = mosaic(list(tiles.swapaxes(0, 1)))
+    # One sprite, its border included, in pixels of the picture; TensorBoard takes no picture
+    # of more than 8192 on a side.
+    sprite = [size // side for size in sprites.shape[1::-1]]
+    picture = Image.fromarray(sprites)
+    if max(picture.size) > 8192:
+        sprite = [max(1, size * 8192 // max(picture.size)) for size in sprite]
+        picture = picture.resize([size * side for size in sprite])
+    picture.save(path)
+    return sprite
 
 
 def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:

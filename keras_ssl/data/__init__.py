@@ -1,4 +1,4 @@
-"""Images in, batches of two views out."""
+"""Images in, batches of views out."""
 
 from keras_ssl.data.augmentation import (
     Augmentation,
@@ -17,7 +17,9 @@ from keras_ssl.data.fingerprint import fingerprint
 from keras_ssl.data.policies import (
     POLICIES,
     TwoViews,
+    Views,
     byol,
+    multi_crop,
     policy,
     policy_for,
     simclr,
@@ -26,7 +28,7 @@ from keras_ssl.data.policies import (
     tiny_grey,
     weak,
 )
-from keras_ssl.data.views import two_views, view_grid
+from keras_ssl.data.views import make_views, view_grid
 
 __all__ = [
     "POLICIES",
@@ -42,11 +44,14 @@ __all__ = [
     "RandomSolarize",
     "Splits",
     "TwoViews",
+    "Views",
     "byol",
     "fingerprint",
     "from_arrays",
     "from_folder",
     "load",
+    "make_views",
+    "multi_crop",
     "policy",
     "policy_for",
     "simclr",
@@ -55,7 +60,6 @@ __all__ = [
     "split",
     "tiny_grey",
     "to_unit_floats",
-    "two_views",
     "view_grid",
     "weak",
 ]

@@ -113,8 +113,8 @@ class Augmentation(keras.layers.Layer):
             `keras_ssl._require`); for a `seed` that is not of whole numbers.
     """
 
-    # Whether a call returns two views; such are no parts of others.
-    gives_pair = False
+    # Whether a call returns several views; such are no parts of others.
+    gives_views = False
     # How many numbers in [0, 1) `draw` takes for each image.
     draw_count = 0
 
@@ -597,7 +597,7 @@ class Compose(Augmentation):
 
 def check_augmentation(name: str, value: Any) -> Augmentation:
     """Returns `value`, or raises if it is not an `Augmentation`."""
-    if not isinstance(value, Augmentation) or value.gives_pair:
+    if not isinstance(value, Augmentation) or value.gives_views:
         raise TypeError(
             f"`{name}` must be keras_ssl.data augmentations, of one view each. Received: {value!r}"
         )

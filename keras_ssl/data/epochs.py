@@ -6,7 +6,7 @@ asks for the first batch, the first epoch of a resumed or restored run included.
 this contract, a `keras.utils.PyDataset` or a Grain loader too: it has an attribute `epochs`, an
 `Epochs`, and asks it with `begin()` for the number of each epoch it begins.
 
-What follows, for `views = keras_ssl.data.two_views(...)`:
+What follows, for `views = keras_ssl.data.make_views(...)`:
 
 - `model.fit(views, epochs=20)` trains epochs 0 to 19. A second `fit` begins with epoch 0 again,
   unless it says `initial_epoch=20`.

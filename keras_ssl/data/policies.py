@@ -1,11 +1,11 @@
-"""Named policies: what makes two views of an image, with the probabilities of the papers."""
+"""Named policies: what makes views of an image, with the probabilities of the papers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from keras_ssl._validation import check_choice, check_fraction, check_non_negative
+from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
@@ -22,7 +22,93 @@ Size = Sequence[int] | None
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
-class TwoViews(Augmentation):
+class Views(Augmentation):
+    """Views of each image of a batch, one from each of some augmentations.
+
+    Args:
+        views: What makes each view, in order: a sequence of two `Augmentation`s or more. The same
+            one several times draws each time anew. Views may be of several sizes.
+        seed: Seed of the draws inside a model.
+        **kwargs: `name` and the rest of `keras.layers.Layer`.
+
+    Call arguments:
+        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
+        training: `False` gives the images themselves, resized, once for each view.
+        seed: Whole numbers that decide all draws, see `Augmentation`; by default the layer's own
+            next.
+
+    Returns:
+        Tuple of float32 in [0, 1], each (N, height, width, channels).
+
+    Raises:
+        TypeError: for what is no sequence of augmentations.
+        ValueError: for fewer than two.
+
+    Example:
+        >>> import numpy as np
+        >>> large = Compose([RandomResizedCrop((32, 32)), RandomFlip()])
+        >>> small = Compose([RandomResizedCrop((16, 16), (0.05, 0.4)), RandomFlip()])
+        >>> views = Views([large, large, small, small, small])(np.zeros((2, 40, 40, 3)))
+        >>> [tuple(view.shape[1:3]) for view in views]
+        [(32, 32), (32, 32), (16, 16), (16, 16), (16, 16)]
+    """
+
+    gives_views = True
+
+    def __init__(
+        self, views: Sequence[Augmentation], seed: int | None = None, **kwargs: Any
+    ) -> None:
+        if "probability" in kwargs:
+            raise TypeError(
+                f"`{type(self).__name__}` takes no `probability`: give it to what makes the views."
+            )
+        super().__init__(seed=seed, **kwargs)
+        if not isinstance(views, (list, tuple)):
+            raise TypeError(
+                f"`views` must be a list of keras_ssl.data augmentations. Received: views={views!r}"
+            )
+        if len(views) < 2:
+            raise ValueError(f"`views` must be two or more. Received: {len(views)}")
+        self.views = [check_augmentation("views", view) for view in views]
+
+    @property
+    def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
+        return sum(1 + view.draw_count for view in self.views)
+
+    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+        """What the views draw, as "view_1", "view_2", ..."""
+        drawn = {}
+        for i, view in enumerate(self.views, start=1):
+            count = 1 + view.draw_count
+            drawn[f"view_{i}"] = view.draw_all(numbers[:, :count], size, xp)
+            numbers = numbers[:, count:]
+        return drawn
+
+    def leave(self, images: Any) -> Any:  # noqa: D102
+        return tuple(view.leave(images) for view in self.views)
+
+    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+        return tuple(
+            view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
+        )
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
+        return tuple(view.compute_output_shape(input_shape) for view in self.views)
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        serialize = keras.saving.serialize_keras_object
+        config = {**super().get_config(), "views": [serialize(view) for view in self.views]}
+        del config["probability"]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Views":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{**config, "views": [deserialize(view) for view in config["views"]]})
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class TwoViews(Views):
     """Two views of each image of a batch, from two augmentations.
 
     Args:
@@ -41,8 +127,6 @@ class TwoViews(Augmentation):
         Pair of float32 in [0, 1], each (N, height, width, channels).
     """
 
-    gives_pair = True
-
     def __init__(
         self,
         view_1: Augmentation,
@@ -50,42 +134,25 @@ class TwoViews(Augmentation):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if "probability" in kwargs:
-            raise TypeError("`TwoViews` takes no `probability`: give it to what makes the views.")
-        super().__init__(seed=seed, **kwargs)
-        self.view_1 = check_augmentation("view_1", view_1)
-        self.view_2 = view_1 if view_2 is None else check_augmentation("view_2", view_2)
+        check_augmentation("view_1", view_1)
+        if view_2 is not None:
+            check_augmentation("view_2", view_2)
+        super().__init__([view_1, view_1 if view_2 is None else view_2], seed, **kwargs)
 
     @property
-    def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
-        return 2 + self.view_1.draw_count + self.view_2.draw_count
+    def view_1(self) -> Augmentation:
+        """What makes the first view."""
+        return self.views[0]
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
-        """What the views draw, as "view_1" and "view_2"."""
-        count = 1 + self.view_1.draw_count
-        return {
-            "view_1": self.view_1.draw_all(numbers[:, :count], size, xp),
-            "view_2": self.view_2.draw_all(numbers[:, count:], size, xp),
-        }
-
-    def leave(self, images: Any) -> Any:  # noqa: D102
-        return self.view_1.leave(images), self.view_2.leave(images)
-
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
-        return (
-            self.view_1.apply(images, drawn["view_1"]),
-            self.view_2.apply(images, drawn["view_2"]),
-        )
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
-        return tuple(v.compute_output_shape(input_shape) for v in (self.view_1, self.view_2))
+    @property
+    def view_2(self) -> Augmentation:
+        """What makes the second view."""
+        return self.views[1]
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
-        serialize = keras.saving.serialize_keras_object
-        views = {"view_1": serialize(self.view_1), "view_2": serialize(self.view_2)}
-        config = {**super().get_config(), **views}
-        del config["probability"]
-        return config
+        config = super().get_config()
+        view_1, view_2 = config.pop("views")
+        return {**config, "view_1": view_1, "view_2": view_2}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TwoViews":  # noqa: D102
@@ -216,6 +283,42 @@ def tiny_grey(size: Size = None, seed: int | None = None, strength: float = 1.0)
         ]
     )
     return TwoViews(view, seed=seed)
+
+
+def multi_crop(
+    size: Sequence[int],
+    local_size: Sequence[int] | None = None,
+    local_count: int = 6,
+    seed: int | None = None,
+    strength: float = 1.0,
+) -> Views:
+    """SwAV's multi-crop: two views of most of an image, and some small ones of little of it.
+
+    Crops of 14 to 100 % of the area, and local ones of 5 to 14 %; to all of them flip 0.5, color
+    jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8, gray 0.2, blur 0.5 (its published code). The
+    encoder must take images of any size: `encoders.resnet18((None, None, 3))`.
+
+    Args:
+        size: (height, width) of the first two views.
+        local_size: (height, width) of the local ones. Default: 3/7 of `size`, as 96 of 224.
+        local_count: Number of local views, at least 1. Default 6: SwAV's best.
+        seed: Seed of the draws inside a model.
+        strength: s of the color jitter, at least 0.
+
+    References:
+        - Caron et al.: Unsupervised learning of visual features by contrasting cluster assignments,
+          NeurIPS 2020.
+    """
+    s = check_non_negative("strength", strength)
+
+    def view(size: Size, scale: Sequence[float]) -> Augmentation:
+        return simclr(size, strength=s, scale=scale).view_1
+
+    whole = view(size, (0.14, 1.0))
+    if local_size is None:
+        local_size = [max(round(side * 3 / 7), 1) for side in size]
+    local = view(local_size, (0.05, 0.14))
+    return Views([whole, whole, *[local] * check_count("local_count", local_count)], seed=seed)
 
 
 POLICIES: dict[str, Callable[..., TwoViews]] = {

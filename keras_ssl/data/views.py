@@ -1,4 +1,4 @@
-"""From images to batches of two views, and a picture of them."""
+"""From images to batches of views, and a picture of them."""
 
 import os
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
 from keras_ssl.data.datasets import ImageSet, Splits
 from keras_ssl.data.epochs import Epochs
-from keras_ssl.data.policies import TwoViews
+from keras_ssl.data.policies import Views
 
 # Passes over the probe's images in an epoch; a range has to end somewhere.
 _ENDLESS = 2**31
 
 
-def two_views(
+def make_views(
     images: ImageSet,
-    policy: TwoViews,
+    policy: Views,
     batch_size: int,
     seed: int = 0,
     probe_images: ImageSet | None = None,
 ) -> tf.data.Dataset:
-    """Batches of two views of each image: all that `fit` of a method needs.
+    """Batches of views of each image: all that `fit` of a method needs.
 
-        model.fit(two_views(images, policy, batch_size), epochs=20)
+        model.fit(make_views(images, policy, batch_size), epochs=20)
 
     One pass is one epoch of `len(images) // batch_size` batches, in a new order and with new draws,
     which follow from (seed, epoch, step, image) alone: a run that stops goes on exactly as if it
@@ -41,14 +41,15 @@ def two_views(
         probe_images: Labelled images for the online probe, if they are others than `images`.
 
     Returns:
-        `tf.data.Dataset` of `((view_1, view_2), labels)`; of `((view_1, view_2),)` where `images`
-        has no labels; of `((view_1, view_2), (images, labels))` with `probe_images`. Views are
+        `tf.data.Dataset` of `((view_1, view_2), labels)`, or of more views where the policy makes
+        more; of `((view_1, view_2),)` where `images` has no labels; of
+        `((view_1, view_2), (images, labels))` with `probe_images`. Views are
         float32 in [0, 1], (batch_size, height, width, channels); labels int64, (batch_size,). Its
         attribute `epochs` is the `keras_ssl.data.Epochs` that numbers its passes; its method
         `starting_at(step)` gives the same data set without the first batches of each epoch.
 
     Raises:
-        TypeError: for images that are no `ImageSet`, or a policy that is no `TwoViews`.
+        TypeError: for images that are no `ImageSet`, or a policy that is no `Views`.
         ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
     """
     check_image_set("images", images)
@@ -73,8 +74,8 @@ def two_views(
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
             def views(step: Any, batch: Any) -> Any:
-                pair = policy(batch[0], training=True, seed=tf.stack([seed, epoch, step]))
-                return (pair, batch[1]) if images.has_labels else (pair,)
+                made = policy(batch[0], training=True, seed=tf.stack([seed, epoch, step]))
+                return (made, batch[1]) if images.has_labels else (made,)
 
             batches = _batches(images, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
@@ -124,11 +125,11 @@ def _batches(
     return passes.flat_map(one_pass).take(last_step - first_step)
 
 
-def check_policy(name: str, value: Any) -> TwoViews:
-    """Returns `value`, or raises if it does not make two views."""
-    if not isinstance(value, TwoViews):
+def check_policy(name: str, value: Any) -> Views:
+    """Returns `value`, or raises if it does not make views."""
+    if not isinstance(value, Views):
         raise TypeError(
-            f"`{name}` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.simclr(). "
+            f"`{name}` must be a keras_ssl.data.Views, such as keras_ssl.data.simclr(). "
             f"Received: {name}={value!r}"
         )
     return value
@@ -157,7 +158,7 @@ def check_image_set(name: str, value: Any) -> ImageSet:
 
 def view_grid(
     images: Any,
-    policy: TwoViews,
+    policy: Views,
     path: str | os.PathLike[str],
     count: int = 8,
     draws: int = 3,
@@ -165,7 +166,7 @@ def view_grid(
 ) -> np.ndarray:
     """Draws a grid of images and their views, and writes it to a picture file.
 
-    One row per image: the image, then `draws` pairs of views.
+    One row per image: the image, then its views, `draws` times.
 
     Args:
         images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
@@ -173,7 +174,7 @@ def view_grid(
         policy: What makes the views.
         path: Picture to write, such as "views.png".
         count: Number of images.
-        draws: Number of pairs per image.
+        draws: Number of times that each view is drawn.
         seed: Seed of the draws.
 
     Returns:
@@ -199,12 +200,12 @@ def mosaic(columns: Sequence[Any]) -> np.ndarray:
     """Columns of images side by side as one picture.
 
     Args:
-        columns: Floats in [0, 1], each (rows, height, width, channels).
+        columns: Floats in [0, 1], each (rows, height, width, channels). Smaller ones are enlarged.
 
     Returns:
         The picture, uint8 (pixels, pixels, 3).
     """
-    columns = [_rgb(np.asarray(column)) for column in columns]
+    columns = _enlarged([_rgb(np.asarray(column)) for column in columns])
     border = [(0, 0), (1, 1), (1, 1), (0, 0)]
     tiles = [np.pad(column, border, constant_values=1.0) for column in columns]
     grid = np.concatenate([np.concatenate(list(tile), axis=0) for tile in tiles], axis=1)
@@ -212,6 +213,20 @@ def mosaic(columns: Sequence[Any]) -> np.ndarray:
     # Tiny images are enlarged to be seen: an image should be about 64 pixels high.
     zoom = max(1, 64 // columns[0].shape[1])
     return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Columns of several sizes in the largest one, pixels repeated and a border of white."""
+    sizes = [max(column.shape[axis] for column in columns) for axis in (1, 2)]
+
+    def enlarge(column: np.ndarray) -> np.ndarray:
+        zoom = min(size // own for size, own in zip(sizes, column.shape[1:3], strict=True))
+        column = column.repeat(zoom, axis=1).repeat(zoom, axis=2)
+        rest = [size - own for size, own in zip(sizes, column.shape[1:3], strict=True)]
+        borders = [(size // 2, size - size // 2) for size in rest]
+        return np.pad(column, [(0, 0), *borders, (0, 0)], constant_values=1.0)
+
+    return [enlarge(column) for column in columns]
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:

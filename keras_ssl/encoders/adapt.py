@@ -1,4 +1,8 @@
-"""Any Keras model as an encoder: from images in [0, 1] to one representation per image."""
+"""Any Keras model as an encoder: from images in [0, 1] to one representation per image.
+
+Views need not be images. A model of other inputs (tables, sequences, dictionaries) is an encoder as
+it is, if it gives one representation for each row of a batch.
+"""
 
 import warnings
 import weakref
@@ -41,7 +45,8 @@ def as_encoder(
 
     Args:
         model: A Keras model or layer whose output is (N, D), or feature maps (N, height, width, D),
-            which are then averaged over height and width. Models of `keras.applications` are built
+            which are then averaged over height and width. One whose inputs are no images is taken
+            as it is. Models of `keras.applications` are built
             with `include_top=False`.
         input_range: The range of the images that the model was trained on: a pair (low, high) such
             as (0, 255), or the mode of its `preprocess_input`: "caffe" (ResNet50, VGG), "torch"
@@ -57,8 +62,8 @@ def as_encoder(
 
     Raises:
         TypeError: if `model` is not a Keras layer.
-        ValueError: if its range must be stated or is stated wrongly, if it has several inputs or
-            outputs, ends in a classifier, wants channels first, or if its output is neither of
+        ValueError: if its range must be stated or is stated wrongly, if it has several outputs,
+            ends in a classifier, wants channels first, or if its output is neither of
             rank 2 nor of rank 4.
 
     Warns:
@@ -80,9 +85,18 @@ def as_encoder(
     if model in _encoders:
         return model
     _check_graph(model)
+    inputs = getattr(model, "inputs", None)
+    if inputs and not _takes_images(model):
+        if stated is not None:
+            raise ValueError(
+                f"`input_range` is that of images, which {model.name!r} does not take. "
+                f"Received: input_range={input_range!r}"
+            )
+        if len(model.outputs[0].shape) != 4:
+            check_representations(model, tuple(model.outputs[0].shape))
+        return trust(model)
     if stated is not None:
         _settled[model] = stated
-    inputs = getattr(model, "inputs", None)
     if inputs:
         image_shape = tuple(inputs[0].shape[1:])
     if image_shape is None:
@@ -159,21 +173,18 @@ def _settle(model: keras.Model, image_shape: tuple[int | None, ...], is_trained:
 
 def _check_graph(model: keras.Model) -> None:
     """Raises for what can be seen of a model without calling it."""
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        for side, tensors in (("input", inputs), ("output", model.outputs)):
-            if len(tensors) != 1:
-                raise ValueError(
-                    f"`encoder` must have one {side}. Received: encoder={model.name!r} with "
-                    f"{len(tensors)} {side}s"
-                )
-        if len(inputs[0].shape) != 4:
-            raise ValueError(
-                "`encoder` must take images (N, height, width, channels). "
-                f"Received: encoder={model.name!r} with input shape {tuple(inputs[0].shape)}"
-            )
+    if getattr(model, "inputs", None) and len(model.outputs) != 1:
+        raise ValueError(
+            f"`encoder` must have one output. Received: encoder={model.name!r} with "
+            f"{len(model.outputs)} outputs"
+        )
     _check_channels_last(model)
     _check_no_classifier(model)
+
+
+def _takes_images(model: keras.Model) -> bool:
+    """Whether the one input of a model that knows its inputs is a batch of images."""
+    return len(model.inputs) == 1 and len(model.inputs[0].shape) == 4
 
 
 def _check_channels_last(model: keras.Model) -> None:

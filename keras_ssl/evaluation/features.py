@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl._validation import check_count
-from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.encoders import UNIT_INPUT, as_encoder
 from keras_ssl.models import JointEmbeddingModel
@@ -75,7 +75,7 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
 
 
 def extract_views(
-    encoder: keras.Model, images: ImageSet, policy: TwoViews, count: int, batch_size: int = 256
+    encoder: keras.Model, images: ImageSet, policy: Views, count: int, batch_size: int = 256
 ) -> np.ndarray:
     """The representations of several views of each image, in inference mode.
 
@@ -85,7 +85,7 @@ def extract_views(
     Args:
         encoder: See `extract`.
         images: The images.
-        policy: What makes two views of an image at a time.
+        policy: What makes the views; as often as it takes.
         count: Views of each image, at least 1.
         batch_size: Images per step.
 
@@ -95,11 +95,11 @@ def extract_views(
     check_image_set("images", images)
     check_policy("policy", policy)
     represent = _represent(encoder, images.image_shape)
-    pairs = (check_count("count", count) + 1) // 2
+    times = -(-check_count("count", count) // len(policy.views))
     values = []
     for step, (batch, _) in enumerate(images.batches(batch_size)):
-        draws = [policy(batch, training=True, seed=(step, k)) for k in range(pairs)]
-        views = [view for pair in draws for view in pair]
+        draws = [policy(batch, training=True, seed=(step, k)) for k in range(times)]
+        views = [view for drawn in draws for view in drawn]
         values.append(np.stack([represent(view) for view in views[:count]], axis=1))
     return np.concatenate(values)
 

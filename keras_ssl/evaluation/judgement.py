@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_ssl._validation import check_count
-from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.evaluation.features import extract, extract_views, prepared, raw_pixels
 from keras_ssl.evaluation.hypersphere import uniformity
@@ -24,7 +24,7 @@ def judge(
     test: ImageSet | None = None,
     batch_size: int = 256,
     max_images: int = 10_000,
-    policy: TwoViews | None = None,
+    policy: Views | None = None,
 ) -> dict[str, float]:
     """k-nearest neighbours, linear probe and effective rank of an encoder's features.
 
@@ -74,7 +74,7 @@ def judge_beside_baselines(
     train: ImageSet,
     test: ImageSet | None = None,
     batch_size: int = 256,
-    policy: TwoViews | None = None,
+    policy: Views | None = None,
 ) -> dict[str, dict[str, float]]:
     """`judge` for raw pixels, for the encoder with new weights, and for the encoder.
 

@@ -279,7 +279,7 @@ def probe_without_labels(course: Course) -> Diagnosis | None:
         return None
     remedy = (
         "Its accuracy means nothing. Batches must be ((view_1, view_2), labels) with the labels of "
-        "the images, whole numbers from 0; or give labelled `probe_images` to two_views."
+        "the images, whole numbers from 0; or give labelled `probe_images` to make_views."
     )
     accuracy = course.logs.get("probe_accuracy")
     kernel = keras.ops.convert_to_numpy(probe.kernel)

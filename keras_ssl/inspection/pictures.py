@@ -24,9 +24,15 @@ _SIZE = (4.2, 3.6)
 _LONGEST_CLASS = 24
 
 
+def has_images(sample: Sample) -> bool:
+    """Whether the views of a sample are images, which can be shown."""
+    return all(getattr(view, "ndim", 0) == 4 for view in sample.views)
+
+
 def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
-    """Images and their two views, one row each, as the encoder sees them."""
-    columns = [sample.unaugmented[:count], *(view[:count] for view in sample.views)]
+    """Images and their views, one row each, as the encoder sees them."""
+    images = [] if sample.unaugmented is None else [sample.unaugmented]
+    columns = [column[:count] for column in (*images, *sample.views)]
     half = (len(columns[0]) + 1) // 2
     # Two blocks side by side: a screen is wider than high.
     blocks = [mosaic([c[:half] for c in columns]), mosaic([c[half : 2 * half] for c in columns])]
@@ -131,11 +137,12 @@ def pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
 def all_pictures(sample: Sample, inspection: Inspection) -> dict[str, Callable[[], np.ndarray]]:
     """What makes each picture, by "section/name"."""
     pictures = {
-        "views/image_and_two_views": lambda: view_grid(sample),
         "matrices/gram": lambda: pixels(gram_matrix(inspection, sample.labels)),
         "matrices/correlation": lambda: pixels(correlation_matrix(inspection)),
         "rank/spectrum": lambda: pixels(spectrum(inspection)),
     }
+    if has_images(sample):
+        pictures = {"views/image_and_views": lambda: view_grid(sample), **pictures}
     if sample.labels is not None:
         pictures["classes/pca_of_representations"] = lambda: pixels(
             classes(inspection, sample.labels, sample.class_names)

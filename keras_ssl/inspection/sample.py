@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +14,7 @@ from sklearn.preprocessing import normalize
 
 from keras_ssl import duality, replicas
 from keras_ssl._validation import check_count, check_seed
-from keras_ssl.data import ImageSet, TwoViews
+from keras_ssl.data import ImageSet, Views
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 
 # A dimension is dead where its standard deviation, on the unit sphere, is this part of an even one.
@@ -25,6 +27,8 @@ _LARGEST_MATRIX = 1024
 class Sample:
     """Images and their views, drawn once: figures of different moments can be compared.
 
+    `Sample.of(views, labels)` is a sample of views of one's own, which need not be images.
+
     Args:
         images: The images, at least 2; a sample is spread evenly over them.
         policy: What makes the views.
@@ -32,26 +36,30 @@ class Sample:
         seed: Seed of the draws.
 
     Attributes:
-        images: float32 (N, height, width, channels) in [0, 1].
-        unaugmented: The same in the size of the views.
+        images: float32 (N, height, width, channels) in [0, 1]; `None` in a sample of one's own
+            views.
+        unaugmented: The same in the size of the first view, or `None`.
         labels: int64 (N,), or `None` where there are none.
         class_names: Their names, or `None`.
-        views: Pair of float32, each (N, height, width, channels).
+        views: Tuple of views, each float32 (N, height, width, channels), or what the user gave.
 
     Raises:
         ValueError: for fewer images than 2, or a seed below 0.
         TypeError: for images or a policy of another type.
     """
 
-    def __init__(self, images: ImageSet, policy: TwoViews, count: int = 256, seed: int = 0) -> None:
+    images: np.ndarray | None
+    unaugmented: np.ndarray | None
+
+    def __init__(self, images: ImageSet, policy: Views, count: int = 256, seed: int = 0) -> None:
         if not isinstance(images, ImageSet):
             raise TypeError(
                 "`images` must be a keras_ssl.data.ImageSet, see keras_ssl.data.from_arrays. "
                 f"Received: {type(images).__name__}"
             )
-        if not isinstance(policy, TwoViews):
+        if not isinstance(policy, Views):
             raise TypeError(
-                "`policy` must be a keras_ssl.data.TwoViews, such as keras_ssl.data.weak(). "
+                "`policy` must be a keras_ssl.data.Views, such as keras_ssl.data.weak(). "
                 f"Received: {type(policy).__name__}"
             )
         if check_count("count", count) < 2:
@@ -61,14 +69,53 @@ class Sample:
         seed = check_seed("seed", seed)
         chosen = images.spread(int(count))
         (pixels, labels) = next(iter(chosen.batches(int(count))))
-        self.images = pixels.numpy()
+        # Draws that no step of a data set has: `make_views` counts steps from 0.
+        views = policy(pixels, training=True, seed=(seed, -1))
+        labels = labels.numpy() if images.has_labels else None
+        self._take(views, labels, images.class_names, pixels.numpy())
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
-        self.labels = labels.numpy() if images.has_labels else None
-        self.class_names = images.class_names
-        # Draws that no step of a data set has: `two_views` counts steps from 0.
-        views = policy(self.images, training=True, seed=(seed, -1))
-        self.views = tuple(view.numpy() for view in views)
+
+    @classmethod
+    def of(
+        cls, views: tuple[Any, ...], labels: Any = None, class_names: Sequence[str] | None = None
+    ) -> "Sample":
+        """A sample of views of one's own.
+
+        Args:
+            views: Tuple of two views or more, as in a batch of training, of at least 2 rows.
+            labels: Integers (N,), for pictures; `None`: there are none.
+            class_names: Their names.
+
+        Raises:
+            TypeError: if `views` is no tuple of views.
+            ValueError: if their rows are fewer than 2, or not as many in all.
+        """
+        if not isinstance(views, tuple) or len(views) < 2:
+            raise TypeError(
+                "`views` must be a tuple of two views or more. "
+                f"Received: views of type {type(views).__name__}"
+            )
+        rows = {len(array) for array in keras.tree.flatten((views, labels)) if array is not None}
+        if len(rows) != 1 or min(rows) < 2:
+            raise ValueError(
+                "`views` and `labels` must have as many rows, at least 2. "
+                f"Received: rows {sorted(rows)}"
+            )
+        sample = cls.__new__(cls)
+        names = None if class_names is None else list(class_names)
+        sample._take(views, None if labels is None else np.asarray(labels, np.int64), names)
+        return sample
+
+    def _take(
+        self, views: tuple[Any, ...], labels: Any, class_names: Any, images: Any = None
+    ) -> None:
+        self.views = keras.tree.map_structure(np.asarray, tuple(views))
+        self.labels, self.class_names = labels, class_names
+        self.images = self.unaugmented = images
         self._model: Any = None
+
+    def __len__(self) -> int:
+        return len(keras.tree.flatten(self.views)[0])
 
     def inspect(self, model: Any, batch_size: int = 128) -> "Inspection":
         """Passes the views through `model`, a `JointEmbeddingModel`, as in training.
@@ -79,28 +126,33 @@ class Sample:
         """
         if self._model is not model:
             # Traced once for a model.
-            specs = [tf.TensorSpec((None, *view.shape[1:]), view.dtype) for view in self.views]
+            specs = keras.tree.map_structure(
+                lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), self.views
+            )
             if not model.built:
-                model.build(self.views[0].shape)
+                model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
 
-            def embed(*views: Any) -> Any:
+            def embed(views: Any) -> Any:
                 with keras.StatelessScope():  # takes what is assigned, and is forgotten
                     return model.embed(views, training=True)
 
-            self._model, self._embed = model, tf.function(embed).get_concrete_function(*specs)
-        parts = -(-len(self.images) // batch_size)
+            self._model, self._embed = model, tf.function(embed).get_concrete_function(specs)
+        rows = np.array_split(np.arange(len(self)), -(-len(self) // batch_size))
         outputs = [
-            self._embed(*map(tf.constant, views))
-            for views in zip(*(np.array_split(view, parts) for view in self.views), strict=True)
+            self._embed(keras.tree.map_structure(lambda x, i=i: tf.constant(x[i]), self.views))
+            for i in rows
         ]
         whole = keras.tree.map_structure(
             lambda *x: np.concatenate([keras.ops.convert_to_numpy(part) for part in x]), *outputs
         )
         representations, embeddings = (
-            tuple(np.asarray(x, np.float64) for x in pair) for pair in whole
+            tuple(np.asarray(x, np.float64) for x in several) for several in whole
+        )
+        pairs = tuple(
+            tuple(keras.ops.convert_to_numpy(z) for z in pair) for pair in model.pairs(embeddings)
         )
         return Inspection(
-            self.views, representations, embeddings, *_terms(model.criterion, embeddings)
+            self.views, representations, embeddings, pairs, *_terms(model, embeddings)
         )
 
     @property
@@ -109,13 +161,15 @@ class Sample:
         return self._embed.graph
 
 
-def _terms(criterion: Any, embeddings: Any) -> tuple[dict[str, float], dict[str, float]]:
+def _terms(model: Any, embeddings: Any) -> tuple[dict[str, float], dict[str, float]]:
     """The criterion's unweighted terms, and the norms of the weighted ones' gradients."""
-    z = [tf.constant(view, criterion.dtype) for view in embeddings]
+    criterion = model.criterion
+    z = tuple(tf.constant(one, criterion.dtype) for one in embeddings)
     # What a callback holds is the whole batch.
     with replicas.alone(), tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
-        terms = criterion.measure(*z)
+        measured = [criterion.measure(*pair) for pair in model.pairs(z)]
+        terms = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
         weighted = {name: weight * terms[name] for name, weight in criterion.weights.items()}
     norms = {}
     for name, term in weighted.items():
@@ -129,9 +183,10 @@ class Inspection:
     """What a sample looked like to a model at one moment.
 
     Args:
-        views: Pair of float32, each (N, height, width, channels).
-        representations: Pair of float64, each (N, D).
-        embeddings: Pair of float64, each (N, M).
+        views: Tuple of views, each float32 (N, height, width, channels) or another structure.
+        representations: Tuple of float64, each (N, D).
+        embeddings: Tuple of float64, each (N, M): as many as the method has, of N images each.
+        pairs: Of these, what the criterion compares; see `JointEmbeddingModel.pairs`.
         terms: The criterion's unweighted terms on the sample.
         gradient_norms: By term, the norm of the gradient of its weighted value at the embeddings.
     """
@@ -139,6 +194,7 @@ class Inspection:
     views: tuple[np.ndarray, ...]
     representations: tuple[np.ndarray, ...]
     embeddings: tuple[np.ndarray, ...]
+    pairs: tuple[tuple[np.ndarray, ...], ...]
     terms: dict[str, float]
     gradient_norms: dict[str, float]
 
@@ -154,23 +210,33 @@ class Inspection:
 
     @functools.cached_property
     def positive_cosines(self) -> np.ndarray:
-        """Cosines of the two views of an image, (N,)."""
-        return np.sum(self.unit[0] * self.unit[1], axis=1)
+        """Cosines of the embeddings of an image that are compared, (N,): the mean of its pairs."""
+        cosines = [np.sum(a * b, axis=1) for a, b in self._unit_pairs]
+        return np.mean(cosines, axis=0)
+
+    @functools.cached_property
+    def _unit_pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The pairs, scaled to norm 1; of several embeddings at once, every two."""
+        return [
+            (normalize(a), normalize(b))
+            for pair in self.pairs
+            for a, b in itertools.combinations(pair, 2)
+        ]
 
     @functools.cached_property
     def cosines(self) -> np.ndarray:
-        """Cosines of the first views, the Gram matrix, (N, N)."""
+        """Cosines of the first embeddings, the Gram matrix of the images, (N, N)."""
         return self.unit[0] @ self.unit[0].T
 
     @functools.cached_property
     def negative_cosines(self) -> np.ndarray:
-        """Cosines of the first views of different images, (N (N - 1) / 2,)."""
+        """Cosines of the first embeddings of different images, (N (N - 1) / 2,)."""
         return self.cosines[np.triu_indices(len(self.cosines), 1)]
 
     @property
     def norms(self) -> np.ndarray:
-        """Norms of the embeddings, (2 N,)."""
-        return np.linalg.norm(np.concatenate(self.embeddings), axis=1)
+        """Norms of the first embeddings, (N,)."""
+        return np.linalg.norm(self.embeddings[0], axis=1)
 
     @property
     def deviations(self) -> np.ndarray:
@@ -179,7 +245,7 @@ class Inspection:
 
     @functools.cached_property
     def singular_values(self) -> np.ndarray:
-        """Singular values of the first views' embeddings, centred, falling, (min(N, M),)."""
+        """Singular values of the first embeddings, centered, falling, (min(N, M),)."""
         z = self.embeddings[0]
         return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
 
@@ -202,8 +268,8 @@ class Inspection:
           lower bound, as in Table S4, where trained networks are at 1.0 to 1.7; `..._position`: the
           same between the bounds on a log scale, 0 the lower and 1 the upper
         - `pairs`: mean and variance of the cosines of negatives, 0 and `negative_variance_uniform`
-          (1 / M) by Proposition 3.1; mean of positives; the chance that a positive pair has a
-          greater cosine than two views of different images
+          (1 / M) by Proposition 3.1; mean of positives, the pairs that the criterion compares; the
+          chance that a positive pair has a greater cosine than two views of different images
         - `hypersphere`: alignment and uniformity of the embeddings
         - `spread`: standard deviation of embeddings of norm 1, beside 1 / sqrt(M); dimensions
           below a hundredth of that; root mean square of the embeddings
@@ -239,8 +305,12 @@ class Inspection:
                 np.log(max(over, 1e-12)) / np.log(limits.upper / limits.lower)
             )
         spread = unit.std(axis=0)
-        # Of both views, as positives are: two views may differ in more than the image.
-        across = unit @ self.unit[1].T
+        # Of both sides of a pair, as positives are: they may differ in more than the image.
+        above = [
+            roc_auc_score(np.eye(n, dtype=bool).ravel(), (a @ b.T).ravel())
+            for a, b in self._unit_pairs
+        ]
+        distances = [alignment(a, b) for a, b in self._unit_pairs]
         return {
             **{f"sample_terms/{name}": value for name, value in self.terms.items()},
             **{f"gradient_share/{name}": share for name, share in self.gradient_shares.items()},
@@ -250,10 +320,8 @@ class Inspection:
             "pairs/negative_variance": float(self.negative_cosines.var()),
             "pairs/negative_variance_uniform": 1 / m,
             "pairs/positive_mean": float(self.positive_cosines.mean()),
-            "pairs/positive_above_negative": float(
-                roc_auc_score(np.eye(n, dtype=bool).ravel(), across.ravel())
-            ),
-            "hypersphere/alignment": alignment(*self.embeddings),
+            "pairs/positive_above_negative": float(np.mean(above)),
+            "hypersphere/alignment": float(np.mean(distances)),
             "hypersphere/uniformity": uniformity(z),
             "spread/std_of_unit_embeddings": float(spread.mean()),
             "spread/std_uniform": m**-0.5,

@@ -1,6 +1,8 @@
-"""The layers that every method shares."""
+"""The layers that methods are made of, besides the encoder."""
 
+from keras_ssl.layers.moving_average import MovingAverage
 from keras_ssl.layers.online_probe import OnlineProbe
+from keras_ssl.layers.predictor import Predictor
 from keras_ssl.layers.projector import Projector
 
-__all__ = ["OnlineProbe", "Projector"]
+__all__ = ["MovingAverage", "OnlineProbe", "Predictor", "Projector"]

@@ -18,12 +18,13 @@ _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 _HEAVY = 10_000_000
 
 
-def parse_widths(spec: str | Sequence[int]) -> tuple[int, ...]:
+def parse_widths(spec: str | Sequence[int], name: str = "widths") -> tuple[int, ...]:
     """The widths a projector's spec stands for.
 
     Args:
         spec: The paper's notation, such as "8192-8192-512", or a sequence of whole numbers above
             zero.
+        name: Name of the argument.
 
     Returns:
         Tuple of widths, one per linear layer.
@@ -33,13 +34,13 @@ def parse_widths(spec: str | Sequence[int]) -> tuple[int, ...]:
     """
     try:
         parts = [int(part) for part in spec.split("-")] if isinstance(spec, str) else list(spec)
-        widths = tuple(check_count("widths", part) for part in parts)
+        widths = tuple(check_count(name, part) for part in parts)
     except (TypeError, ValueError):
         widths = ()
     if not widths:
         raise ValueError(
-            '`widths` must be whole numbers above zero, as "2048-2048-512" or [2048, 2048, 512]. '
-            f"Received: widths={spec!r}"
+            f'`{name}` must be whole numbers above zero, as "2048-2048-512" or [2048, 2048, 512]. '
+            f"Received: {name}={spec!r}"
         )
     return widths
 

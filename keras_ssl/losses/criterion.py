@@ -57,6 +57,9 @@ class Criterion(keras.losses.Loss):
 
     `loss(z_1, z_2) = sum over terms of weights[name] * terms(z_1, z_2)[name]`
 
+    A criterion that is defined on all views at once sets `takes_all_views = True`, and its `terms`
+    takes as many embeddings as there are: `loss(z_1, z_2, z_3, ...)`.
+
     A subclass gives `weights`, a dictionary in the order of the terms, and overrides `terms`. The
     base checks the shapes, casts to `dtype` (float32 whatever the mixed-precision policy), gathers
     the global batch under `tf.distribute`, and returns each replica's share, so that a criterion
@@ -69,6 +72,7 @@ class Criterion(keras.losses.Loss):
     Call arguments:
         z_1: Embeddings of the first views, float (N, M), N >= 2 samples of M >= 2 dimensions.
         z_2: Embeddings of the second views, same shape; row i is the same image as in `z_1`.
+        *others: Embeddings of further views, where the criterion takes all views.
 
     Returns:
         Scalar of `dtype`: the loss of the batch, or inside a replica of `tf.distribute` its share,
@@ -77,6 +81,9 @@ class Criterion(keras.losses.Loss):
     Raises:
         ValueError: if the embeddings are not two matrices of one shape, or N < 2, or M < 2.
     """
+
+    # Whether `terms` takes the embeddings of all views, and not of a pair.
+    takes_all_views = False
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         # The value is a scalar: there is nothing left to reduce.
@@ -87,7 +94,7 @@ class Criterion(keras.losses.Loss):
         """Weight of each term in the loss, by the term's name."""
         raise NotImplementedError
 
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Any, z_2: Any, *others: Any) -> dict[str, Any]:
         """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
 
         On several replicas it is given the samples of all; see `on_shards` for the faster way.
@@ -96,6 +103,7 @@ class Criterion(keras.losses.Loss):
         Args:
             z_1: Embeddings of the first views, (N, M), in `dtype`.
             z_2: Embeddings of the second views, (N, M), in `dtype`.
+            *others: Those of further views, for a criterion that takes all views.
         """
         raise NotImplementedError
 
@@ -108,28 +116,36 @@ class Criterion(keras.losses.Loss):
         """
         return None
 
-    def measure(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def measure(self, z_1: Any, z_2: Any, *others: Any) -> dict[str, Any]:
         """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
-        z_1, z_2 = self._convert(z_1, z_2)
-        check_embeddings(z_1, z_2)
-        if getattr(self.terms, "is_on_shards", False) and replicas.has_even_shards(z_1):
-            return self.terms(z_1, z_2)
-        z_1, z_2 = replicas.gather_batch(z_1), replicas.gather_batch(z_2)
+        embeddings = self._convert(z_1, z_2, *others)
+        check_embeddings(*embeddings)
+        if others and not self.takes_all_views:
+            raise ValueError(
+                f"{type(self).__name__} compares two views at a time: `pairs` of the model says "
+                f"which. Received: embeddings of {len(embeddings)} views"
+            )
+        if getattr(self.terms, "is_on_shards", False) and replicas.has_even_shards(embeddings[0]):
+            return self.terms(*embeddings)
+        embeddings = [replicas.gather_batch(z) for z in embeddings]
         with replicas.alone():
-            return self.terms(z_1, z_2)
+            return self.terms(*embeddings)
 
-    def _convert(self, z_1: Any, z_2: Any) -> tuple[Any, Any]:
+    def _convert(self, *embeddings: Any) -> list[Any]:
         expected = "a matrix (samples N, dimensions M) of embeddings"
-        return (
-            real_tensor("z_1", z_1, expected, self.dtype, floats=True),
-            real_tensor("z_2", z_2, expected, self.dtype, floats=True),
-        )
+        return [
+            real_tensor(f"z_{i}", z, expected, self.dtype, floats=True)
+            for i, z in enumerate(embeddings, start=1)
+        ]
 
-    def __call__(self, z_1: Any, z_2: Any, sample_weight: Any = None) -> Any:
-        """See `call`; checked before Keras converts what is no matrix of numbers."""
+    def __call__(self, z_1: Any, z_2: Any, *others: Any, sample_weight: Any = None) -> Any:
+        """See `call`; Keras' own takes two tensors, and converts what is no matrix of numbers."""
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
-        return super().__call__(*self._convert(z_1, z_2))
+        # Where a model is compiled with a criterion, Keras gives it its weights in third place.
+        others = tuple(z for z in others if z is not None)
+        with keras.name_scope(self.name):
+            return self.call(*self._convert(z_1, z_2, *others))
 
     def combine(self, terms: dict[str, Any]) -> Any:
         """The weighted sum of the terms: this replica's share of it."""
@@ -138,8 +154,8 @@ class Criterion(keras.losses.Loss):
             total = sum(weight * terms[name] for name, weight in self.weights.items())
         return replicas.share(total)
 
-    def call(self, z_1: Any, z_2: Any) -> Any:  # noqa: D102 (the class documents the call)
-        return self.combine(self.measure(z_1, z_2))
+    def call(self, z_1: Any, z_2: Any, *others: Any) -> Any:  # noqa: D102 (see the class)
+        return self.combine(self.measure(z_1, z_2, *others))
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor: a criterion keeps each under its own name."""
@@ -155,25 +171,27 @@ class Criterion(keras.losses.Loss):
         return config
 
 
-def check_embeddings(z_1: Any, z_2: Any) -> None:
-    """Raises unless both are matrices of one shape with at least two rows and two columns."""
-    shapes = f"Received: z_1.shape={tuple(z_1.shape)}, z_2.shape={tuple(z_2.shape)}"
-    if len(z_1.shape) != 2 or len(z_2.shape) != 2:
+def check_embeddings(*embeddings: Any) -> None:
+    """Raises unless all are matrices of one shape with at least two rows and two columns."""
+    names = [f"z_{i + 1}" for i in range(len(embeddings))]
+    they = " and ".join(f"`{name}`" for name in names)
+    received = ", ".join(
+        f"{name}.shape={tuple(z.shape)}" for name, z in zip(names, embeddings, strict=True)
+    )
+    if any(len(z.shape) != 2 for z in embeddings):
         raise ValueError(
-            f"`z_1` and `z_2` must be matrices (samples N, dimensions M) of embeddings. {shapes}"
+            f"{they} must be matrices (samples N, dimensions M) of embeddings. Received: {received}"
         )
-    if any(
-        a is not None and b is not None and a != b
-        for a, b in zip(z_1.shape, z_2.shape, strict=True)
-    ):
+    sizes = [{z.shape[axis] for z in embeddings} - {None} for axis in (0, 1)]
+    if any(len(known) > 1 for known in sizes):
         raise ValueError(
-            f"`z_1` and `z_2` must have one shape: row i of both is the same image. {shapes}"
+            f"{they} must have one shape: row i of all is the same image. Received: {received}"
         )
-    samples, dimensions = z_1.shape
+    samples, dimensions = (min(known, default=None) for known in sizes)
     if samples is not None and samples * replicas.replica_count() < 2:
         raise ValueError(
-            f"`z_1` and `z_2` must hold at least 2 samples: these criteria compare the samples or "
-            f"the dimensions of a batch. {shapes}"
+            f"{they} must hold at least 2 samples: these criteria compare the samples or the "
+            f"dimensions of a batch. Received: {received}"
         )
     if dimensions is not None and dimensions < 2:
-        raise ValueError(f"`z_1` and `z_2` must have at least 2 dimensions. {shapes}")
+        raise ValueError(f"{they} must have at least 2 dimensions. Received: {received}")

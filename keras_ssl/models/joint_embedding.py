@@ -1,5 +1,6 @@
 """`JointEmbeddingModel`: an encoder, a projector and a criterion, and the only `train_step`."""
 
+import itertools
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
@@ -13,12 +14,13 @@ from keras_ssl import replicas
 from keras_ssl._require import readable_errors, require
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
-from keras_ssl.encoders import as_encoder, check_images, check_representations, pooled, trust
+from keras_ssl.encoders import as_encoder, check_representations, pooled, trust
 from keras_ssl.encoders.input_range import check_input_range
-from keras_ssl.layers import OnlineProbe, Projector
+from keras_ssl.layers import MovingAverage, OnlineProbe, Projector
 from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
 from keras_ssl.losses.criterion import check_embeddings
+from keras_ssl.models import views
 from keras_ssl.optimizers.apply import apply_gradients
 from keras_ssl.training import fitting
 from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
@@ -30,25 +32,28 @@ from keras_ssl.training.replicated_model import ReplicatedModel
 class JointEmbeddingModel(ReplicatedModel):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
-    `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`; views
-    are float images (N, height, width, channels) in [0, 1]. Labels go to the online probe alone:
-    the criterion and the encoder never see them. Where the probe has labelled images of its own, a
-    pair `(images, labels)` stands in the place of the labels. `predict` and the call itself give
+    `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`: a tuple
+    is always views, two or more, of one size or of several. A view is a batch of float images
+    (N, height, width, channels) in [0, 1], or whatever else the encoder takes: any Keras structure
+    but a tuple, whose arrays have the N rows of a batch. Labels go to the online probe alone: the
+    criterion and the encoder never see them. Where the probe has labelled images of its own, a pair
+    `(images, labels)` stands in the place of the labels. `predict` and the call itself give
     representations, what an encoder is trained for.
 
     Each view passes through the network by itself, so that batch normalisation sees the statistics
     of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
     unweighted, are logged by name.
 
-    Metrics given to `compile` see the embeddings of the two views: `y_pred` is those of the first,
-    `y_true` those of the second. `"cosine_similarity"` is the alignment of the positives, and
-    `keras_ssl.duality` has the quantities of the paper.
+    Metrics given to `compile` see every pair of embeddings that the criterion compares: `y_pred` is
+    the first of a pair, `y_true` the second. `"cosine_similarity"` is the alignment of the
+    positives, and `keras_ssl.duality` has the quantities of the paper.
 
     A saved model goes on exactly as if it had not been saved; the state of its random layers, which
     Keras forgets, is saved with it.
 
     A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
-    without them, both must be given.
+    without them, both must be given. Three methods are there to be overridden, `embed`, `pairs` and
+    `after_step`: docs/extending.md has an example of each.
 
     Args:
         encoder: Any Keras model from images to representations (N, D) or feature maps; see
@@ -69,7 +74,8 @@ class JointEmbeddingModel(ReplicatedModel):
         **kwargs: See `keras.Model`.
 
     Call arguments:
-        images: Float images in [0, 1], (N, height, width, channels), or a tuple of them.
+        images: A view, such as float images in [0, 1], (N, height, width, channels); or a tuple of
+            views.
         training: Whether batch normalisation uses the batch's statistics.
 
     Returns:
@@ -131,6 +137,7 @@ class JointEmbeddingModel(ReplicatedModel):
             )
         if is_default:
             warn_if_heavy(self.projector)
+        self._view_shapes: list[Any] | None = None
         # Learned from the first batch, for those who count images; None where batches vary.
         self.images_per_step: int | None = None
         self._trackers = [
@@ -138,22 +145,40 @@ class JointEmbeddingModel(ReplicatedModel):
         ]
 
     def build(self, input_shape: Any) -> None:
-        """Creates all variables for images, or a tuple of views, of `input_shape`."""
-        while isinstance(input_shape[0], (tuple, list)):
-            input_shape = input_shape[0]  # All views have one shape.
-        shape = tuple(input_shape)
-        check_images(self.encoder, shape)
-        self._complete_encoder(shape[1:])
-        # A call on a symbolic tensor builds any model, one that knows nothing but `call` too.
-        output = self.encoder(keras.KerasTensor(shape, dtype=self.compute_dtype))
-        representations = pooled(output).shape
-        check_representations(self.encoder, representations)
+        """Creates all variables for a view, or a tuple of views, of `input_shape`."""
+        shapes = list(input_shape) if views.is_tuple_of_shapes(input_shape) else [input_shape] * 2
+        self._view_shapes = [views.as_lists(shape) for shape in shapes]
+        for shape in shapes:
+            views.check_fits(self.encoder, shape)
+        if views.is_of_images(shapes[0]):
+            self._complete_encoder(tuple(shapes[0])[1:])
+        # A call on symbolic tensors builds any model, one that knows nothing but `call` too.
+        symbolic = tuple(views.symbolic(shape, self.compute_dtype) for shape in shapes)
+        for i, view in enumerate(symbolic):
+            if shapes[i] in shapes[:i]:
+                continue
+            representations = pooled(self.encoder(view)).shape
+            check_representations(self.encoder, representations)
         for head in (self.projector, self.probe):
             if head is not None and not head.built:
                 head.build(representations)
         # What the criterion will refuse is known now, not only when training begins.
         embeddings = keras.KerasTensor(self.projector.compute_output_shape(representations))
+        if type(self).embed is not JointEmbeddingModel.embed:
+            self.built = True  # `embed` calls the model itself.
+            embeddings = self.embed(symbolic)[1][0]  # builds what a subclass has more
         check_embeddings(embeddings, embeddings)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Keras' hook: the shapes of the views, in lists, which JSON does not take for tuples."""
+        return {"view_shapes": self._view_shapes} if self._view_shapes is not None else None
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Keras' hook: files of before there were other views hold an `input_shape`."""
+        if "view_shapes" in config:
+            self.build(tuple(config["view_shapes"]))
+        else:
+            super().build_from_config(config)
 
     def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
         """Puts the encoder right, now that the shape of its images is known."""
@@ -162,6 +187,9 @@ class JointEmbeddingModel(ReplicatedModel):
         self.input_range = None
         if encoder is self.encoder:
             return
+        for layer in self._flatten_layers():
+            if isinstance(layer, MovingAverage):
+                layer.replace(self.encoder, encoder)
         # In the place of the other one: the order of the weights is that of the layers.
         place = self._layers.index(self.encoder)
         self.encoder = encoder
@@ -169,32 +197,56 @@ class JointEmbeddingModel(ReplicatedModel):
         self._layers[place] = encoder
 
     def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
-        return keras.tree.map_structure(lambda x: self._represent(x, training), images)
+        if isinstance(images, tuple):
+            return tuple(self._represent(view, training) for view in images)
+        return self._represent(images, training)
 
-    def _represent(self, images: Any, training: bool) -> Any:
-        check_images(self.encoder, images.shape)
-        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(images.dtype)):
-            raise ValueError(
-                "Images must be floats in [0, 1]: divide bytes by 255. "
-                f"Received: dtype={images.dtype}"
-            )
-        return pooled(self.encoder(images, training=training))
+    def _represent(self, view: Any, training: bool) -> Any:
+        views.check_is_float(view)
+        views.check_fits(self.encoder, keras.tree.map_structure(lambda x: tuple(x.shape), view))
+        return pooled(self.encoder(view, training=training))
 
-    def embed(self, views: Any, training: bool = False) -> tuple[Any, Any]:
-        """From views to representations and to the embeddings that the criterion compares.
+    # --- The seam ------------------------------------------------------------------------------
 
-        The one method to override for a predictor, a momentum encoder, or more than two views.
+    def embed(self, views: Any, training: bool = False) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """From views to representations and to the embeddings that `pairs` chooses from.
+
+        To be overridden for a predictor, a teacher, or a branch of any other kind. Row i of every
+        representation and of every embedding belongs to image i of the batch: views are never put
+        one behind the other in one array.
 
         Args:
-            views: Pair of float images, each (N, height, width, channels).
-            training: Whether batch normalisation uses the batch's statistics.
+            views: Tuple of views, two or more.
+            training: Whether batch normalization uses the batch's statistics.
 
         Returns:
-            Pair of representations, each (N, D), and pair of embeddings, each (N, M).
+            Tuple of representations, each (N, D), the first of which the online probe learns from;
+            and tuple of embeddings, each (N, M), as many as the method has.
         """
         representations = self(views, training=training)
         embeddings = tuple(self.projector(r, training=training) for r in representations)
         return representations, embeddings
+
+    def pairs(self, embeddings: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """What the criterion compares; the loss is the mean over the pairs.
+
+        By default every two embeddings, in order; all at once for a criterion that
+        `takes_all_views`. To be overridden where some are not to be compared.
+
+        Args:
+            embeddings: What `embed` returned, tensors or arrays, each (N, M).
+
+        Returns:
+            List of tuples of embeddings, the arguments of the criterion.
+        """
+        if self.criterion.takes_all_views:
+            return [tuple(embeddings)]
+        return list(itertools.combinations(embeddings, 2))
+
+    def after_step(self) -> None:
+        """Called after every step of the optimizer: where a teacher follows. Does nothing here."""
+
+    # --- What a step does ----------------------------------------------------------------------
 
     def compute_loss(
         self,
@@ -204,24 +256,48 @@ class JointEmbeddingModel(ReplicatedModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """The criterion on the pair of embeddings `y_pred`, plus the layers' own losses.
+        """The criterion on the embeddings `y_pred`, mean over `pairs`, plus the layers' own losses.
 
         Returns:
             Scalar: this replica's share of the loss of the global batch.
         """
-        terms = self.criterion.measure(*y_pred)
-        loss = self.criterion.combine(terms)
+        pairs = self._check_pairs(x, y_pred)
+        measured = [self.criterion.measure(*pair) for pair in pairs]
+        loss = _mean([self.criterion.combine(terms) for terms in measured])
+        terms = {name: _mean([terms[name] for terms in measured]) for name in measured[0]}
         if replicas.replica_count() > 1:
             self._refuse_layer_losses()
         if self.losses:
             loss = loss + ops.cast(replicas.share(self.layer_loss()), loss.dtype)
-        if self._compile_metrics is not None:
-            z_1, z_2 = (ops.stop_gradient(z) for z in y_pred)
-            self._compile_metrics.update_state(z_2, z_1)
+        self._update_compiled_metrics(pairs)
         values = {**terms, "loss": loss * replicas.replica_count()}
         for tracker in self._trackers:
             tracker.update_state(values[tracker.name])
         return loss
+
+    def _check_pairs(self, x: Any, embeddings: Any) -> list[tuple[Any, ...]]:
+        """The pairs of the embeddings of views `x`, whose rows are counted."""
+        count = views.batch_size(x)
+        for i, z in enumerate(embeddings):
+            if None not in (count, z.shape[0]) and z.shape[0] != count:
+                raise ValueError(
+                    "`embed` must return embeddings whose row i is image i of the batch. Received: "
+                    f"embedding {i} with {z.shape[0]} rows, of views with {count}"
+                )
+        pairs = list(self.pairs(tuple(embeddings)))
+        if not pairs:
+            raise ValueError(
+                "`pairs` must return at least one pair of embeddings. Received: none of "
+                f"{len(embeddings)} embeddings"
+            )
+        return pairs
+
+    def _update_compiled_metrics(self, pairs: Sequence[tuple[Any, ...]]) -> None:
+        if self._compile_metrics is None:
+            return
+        for pair in pairs:
+            for z_1, z_2 in itertools.combinations(map(ops.stop_gradient, pair), 2):
+                self._compile_metrics.update_state(z_2, z_1)
 
     def _refuse_layer_losses(self) -> None:
         # Keras keeps them in one list for all replicas, whose graphs are traced in turns: each
@@ -242,9 +318,7 @@ class JointEmbeddingModel(ReplicatedModel):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
         """What Keras asks for to build metrics under a strategy, on views `x`; no step calls it."""
-        z_1, z_2 = self.embed(x)[1]
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(z_2, z_1)
+        self._update_compiled_metrics(self.pairs(self.embed(x)[1]))
         return self.get_metrics_result()
 
     def fit(
@@ -252,8 +326,8 @@ class JointEmbeddingModel(ReplicatedModel):
     ) -> keras.callbacks.History:
         """Trains on batches of views: `keras.Model.fit`, with two arguments more.
 
-        Batches of `keras_ssl.data.two_views` are all it needs, `fit(views, epochs=20)`: every epoch
-        gets its own order and draws, the first of a fit that goes on (`initial_epoch`,
+        Batches of `keras_ssl.data.make_views` are all it needs, `fit(views, epochs=20)`: every
+        epoch gets its own order and draws, the first of a fit that goes on (`initial_epoch`,
         `keras.callbacks.BackupAndRestore`) included; see `keras_ssl.data.epochs`.
 
         Args:
@@ -340,59 +414,62 @@ class JointEmbeddingModel(ReplicatedModel):
 
     def _prepare(self, batch: Any, check_range: bool) -> None:
         """Checks a batch before anything is trained, and builds the model for it."""
-        views, _, _ = self._check_batch(batch)
+        x, _, _ = self._check_batch(batch)
         if check_range:
-            fitting.check_range(views)
+            fitting.check_range(x)
         # Under a strategy, `ReplicatedModel` builds it.
         if not self.built and self._distribute_strategy is None:
-            self.build(keras.tree.map_structure(lambda view: (None, *view.shape[1:]), views))
+            self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on `((view_1, view_2), labels)`."""
-        views, labels = self._unpack(data)
-        if views[0].shape[0] is not None:
-            self.images_per_step = views[0].shape[0] * replicas.replica_count()
+        x, labels = self._unpack(data)
+        count = views.batch_size(x)
+        if count is not None:
+            self.images_per_step = count * replicas.replica_count()
         if self.micro_batch_size is None:
-            representations, gradients = self._gradients(views)
+            representations, gradients = self._gradients(x)
         else:
             representations, gradients = cached_gradients(
-                self, views, lambda embeddings: self._scaled_loss(views, embeddings)
+                self, x, lambda embeddings: self._scaled_loss(x, embeddings)
             )
         apply_gradients(self.optimizer, gradients, self.trainable_weights)
+        self.after_step()
         if self.probe is not None:
             self.probe.train_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The loss, its terms and the probe on `((view_1, view_2), labels)`."""
-        views, labels = self._unpack(data)
+        x, labels = self._unpack(data)
         if self.micro_batch_size is None:
-            representations, embeddings = self.embed(views, training=False)
+            representations, embeddings = self.embed(x, training=False)
         else:
-            representations, embeddings = embed_in_parts(self, views, training=False)
-        self.compute_loss(x=views, y_pred=embeddings, training=False)
+            representations, embeddings = embed_in_parts(self, x, training=False)
+        self.compute_loss(x=x, y_pred=embeddings, training=False)
         if self.probe is not None:
             self.probe.evaluate_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
 
-    def _gradients(self, views: Any) -> tuple[Any, list[Any]]:
+    def _gradients(self, x: Any) -> tuple[Any, list[Any]]:
         """Representations, and this replica's part of the gradients, all images at once."""
         with tf.GradientTape() as tape:
-            representations, embeddings = self.embed(views, training=True)
-            loss = self._scaled_loss(views, embeddings)
+            representations, embeddings = self.embed(x, training=True)
+            loss = self._scaled_loss(x, embeddings)
         return representations, tape.gradient(loss, self.trainable_weights)
 
-    def _scaled_loss(self, views: Any, embeddings: Any) -> Any:
+    def _scaled_loss(self, x: Any, embeddings: Any) -> Any:
         """The loss, times the scale that keeps gradients of half precision from vanishing."""
-        return self.optimizer.scale_loss(self.compute_loss(x=views, y_pred=embeddings))
+        return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
     def _check_batch(self, data: Any) -> tuple[Any, Any, Any]:
         """Views, labels and weights of a batch, whose structure is checked."""
-        views, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if not isinstance(views, (tuple, list)) or len(views) != 2:
+        x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(x, (tuple, list)) or len(x) < 2:
             raise ValueError(
-                "A batch must be ((view_1, view_2), labels) or ((view_1, view_2),); make it with "
-                f"keras_ssl.data.two_views. Received: {keras.tree.map_structure(_shape, data)}"
+                "A batch must be ((view_1, view_2, ...), labels) or ((view_1, view_2, ...),), of "
+                "two views or more; make it with keras_ssl.data.make_views. "
+                f"Received: {keras.tree.map_structure(_shape, data)}"
             )
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
@@ -404,7 +481,7 @@ class JointEmbeddingModel(ReplicatedModel):
         of_labels = ("acc", "accuracy", "ce", "crossentropy")
         if any(metric in of_labels for metric in keras.tree.flatten(self._user_metrics())):
             raise ValueError(
-                "`metrics` see the embeddings of the two views, not labels: for an accuracy, pass "
+                "`metrics` see the embeddings of the views, not labels: for an accuracy, pass "
                 f"`probe` to the model. Received: metrics={self._user_metrics()!r}"
             )
         if self.probe is not None and labels is None:
@@ -413,16 +490,16 @@ class JointEmbeddingModel(ReplicatedModel):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
-        return views, labels, sample_weight
+        return tuple(x), labels, sample_weight
 
     def _unpack(self, data: Any) -> tuple[Any, Any]:
         """Views and labels of a batch, checked while the step is traced."""
-        views, labels, _ = self._check_batch(data)
+        x, labels, _ = self._check_batch(data)
         # Where the size of the batch is not known until it comes, the criterion cannot check it; a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
-        count = replicas.batch_size(views[0])
+        count = replicas.batch_size(keras.tree.flatten(x)[0])
         message = "A batch must hold at least 2 images; drop the remainder. Received: "
-        return require(tuple(views), count > 1, message, count), labels
+        return require(x, count > 1, message, count), labels
 
     def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
         """Representations and labels for the probe: of the first views, or of its own images."""
@@ -492,6 +569,11 @@ class JointEmbeddingModel(ReplicatedModel):
         }
         trust(parts["encoder"])
         return cls(**parts)
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean of scalars; that of one is itself, bit for bit."""
+    return values[0] if len(values) == 1 else sum(values) / len(values)
 
 
 def _shape(x: Any) -> Any:

@@ -1,6 +1,6 @@
-"""The optimizer of the papers, which Keras lacks, and their learning rates."""
+"""LARS, and the schedules of the papers."""
 
 from keras_ssl.optimizers.lars import LARS
-from keras_ssl.optimizers.schedules import scaled_learning_rate, warmup_cosine
+from keras_ssl.optimizers.schedules import cosine_momentum, scaled_learning_rate, warmup_cosine
 
-__all__ = ["LARS", "scaled_learning_rate", "warmup_cosine"]
+__all__ = ["LARS", "cosine_momentum", "scaled_learning_rate", "warmup_cosine"]

@@ -63,3 +63,34 @@ def warmup_cosine(
         warmup_target=peak if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
+
+
+def cosine_momentum(
+    initial_momentum: float, steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The momentum of a teacher, from `initial_momentum` up to 1 along a cosine.
+
+    `1 - (1 - initial_momentum) (cos(pi k / steps) + 1) / 2` at step k: BYOL, section 3.2.
+
+    Args:
+        initial_momentum: In (0, 1). BYOL: 0.996.
+        steps: Steps of the whole training.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay` that rises, for
+        `keras_ssl.layers.MovingAverage`.
+
+    Raises:
+        ValueError: for a value out of its range.
+
+    Example:
+        >>> momentum = cosine_momentum(0.9, steps=100)
+        >>> [round(float(momentum(step)), 3) for step in (0, 50, 100)]
+        [0.9, 0.95, 1.0]
+    """
+    initial_momentum = check_positive("initial_momentum", initial_momentum)
+    if initial_momentum >= 1:
+        raise ValueError(f"`initial_momentum` must be below 1. Received: {initial_momentum=}")
+    return keras.optimizers.schedules.CosineDecay(
+        initial_momentum, check_count("steps", steps), alpha=1 / initial_momentum
+    )

@@ -51,7 +51,7 @@ def check_source(x: Any, name: str = "x") -> None:
         raise TypeError(f"`{name}` must be batches of views. Received: {name}=None")
     if isinstance(x, (ImageSet, Splits)):
         raise TypeError(
-            f"`{name}` must be batches of views: make them with keras_ssl.data.two_views(images, "
+            f"`{name}` must be batches of views: make them with keras_ssl.data.make_views(images, "
             f"policy, batch_size). Received: {name} of type {type(x).__name__}"
         )
 
@@ -67,7 +67,7 @@ def look_at(call: dict[str, Any]) -> Any:
     x = call.get("x")
     if isinstance(x, tf.data.Dataset):
         if isinstance(getattr(x, "epochs", None), Epochs):
-            return x.element_spec  # made by `two_views`: policies look at their images themselves
+            return x.element_spec  # made by `make_views`: policies look at their images themselves
         return next(iter(x.take(1)), None)
     if isinstance(x, keras.utils.PyDataset):
         return x[0]
@@ -235,7 +235,7 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     if not sources or steps is None or not 0 < initial_step < steps:
         raise ValueError(
             "`initial_step` must be a batch of the first epoch, from 0, of batches made by "
-            f"keras_ssl.data.two_views. Received: initial_step={initial_step}, for epochs of "
+            f"keras_ssl.data.make_views. Received: initial_step={initial_step}, for epochs of "
             f"{steps} batches"
         )
     if call.get("epochs", 1) <= call.get("initial_epoch", 0):

@@ -29,12 +29,15 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
     Batch statistics are those of each micro-batch, on each replica by itself.
     """
     parts = _MicroBatches(views, model.micro_batch_size)
+    structure: list[Any] = []
 
     def embed(k: Any) -> list[Any]:
         with replicas.alone():
-            return keras.tree.flatten(model.embed(parts.of(views, k), training=training))
+            outputs = model.embed(parts.of(views, k), training=training)
+        structure.append(outputs)
+        return keras.tree.flatten(outputs)
 
-    # The first tells the dtypes; a representation and an embedding of either view.
+    # The first tells the dtypes, and how many representations and embeddings there are.
     first = embed(0)
     arrays = [
         tf.TensorArray(x.dtype, parts.count, element_shape=(None, *x.shape[1:]), infer_shape=False)
@@ -48,10 +51,10 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
     _, arrays = parts.loop(body, (tf.constant(1), arrays))
     model._clear_losses()  # What layers noted down inside the loop is out of reach.
     whole = [
-        tf.ensure_shape(array.concat(), (views[0].shape[0], *x.shape[1:]))
+        tf.ensure_shape(array.concat(), (parts.known_rows, *x.shape[1:]))
         for array, x in zip(arrays, first, strict=True)
     ]
-    return tuple(whole[:2]), tuple(whole[2:])
+    return keras.tree.pack_sequence_as(structure[0], whole)
 
 
 def cached_gradients(
@@ -61,15 +64,16 @@ def cached_gradients(
 
     Batch normalisation sees one micro-batch of one replica, as on that many replicas that are not
     synchronised; its moving averages are updated once, with the mean of what every micro-batch
-    would have made of them. Random layers draw for a micro-batch what they drew for it before.
+    would have made of them. Random layers draw for a micro-batch what they drew for it before. A
+    teacher is called on every micro-batch as the student is; its embeddings have no gradient.
 
     Args:
         model: `keras_ssl.models.JointEmbeddingModel`.
-        views: Pair of float images, each (N, height, width, channels).
-        scaled_loss: From a pair of embeddings, each (N, M), to the loss, times the loss scale.
+        views: Tuple of views, of N rows each.
+        scaled_loss: From the embeddings, each (N, M), to the loss, times the loss scale.
 
     Returns:
-        Pair of representations, each (N, D), and this replica's part of the gradient of each of
+        Tuple of representations, each (N, D), and this replica's part of the gradient of each of
         `model.trainable_weights`.
     """
     parts = _MicroBatches(views, model.micro_batch_size)
@@ -85,7 +89,7 @@ def cached_gradients(
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(embeddings)
         loss = scaled_loss(embeddings)
-    slopes = tape.gradient(loss, embeddings)
+    slopes = tape.gradient(loss, embeddings, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     weights = [weight.value for weight in model.trainable_weights]
 
@@ -104,7 +108,7 @@ def cached_gradients(
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         gradients = [g + tf.convert_to_tensor(a) for g, a in zip(gradients, added, strict=True)]
-        sums = [total + states[i] for total, i in zip(sums, averaged, strict=True)]
+        sums = [total + (states[i] - before[i]) for total, i in zip(sums, averaged, strict=True)]
         for i in averaged:
             states[i].assign(before[i])
         return k + 1, gradients, sums
@@ -115,8 +119,9 @@ def cached_gradients(
     )
     model._clear_losses()
     for i, total in zip(averaged, sums, strict=True):
-        mean = total / tf.cast(parts.count, total.dtype)
-        states[i].assign(replicas.sum_over_replicas(replicas.share(mean)))
+        change = total / tf.cast(parts.count, total.dtype)
+        # Changes, not values: what none of them changed, such as a teacher, stays to the last bit.
+        states[i].assign(before[i] + replicas.sum_over_replicas(replicas.share(change)))
     return representations, gradients
 
 
@@ -124,7 +129,9 @@ class _MicroBatches:
     """The rows of a batch, so many at a time."""
 
     def __init__(self, views: Any, size: int) -> None:
-        self.size, self.rows = size, views[0].shape[0]
+        first = keras.tree.flatten(views)[0]
+        self.size, self.rows = size, first.shape[0]
+        self.known_rows: int | None = first.shape[0]
         if self.rows is None and replicas.replica_count() > 1:
             # The last batch of an epoch may leave a replica without an image.
             raise ValueError(
@@ -133,7 +140,7 @@ class _MicroBatches:
             )
         if self.rows is None:
             # A data set that keeps its remainder: the last micro-batch may be short.
-            self.rows = tf.shape(views[0])[0]
+            self.rows = tf.shape(first)[0]
             self.count = (self.rows + size - 1) // size
         elif self.rows % size:
             raise ValueError(

@@ -60,7 +60,7 @@ def train(
     policy = policy or data.tiny_grey()
     model = models.VICReg(encoder(), projector, criterion or losses.VICRegLoss(), probe=probe)
     model.compile(optimizer or keras.optimizers.Adam(3e-3))
-    views = data.two_views(images, policy, BATCH)
+    views = data.make_views(images, policy, BATCH)
     if labels is not None:
         views = views.map(lambda pair, y: (pair, labels(y)))
     inspector = callbacks.EmbeddingInspector(images, policy, every=1, count=128)
@@ -114,7 +114,7 @@ def test_one_embedding_for_all_images(digits):
     policy = data.tiny_grey()
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
-    views = data.two_views(digits, policy, BATCH)
+    views = data.make_views(digits, policy, BATCH)
     model.fit(views, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=[inspector, doctor])
     assert "mean cosine of different images is 1.0" in doctor.history["complete collapse"].finding
 
@@ -193,7 +193,7 @@ def test_healthy_runs_get_no_diagnosis(digits, method, seed):
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, seed=seed)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(
-        data.two_views(digits, policy, batch, seed),
+        data.make_views(digits, policy, batch, seed),
         steps_per_epoch=steps,
         epochs=epochs,
         shuffle=False,
@@ -256,7 +256,7 @@ def test_a_data_set_that_hands_over_one_view_twice(digits):
     model = models.VICReg(encoder(), "64-32")
     model.compile(keras.optimizers.Adam(3e-3))
     policy = data.tiny_grey()
-    views = data.two_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
+    views = data.make_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(views, steps_per_epoch=8, verbose=0, shuffle=False, callbacks=[doctor, inspector])
@@ -286,7 +286,7 @@ def test_deep_plain_networks_are_healthy(digits, batch_norm):
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(
-        data.two_views(digits, policy, BATCH),
+        data.make_views(digits, policy, BATCH),
         steps_per_epoch=16,
         epochs=6,
         verbose=0,

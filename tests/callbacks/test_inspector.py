@@ -46,7 +46,7 @@ def run(tmp_path_factory):
         write_graph=True,
     )
     doctor = callbacks.CollapseDoctor(inspector)
-    views = data.two_views(images, data.tiny_grey(), 16)
+    views = data.make_views(images, data.tiny_grey(), 16)
     return folder, inspector, train(images, views, inspector, doctor)
 
 
@@ -121,7 +121,7 @@ def test_figures_are_those_of_the_paper(run, events):
 def test_pictures_histograms_options_graph_and_projector(run, events):
     folder, inspector, _ = run
     assert set(events.images) == {
-        *("views/image_and_two_views", "matrices/gram", "matrices/correlation"),
+        *("views/image_and_views", "matrices/gram", "matrices/correlation"),
         *("rank/spectrum", "classes/pca_of_representations"),
     }
     # Before training, at the second look after, and at the end.
@@ -229,7 +229,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    model.fit(data.two_views(images, data.tiny_grey(), 16), steps_per_epoch=2, epochs=3,
+    model.fit(data.make_views(images, data.tiny_grey(), 16), steps_per_epoch=2, epochs=3,
         verbose=0, callbacks=[inspector, callbacks.EpochCheckpoint(folder / "checkpoints")])
 print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in caught}}))
 """

@@ -404,7 +404,7 @@ class TestTFDS:
         assert splits.train.image_shape == (10, 12, 3) and len(splits.train.class_names) == 3
         batch, _ = next(iter(splits.train.batches(12)))
         assert batch.shape == (12, 10, 12, 3) and 0.9 < float(tf.reduce_max(batch)) <= 1
-        (view_1, _), labels = next(iter(data.two_views(splits.train, data.simclr(), 4)))
+        (view_1, _), labels = next(iter(data.make_views(splits.train, data.simclr(), 4)))
         assert view_1.shape == (4, 10, 12, 3) and labels.shape == (4,)
 
     def test_images_of_any_size(self, tmp_path):

@@ -15,7 +15,7 @@ def _take(dataset, count):
 
 
 def _views(images, **kwargs):
-    return data.two_views(images, data.tiny_grey(), 16, **kwargs)
+    return data.make_views(images, data.tiny_grey(), 16, **kwargs)
 
 
 def test_elements(images):
@@ -33,14 +33,14 @@ def test_labels_stay_with_their_images():
     """Constant images whose brightness is their label, in a policy that only moves things."""
     labels = np.arange(32)
     images = data.from_arrays(np.full((32, 8, 8, 1), 8) * labels[:, None, None, None], labels)
-    for (view_1, view_2), label in _take(data.two_views(images, data.weak(), 8), 4):
+    for (view_1, view_2), label in _take(data.make_views(images, data.weak(), 8), 4):
         for view in (view_1, view_2):
             np.testing.assert_allclose(view[:, 0, 0, 0] * 255 / 8, label, atol=1e-3)
 
 
 def test_an_epoch_sees_every_image_once_in_a_new_order():
     index = data.from_arrays(np.zeros((48, 4, 4), "uint8"), np.arange(48))
-    views = data.two_views(index, data.weak(), 16)
+    views = data.make_views(index, data.weak(), 16)
     assert len(views) == 3
     epochs = [np.concatenate([labels for _, labels in views]) for _ in range(2)]
     for epoch in epochs:
@@ -113,9 +113,9 @@ def test_what_was_done_is_not_fetched_again(images):
 
 def test_a_batch_larger_than_the_data_set(images):
     with pytest.raises(ValueError, match="`batch_size`.*48 images.*batch_size=49"):
-        data.two_views(images, data.weak(), 49)
+        data.make_views(images, data.weak(), 49)
     with pytest.raises(ValueError, match="`batch_size`.*batch_size=0"):
-        data.two_views(images, data.weak(), 0)
+        data.make_views(images, data.weak(), 0)
 
 
 def test_probe_images_without_labels(images):
@@ -137,7 +137,7 @@ def test_images_that_are_no_image_set(images, value, message):
         if arguments[-1] is None:
             continue  # no images of its own for the probe
         with pytest.raises(TypeError, match=message):
-            data.two_views(*arguments)
+            data.make_views(*arguments)
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "1", True, 2**64])
@@ -148,9 +148,9 @@ def test_bad_seeds(images, seed):
 
 def test_a_policy_that_is_none(images):
     with pytest.raises(TypeError, match="`policy` must be.*TwoViews.*'simclr'"):
-        data.two_views(images, "simclr", 4)
+        data.make_views(images, "simclr", 4)
     with pytest.raises(TypeError, match="`policy` must be.*TwoViews"):
-        data.two_views(images, data.RandomFlip(), 4)
+        data.make_views(images, data.RandomFlip(), 4)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])

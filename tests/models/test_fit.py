@@ -13,7 +13,7 @@ from tests.conftest import tiny_encoder
 def own_views():
     """Three batches of 16 an epoch, with labels; made once, for its graph takes a second."""
     pixels = np.random.RandomState(0).randint(0, 256, (48, 8, 8, 1)).astype("uint8")
-    return data.two_views(data.from_arrays(pixels, np.arange(48) % 3), data.weak(), 16, seed=3)
+    return data.make_views(data.from_arrays(pixels, np.arange(48) % 3), data.weak(), 16, seed=3)
 
 
 def _model(probe=None, run_eagerly=True):
@@ -229,7 +229,7 @@ class TestRefusals:
     def test_of_images_without_views(self, images):
         for x in (images, data.Splits(images, None)):
             for method in ("fit", "evaluate"):
-                with pytest.raises(TypeError, match="`x` must be batches of views.*two_views"):
+                with pytest.raises(TypeError, match="`x` must be batches of views.*make_views"):
                     getattr(_model(), method)(x)
 
     def test_steps_as_many_as_there_are_may_be_named(self, own_views, whole):

@@ -1,0 +1,155 @@
+"""A teacher: layers whose weights are a moving average of those of others."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._validation import check_fraction
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class MovingAverage(keras.layers.Layer):
+    """Copies of layers, called one after the other, whose weights follow those of the originals.
+
+    The copies begin as the originals are when the teacher is built. `update` then takes one step,
+    with t a weight of the copy, s that of the original and m the momentum:
+
+        t <- m t + (1 - m) s
+
+    No gradient passes through. Batch statistics are the teacher's own: in training it normalizes by
+    those of the batch, and keeps moving averages of them for inference, as in BYOL's published
+    code; only the weights that gradients train in the original are averaged. The count of steps is
+    a variable: a model that is saved and loaded goes on where its schedule was.
+
+    Args:
+        student: A layer, or several that follow each other, such as
+            `[model.encoder, model.projector]`.
+        momentum: m, in [0, 1], or a schedule of it, such as
+            `keras_ssl.optimizers.cosine_momentum(0.996, steps)`. Default 0.996: BYOL.
+        **kwargs: `name` and the rest of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: What the first layer of the student takes.
+        training: Whether batch statistics are used and updated.
+
+    Returns:
+        What the last layer gives, behind a stop-gradient.
+
+    Raises:
+        TypeError: for a student that is not of Keras layers.
+        ValueError: for a momentum outside [0, 1]; when it is built, for a layer that is not built
+            yet, or whose copy has other weights.
+
+    References:
+        - Grill et al.: Bootstrap your own latent, NeurIPS 2020, section 3.1, and its code.
+    """
+
+    def __init__(
+        self,
+        student: keras.layers.Layer | Sequence[keras.layers.Layer],
+        momentum: float | keras.optimizers.schedules.LearningRateSchedule = 0.996,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        layers = [student] if isinstance(student, keras.layers.Layer) else student
+        if (
+            not isinstance(layers, (list, tuple))
+            or not layers
+            or not all(isinstance(layer, keras.layers.Layer) for layer in layers)
+        ):
+            raise TypeError(
+                f"`student` must be a Keras layer, or a list of them. Received: student={student!r}"
+            )
+        if isinstance(momentum, keras.optimizers.schedules.LearningRateSchedule):
+            self.momentum: Any = momentum
+        else:
+            self.momentum = check_fraction("momentum", momentum)
+        # Behind a function, which Keras does not look into: their variables are not the teacher's.
+        self._student: Callable[[], list[Any]] = lambda: list(layers)
+        self._averaged: Callable[[], list[Any]] = lambda: []
+        self._copies: list[keras.layers.Layer] = []
+
+    @property
+    def student(self) -> list[keras.layers.Layer]:
+        """The layers that the teacher follows."""
+        return self._student()
+
+    def replace(self, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
+        """Follows another layer in the place of one; only before the teacher is built."""
+        layers = [new if layer is old else layer for layer in self.student]
+        self._student = lambda: layers
+
+    def build(self, input_shape: Any = None) -> None:
+        """Copies the student, whose layers must be built."""
+        self._copies = [_copy(layer) for layer in self.student]
+        averaged = [
+            (own, theirs)
+            for copy, layer in zip(self._copies, self.student, strict=True)
+            for own, theirs in zip(copy.weights, layer.weights, strict=True)
+            if own.trainable
+        ]
+        self._averaged = lambda: averaged
+        for own, _ in averaged:
+            own.trainable = False  # The layer itself stays so: it would not normalize by batches.
+        self.iterations = self.add_weight(
+            shape=(), initializer="zeros", dtype="int64", trainable=False, name="iterations"
+        )
+
+    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: D102
+        x = inputs
+        for copy in self._copies:
+            x = copy(x, training=training)
+            if len(getattr(x, "shape", ())) == 4 and copy is not self._copies[-1]:
+                x = ops.mean(x, axis=(1, 2))  # Feature maps, of an encoder that leaves them so.
+        return keras.tree.map_structure(ops.stop_gradient, x)
+
+    def update(self) -> None:
+        """One step toward the student, to be called after its own: in `after_step` of a method."""
+        momentum = self.momentum
+        if callable(momentum):
+            # Rounding may take a schedule that ends at 1 beyond it.
+            momentum = ops.minimum(momentum(self.iterations.value), 1.0)
+        self.iterations.assign_add(1)
+        for own, theirs in self._averaged():
+            m = ops.cast(momentum, own.dtype)
+            own.assign(m * own + (1 - m) * ops.cast(theirs, own.dtype))
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        serialize = keras.saving.serialize_keras_object
+        momentum = self.momentum if isinstance(self.momentum, float) else serialize(self.momentum)
+        student = [serialize(layer) for layer in self.student]
+        return {**super().get_config(), "student": student, "momentum": momentum}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MovingAverage":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        student = [deserialize(layer) for layer in config["student"]]
+        momentum = config["momentum"]
+        momentum = deserialize(momentum) if isinstance(momentum, dict) else momentum
+        return cls(**{**config, "student": student, "momentum": momentum})
+
+
+def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A layer of the same kind and with the same weights."""
+    if not layer.built:
+        raise ValueError(
+            "`student` must be of layers that are built, to be copied. "
+            f"Received: layer {layer.name!r}, which is not"
+        )
+    is_graph = isinstance(layer, keras.Model) and getattr(layer, "inputs", None)
+    copy = (
+        keras.models.clone_model(layer) if is_graph else type(layer).from_config(layer.get_config())
+    )
+    if not copy.built and layer.get_build_config():
+        copy.build_from_config(layer.get_build_config())
+    if [w.shape for w in copy.weights] != [w.shape for w in layer.weights]:
+        raise ValueError(
+            "`student` must be of layers that `get_config` and `get_build_config` describe, to be "
+            f"copied. Received: layer {layer.name!r} with {len(layer.weights)} weights, whose copy "
+            f"has {len(copy.weights)}"
+        )
+    for own, theirs in zip(copy.weights, layer.weights, strict=True):
+        own.assign(theirs)
+    return copy

@@ -1,0 +1,61 @@
+"""The predictor: what one branch of BYOL or SimSiam has more than the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_ssl._validation import check_count
+from keras_ssl.layers.projector import Projector, check_matrix, parse_widths
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class Predictor(keras.layers.Layer):
+    """A multi-layer perceptron from embeddings to embeddings of the same dimension.
+
+    Each hidden layer is followed by batch normalization and a ReLU; the last layer is bare, as in
+    `keras_ssl.layers.Projector`.
+
+    Args:
+        hidden: Widths of the hidden layers, such as "4096" or [512]. Default 4096: BYOL.
+        **kwargs: `name`, `dtype` and the rest of `keras.layers.Layer`.
+
+    Call arguments:
+        embeddings: Float (N, M).
+        training: Whether batch statistics are used and updated.
+
+    Returns:
+        Float (N, M).
+
+    Raises:
+        ValueError: for widths that are not whole numbers above zero.
+
+    Example:
+        >>> import numpy as np
+        >>> tuple(Predictor("64")(np.zeros((4, 16), "float32")).shape)
+        (4, 16)
+
+    References:
+        - Grill et al.: Bootstrap your own latent, NeurIPS 2020, and its published code.
+    """
+
+    def __init__(self, hidden: str | Sequence[int] = "4096", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hidden = parse_widths(hidden, name="hidden")
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Creates the variables for embeddings of shape (N, M)."""
+        check_matrix(input_shape)
+        dimensions = check_count("dimensions", input_shape[-1])
+        self._layer = Projector([*self.hidden, dimensions], dtype=self.dtype_policy)
+        self._layer.build(input_shape)
+
+    def call(self, embeddings: Any, training: bool = False) -> Any:  # noqa: D102
+        return self._layer(embeddings, training=training)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """(N, M)."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().get_config(), "hidden": list(self.hidden)}
