@@ -359,7 +359,6 @@ class TestNoEncoder:
     @pytest.mark.parametrize(
         ("build", "message"),
         [
-            (lambda x: keras.Model([x, keras.Input(SHAPE)], x), "one input.*2 inputs"),
             (lambda x: keras.Model(x, [x, x + 1]), "one output.*2 outputs"),
             (lambda x: keras.Model(x, (keras.ops.mean(x, (1, 2)), x)), "one output"),
             (
@@ -368,12 +367,8 @@ class TestNoEncoder:
                 ),
                 "channels last.*Permute.*'channels_first'",
             ),
-            (
-                lambda _: keras.Sequential([keras.Input((12,)), keras.layers.Dense(3)]),
-                r"must take images.*\(None, 12\)",
-            ),
         ],
-        ids=["two inputs", "two outputs", "tuple of two", "channels first", "no images"],
+        ids=["two outputs", "tuple of two", "channels first"],
     )
     def test_a_graph_that_cannot_be_one(self, build, message):
         with pytest.raises(ValueError, match=message):
@@ -385,6 +380,25 @@ class TestNoEncoder:
         inputs = [x] if structure == "list" else {"image": x}
         network = keras.Model(inputs, {"maps": keras.layers.Conv2D(3, 3)(x)})
         assert encoders.as_encoder(network)(_photos()).shape == (2, 3)
+
+
+class TestOtherInputs:
+    """Views need not be images: what takes something else is left as it is."""
+
+    def _vectors(self, *more):
+        return keras.Sequential([keras.Input((12,)), *more, keras.layers.Dense(3)])
+
+    def test_it_is_taken_as_it_is(self):
+        network = self._vectors()
+        assert encoders.as_encoder(network) is network
+
+    def test_it_has_no_range(self):
+        with pytest.raises(ValueError, match="`input_range` is that of images.*'tf'"):
+            encoders.as_encoder(self._vectors(), input_range="tf")
+
+    def test_it_gives_one_representation_a_row(self):
+        with pytest.raises(ValueError, match=r"one representation.*\(None, 4, 3\)"):
+            encoders.as_encoder(self._vectors(keras.layers.Reshape((4, 3))))
 
 
 class TestAnyModelIsAnEncoder:

@@ -67,5 +67,5 @@ def as_lists(shape: Any) -> Any:
 
 
 def batch_size(views: Any) -> int | None:
-    """The number of rows of a structure of arrays, `None` where it is not known yet."""
-    return keras.tree.flatten(views)[0].shape[0]
+    """The number of rows of a structure of arrays, `None` where it is not known."""
+    return None if views is None else keras.tree.flatten(views)[0].shape[0]

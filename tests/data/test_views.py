@@ -147,7 +147,7 @@ def test_bad_seeds(images, seed):
 
 
 def test_a_policy_that_is_none(images):
-    with pytest.raises(TypeError, match="`policy` must be.*TwoViews.*'simclr'"):
+    with pytest.raises(TypeError, match="`policy` must be.*Views.*'simclr'"):
         data.make_views(images, "simclr", 4)
     with pytest.raises(TypeError, match="`policy` must be.*TwoViews"):
         data.make_views(images, data.RandomFlip(), 4)
