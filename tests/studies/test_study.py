@@ -456,6 +456,9 @@ class TestOracle:
         def kill_sometimes(source, target):
             writes[0] += 1
             if life > 1 and writes[0] % life == 0:
+                # SIGKILL leaves the unfinished file, which an exception in this process removes.
+                left = f"trial.json.{writes[0]}.partial.json"
+                pathlib.Path(source).with_name(left).write_text("{")
                 raise Killed
             replace(source, target)
 
