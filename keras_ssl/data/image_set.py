@@ -1,8 +1,8 @@
 """`ImageSet`: what every source of images becomes, and `split`, which makes two of one.
 
-An image set is a data set of keys that are cheap to shuffle (an index, a path, an encoded image)
-and a function that turns a key into an image. So an order is shuffled in full, and an image is
-decoded only when it is needed.
+An image set has a data set of keys that are cheap to shuffle (an index, a path, an encoded image)
+and a function that turns a key into an image. An order is shuffled in full, and an image is decoded
+only when it is needed.
 """
 
 import dataclasses
@@ -21,23 +21,22 @@ TEST_NAMES = ("test", "validation", "val")
 
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
-    """Images of one size, with labels or without, in a fixed order.
+    """Images of one size, in a fixed order, with or without labels.
 
     Attributes:
         keys: Dataset of (key, label): what stands for each image, cheap to shuffle, and its label,
-            int64, -1 where there are none.
-        fetch: From a key to its image, uint8 or float32 (height, width, channels).
+            int64, -1 if there are none.
+        fetch: Function from a key to its image, uint8 or float32 (height, width, channels).
         size: Number of images; also `len(image_set)`.
         image_shape: (height, width, channels).
-        class_names: Name of each label's class, or `None` where there are no labels.
+        class_names: Name of each label's class, or `None` if there are no labels.
         skipped: Names of the files that could not be read.
-        shuffle_buffer: Number of keys that are shuffled at a time; by default all.
-        names: Path of each image's file, in order: row i of features is photo `names[i]`. `None`
-            where images are no files.
-        replaced: Files that could be read when the set was made, and not when they were wanted;
-            each time, another file of the set and the class stood in. Grows while images are
-            fetched.
-        reader: What fetches files, where images are files that are read in every epoch.
+        shuffle_buffer: Number of keys that are shuffled at a time. Default: all.
+        names: Path of each image's file, in order: row i of features is photo `names[i]`. `None` if
+            images are not files.
+        replaced: Files that could be read when the set was made, but not when they were fetched:
+            another file of the set and the class took their place. Grows while images are fetched.
+        reader: What reads the files, if images are files that are read in every epoch.
     """
 
     keys: tf.data.Dataset
@@ -52,7 +51,7 @@ class ImageSet:
     reader: Any = None
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
-        # Nothing in it changes; and keras-tuner copies callbacks, images and all, for each trial.
+        # Nothing in it changes, and keras-tuner copies callbacks with their images for each trial.
         return self
 
     def __len__(self) -> int:
@@ -64,21 +63,27 @@ class ImageSet:
         return self.class_names is not None
 
     def labels(self) -> np.ndarray:
-        """Labels of all images, int64 (size,), -1 where there are none."""
+        """Labels of all images, int64 (size,), -1 if there are none."""
         labels = self.keys.map(lambda _, label: label).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 
     def shuffled(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
-        """Dataset of (image, label), every image once, in the order of `seed` (int or tensor).
+        """Every image once, in random order.
 
-        The images before number `first` of that order are left out, without being fetched.
+        Args:
+            seed: Seed of the order, an int or a tensor.
+            first: Number of images at the beginning of the order to leave out, without fetching
+                them.
+
+        Returns:
+            Dataset of (image, label).
         """
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
         keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
         return self._examples(keys.skip(first))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Dataset of (float32 images in [0, 1], labels) in batches, in order, all of them."""
+        """All images in order, in batches: a dataset of (float32 images in [0, 1], labels)."""
         batches = self._examples(self.keys).batch(check_count("batch_size", batch_size))
         floats = batches.map(lambda images, labels: (to_unit_floats(images), labels))
         return floats.prefetch(tf.data.AUTOTUNE)
@@ -92,7 +97,7 @@ class ImageSet:
         """At most `count` of the images, spread evenly over all."""
         if check_count("count", count) >= self.size:
             return self
-        # `count` of `size` numbers i, as even as can be; of a multiple, every so many-th.
+        # The numbers i that are chosen are as even as possible: every k-th where size = k * count.
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
@@ -114,12 +119,12 @@ class ImageSet:
         return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
 
     def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
-        """The images at some places, whose keys these are."""
+        """The images at some places, which have these keys."""
         names = self.names and tuple(self.names[i] for i in places)
         narrowed = dataclasses.replace(self, keys=keys, size=len(places), names=names)
         if self.reader is None:
             return narrowed
-        # What stands in for a file is to be of the same part: no test image is ever trained on.
+        # Only a file of the same part may take another's place: no test image is ever trained on.
         reader = self.reader.narrowed(places)
         return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
 
@@ -130,25 +135,26 @@ class ImageSet:
 
 
 class Splits(NamedTuple):
-    """Images to train on and images to judge with; `test` is `None` where there are no labels."""
+    """Images to train on and images to judge with; `test` is `None` if there are no labels."""
 
     train: ImageSet
     test: ImageSet | None
 
 
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
-    """Labelled images in two, stratified by class unless classes are too small for that.
+    """Splits labeled images in two, stratified by class unless classes are too small for that.
 
     Args:
         images: What to split; must have labels.
-        test_fraction: Share of the second part, above 0 and below 1.
+        test_fraction: Share of the images in the second part, above 0 and below 1.
         seed: Seed of the choice.
 
     Returns:
         `Splits(train, test)`.
 
     Raises:
-        ValueError: for images without labels.
+        TypeError: if `images` is not an `ImageSet`.
+        ValueError: if `images` has no labels, or a number is out of its range.
     """
     if not isinstance(images, ImageSet):
         raise TypeError(
@@ -178,7 +184,7 @@ def check_test_fraction(value: Any) -> float:
     fraction = check_fraction("test_fraction", value)
     if not 0 < fraction < 1:
         raise ValueError(
-            "`test_fraction` must be above 0 and below 1: something is to train on, and something "
-            f"to judge with. Received: test_fraction={value!r}"
+            "`test_fraction` must be above 0 and below 1, so that there are images to train on and "
+            f"images to judge with. Received: test_fraction={value!r}"
         )
     return fraction

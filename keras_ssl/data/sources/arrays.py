@@ -1,4 +1,4 @@
-"""Images in memory: arrays, checked and made into an `ImageSet`."""
+"""Arrays of images, checked and made into an `ImageSet`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_ssl.data.image_set import ImageSet
 
-# Labels below this are taken as they are, however few the images.
+# Labels below this are accepted even if there are fewer images than classes.
 _FEW_CLASSES = 1000
 
 
@@ -18,25 +18,29 @@ def from_arrays(
     class_names: Sequence[str] | None = None,
     skipped: Sequence[str] = (),
 ) -> ImageSet:
-    """Images in memory.
+    """Makes an image set of images in memory.
 
     Args:
-        images: Bytes (integers in [0, 255]), floats in [0, 1] or booleans, (N, height, width,
-            channels), or (N, height, width) for one channel.
+        images: Integers in [0, 255], floats in [0, 1] or booleans, (N, height, width, channels), or
+            (N, height, width) if there is one channel.
         labels: Whole numbers from 0, (N,) or (N, 1), or `None`.
-        class_names: Names of the classes. Default: the numbers.
-        skipped: Names of what could not be read, if anything.
+        class_names: Names of the classes. Default: their numbers.
+        skipped: Names of files that could not be read.
+
+    Returns:
+        `ImageSet` of uint8 images if `images` are integers or booleans, else of float32 images.
 
     Raises:
-        TypeError: for images of another dtype.
-        ValueError: for images of another rank, no images, channels first, floats outside [0, 1],
-            integers outside [0, 255] or of 0 and 1 alone, labels or names that do not match.
+        TypeError: if `images` are not numbers.
+        ValueError: if `images` have another rank, are empty, have their channels first, or are
+            floats outside [0, 1], integers outside [0, 255] or only integers 0 and 1; if `labels`
+            or `class_names` do not match them.
     """
     images = _check_images(images)
     if labels is None:
         if class_names is not None:
             raise ValueError(
-                "`class_names` are those of labels. Received: class_names without labels"
+                "`class_names` must come with `labels`. Received: class_names without labels"
             )
         numbers = np.full(len(images), -1)
     else:
@@ -58,7 +62,7 @@ def _check_images(images: Any) -> np.ndarray:
     """Images (N, height, width, channels) as uint8 or float32, or raises."""
     try:
         images = np.asarray(images)
-    except ValueError as error:  # of several sizes
+    except ValueError as error:  # The images are of several sizes.
         raise ValueError(f"`images` must be one array. Received: {error}") from error
     if images.ndim == 3 and images.shape[-1] > 3:
         images = images[..., None]
@@ -90,7 +94,7 @@ def _check_images(images: Any) -> np.ndarray:
     if is_integer and high == 1:
         raise ValueError(
             "`images` must be bytes from 0 to 255 if they are integers: as bytes, 1 is black. For "
-            f"masks pass images.astype(bool). Received: {images.dtype} in [{low}, {high}]"
+            f"masks, pass images.astype(bool). Received: {images.dtype} in [{low}, {high}]"
         )
     return images.astype(np.uint8 if is_integer else np.float32, copy=False)
 
@@ -100,19 +104,20 @@ def _check_labels(labels: Any, count: int) -> np.ndarray:
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] > 1:
         raise ValueError(
-            "`labels` must be one whole number per image; of one-hot rows, labels.argmax(axis=1). "
+            "`labels` must be one whole number per image; of one-hot rows, pass "
+            "labels.argmax(axis=1). "
             f"Received: shape={numbers.shape}"
         )
     if numbers.shape not in ((count,), (count, 1)) or not np.issubdtype(numbers.dtype, np.integer):
         raise ValueError(
-            "`labels` must be one whole number per image; names become numbers by "
-            "np.unique(labels, return_inverse=True). "
+            "`labels` must be one whole number per image; np.unique(labels, return_inverse=True) "
+            "makes numbers of names. "
             f"Received: {numbers.dtype} of shape {numbers.shape} for {count} images"
         )
     numbers = numbers.reshape(-1).astype(np.int64)
     if numbers.min() < 0:
         raise ValueError(
-            "`labels` must be at least 0; images without a label make a set of their own. "
+            "`labels` must be at least 0; make a set of its own of the images without a label. "
             f"Received: {numbers.min()}"
         )
     if numbers.max() >= max(_FEW_CLASSES, 2 * count):

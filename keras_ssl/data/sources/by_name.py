@@ -1,4 +1,4 @@
-"""`load`: images by name or path, from whichever source it is."""
+"""`load`: images by the name of a source or by a path."""
 
 import os
 import pathlib
@@ -27,36 +27,38 @@ def load(
 
     Args:
         source: One of:
-            "digits": 1,797 real handwritten digits of 8x8 grey pixels, which come with
-            scikit-learn: no download;
-            a folder of image files, see `from_folder`; with no other sub-folders than
-            `train` and `test` (or `validation`, `val`), those are the splits;
-            a folder with the four `.gz` files of MNIST, Fashion-MNIST or their likes;
+            "digits": 1,797 real handwritten digits of 8x8 gray pixels, which come with
+            scikit-learn and need no download;
+            a folder of image files, see `from_folder`; if its only sub-folders are `train` and
+            `test` (or `validation`, `val`), they are the splits;
+            a folder with the four `.gz` files of MNIST, Fashion-MNIST or another set in their
+            format;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
             `labels`);
-            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2"; a split to
-            train on may follow a colon, as in "stl10:unlabelled".
-        image_size: Height and width that the images are brought to: the shorter side is resized
-            (bicubic, antialiased), the middle cut out. Default: 128 for folders; else the images'
-            own if they are all of one size, else 128.
-        channels: 1, 3 or 4 for folders, by default 1 if the files are grey, else 3. 1 or 3 for
-            arrays, by default their own. Not for tensorflow-datasets.
-        test_fraction: Share of the labelled images set apart for judging where the source has no
-            such split, in (0, 1), stratified by class (tensorflow-datasets: the last ones).
+            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2". A colon and
+            the split to train on may follow, as in "stl10:unlabeled".
+        image_size: Height and width of the images, in pixels: the shorter side is resized to it
+            (bicubic, antialiased), and the longer one is cropped to the center. Default: 128 for
+            folders; for other sources the images' own size if they all have the same, else 128.
+        channels: Number of channels. For folders 1, 3 or 4, by default 1 if the files are gray,
+            else 3. For other sources 1 or 3, by default the images' own.
+        test_fraction: Share of the labeled images that are held out for judging if the source has
+            no such split, in (0, 1), at least one image. They are stratified by class; of
+            tensorflow-datasets they are the last ones.
         seed: Seed of that choice.
         data_dir: Where tensorflow-datasets keeps its data.
         download: Whether tensorflow-datasets may download.
-        labels: `False`: sub-folders are no classes, labels are forgotten, and nothing is held out:
-            `test` is `None`, and `train` holds all images but those of a test split that the source
-            has itself.
+        labels: Whether labels are used. If not, sub-folders are not classes, labels are forgotten,
+            and nothing is held out: `test` is `None`, and `train` holds all images except those of
+            the source's own test split.
 
     Returns:
         `Splits(train, test)`.
 
     Raises:
-        TypeError: for a source that is no text or path.
-        ValueError: for a source that is neither a file, a folder nor a known name, an empty folder,
-            a folder in which no image can be read.
+        TypeError: if `source` is not a text or a path.
+        ValueError: if `source` is neither a file, a folder nor a known name, or if it holds no
+            images that can be read; if `channels` is not among those that the images can have.
     """
     test_fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
     if not isinstance(source, (str, os.PathLike)):
@@ -84,7 +86,8 @@ def load(
         splits = brought_to(read_npz(path), image_size, channels)
     else:
         held_out = test_fraction if labels else None
-        splits = read_tfds(str(source), image_size, held_out, data_dir, download)
+        own = read_tfds(str(source), image_size, held_out, data_dir, download)
+        splits = brought_to(own, None, channels)
     if not labels:
         return Splits(splits.train.without_labels(), None)
     if splits.test is None and splits.train.has_labels:

@@ -11,5 +11,5 @@ def read_digits() -> Splits:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 0 to 16 in the file
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # The file has 0 to 16.
     return Splits(from_arrays(images, digits.target), None)

@@ -1,4 +1,4 @@
-"""A folder of photos."""
+"""A folder of image files, decoded once into memory or again in every epoch."""
 
 import concurrent.futures
 import contextlib
@@ -23,7 +23,7 @@ _logger = logging.getLogger("keras_ssl")
 
 # Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
 _MEMORY_LIMIT = 4 * 2**30
-# Files that are tried in the place of one that cannot be read any more.
+# Files that are tried in place of one that cannot be read any more.
 _MOST_REPLACEMENTS = 100
 
 
@@ -34,30 +34,39 @@ def from_folder(
     class_names: Sequence[str] | None = None,
     labels: bool = True,
 ) -> ImageSet:
-    """A folder of image files, of any sizes and of every format that Pillow reads.
+    """Makes an image set of a folder of image files, of any sizes and every format of Pillow's.
 
-    With two sub-folders or more, each is a class and its name the class's; files anywhere below it
-    belong to it. Without, there are no labels. Of a file with several pictures, an animation, say,
-    the first is taken. Files that cannot be read, HEIC without its plugin included, are named in a
-    warning, skipped, and listed in `skipped`.
+    If the folder has two sub-folders or more, each is a class named after it, and all files below
+    it belong to the class. Otherwise there are no labels. Links to files and to folders are
+    followed; hidden files and folders are left out. A file with several pictures, such as an
+    animation, counts as its first one.
 
-    Up to 4 GiB of pixels are decoded once and kept in memory. More are decoded again in every
-    epoch; then only the beginnings of the files are looked at here, and a file that fails later is
-    replaced by another of the folder, which follows from its path: batches do not shift, and a run
-    that goes on is still the same run. `ImageSet.replaced` lists such files, and the log names
-    each.
+    Nothing is left out silently. A warning names the files that cannot be read, HEIC files without
+    the plugin among them; they are skipped, and listed in `skipped`. Another warning names the
+    folders that cannot be listed: those without permission, links to folders that are not there,
+    and links back to a folder that they lie in.
+
+    Up to 4 GiB of pixels are decoded once and kept in memory. Larger folders are decoded again in
+    every epoch, and only the beginning of each file is checked here. If a file then cannot be read,
+    another file of its class takes its place. Which one follows from the file's place in the
+    folder, so that batches stay the same and a resumed run is still the same run.
+    `ImageSet.replaced` lists such files, and the log names each of them.
 
     Args:
         path: The folder.
-        image_size: Height and width the images are brought to, in pixels, at most 8192: the shorter
-            side is resized (bicubic, antialiased), the middle is cut out.
+        image_size: Height and width of the images, in pixels, at most 8192: the shorter side is
+            resized to it (bicubic, antialiased), and the longer one is cropped to the center.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA). Default: 1 if all of a hundred files are gray, else
             3.
         class_names: Names of the sub-folders in the order of their labels. Default: sorted.
-        labels: `False`: sub-folders are no classes.
+        labels: Whether sub-folders are classes.
+
+    Returns:
+        `ImageSet` of uint8 images (image_size, image_size, channels).
 
     Raises:
-        ValueError: if the folder is not there, holds no images, or none that can be read.
+        ValueError: if the folder does not exist, holds no images, or none that can be read; if
+            `class_names` lacks a sub-folder.
     """
     root = pathlib.Path(path)
     if not root.is_dir():
@@ -65,12 +74,18 @@ def from_folder(
     size = check_image_size(image_size)
     if channels not in (None, 1, 3, 4) or isinstance(channels, (bool, float)):
         raise ValueError(f"`channels` must be 1, 3, 4 or None. Received: channels={channels!r}")
-    found, skipped = files.find(str(root))
+    found, skipped, unlisted = files.find(str(root))
+    left_out = (
+        f"{len(unlisted)} folders in {root} cannot be listed, and what they hold is left out: "
+        f"{_first(unlisted)}"
+    )
     if not found and not skipped:
         raise ValueError(
             "`path` must hold images, in a format that Pillow reads. "
-            f"Received: {root}, with no such file"
+            f"Received: {root}, with no such file{f'; {left_out}' if unlisted else ''}"
         )
+    if unlisted:
+        warnings.warn(left_out, stacklevel=2)
     if channels is None:
         some = found[:: len(found) // 100 + 1]
         channels = 1 if all(files.is_gray(str(root / file)) for file in some) else 3
@@ -91,7 +106,7 @@ def from_folder(
         is_good = np.array(list(pool.map(is_readable, range(len(found)))), bool)
     skipped = sorted([*skipped, *(found[i] for i in np.flatnonzero(~is_good))])
     good = [found[i] for i in np.flatnonzero(is_good)]
-    named = f"{', '.join(skipped[:10])}{', ...' if len(skipped) > 10 else ''}"
+    named = _first(skipped)
     if not good:
         raise ValueError(
             f"`path` must hold images that can be read. Received: {root}, where none of "
@@ -126,16 +141,21 @@ def from_folder(
     )
 
 
+def _first(paths: Sequence[str]) -> str:
+    """At most ten paths as text."""
+    return f"{', '.join(paths[:10])}{', ...' if len(paths) > 10 else ''}"
+
+
 def _classes(
     root: pathlib.Path, found: Sequence[str], class_names: Sequence[str] | None
 ) -> tuple[np.ndarray | None, Sequence[str] | None]:
-    """The label of each file by its sub-folder, and their names; `None` where there are none."""
+    """The label of each file by its sub-folder, and the names; `None` if there are no classes."""
     folders = [pathlib.Path(file).parts[0] for file in found]
     loose = sum(len(pathlib.Path(file).parts) == 1 for file in found)
     if 0 < loose < len(found):
         warnings.warn(
-            f"{loose} of {len(found)} images in {root} lie outside of its sub-folders, so that "
-            "there are no labels; move them if the sub-folders are classes.",
+            f"{loose} of {len(found)} images in {root} lie outside its sub-folders, so there are "
+            "no labels. Move these images if the sub-folders are classes.",
             stacklevel=3,
         )
     if loose or (class_names is None and len(set(folders)) < 2):
@@ -149,7 +169,16 @@ def _classes(
 
 
 class _Reader:
-    """Reads files that could be read before; where one no longer can, another of its class."""
+    """Reads the files of a folder, and another of the class where one can no longer be read.
+
+    Args:
+        names: Paths of all files.
+        labels: Label of each file.
+        size: Height and width of the images, in pixels.
+        channels: 1, 3 or 4.
+        replaced: Gets the path of each file that another takes the place of.
+        members: Places of the files that may take another's place. Default: all.
+    """
 
     def __init__(
         self,
@@ -166,28 +195,28 @@ class _Reader:
         self._lock = threading.Lock()
 
     def narrowed(self, places: np.ndarray) -> "_Reader":
-        """A reader of some of the members, by their places among these."""
+        """A reader of some of the members, given by their places among them."""
         members = self.members[places]
         return _Reader(self.names, self.labels, self.size, self.channels, self.replaced, members)
 
     def fetch(self, index: Any) -> Any:
-        """The image of a file, in a graph."""
+        """The image of the file at a place, uint8 (size, size, channels), in a graph."""
         image = tf.numpy_function(self.read, [index], tf.uint8)
         return tf.ensure_shape(image, (self.size, self.size, self.channels))
 
     def read(self, index: Any) -> np.ndarray:
-        """The image of a file, or of the one that stands in for it."""
+        """The image of the file at a place, or of the file that takes its place."""
         name = self.names[index]
         try:
             return files.read(name, self.size, self.channels)
         except files.UNREADABLE as error:
             self._note(name, error)
-        # From the file's place: whenever the run goes on, the same file stands in.
+        # The choice follows from the file's place, so that a resumed run makes the same one.
         alike = self.members[self.labels[self.members] == self.labels[index]]
         for other in np.random.default_rng(int(index)).permutation(alike)[:_MOST_REPLACEMENTS]:
             with contextlib.suppress(files.UNREADABLE):
                 return files.read(self.names[other], self.size, self.channels)
-        raise ValueError(f"{name} cannot be read any more, nor can others of its class")
+        raise ValueError(f"{name} cannot be read any more, and no other file of its class can")
 
     def _note(self, name: str, error: Exception) -> None:
         with self._lock:
@@ -195,7 +224,7 @@ class _Reader:
                 return
             self.replaced.append(name)
         _logger.warning(
-            "%s cannot be read any more, and another image stands in for it: %s: %s",
+            "%s cannot be read any more, and another image takes its place: %s: %s",
             name,
             type(error).__name__,
             error,
@@ -205,7 +234,7 @@ class _Reader:
 def read_folder(path: pathlib.Path, image_size: int, channels: int | None, labels: bool) -> Splits:
     """The images of a folder, in splits if it has them: see `keras_ssl.data.load`."""
     folders = {folder.name for folder in path.iterdir() if folder.is_dir()}
-    # A class may be called "train" too; splits are alone among themselves.
+    # A class may be called "train" too: splits are the only sub-folders.
     if "train" not in folders or not folders <= {"train", *TEST_NAMES}:
         return Splits(from_folder(path, image_size, channels, labels=labels), None)
     train = from_folder(path / "train", image_size, channels, labels=labels)

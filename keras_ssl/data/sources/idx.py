@@ -1,4 +1,4 @@
-"""The files of MNIST and its likes."""
+"""The four files of MNIST, and of the sets that copy their format."""
 
 import gzip
 import pathlib
@@ -9,12 +9,12 @@ import numpy as np
 from keras_ssl.data.image_set import Splits
 from keras_ssl.data.sources.arrays import from_arrays
 
-# As MNIST's authors named them; its likes (Fashion-MNIST, KMNIST) come under the same names.
+# The names that MNIST's authors chose; Fashion-MNIST and KMNIST use the same.
 IDX_FILES = "{}-{}-idx{}-ubyte.gz"
 
 
 def read_idx(path: pathlib.Path) -> Splits:
-    """A header of 4 + 4 bytes per axis, then bytes."""
+    """The splits of a folder of IDX files: a header of 4 + 4 bytes per axis, then the pixels."""
 
     def read(part: str, kind: str, axes: int) -> np.ndarray:
         file = path / IDX_FILES.format(part, kind, axes)

@@ -11,12 +11,12 @@ from keras_ssl.data.sources.arrays import from_arrays
 
 
 def read_npz(path: pathlib.Path) -> Splits:
-    """The arrays of an archive, `x_train` and so on, or `images` and `labels`."""
+    """The splits of an archive: `x_train`, `y_train`, `x_test`, `y_test`, or `images`, `labels`."""
     if not path.is_file():
         raise ValueError(f"`source` must exist. Received: source={str(path)!r}")
     if not zipfile.is_zipfile(path):
         raise ValueError(
-            f"`source` must be an archive of numpy.savez. Received: {str(path)!r}, which is none"
+            f"`source` must be an archive of numpy.savez. Received: {str(path)!r}, which is not one"
         )
     try:
         with np.load(path) as archive:
@@ -28,8 +28,8 @@ def read_npz(path: pathlib.Path) -> Splits:
         ) from error
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise ValueError(
-            "`source` must hold both x_test and y_test, or neither: images without labels judge "
-            f"nothing. Received: {path} with {sorted(arrays)}"
+            "`source` must hold both x_test and y_test, or neither: images without labels cannot "
+            f"be used for judging. Received: {path} with {sorted(arrays)}"
         )
     if "x_train" in arrays:
         train = from_arrays(arrays["x_train"], arrays.get("y_train"))

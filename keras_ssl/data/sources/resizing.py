@@ -1,4 +1,4 @@
-"""Images brought to a size and a number of channels, the same way for every source."""
+"""Bringing images to a size and a number of channels, in the same way for every source."""
 
 import dataclasses
 from typing import Any
@@ -9,12 +9,12 @@ from keras_ssl._validation import check_count
 from keras_ssl.data.augmentation import grey
 from keras_ssl.data.image_set import ImageSet, Splits
 
-# Height and width of an image beyond which a single one takes 200 MB and more.
+# A larger height and width would make a single image take more than 200 MB.
 _LARGEST_IMAGE = 8192
 
 
 def check_image_size(image_size: Any) -> int:
-    """Returns `image_size` as an int, or raises if it is no size that an image can have."""
+    """Returns `image_size` as an int, or raises if it is not from 1 to 8192."""
     size = check_count("image_size", image_size)
     if size > _LARGEST_IMAGE:
         raise ValueError(
@@ -25,7 +25,7 @@ def check_image_size(image_size: Any) -> int:
 
 
 def brought_to(splits: Splits, image_size: int | None, channels: int | None) -> Splits:
-    """Images in memory, of another size and number of channels, as a folder's would be."""
+    """The same images of another size and number of channels; `None` leaves them as they are."""
     train, test = splits
     return Splits(
         _brought_to(train, image_size, channels), test and _brought_to(test, image_size, channels)
@@ -33,12 +33,13 @@ def brought_to(splits: Splits, image_size: int | None, channels: int | None) -> 
 
 
 def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) -> ImageSet:
-    """Images in memory as of another size and number of channels, as files of a folder would be."""
+    """See `brought_to`."""
     height, width, own = images.image_shape
-    if channels not in (None, own) and (own, channels) not in ((1, 3), (3, 1)):
+    possible = (1, 3) if own in (1, 3) else (own,)
+    if channels is not None and channels not in possible:
         raise ValueError(
-            f"`channels` must be {own}, or 1 and 3 be changed into each other. "
-            f"Received: channels={channels!r}, for images of {own} channels"
+            f"`channels` must be {' or '.join(map(str, possible))} for these images, which have "
+            f"{own}. Received: channels={channels!r}"
         )
     size = None if (image_size, image_size) == (height, width) else image_size
     if size is None and channels in (None, own):
@@ -59,7 +60,7 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
 
 
 def fit(image: Any, size: int) -> Any:
-    """An image brought to (size, size): shorter side resized, antialiased, the middle cut out."""
+    """Resizes the shorter side of an image to `size`, antialiased, and crops the center."""
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     target = tf.cast(tf.math.ceil(shape * (size / tf.reduce_min(shape))), tf.int32)
     resized = tf.image.resize(tf.cast(image, tf.float32), target, "bicubic", antialias=True)
@@ -67,7 +68,7 @@ def fit(image: Any, size: int) -> Any:
 
 
 def _like(image: Any, pixels: Any) -> Any:
-    """Pixels as `image` has them: whole numbers from 0 to 255, or floats from 0 to 1."""
+    """Pixels in the dtype and range of `image`: integers in [0, 255], or floats in [0, 1]."""
     if image.dtype.is_floating:
         return tf.clip_by_value(pixels, 0, 1)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), image.dtype)

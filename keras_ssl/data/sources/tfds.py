@@ -1,4 +1,4 @@
-"""Data sets of tensorflow-datasets."""
+"""The data sets of tensorflow-datasets, whose images stay encoded until they are fetched."""
 
 import difflib
 import os
@@ -11,7 +11,7 @@ from keras_ssl._validation import check_choice
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources.resizing import fit
 
-# Encoded images of tensorflow-datasets that are held to be shuffled: 1 GiB at 100 KB each.
+# Encoded images that are held in memory to be shuffled: 1 GiB at 100 KB each.
 _ENCODED_BUFFER = 10_000
 
 
@@ -44,10 +44,10 @@ def read_tfds(
     if download:
         builder.download_and_prepare()
     elif not builder.is_prepared():
-        # Asked for without being prepared, tensorflow-datasets tries the network for minutes.
+        # Otherwise tensorflow-datasets would try the network for minutes.
         raise ValueError(
-            f"{name} is not prepared in {builder.data_dir}: pass download=True, or `data_dir` if "
-            "it is elsewhere."
+            f"{name} is not prepared in {builder.data_dir}: pass download=True, or pass `data_dir` "
+            "if it is elsewhere."
         )
 
     is_class = "label" in features and isinstance(features["label"], tfds.features.ClassLabel)
@@ -60,7 +60,7 @@ def read_tfds(
         return _tfds_split(builder, part, image_size, label_key)
 
     def has_labels(part: str) -> bool:
-        """Published test splits often have labels of -1."""
+        """Whether a split has labels; in published test splits they are often -1."""
         return all(int(label) >= 0 for _, label in image_set(part).keys.take(1))
 
     if label_key is not None and not has_labels(train_name):
@@ -71,12 +71,18 @@ def read_tfds(
         return Splits(image_set(train_name), None)
     if test_name is not None:
         return Splits(image_set(train_name), image_set(test_name))
-    percent = round(100 * (1 - test_fraction))
-    return Splits(image_set(f"{train_name}[:{percent}%]"), image_set(f"{train_name}[{percent}%:]"))
+    size = splits[train_name].num_examples
+    if size < 2:
+        raise ValueError(
+            "`source` must have two images or more, one of them to judge by. "
+            f"Received: {name} with {size} in the split {train_name!r}"
+        )
+    first = size - min(max(round(test_fraction * size), 1), size - 1)
+    return Splits(image_set(f"{train_name}[:{first}]"), image_set(f"{train_name}[{first}:]"))
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """The known names nearest to `name`, or how many there are."""
+    """A text with the known names that are most like `name`, or with their number."""
     near = difflib.get_close_matches(name, known)
     return f"did you mean {' or '.join(near)}?" if near else f"one of {len(known)}"
 
