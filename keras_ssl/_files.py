@@ -1,9 +1,12 @@
 """Files that outlive a kill, and folders that one process has to itself."""
 
+import contextlib
 import json
 import os
 import pathlib
+import re
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 try:
@@ -13,30 +16,59 @@ except ImportError:  # Windows: two processes in one folder are not noticed ther
 
 # In every folder that was locked.
 LOCK = ".lock"
+# How the names of unfinished files end: after the process's number.
+_PARTIAL = re.compile(r"\.\d+\.partial(\.[^.]*)?$")
 
 
 class DamagedFileError(ValueError):
     """A file does not hold what it was written with."""
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a UTF-8 file whole or not at all: through a kill, a full disk and a power cut.
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A scope that writes a file whole or not at all: through a kill, a full disk and a power cut.
 
-    What UTF-8 cannot hold, such as the undecodable bytes of a file's name, is written escaped.
+        with whole(path) as partial:
+            model.save(partial)
+
+    Args:
+        path: The file. It is what it was until the scope ends, and stays so if that is by an error.
+
+    Yields:
+        Where to write: a path beside `path` with the same suffix. It takes the name of `path` once
+        its content is on the disk.
 
     Raises:
-        OSError: where the file cannot be written; `path` is then what it was.
+        OSError: if the file cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
-        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())  # Or a power cut may leave the new name with no content.
         os.replace(partial, path)
-    except Exception:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a UTF-8 file whole or not at all, see `whole`.
+
+    Characters that UTF-8 cannot hold, such as the undecodable bytes of a file's name, are escaped.
+
+    Raises:
+        OSError: if the file cannot be written; `path` is then what it was.
+    """
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def partial_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What processes that were killed have left of files they had not finished."""
+    return [file for file in folder.glob("*.partial*") if _PARTIAL.search(file.name)]
 
 
 def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from keras_ssl._files import DamagedFileError, read_json, write_whole
+from keras_ssl._files import DamagedFileError, partial_files, read_json, whole, write_whole
 
 DAMAGED = {
     "empty": (b"", "an empty file"),
@@ -54,3 +54,32 @@ def test_a_full_disk_leaves_what_was_there(call, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_whole(path, '{"a": 1}')
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"] and path.read_text() == "{}"
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_while_writing_leaves_what_was_there(error, tmp_path):
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"before")
+    with pytest.raises(error), whole(path) as partial:
+        assert partial.suffix == ".png"  # Keras and matplotlib choose the format by it.
+        partial.write_bytes(b"half")
+        raise error
+    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+    assert path.read_bytes() == b"before"
+
+
+def test_a_file_has_its_name_when_its_content_is_on_the_disk(tmp_path, monkeypatch):
+    path, synced = tmp_path / "a.keras", []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((os.fstat(file), path.exists())))
+    with whole(path) as partial:
+        partial.write_bytes(b"model")
+    assert [(stat.st_size, is_there) for stat, is_there in synced] == [(5, False)]
+    assert path.read_bytes() == b"model" and synced[0][0].st_ino == path.stat().st_ino
+
+
+def test_what_killed_processes_left_is_known_by_its_name(tmp_path):
+    left = ["a.json.12.partial.json", "a.keras.7.partial.keras", "b.12.partial", "a.json.1.partial"]
+    own = ["a.json", "my.partial", "a.partial.json", "epoch-00001.keras", "a.1.partial.b.c"]
+    for name in left + own:
+        (tmp_path / name).touch()
+    assert sorted(file.name for file in partial_files(tmp_path)) == sorted(left)

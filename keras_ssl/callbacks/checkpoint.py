@@ -1,6 +1,5 @@
 """Checkpoints that a run can always go on from, within an epoch too."""
 
-import contextlib
 import os
 import pathlib
 import re
@@ -11,11 +10,11 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_ssl._files import partial_files, whole
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.callbacks.non_finite import check_weights
 from keras_ssl.training.strategies import is_chief, is_on_one_machine
@@ -111,8 +110,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._epoch, self._saved = 0, 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock, and tells the signals who answers them."""
+        """Starts the clock, removes unfinished files, and takes over the signals."""
         self._saved = time.monotonic()
+        for left in partial_files(self.folder):
+            left.unlink(missing_ok=True)  # By a process that was killed while it saved.
         if self.signals is not None and is_on_one_machine(self.model.distribute_strategy):
             self.signals.is_training = True
 
@@ -172,7 +173,7 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with complete(path) as partial:
+        with whole(path) as partial:
             model.save(partial)
     except OSError as error:
         # The weights in memory are worth more than those that could not be written.
@@ -182,18 +183,6 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
             CheckpointWarning,
             stacklevel=2,
         )
-
-
-@contextlib.contextmanager
-def complete(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A scope that writes a file under another name, which becomes `path` if all went well."""
-    partial = path.with_name(f"partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 class Position(NamedTuple):

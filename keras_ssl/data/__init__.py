@@ -11,9 +11,9 @@ from keras_ssl.data.augmentation import (
     RandomSolarize,
     to_unit_floats,
 )
-from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.fingerprint import fingerprint
+from keras_ssl.data.image_set import ImageSet, Splits, split
 from keras_ssl.data.policies import (
     POLICIES,
     TwoViews,
@@ -28,6 +28,7 @@ from keras_ssl.data.policies import (
     tiny_grey,
     weak,
 )
+from keras_ssl.data.sources import from_arrays, from_folder, load
 from keras_ssl.data.views import make_views, view_grid
 
 __all__ = [

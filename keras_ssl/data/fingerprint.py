@@ -2,7 +2,7 @@
 
 import zlib
 
-from keras_ssl.data.datasets import ImageSet
+from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.views import check_image_set
 
 # Images that are looked at, spread evenly over all.

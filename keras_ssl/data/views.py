@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
-from keras_ssl.data.datasets import ImageSet, Splits
 from keras_ssl.data.epochs import Epochs
+from keras_ssl.data.image_set import ImageSet, Splits
 from keras_ssl.data.policies import Views
 
 # Passes over the probe's images in an epoch; a range has to end somewhere.

@@ -2,6 +2,7 @@
 
 import os
 
+from keras_ssl._files import whole
 from keras_ssl._text import drawing, legend
 from keras_ssl.runs.metrics_log import read_metrics
 
@@ -48,7 +49,8 @@ def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]
             axis.grid(alpha=0.3)
             legend(axis, lines, names)
         figure.tight_layout()
-        figure.savefig(picture, dpi=100)
+        with whole(picture) as partial:
+            figure.savefig(partial, dpi=100)
     plt.close(figure)
     return True
 

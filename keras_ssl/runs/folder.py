@@ -11,8 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl._files import LOCK, FolderLock, damaged, read_json, write_whole
-from keras_ssl.callbacks.checkpoint import complete
+from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -103,8 +102,9 @@ class RunFolder:
         """Names of what is in the folder, but for what a process leaves that was killed at once."""
         if not self.path.is_dir():
             return []
-        names = (file.name for file in self.path.iterdir())
-        return [name for name in names if name != LOCK and not name.endswith(".partial")]
+        unfinished = partial_files(self.path)
+        files = (file for file in self.path.iterdir() if file not in unfinished)
+        return [file.name for file in files if file.name != LOCK]
 
     # --- Files ---------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class RunFolder:
             OSError: if it cannot be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with complete(self / "encoder.keras") as partial:
+        with whole(self / "encoder.keras") as partial:
             encoder.save(partial)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._files import whole
 from keras_ssl._text import drawing, legend, short
 from keras_ssl._validation import check_choice
 from keras_ssl.studies.results import Results
@@ -35,7 +36,8 @@ def _label(results: Results) -> str:
 def _save(figure: Any, path: pathlib.Path, **kwargs: Any) -> None:
     figure.tight_layout()
     # No date or version inside: the same figures make the same file.
-    figure.savefig(path, dpi=110, metadata={"Software": None}, **kwargs)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None}, **kwargs)
 
 
 def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_ssl._files import write_whole
 from keras_ssl._validation import check_choice
 from keras_ssl.hypermodels import ACCURACIES
-from keras_ssl.studies.oracle import (
+from keras_ssl.studies.plan import (
     ARM,
     CONFIRM,
     DRAW,

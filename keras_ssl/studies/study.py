@@ -1,15 +1,12 @@
 """`Study`: arms that are searched with one budget, and compared by their last words."""
 
 import contextlib
-import dataclasses
-import functools
 import json
 import os
 import pathlib
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,18 +18,12 @@ from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, writ
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import fingerprint
 from keras_ssl.hypermodels import PretrainingHyperModel
-from keras_ssl.studies.oracle import (
-    ARM,
-    DRAW,
-    SEARCH,
-    SEED,
-    STAGE,
-    Step,
-    StudyOracle,
-    file_name,
-    searched,
-)
-from keras_ssl.studies.results import Results, reason_of, rows_of, write_csv
+from keras_ssl.studies.identity import describe, differences, name_of
+from keras_ssl.studies.oracle import StudyOracle
+from keras_ssl.studies.plan import RESERVED, file_name
+from keras_ssl.studies.progress import Progress
+from keras_ssl.studies.results import Results, rows_of, write_csv
+from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.starter import end_with_starter
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
@@ -134,13 +125,12 @@ class Study:
         self.finalists = check_count("finalists", finalists)
         self.search, self.callbacks, self.seed = search, callbacks, check_seed("seed", seed)
         self.score = scores.pop()
-        self.spaces = {name: searched(arm) for name, arm in self.arms.items()}
-        plan = {field.name for field in dataclasses.fields(Step)}
+        self.spaces = {name: space_of(arm) for name, arm in self.arms.items()}
         for name, space in self.spaces.items():
-            if taken := plan & {parameter.name for parameter in space.space}:
+            if taken := RESERVED & {parameter.name for parameter in space.space}:
                 raise ValueError(
-                    f"`arms` must not have hyperparameters named {sorted(plan)}: trials have them. "
-                    f"Received: {name!r} with {sorted(taken)}"
+                    f"`arms` must not have hyperparameters named {sorted(RESERVED)}: trials have "
+                    f"them. Received: {name!r} with {sorted(taken)}"
                 )
         self._take_folder()
 
@@ -152,25 +142,10 @@ class Study:
         parts = {"; ".join(map(fingerprint, images)) for images in prints.values()}
         if len(parts) > 1:
             raise ValueError(f"`arms` must have the same images. Received: {sorted(parts)}")
-        arms = {}
-        for name, hypermodel in self.arms.items():
-            recipe = hypermodel.recipe.get_config()
-            del recipe["source"]  # Words.
-            arms[name] = {
-                "recipe": recipe,
-                "space": [
-                    {"kind": type(parameter).__name__, **parameter.get_config()}
-                    for parameter in self.spaces[name].space
-                ],
-                "encoder": _name(hypermodel.encoder),
-                "measure": _name(hypermodel.measure),
-                "label_free": hypermodel.label_free,
-                "micro_batch_size": hypermodel.micro_batch_size,
-                "seed": hypermodel.seed,
-            }
+        arms = {name: describe(arm, self.spaces[name]) for name, arm in self.arms.items()}
         identity = {
             "score": self.score,
-            "search": _name(self.search),
+            "search": name_of(self.search),
             "seed": self.seed,
             "images": parts.pop(),
             "arms": arms,
@@ -181,11 +156,11 @@ class Study:
         path = self.folder / _IDENTITY
         mine = self.identity()
         if path.exists():
-            differences = list(_differences(self._read_identity(path, mine), mine))
-            if differences:
+            found = list(differences(self._read_identity(path, mine), mine))
+            if found:
                 raise StudyFolderError(
                     f"`folder` holds another study; name another folder, or ask the same. {path} "
-                    f"differs in {'; '.join(differences[:5])}. Received: folder={str(self.folder)}"
+                    f"differs in {'; '.join(found[:5])}. Received: folder={str(self.folder)}"
                 )
             return
         # A worker may come before its chief, and several at once: what is there is then this.
@@ -375,75 +350,3 @@ def _is_worker() -> bool:
     """Whether this process works for a chief: keras-tuner's own rule."""
     has_chief = "KERASTUNER_ORACLE_IP" in os.environ
     return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
-
-
-def _name(function: Any) -> Any:
-    """A function by its name, and what a `functools.partial` gives it; texts and `None` as such."""
-    if function is None or isinstance(function, str):
-        return function
-    if isinstance(function, functools.partial):
-        return [_name(function.func), list(function.args), function.keywords]
-    return getattr(function, "__qualname__", type(function).__qualname__)
-
-
-def _differences(found: Any, mine: Any, where: str = "") -> Any:
-    if isinstance(found, dict) and isinstance(mine, dict):
-        for key in {**found, **mine}:
-            path = f"{where}.{key}" if where else key
-            yield from _differences(found.get(key), mine.get(key), path)
-    elif found != mine:
-        yield f"{where}: {_short(found)} there, {_short(mine)} asked for"
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-class Progress:
-    """One line per trial: which of how many, what came of it, the best so far, the time left.
-
-    Args:
-        score: Name of the figure that trials are compared by.
-    """
-
-    def __init__(self, score: str) -> None:
-        self.score = score
-        self._start = time.monotonic()
-        self._done_before = 0
-
-    def begin(self, oracle: StudyOracle) -> None:
-        """Says what is done already."""
-        self._start = time.monotonic()
-        self._done_before = oracle.done()
-        of_before = f", {self._done_before} of them done before" if self._done_before else ""
-        print(f"study: {oracle.planned()} trials{of_before}", flush=True)
-
-    def say(self, oracle: StudyOracle, trial: Any) -> None:
-        """The line of a trial that ended."""
-        values = trial.hyperparameters.values
-        draw, arm = values[DRAW], values[ARM]
-        what = "defaults" if draw == 0 else f"draw {draw}"
-        if values[STAGE] != SEARCH:
-            what = f"{values[STAGE]}, {what}, seed {values[SEED]}"
-        if trial.status == "COMPLETED":
-            found = f"{self.score} {trial.score:.4f}"
-        else:
-            found = f"FAILED, {reason_of(trial.message)[:200]}"
-        scores = [t.score for t in oracle.trials_of(arm, SEARCH) if t.status == "COMPLETED"]
-        so_far = f" (best of it {max(scores):.4f})" if scores else ""
-        done, planned = oracle.done(), oracle.planned()
-        seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
-        left = seconds * max(planned - done, 0)
-        print(
-            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | {_duration(left)} left",
-            flush=True,
-        )
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 
 from keras_ssl.inspection.event_log import EventLog
-from keras_ssl.studies.oracle import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
+from keras_ssl.studies.plan import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
 
 # Section and name of a figure's tag.
 _FIGURES = {

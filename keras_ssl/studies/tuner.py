@@ -13,16 +13,11 @@ import keras_tuner
 
 from keras_ssl._files import write_whole
 from keras_ssl.hypermodels import PretrainingHyperModel
-from keras_ssl.studies.oracle import (
-    ARM,
-    FINAL,
-    REASON,
-    STAGE,
-    STARTS,
-    StudyOracle,
-    declared,
-)
+from keras_ssl.studies.oracle import StudyOracle
+from keras_ssl.studies.plan import ARM, FINAL, STAGE
+from keras_ssl.studies.settings import declared
 from keras_ssl.studies.tensorboard import TrialLog
+from keras_ssl.studies.trial_files import REASON, STARTS
 
 # After as many starts by processes that died, a trial is given up.
 MOST_STARTS = 3
@@ -33,7 +28,7 @@ class StudyHyperModel(keras_tuner.HyperModel):
 
     Args:
         arms: Hypermodels by name.
-        spaces: Their hyperparameters, see `keras_ssl.studies.oracle.searched`.
+        spaces: Their hyperparameters, see `keras_ssl.studies.settings.space_of`.
     """
 
     def __init__(

@@ -49,6 +49,14 @@ def test_a_kill_while_writing_leaves_the_one_before(views, tmp_path, monkeypatch
     keras.models.load_model(kept)
 
 
+def test_what_a_killed_process_had_not_finished_is_removed(views, tmp_path):
+    left = tmp_path / "epoch-00007.keras.123.partial.keras"
+    left.write_bytes(b"half a file")
+    assert callbacks.checkpoints(tmp_path) == []
+    _fit(tmp_path, views, epochs=1)
+    assert [file.name for file in tmp_path.iterdir()] == ["epoch-00001.keras"]
+
+
 def test_other_names_are_refused():
     with pytest.raises(ValueError, match="`checkpoint` must be named.*last.keras"):
         callbacks.epochs_done("last.keras")

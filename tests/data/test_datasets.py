@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from keras_ssl import data
-from keras_ssl.data import datasets
+from keras_ssl.data.sources import folder as photos
 
 
 def _write(path, size=(20, 30), mode="RGB", color=120):
@@ -117,14 +117,14 @@ class TestFolder:
     def test_decoding_again_gives_the_same_pixels(self, folder, in_memory, monkeypatch):
         expected = next(iter(data.from_folder(folder, 16).batches(12)))
         if not in_memory:
-            monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
         pixels, labels = next(iter(data.from_folder(folder, 16).batches(12)))
         np.testing.assert_array_equal(pixels, expected[0])
         np.testing.assert_array_equal(labels, expected[1])
 
     def test_another_stands_in_for_a_file_that_breaks_later(self, folder, monkeypatch, caplog):
         """Batches do not shift, and a run that goes on sees the same images again."""
-        monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+        monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
         images = data.from_folder(folder, 16)
         before = next(iter(images.batches(12)))
         (folder / "cat" / "3.jpg").write_bytes(b"gone")
@@ -184,10 +184,53 @@ class TestFolder:
             images = data.from_folder(folder, 16)
         assert len(images) == 13
 
+    def test_links_to_folders_are_followed(self, folder, tmp_path_factory):
+        """A class may be kept elsewhere; a link back to a folder that it lies in ends there."""
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        for i in range(3):
+            _write(elsewhere / "more" / f"{i}.jpg")
+        (folder / "bird").symlink_to(elsewhere)
+        images = data.from_folder(folder, 16)
+        assert images.class_names == ("bird", "cat", "dog") and len(images) == 15
+        assert images.names[0] == str(folder / "bird" / "more" / "0.jpg")
+        (folder / "cat" / "up").symlink_to(folder)
+        (elsewhere / "cats").symlink_to(folder / "cat")
+        loops = r"2 folders .*cannot be listed.*bird/cats/up, cat/up"
+        with pytest.warns(UserWarning, match=loops):
+            images = data.from_folder(folder, 16)
+        assert np.bincount(images.labels()).tolist() == [3 + 6, 6, 6]
+
+    def test_folders_that_cannot_be_listed_are_named(self, folder, monkeypatch):
+        (folder / "bird").symlink_to(folder / "unmounted")
+        (folder / "notes.txt").symlink_to(folder / "nowhere.txt")  # No folder, as it seems.
+        scandir = os.scandir
+
+        def forbid(path):
+            if os.path.basename(os.path.normpath(path)) == "dog":
+                raise PermissionError(13, "Permission denied")
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", forbid)
+        with pytest.warns(UserWarning, match=r"2 folders in .* cannot be listed.*: bird, dog"):
+            images = data.from_folder(folder, 16)
+        assert len(images) == 6 and images.skipped == ()
+        with pytest.raises(ValueError, match="no such file; 1 folders in .*dog cannot be listed"):
+            data.from_folder(folder / "dog", 16)
+
+    @pytest.mark.parametrize("in_memory", [True, False])
+    def test_a_document_by_the_name_of_a_picture_is_not_drawn(self, folder, in_memory, monkeypatch):
+        """EPS is a program that Pillow would run in Ghostscript."""
+        if not in_memory:
+            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
+        monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("It was run"))
+        Image.new("RGB", (20, 20)).save(folder / "cat" / "program.jpg", format="EPS")
+        with pytest.warns(UserWarning, match="1 of 13 .*program.jpg"):
+            assert len(data.from_folder(folder, 16)) == 12
+
     @pytest.mark.parametrize("in_memory", [True, False])
     def test_a_feature_can_be_matched_to_its_photo(self, folder, in_memory, monkeypatch):
         if not in_memory:
-            monkeypatch.setattr(datasets, "_MEMORY_LIMIT", 0)
+            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
         images = data.from_folder(folder, 16)
         assert images.names[0] == str(folder / "cat" / "0.jpg")
         for part in (images, images.without_labels(), images.spread(5), *data.split(images, 0.5)):
@@ -294,12 +337,12 @@ class TestArrays:
             ((np.zeros((2, 8, 0, 1)),), "`images` must be"),
             ((np.eye(8, dtype=int)[None],), r"as bytes, 1 is black.*astype\(bool\)"),
             ((np.zeros((2, 4, 4)), [0]), r"`labels`.*int64 of shape \(1,\) for 2 images"),
-            ((np.zeros((2, 4, 4)), np.eye(2, dtype=int)), r"one-hot rows, labels.argmax"),
+            ((np.zeros((2, 4, 4)), np.eye(2, dtype=int)), r"one-hot rows, pass labels.argmax"),
             ((np.zeros((2, 4, 4)), ["cat", "dog"]), "`labels`.*np.unique"),
             ((np.zeros((2, 4, 4)), [0, 20_000_000]), "must number the classes.*20000000 for 2"),
             ((np.zeros((2, 4, 4)), [0, 2], ["a", "b"]), "`class_names` must be 3 different names"),
             ((np.zeros((2, 4, 4)), [0, 1], ["a", "a"]), "`class_names` must be 2 different names"),
-            ((np.zeros((2, 4, 4)), None, ["a"]), "`class_names` are those of labels"),
+            ((np.zeros((2, 4, 4)), None, ["a"]), "`class_names` must come with `labels`"),
             ((np.zeros((2, 4, 4)), [0.5, 1.0]), "`labels`.*float64"),
             ((np.zeros((2, 4, 4)), [-1, 0]), "`labels`.*at least 0"),
         ],
@@ -330,7 +373,7 @@ class TestArrays:
         assert small.mean() == pytest.approx(1 / 3, abs=0.02) and small.max() <= 1
         np.testing.assert_array_equal(small[..., 0], small[..., 2])
         assert data.load("digits", image_size=16)[0].image_shape == (16, 16, 1)
-        with pytest.raises(ValueError, match="`channels` must be 1, or 1 and 3.*channels=4"):
+        with pytest.raises(ValueError, match="`channels` must be 1 or 3 for .* have 1.*channels=4"):
             data.load("digits", channels=4)
 
     @pytest.mark.parametrize(
@@ -366,9 +409,16 @@ class TestArrays:
             data.load(tmp_path / "b.npz")
 
 
+def _of_channels(pixels, channels):
+    """Gray by the luma of ITU-R BT.601, as Pillow makes it."""
+    if channels == 1 < pixels.shape[-1]:
+        return pixels @ np.array([[0.299], [0.587], [0.114]])
+    return np.broadcast_to(pixels, (*pixels.shape[:-1], channels))
+
+
 class TestTFDS:
     @staticmethod
-    def _prepare(folder, shape, sizes):
+    def _prepare(folder, shape, sizes, counts=None):
         """A real, prepared tensorflow-datasets data set: encoded images on disk."""
         rng = np.random.RandomState(0)
 
@@ -391,7 +441,7 @@ class TestTFDS:
             name: tf.data.Dataset.from_generator(
                 lambda count=count: examples(count), output_signature=signature
             )
-            for name, count in (("train", 12), ("test", 6))
+            for name, count in (counts or {"train": 12, "test": 6}).items()
         }
         tfds.dataset_builders.store_as_tfds_dataset(
             name="tiny", version="1.0.0", features=features, split_datasets=splits, data_dir=folder
@@ -419,6 +469,31 @@ class TestTFDS:
         assert len(data.load("tiny:test", data_dir=tmp_path).train) == 6
         with pytest.raises(ValueError, match="`split`.*'train'.*'test'.*'all'"):
             data.load("tiny:all", data_dir=tmp_path)
+
+    @pytest.mark.parametrize(("own", "wanted"), [(1, 3), (3, 1), (3, 3)])
+    def test_channels(self, tmp_path, own, wanted):
+        self._prepare(tmp_path, (10, 12, own), [(10, 12)])
+        same = data.load("tiny", data_dir=tmp_path)
+        splits = data.load("tiny", channels=wanted, data_dir=tmp_path)
+        for before, after in zip(same, splits, strict=True):
+            assert after.image_shape == (10, 12, wanted)
+            pixels, found = (next(iter(images.batches(6)))[0].numpy() for images in (before, after))
+            np.testing.assert_allclose(found, _of_channels(pixels, wanted), atol=0.51 / 255)
+        with pytest.raises(ValueError, match="`channels` must be .*channels=4"):
+            data.load("tiny", channels=4, data_dir=tmp_path)
+
+    @pytest.mark.parametrize(("fraction", "test"), [(0.001, 1), (0.2, 2), (0.25, 3), (0.999, 11)])
+    def test_no_part_is_empty(self, tmp_path, fraction, test):
+        self._prepare(tmp_path, (4, 4, 1), [(4, 4)], {"train": 12})
+        splits = data.load("tiny", test_fraction=fraction, data_dir=tmp_path)
+        assert (len(splits.train), len(splits.test)) == (12 - test, test)
+        assert [sum(1 for _ in part.batches(1)) for part in splits] == [12 - test, test]
+
+    def test_one_image_is_not_split(self, tmp_path):
+        self._prepare(tmp_path, (4, 4, 1), [(4, 4)], {"train": 1})
+        with pytest.raises(ValueError, match="`source` must have two images or more.*tiny"):
+            data.load("tiny", data_dir=tmp_path)
+        assert len(data.load("tiny", labels=False, data_dir=tmp_path).train) == 1
 
     def test_not_prepared(self, tmp_path):
         with pytest.raises(ValueError, match="cifar10 is not prepared.*download=True"):

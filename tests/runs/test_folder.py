@@ -73,6 +73,22 @@ class TestMetricsLog:
         assert runs.read_metrics(path) == []
 
 
+def test_a_picture_that_cannot_be_drawn_leaves_the_one_before(tmp_path, monkeypatch):
+    log = runs.MetricsLog(tmp_path / "metrics.csv")
+    log.on_epoch_end(0, {"loss": 1.5})
+    picture = tmp_path / "curves.png"
+    picture.write_bytes(b"before")
+
+    def fail(self, path, **kwargs):
+        path.write_bytes(b"half a picture")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(OSError, match="No space left"):
+        runs.draw_curves(tmp_path / "metrics.csv", picture)
+    assert picture.read_bytes() == b"before" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_curves_take_names_as_text(tmp_path):
     log = runs.MetricsLog(tmp_path / "metrics.csv")
     log.on_epoch_end(0, {"loss": 1.5, "$a^b_{": 0.5, "val_knn": 0.5})

@@ -21,10 +21,12 @@ from PIL import Image
 
 from keras_ssl import hypermodels, recipes, studies
 from keras_ssl.studies import oracle as oracles
+from keras_ssl.studies import plan, starter
 from keras_ssl.studies import results as tables
-from keras_ssl.studies import starter
 from keras_ssl.studies import study as runs
+from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.tensorboard import write_columns
+from keras_ssl.studies.trial_files import step_of
 from keras_ssl.studies.tuner import MOST_STARTS
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
@@ -340,11 +342,11 @@ class TestFolder:
         study._write_best(results, name)
         write_columns(tmp_path / "s" / "tensorboard", study.spaces, ["val_knn"])
         (best,) = (tmp_path / "s" / "best").iterdir()
-        assert best.name == f"{oracles.file_name(name)}.json" and len(os.fsencode(best.name)) < 230
+        assert best.name == f"{plan.file_name(name)}.json" and len(os.fsencode(best.name)) < 230
         folders = {
             path.name for path in (tmp_path / "s" / "tensorboard").iterdir() if path.is_dir()
         }
-        assert folders == {"other", oracles.file_name(name)}
+        assert folders == {"other", plan.file_name(name)}
         assert [path.name for path in tmp_path.iterdir()] == ["s"]  # Nothing is outside.
         report = studies.write_report(results, tmp_path / "r", "$_$", "q", {"a": "b\nc"}, "a")
         text = report.read_text(encoding="utf-8")
@@ -396,7 +398,7 @@ def oracle_of(
     finalists=1,
 ):
     objective = arms["simclr"].objective
-    spaces = {name: oracles.searched(arm) for name, arm in arms.items()}
+    spaces = {name: space_of(arm) for name, arm in arms.items()}
     oracle = oracles.StudyOracle(
         arms, spaces, trials, seeds, finalists, search, objective, 0, lambda _: None, retry_failed
     )
@@ -411,7 +413,7 @@ def run_next(oracle, score=None):
     trial = oracle.create_trial("tuner")
     if trial.status == "STOPPED":
         return None
-    step = oracles.trial_step(trial)
+    step = step_of(trial)
     found = step.draw + step.seed if score is None else score(step)
     oracle.update_trial(trial.trial_id, {"val_knn": found})
     trial.status = "COMPLETED"
@@ -454,6 +456,9 @@ class TestOracle:
         def kill_sometimes(source, target):
             writes[0] += 1
             if life > 1 and writes[0] % life == 0:
+                # SIGKILL leaves the unfinished file, which an exception in this process removes.
+                left = f"trial.json.{writes[0]}.partial.json"
+                pathlib.Path(source).with_name(left).write_text("{")
                 raise Killed
             replace(source, target)
 
@@ -471,25 +476,9 @@ class TestOracle:
         # Of both arms three draws, two seeds of two finalists, of the best and of the defaults.
         count = 2 * (3 + 2 * 2 + 2 * 2)
         assert len(ended) <= len(oracle.trials) == count
-        assert len({oracles.trial_step(t) for t in oracle.trials.values()}) == count
+        assert len({step_of(t) for t in oracle.trials.values()}) == count
         assert {t.status for t in oracle.trials.values()} == {"COMPLETED"}
         assert len(ended) == len(set(ended))
-
-    def test_the_plan_can_grow(self, tmp_path):
-        arms = program.arms()
-        while run_next(oracle := oracle_of(tmp_path, arms, 2, 1)) is not None:
-            pass
-        assert len(oracle.trials) == 2 * 2 + 2 * 2
-        more = oracle_of(tmp_path, arms, 4, 2)
-        steps = []
-        while (step := run_next(more)) is not None:
-            steps.append(step)
-        draws = [step.draw for step in steps if step.stage == "search"]
-        assert draws == [2, 2, 3, 3]
-        finals = {(s.arm, s.draw, s.seed) for s in steps if s.stage == "final"}
-        assert finals == {
-            (arm, draw, seed) for arm in arms for draw, seed in ((0, 2), (3, 1), (3, 2))
-        }
 
     def test_finalists_are_confirmed(self, tmp_path):
         """Draw 2 was lucky with the search's seed; of the three best, others prefer draw 1."""
@@ -518,17 +507,6 @@ class TestOracle:
         assert found.best_draw == 1 and found.confirmed == {2: 0.0, 1: 1.0, 0: 0.0}
         assert list(found.final["tuned"]) == [1, 2]  # Not the seeds that it was chosen by.
 
-    def test_a_study_may_ask_for_finalists_later(self, tmp_path):
-        arms = {"simclr": program.arms()["simclr"]}
-        while run_next(oracle_of(tmp_path, arms, 3, 1), lambda step: step.draw) is not None:
-            pass
-        more = oracle_of(tmp_path, arms, 3, 1, finalists=2)
-        steps = []
-        while (step := run_next(more, lambda step: -step.draw)) is not None:
-            steps.append(step)
-        # Draw 2 was best, and had its last word; of it and draw 1, draw 1 is better on second look.
-        assert [(s.stage, s.draw) for s in steps] == [("confirm", 2), ("confirm", 1), ("final", 1)]
-
     def test_finalists_of_a_shorter_search_do_not_count(self, tmp_path):
         """Nor their means of fewer seeds: draw 1 was lucky once."""
         arms = {"simclr": program.arms()["simclr"]}
@@ -550,28 +528,6 @@ class TestOracle:
         for finalists, best in ((1, 5), (2, 5)):
             results = studies.Results(rows, "knn", ["simclr"], False, finalists)
             assert results.arms["simclr"].best_draw == best
-
-    def test_a_finalist_that_failed_more_often_is_out(self):
-        searched = [(0, 0.1), (1, 0.2), (2, 0.3)]
-        confirmed = [(2, 0.90), (1, 0.89), (1, 0.89), (0, 0.8), (0, 0.8)]
-        means = oracles.mean_scores(searched, confirmed, 3)
-        assert means == {0: 0.8, 1: 0.89} and oracles.best_of(searched, means) == 1
-
-    def test_the_defaults_may_win_the_second_look(self, tmp_path):
-        arms = {"simclr": program.arms()["simclr"]}
-        oracle = oracle_of(tmp_path, arms, 2, 1, finalists=2)
-        score = lambda step: step.draw if step.stage == "search" else -step.draw  # noqa: E731
-        while run_next(oracle, score) is not None:
-            pass
-        assert oracle.best_draw("simclr") == 0
-        assert len(oracle.trials) == 2 + 2 + 1 == oracle.planned()
-
-    def test_nothing_is_run_twice_where_the_defaults_are_best(self, tmp_path):
-        oracle = oracle_of(tmp_path, program.arms())
-        steps = []
-        while (step := run_next(oracle, lambda step: -step.draw)) is not None:
-            steps.append(step)
-        assert len(steps) == 6 + 4 == oracle.planned()
 
     @pytest.mark.parametrize(
         "search",
@@ -595,7 +551,8 @@ class TestOracle:
             settings.append(
                 [
                     [trial.hyperparameters.values[name] for name in oracle.spaces["vicreg"].values]
-                    for trial in oracle.trials_of("vicreg", "search")
+                    for trial in oracle.trials.values()
+                    if step_of(trial).arm == "vicreg" and step_of(trial).stage == "search"
                 ]
             )
         assert settings[0] == settings[1]
@@ -614,7 +571,7 @@ class TestOracle:
         for _ in range(3):
             run_next(oracle)
         assert running.status == "RUNNING"
-        draws = [oracles.trial_step(trial).draw for trial in oracle.trials.values()]
+        draws = [step_of(trial).draw for trial in oracle.trials.values()]
         assert draws == [0, 1, 2, 3]
 
     def test_settings_under_a_condition(self, tmp_path):
@@ -635,7 +592,10 @@ class TestOracle:
         assert {"width" in v for v in values if v["kind"] == "b"} == {True}
         assert {"width" in v for v in values if v["kind"] == "a"} == {False}
         best, last = values[7], values[-1]
-        assert oracles.settings_of(oracle.trials["0007"]).items() <= last.items() and best
+        assert (
+            plan.settings_of(oracle.trials["0007"].hyperparameters.values).items() <= last.items()
+            and best
+        )
 
     def test_failed_trials_can_be_run_again(self, tmp_path):
         arms = program.arms()
@@ -668,7 +628,7 @@ class TestOracle:
         for _ in range(5):
             run_next(before)
         path = tmp_path / "trials" / "trial_0002" / "trial.json"
-        lost = oracles.trial_step(before.trials["0002"])
+        lost = step_of(before.trials["0002"])
         others = {file: file.read_bytes() for file in tmp_path.rglob("trial.json")}
         broken = damage[1](json.loads(others.pop(path)))
         path.write_bytes(broken)
@@ -682,7 +642,8 @@ class TestOracle:
         assert steps[0] == lost and len(steps) == oracle.planned() - 4
         assert all(file.read_bytes() == content for file, content in others.items())
         settings = [
-            oracles.settings_of(o.trials[i]) for o, i in ((before, "0002"), (oracle, "0005"))
+            plan.settings_of(o.trials[i].hyperparameters.values)
+            for o, i in ((before, "0002"), (oracle, "0005"))
         ]
         assert settings[0] == settings[1]
         rows = tables.rows_of(oracle.trials)

@@ -1,0 +1,190 @@
+"""`ImageSet`: what every source of images becomes, and `split`, which makes two of one.
+
+An image set has a data set of keys that are cheap to shuffle (an index, a path, an encoded image)
+and a function that turns a key into an image. An order is shuffled in full, and an image is decoded
+only when it is needed.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ssl._validation import check_count, check_fraction, check_seed
+from keras_ssl.data.augmentation import to_unit_floats
+
+# What sources call their test split, the first that there is.
+TEST_NAMES = ("test", "validation", "val")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images of one size, in a fixed order, with or without labels.
+
+    Attributes:
+        keys: Dataset of (key, label): what stands for each image, cheap to shuffle, and its label,
+            int64, -1 if there are none.
+        fetch: Function from a key to its image, uint8 or float32 (height, width, channels).
+        size: Number of images; also `len(image_set)`.
+        image_shape: (height, width, channels).
+        class_names: Name of each label's class, or `None` if there are no labels.
+        skipped: Names of the files that could not be read.
+        shuffle_buffer: Number of keys that are shuffled at a time. Default: all.
+        names: Path of each image's file, in order: row i of features is photo `names[i]`. `None` if
+            images are not files.
+        replaced: Files that could be read when the set was made, but not when they were fetched:
+            another file of the set and the class took their place. Grows while images are fetched.
+        reader: What reads the files, if images are files that are read in every epoch.
+    """
+
+    keys: tf.data.Dataset
+    fetch: Callable[[Any], Any]
+    size: int
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...] | None = None
+    skipped: tuple[str, ...] = ()
+    shuffle_buffer: int | None = None
+    names: tuple[str, ...] | None = None
+    replaced: list[str] = dataclasses.field(default_factory=list, compare=False)
+    reader: Any = None
+
+    def __deepcopy__(self, memo: Any) -> "ImageSet":
+        # Nothing in it changes, and keras-tuner copies callbacks with their images for each trial.
+        return self
+
+    def __len__(self) -> int:
+        return self.size
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the labels mean something."""
+        return self.class_names is not None
+
+    def labels(self) -> np.ndarray:
+        """Labels of all images, int64 (size,), -1 if there are none."""
+        labels = self.keys.map(lambda _, label: label).batch(4096)
+        return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
+
+    def shuffled(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
+        """Every image once, in random order.
+
+        Args:
+            seed: Seed of the order, an int or a tensor.
+            first: Number of images at the beginning of the order to leave out, without fetching
+                them.
+
+        Returns:
+            Dataset of (image, label).
+        """
+        buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
+        keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        return self._examples(keys.skip(first))
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """All images in order, in batches: a dataset of (float32 images in [0, 1], labels)."""
+        batches = self._examples(self.keys).batch(check_count("batch_size", batch_size))
+        floats = batches.map(lambda images, labels: (to_unit_floats(images), labels))
+        return floats.prefetch(tf.data.AUTOTUNE)
+
+    def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
+        return keys.map(
+            lambda key, label: (self.fetch(key), label), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def spread(self, count: int) -> "ImageSet":
+        """At most `count` of the images, spread evenly over all."""
+        if check_count("count", count) >= self.size:
+            return self
+        # The numbers i that are chosen are as even as possible: every k-th where size = k * count.
+        count = int(count)
+        chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
+        places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
+        return self._narrowed(chosen.map(lambda _, key: key), places)
+
+    def subset(self, indices: Any) -> "ImageSet":
+        """The images at `indices`, whole numbers in [0, size), at least one, in their order."""
+        numbers = np.asarray(indices)
+        if np.issubdtype(numbers.dtype, np.unsignedinteger):
+            numbers = numbers.astype(np.int64)
+        is_right = numbers.ndim == 1 and numbers.size and np.issubdtype(numbers.dtype, np.integer)
+        if not is_right or numbers.min() < 0 or numbers.max() >= self.size:
+            raise ValueError(
+                f"`indices` must be whole numbers from 0 to {self.size - 1}, at least one. "
+                f"Received: indices={indices!r}"
+            )
+        keys, labels = self.keys.batch(self.size).get_single_element()
+        chosen = tf.gather(keys, numbers), tf.gather(labels, numbers)
+        return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
+
+    def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
+        """The images at some places, which have these keys."""
+        names = self.names and tuple(self.names[i] for i in places)
+        narrowed = dataclasses.replace(self, keys=keys, size=len(places), names=names)
+        if self.reader is None:
+            return narrowed
+        # Only a file of the same part may take another's place: no test image is ever trained on.
+        reader = self.reader.narrowed(places)
+        return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
+
+    def without_labels(self) -> "ImageSet":
+        """The same images, their labels forgotten."""
+        keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
+        return dataclasses.replace(self, keys=keys, class_names=None)
+
+
+class Splits(NamedTuple):
+    """Images to train on and images to judge with; `test` is `None` if there are no labels."""
+
+    train: ImageSet
+    test: ImageSet | None
+
+
+def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
+    """Splits labeled images in two, stratified by class unless classes are too small for that.
+
+    Args:
+        images: What to split; must have labels.
+        test_fraction: Share of the images in the second part, above 0 and below 1.
+        seed: Seed of the choice.
+
+    Returns:
+        `Splits(train, test)`.
+
+    Raises:
+        TypeError: if `images` is not an `ImageSet`.
+        ValueError: if `images` has no labels, or a number is out of its range.
+    """
+    if not isinstance(images, ImageSet):
+        raise TypeError(
+            f"`images` must be a keras_ssl.data.ImageSet. Received: {type(images).__name__}"
+        )
+    if not images.has_labels:
+        raise ValueError("`images` must have labels to be split. Received: images without labels")
+    from sklearn.model_selection import train_test_split
+
+    fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
+    labels = images.labels()
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    smaller_part = images.size * min(fraction, 1 - fraction)
+    is_enough = counts.min() >= 2 and smaller_part >= len(counts)
+    train, test = train_test_split(
+        np.arange(images.size),
+        test_size=fraction,
+        random_state=seed,
+        stratify=labels if is_enough else None,
+    )
+    return Splits(images.subset(train), images.subset(test))
+
+
+def check_test_fraction(value: Any) -> float:
+    """Returns `value` as a float, or raises if it is not above 0 and below 1."""
+    fraction = check_fraction("test_fraction", value)
+    if not 0 < fraction < 1:
+        raise ValueError(
+            "`test_fraction` must be above 0 and below 1, so that there are images to train on and "
+            f"images to judge with. Received: test_fraction={value!r}"
+        )
+    return fraction

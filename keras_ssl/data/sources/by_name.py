@@ -1,0 +1,95 @@
+"""`load`: images by the name of a source or by a path."""
+
+import os
+import pathlib
+
+from keras_ssl._validation import check_seed
+from keras_ssl.data.image_set import Splits, check_test_fraction, split
+from keras_ssl.data.sources.digits import read_digits
+from keras_ssl.data.sources.folder import read_folder
+from keras_ssl.data.sources.idx import IDX_FILES, read_idx
+from keras_ssl.data.sources.npz import read_npz
+from keras_ssl.data.sources.resizing import brought_to, check_image_size
+from keras_ssl.data.sources.tfds import read_tfds
+
+
+def load(
+    source: str | os.PathLike[str],
+    image_size: int | None = None,
+    channels: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    labels: bool = True,
+) -> Splits:
+    """Loads images by name or path.
+
+    Args:
+        source: One of:
+            "digits": 1,797 real handwritten digits of 8x8 gray pixels, which come with
+            scikit-learn and need no download;
+            a folder of image files, see `from_folder`; if its only sub-folders are `train` and
+            `test` (or `validation`, `val`), they are the splits;
+            a folder with the four `.gz` files of MNIST, Fashion-MNIST or another set in their
+            format;
+            an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
+            `labels`);
+            any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2". A colon and
+            the split to train on may follow, as in "stl10:unlabeled".
+        image_size: Height and width of the images, in pixels: the shorter side is resized to it
+            (bicubic, antialiased), and the longer one is cropped to the center. Default: 128 for
+            folders; for other sources the images' own size if they all have the same, else 128.
+        channels: Number of channels. For folders 1, 3 or 4, by default 1 if the files are gray,
+            else 3. For other sources 1 or 3, by default the images' own.
+        test_fraction: Share of the labeled images that are held out for judging if the source has
+            no such split, in (0, 1), at least one image. They are stratified by class; of
+            tensorflow-datasets they are the last ones.
+        seed: Seed of that choice.
+        data_dir: Where tensorflow-datasets keeps its data.
+        download: Whether tensorflow-datasets may download.
+        labels: Whether labels are used. If not, sub-folders are not classes, labels are forgotten,
+            and nothing is held out: `test` is `None`, and `train` holds all images except those of
+            the source's own test split.
+
+    Returns:
+        `Splits(train, test)`.
+
+    Raises:
+        TypeError: if `source` is not a text or a path.
+        ValueError: if `source` is neither a file, a folder nor a known name, or if it holds no
+            images that can be read; if `channels` is not among those that the images can have.
+    """
+    test_fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "`source` must be a name or a path; arrays go to keras_ssl.data.from_arrays. "
+            f"Received: source of type {type(source).__name__}"
+        )
+    if not str(source).strip():
+        raise ValueError(
+            f"`source` must name something: is a variable not set? Received: source={source!r}"
+        )
+    for name, value in {"labels": labels, "download": download}.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    if image_size is not None:
+        image_size = check_image_size(image_size)
+    path = pathlib.Path(source)
+    if (path / IDX_FILES.format("train", "images", 3)).is_file():
+        splits = brought_to(read_idx(path), image_size, channels)
+    elif path.is_dir():
+        splits = read_folder(path, image_size or 128, channels, labels)
+    elif str(source) == "digits":
+        splits = brought_to(read_digits(), image_size, channels)
+    elif path.suffix == ".npz":
+        splits = brought_to(read_npz(path), image_size, channels)
+    else:
+        held_out = test_fraction if labels else None
+        own = read_tfds(str(source), image_size, held_out, data_dir, download)
+        splits = brought_to(own, None, channels)
+    if not labels:
+        return Splits(splits.train.without_labels(), None)
+    if splits.test is None and splits.train.has_labels:
+        return split(splits.train, test_fraction, seed)
+    return splits

@@ -1,0 +1,199 @@
+"""Image files on a disk: finding them, and reading one."""
+
+import functools
+import os
+import pathlib
+import stat
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:  # Pillow is imported where it is used: most programs read no files.
+    import PIL.Image
+
+# Formats that Pillow opens and that are not pictures made of pixels: documents and vector graphics,
+# which need Ghostscript or Windows to be drawn (EPS, WMF); films, of which it knows only the size
+# (MPEG); measurements, without an agreed range or without a decoder (BUFR, FITS, GRIB, HDF5); and
+# what a news agency writes about a photo (IPTC).
+_NOT_PICTURES = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
+
+# Pictures that Pillow may lack a decoder for, and what the user can do about them. People should
+# learn which of their pictures are not trained on.
+_CONVERT = "convert them to JPEG or PNG"
+_HARD_TO_READ = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif"),
+    **dict.fromkeys((".avif", ".avifs"), "pip install 'pillow>=11.3'"),
+    **dict.fromkeys((".jxl", ".svg", ".svgz"), _CONVERT),
+    # A camera's raw files.
+    **dict.fromkeys(
+        (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"), _CONVERT
+    ),
+}
+
+# The decoders of some thirty formats raise EOFError, IndexError, struct.error and others at a
+# broken file. Pillow's own fuzzing catches all of them too.
+UNREADABLE = Exception
+
+
+@functools.cache
+def _formats() -> frozenset[str]:
+    """Pillow's names of the formats of pictures that it reads here."""
+    import PIL.Image
+
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        pillow_heif.register_heif_opener()
+    PIL.Image.init()
+    return frozenset(PIL.Image.OPEN) - _NOT_PICTURES
+
+
+def readable_suffixes() -> set[str]:
+    """Suffixes of the pictures that Pillow reads here, such as ".jpg"."""
+    formats = _formats() | {"MPO"}  # Two JPEGs in one file, which Pillow opens as a JPEG.
+    import PIL.Image
+
+    return {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in formats}
+
+
+class Found(NamedTuple):
+    """What is in a folder; all paths are relative to it, and sorted.
+
+    Attributes:
+        readable: Files that Pillow may read.
+        unreadable: Pictures that it cannot read.
+        unlisted: Folders whose content is not among them: those that may not be listed, links to
+            folders that are not there, and links back to a folder that they lie in.
+    """
+
+    readable: list[str]
+    unreadable: list[str]
+    unlisted: list[str]
+
+
+def find(root: str) -> Found:
+    """Finds the pictures in a folder and its sub-folders, hidden ones left out.
+
+    Links are followed, to files and to folders.
+
+    Args:
+        root: The folder.
+    """
+    readable = readable_suffixes()
+    found = Found([], [], [])
+
+    def walk(folder: str, above: frozenset[str]) -> None:
+        """Adds what is in a folder; `above` holds the real paths of it and of those it lies in."""
+        try:
+            entries = list(os.scandir(os.path.join(root, folder)))
+        except OSError:
+            found.unlisted.append(folder)
+            return
+        for entry in entries:
+            path = os.path.normpath(os.path.join(folder, entry.name))
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                real = os.path.realpath(entry.path)
+                if real in above:
+                    found.unlisted.append(path)
+                else:
+                    walk(path, above | {real})
+            elif suffix in readable:
+                found.readable.append(path)
+            elif suffix in _HARD_TO_READ:
+                found.unreadable.append(path)
+            elif not suffix and entry.is_symlink() and not os.path.exists(entry.path):
+                found.unlisted.append(path)
+
+    walk(".", frozenset([os.path.realpath(root)]))
+    for paths in found:
+        paths.sort(key=_parts)
+    return found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
+
+
+def hints(paths: Iterable[str]) -> str:
+    """What can be done about pictures that Pillow cannot read: "" or " (...)"."""
+    suffixes = sorted({pathlib.Path(path).suffix.lower() for path in paths} - readable_suffixes())
+    return f" ({'; '.join(f'{name}: {_HARD_TO_READ[name]}' for name in suffixes)})" * bool(suffixes)
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(os.sep)
+
+
+def looks_readable(path: str) -> bool:
+    """Whether a file is a regular one that begins like a picture; nothing is decoded."""
+    try:
+        with _open(path):
+            return True
+    except UNREADABLE:
+        return False
+
+
+def _open(path: str) -> "PIL.Image.Image":
+    import PIL.Image
+
+    # A pipe or a device may never come to an end. Links are followed.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a regular file")
+    # By its content, whatever its name is: an EPS file by the name of a JPEG is not run.
+    return PIL.Image.open(path, formats=sorted(_formats()))
+
+
+def is_gray(path: str) -> bool:
+    """Whether a file is an image of one channel, or is not an image that can be read."""
+    try:
+        with _open(path) as image:
+            return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    except UNREADABLE:
+        return True
+
+
+def read(path: str, size: int, channels: int) -> np.ndarray:
+    """Reads a file: its first frame, turned upright, resized, and cropped to the center.
+
+    Args:
+        path: The file.
+        size: Height and width, in pixels.
+        channels: 1, 3 or 4.
+
+    Returns:
+        uint8 (size, size, channels).
+    """
+    import PIL.Image
+    import PIL.ImageOps
+
+    with _open(path) as file:
+        image = PIL.ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
+            image = _from_16_bits(np.asarray(image))
+        elif image.mode == "F":
+            raise ValueError(f"{path} has pixels of floats, whose range is not known")
+        elif image.has_transparency_data and channels != 4:
+            # On white, as a page shows it: the colors under transparent pixels mean nothing.
+            image = image.convert("RGBA")
+            white = PIL.Image.new("RGBA", image.size, "white")
+            image = PIL.Image.alpha_composite(white, image)
+        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+        image = PIL.ImageOps.fit(image, (size, size), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(image, np.uint8).reshape(size, size, channels)
+
+
+def _from_16_bits(pixels: np.ndarray) -> "PIL.Image.Image":
+    import PIL.Image
+
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError("The range of pixels of 32 bits is not known")
+    return PIL.Image.fromarray((pixels // 257).astype(np.uint8))

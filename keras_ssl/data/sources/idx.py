@@ -1,0 +1,33 @@
+"""The four files of MNIST, and of the sets that copy their format."""
+
+import gzip
+import pathlib
+import zlib
+
+import numpy as np
+
+from keras_ssl.data.image_set import Splits
+from keras_ssl.data.sources.arrays import from_arrays
+
+# The names that MNIST's authors chose; Fashion-MNIST and KMNIST use the same.
+IDX_FILES = "{}-{}-idx{}-ubyte.gz"
+
+
+def read_idx(path: pathlib.Path) -> Splits:
+    """The splits of a folder of IDX files: a header of 4 + 4 bytes per axis, then the pixels."""
+
+    def read(part: str, kind: str, axes: int) -> np.ndarray:
+        file = path / IDX_FILES.format(part, kind, axes)
+        try:
+            with gzip.open(file) as content:
+                header = np.frombuffer(content.read(4 + 4 * axes), ">u4")
+                return np.frombuffer(content.read(), np.uint8).reshape(header[1:])
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise ValueError(
+                f"`source` must hold {file.name}, bytes in the IDX format. Received: {error}"
+            ) from error
+
+    train, test = (
+        from_arrays(read(part, "images", 3), read(part, "labels", 1)) for part in ("train", "t10k")
+    )
+    return Splits(train, test)

@@ -1,0 +1,57 @@
+"""What a study prints while it runs."""
+
+import time
+from typing import Any
+
+from keras_ssl.studies.oracle import StudyOracle
+from keras_ssl.studies.plan import ARM, DRAW, SEARCH, SEED, STAGE, scores_of
+from keras_ssl.studies.results import reason_of
+
+
+class Progress:
+    """One line per trial: which of how many, what came of it, the best so far, the time left.
+
+    Args:
+        score: Name of the figure that trials are compared by.
+    """
+
+    def __init__(self, score: str) -> None:
+        self.score = score
+        self._start = time.monotonic()
+        self._done_before = 0
+
+    def begin(self, oracle: StudyOracle) -> None:
+        """Says what is done already."""
+        self._start = time.monotonic()
+        self._done_before = oracle.done()
+        of_before = f", {self._done_before} of them done before" if self._done_before else ""
+        print(f"study: {oracle.planned()} trials{of_before}", flush=True)
+
+    def say(self, oracle: StudyOracle, trial: Any) -> None:
+        """The line of a trial that ended."""
+        values = trial.hyperparameters.values
+        draw, arm = values[DRAW], values[ARM]
+        what = "defaults" if draw == 0 else f"draw {draw}"
+        if values[STAGE] != SEARCH:
+            what = f"{values[STAGE]}, {what}, seed {values[SEED]}"
+        if trial.status == "COMPLETED":
+            found = f"{self.score} {trial.score:.4f}"
+        else:
+            found = f"FAILED, {reason_of(trial.message)[:200]}"
+        scores = [score for _, score in scores_of(oracle.records(), arm, SEARCH)]
+        so_far = f" (best of it {max(scores):.4f})" if scores else ""
+        done, planned = oracle.done(), oracle.planned()
+        seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
+        left = seconds * max(planned - done, 0)
+        print(
+            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | {_duration(left)} left",
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
