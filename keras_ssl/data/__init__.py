@@ -14,6 +14,7 @@ from keras_ssl.data.augmentation import (
 from keras_ssl.data.datasets import ImageSet, Splits, from_arrays, from_folder, load, split
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.fingerprint import fingerprint
+from keras_ssl.data.held_out import HeldOut, hold_out
 from keras_ssl.data.policies import (
     POLICIES,
     TwoViews,
@@ -33,6 +34,7 @@ __all__ = [
     "Augmentation",
     "Compose",
     "Epochs",
+    "HeldOut",
     "ImageSet",
     "RandomColorJitter",
     "RandomFlip",
@@ -46,6 +48,7 @@ __all__ = [
     "fingerprint",
     "from_arrays",
     "from_folder",
+    "hold_out",
     "load",
     "policy",
     "policy_for",

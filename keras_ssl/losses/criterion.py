@@ -1,8 +1,8 @@
 """`Criterion`: what all criteria share, so that each is one hook that reads like its paper."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import keras
 
@@ -77,6 +77,10 @@ class Criterion(keras.losses.Loss):
     Raises:
         ValueError: if the embeddings are not two matrices of one shape, or N < 2, or M < 2.
     """
+
+    # Arguments that are worth searching, with the range of each, (low, high), positive and searched
+    # on a log scale: `keras_ssl.spaces`. A subclass with other arguments gives its own.
+    search_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         # The value is a scalar: there is nothing left to reduce.

@@ -73,7 +73,7 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
 
 def test_energies_along_the_path(script, images):
     """Of unit embeddings of the validation images, as written in Definition 3.2."""
-    held = hypermodels.hold_out(data.Splits(images, None))
+    held = data.hold_out(data.Splits(images, None))
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], batch_size=8)
     arm = hypermodels.PretrainingHyperModel(recipe, held, encoder="resnet8")
     model = arm.build(keras_tuner.HyperParameters())
