@@ -26,7 +26,62 @@ def tiny(held_out, recipe=SMALL, space=spaces.temperature, **kwargs):
     return hypermodels.PretrainingHyperModel(recipe, held_out, space, build_tiny, **kwargs)
 
 
+# What trials of every method are tuned by, typed from the code before criteria said it themselves.
+GENERAL = {
+    "base learning rate": (7.5e-4, 0.048, "log", 6e-3),
+    "weight decay": (1e-7, 1e-2, "log", 1e-4),
+    "projector width": ([64, 128, 256, 512, 1024], 256),
+    "augmentation strength": (0.0, 1.8, "linear", 1.0),
+}
+
+
+def _weights(invariance, covariance):
+    return {
+        "invariance weight": (1.0, 50.0, "log", invariance),
+        "covariance weight": (0.1, 25.0, "log", covariance),
+    }
+
+
+def _temperature(default):
+    return {"temperature": (0.02, 1.0, "log", default)}
+
+
+SEARCHED = {
+    **dict.fromkeys(("simclr", "simclr-sq", "simclr-abs"), _temperature(0.15)),
+    **dict.fromkeys(("dcl", "dcl-sq", "dcl-abs"), _temperature(0.1)),
+    "spectral": {"squared radius": (0.1, 30.0, "log", 1.0)},
+    "vicreg-ctr": {**_weights(1.0, 1.0), **_temperature(0.15)},
+    "vicreg": _weights(25.0, 1.0),
+    "vicreg-exp": {**_weights(4.0, 2.0), **_temperature(0.1)},
+    "vicreg-exp-table-s6": {**_weights(1.0, 2.0), **_temperature(0.1)},
+    "barlow-twins": {"redundancy weight": (5e-4, 5e-2, "log", 0.0051)},
+    "tcr": {
+        "alignment weight": (3.0, 300.0, "log", 30.0),
+        "distortion": (0.05, 1.0, "log", 0.2),
+    },
+}
+
+
+def _described(parameter):
+    if isinstance(parameter, keras_tuner.engine.hyperparameters.Choice):
+        return parameter.values, parameter.default
+    assert parameter.step is None
+    return (parameter.min_value, parameter.max_value, parameter.sampling, parameter.default)
+
+
 class TestSpaces:
+    @pytest.mark.parametrize("name", SEARCHED)
+    def test_what_is_searched_is_what_was(self, name):
+        """Names, order, ranges, scales and defaults."""
+        hp = keras_tuner.HyperParameters()
+        spaces.all_settings(hp, recipes.SMALL[name])
+        found = [(parameter.name, _described(parameter)) for parameter in hp.space]
+        assert found == list({**SEARCHED[name], **GENERAL}.items())
+
+    @pytest.mark.parametrize("name", recipes.SMALL)
+    def test_every_method_of_ours_has_something_to_search(self, name):
+        assert spaces.search_ranges(recipes.SMALL[name])
+
     @pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
     def test_defaults_are_the_recipe(self, name):
         recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
@@ -100,6 +155,8 @@ class TestSpaces:
             (lambda: spaces.criterion_setting(3, 1, 2), TypeError, "`argument`.*name.*3"),
             (lambda: spaces.criterion_setting("a", 0, 2), ValueError, "`low` must be a pos"),
             (lambda: spaces.criterion_setting("a", 2, 1), ValueError, "`high` must be above"),
+            (lambda: spaces.criterion_setting("a", 2), ValueError, "`high` must be above.*None"),
+            (lambda: spaces.criterion_setting("a", high=2), ValueError, "`low` must be a pos"),
             (
                 lambda: spaces.log_float(keras_tuner.HyperParameters(), "a", -1, 1, 0.5),
                 ValueError,
@@ -111,7 +168,7 @@ class TestSpaces:
                 "`a` must be a positive",
             ),
         ],
-        ids=["combine", "argument", "log", "range", "log_float", "around"],
+        ids=["combine", "argument", "log", "range", "no_high", "no_low", "log_float", "around"],
     )
     def test_bad_input(self, make, error, message):
         with pytest.raises(error, match=message):
@@ -226,7 +283,21 @@ class TestHyperModel:
             hypermodel.fit(hp, model, epochs=1)
             assert int(model.optimizer.iterations) == steps
 
+    def test_a_space_that_searches_nothing_is_told(self, held_out):
+        with pytest.warns(UserWarning, match="`space` has no hyperparameter: all trials are the"):
+            tiny(held_out, space=lambda hp, recipe: recipe)
+        tiny(held_out, space=spaces.fixed)  # That is what was asked for.
+        # The encoder may be what is searched.
+        hypermodels.PretrainingHyperModel(
+            SMALL,
+            held_out,
+            lambda hp, recipe: recipe,
+            lambda hp, shape: tiny_encoder() if hp.Boolean("wide") else tiny_encoder(),
+        )
+
     def test_bad_input(self, held_out):
+        with pytest.raises(TypeError, match="`space` must return a keras_ssl.recipes.Recipe.*dict"):
+            tiny(held_out, space=lambda hp, recipe: {})
         with pytest.raises(ValueError, match="`encoder` must be one of .*resnet99"):
             hypermodels.PretrainingHyperModel(SMALL, held_out, encoder="resnet99")
         with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):

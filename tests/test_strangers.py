@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,7 +13,17 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_ssl import data, hypermodels, losses, models, recipes, registry, spaces, studies
+from keras_ssl import (
+    callbacks,
+    data,
+    hypermodels,
+    losses,
+    models,
+    recipes,
+    registry,
+    spaces,
+    studies,
+)
 from tests import stranger
 from tests.conftest import tiny_encoder
 
@@ -178,6 +189,40 @@ class TestImport:
         assert sys.modules.pop("first_of_mine").VALUE == 1
         assert sys.modules.pop("second_of_mine").VALUE == 2
 
+    def test_the_help_names_methods_that_are_registered(self, monkeypatch, capsys):
+        monkeypatch.syspath_prepend(ROOT / "examples")
+        pretrain = importlib.import_module("pretrain")
+        with pytest.raises(SystemExit):
+            pretrain.parse(["--help", "--import", "tests.stranger"])
+        text = capsys.readouterr().out
+        assert "stranger>Uniformity" in text and "barlow-twins" in text and "--import" in text
+
+    def test_options_by_registered_names(self, monkeypatch):
+        monkeypatch.syspath_prepend(ROOT / "examples")
+        pretrain = importlib.import_module("pretrain")
+        arguments = ["--method", "stranger>Uniformity", "--optimizer", "stranger>Lion"]
+        arguments += ["--criterion", "uniformity_weight=3", "--import", "tests.stranger"]
+        options, _ = pretrain.parse(arguments)
+        recipe = pretrain.make_recipe(options, (8, 8, 1))
+        assert recipe.model is stranger.Uniformity and recipe.optimizer is stranger.Lion
+        assert recipe.criterion == {"uniformity_weight": 3}
+        assert recipe.policy == data.policy_for((8, 8, 1))
+        options, _ = pretrain.parse([*arguments, "--policy", "stranger>flips"])
+        recipe = pretrain.make_recipe(options, (8, 8, 1))
+        assert isinstance(recipe.build_policy(), data.TwoViews)
+        assert ">" not in str(pretrain.name_folder(options, True).path)
+        options, _ = pretrain.parse(["--optimizer", "elsewhere>adam"])
+        with pytest.raises(ValueError, match="--optimizer must be one of .*adamw.*--import"):
+            pretrain.make_recipe(options, (8, 8, 1))
+
+    def test_a_row_with_a_policy_of_its_own(self, monkeypatch):
+        """A module may add a row to `SMALL`, whose settings stay."""
+        monkeypatch.setitem(recipes.SMALL, "uniformity", RECIPE)
+        monkeypatch.syspath_prepend(ROOT / "examples")
+        pretrain = importlib.import_module("pretrain")
+        options, _ = pretrain.parse(["--method", "uniformity"])
+        assert pretrain.make_recipe(options, (8, 8, 1)) == RECIPE
+
     @pytest.mark.parametrize("name", ["nowhere_to_be_found", "my_module.py", "", ".relative"])
     def test_what_is_no_module(self, name):
         with pytest.raises(ValueError, match="--import must be the name of a module"):
@@ -211,26 +256,49 @@ class TestImport:
 @pytest.fixture
 def best(images, tmp_path):
     """What a study leaves of a stranger's method."""
-    arm = hypermodels.PretrainingHyperModel(
-        RECIPE, data.hold_out(data.Splits(images, None)), encoder="resnet8"
-    )
-    arm.encoder = build_tiny
-    results = studies.Study(tmp_path / "study", {"uniformity": arm}, trials=2, seeds=1).run()
+    held = data.hold_out(data.Splits(images, None))
+    arm = hypermodels.PretrainingHyperModel(RECIPE, held, encoder=build_tiny)
+    results = studies.Study(tmp_path / "study", {"uniformity": arm}, trials=1, seeds=1).run()
     assert {row["status"] for row in results.rows} == {"completed"}
     assert "uniformity weight" in results.arms["uniformity"].settings
     return tmp_path / "study" / "best" / "uniformity.json"
 
 
-def test_a_study_and_a_run_from_its_best_settings(best, tmp_path):
+# The script as it is, but for an encoder that is quick to trace.
+PRETRAIN = """
+import runpy, sys
+from keras_ssl import encoders
+from tests.conftest import tiny_encoder
+encoders.ENCODERS["resnet8"] = lambda shape: tiny_encoder()
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_study_and_a_run_from_its_best_settings(best, tmp_path, monkeypatch):
     """In a process of its own, which knows of the stranger by `--import` alone."""
-    command = [sys.executable, str(ROOT / "examples" / "pretrain.py"), "--smoke"]
-    command += ["--config", str(best), "--encoder", "resnet8", "--no-probe"]
-    command += ["--logdir", str(tmp_path / "run"), "--import", "tests.stranger"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    script, run = ROOT / "examples" / "pretrain.py", tmp_path / "run"
+    command = [sys.executable, "-c", PRETRAIN, str(script), "--smoke", "--epochs", "1"]
+    command += ["--config", str(best), "--encoder", "resnet8", "--no-probe", "--logdir", str(run)]
+    command += ["--import", "tests.stranger"]
+    paths = os.pathsep.join(map(str, (ROOT / "examples", ROOT)))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = json.loads((run / "config.json").read_text())
     assert config["options"]["imports"] == ["tests.stranger"]
     found = recipes.Recipe.from_config(config["recipe"])
     wanted = recipes.Recipe.from_config(json.loads(best.read_text())["recipe"])
     assert found.criterion == wanted.criterion and found.model is stranger.Uniformity
     assert (found.optimizer, found.policy) == (stranger.nadam, "stranger>crops")
+    model = keras.models.load_model(callbacks.latest_checkpoint(run / "checkpoints"))
+    assert type(model) is stranger.Uniformity and type(model.optimizer) is keras.optimizers.Nadam
+    # A run that goes on names the module again.
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    pretrain = importlib.import_module("pretrain")
+    options, folder = pretrain.parse(["--resume", str(run), "--import", "tests.stranger"])
+    folder.close()
+    assert pretrain.make_recipe(options, (8, 8, 1)) == found
+    assert pretrain.resume_command(folder, options).endswith(f"{run} --import tests.stranger")
