@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from keras_ssl import data, encoders, evaluation, recipes
+from keras_ssl import data, encoders, evaluation, recipes, registry
 
 
 def fashion_mnist(data_dir: str, count: int) -> data.Splits:
@@ -49,7 +49,7 @@ def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[
     """An encoder trained by the recipe, and the last epoch's figures."""
     encoder = build_encoder(images.image_shape, seed)
     model = recipe.build_model(encoder)
-    views = data.make_views(images, data.policy(recipe.policy), recipe.batch_size, seed)
+    views = data.make_views(images, recipe.build_policy(), recipe.batch_size, seed)
     model.compile(recipe.build_optimizer(len(views)))
     history = model.fit(views, epochs=recipe.epochs, verbose=0).history
     return encoder, {name: values[-1] for name, values in history.items()}
@@ -78,6 +78,7 @@ def summary(figures: dict[str, dict]) -> str:
 
 def main() -> None:
     """Runs what is not in the output yet and prints the table."""
+    registry.import_named()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -85,7 +86,9 @@ def main() -> None:
     parser.add_argument("--output", default="runs/methods.json", help="figures, as JSON")
     parser.add_argument("--images", type=int, default=10_000, help="training images")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--methods", nargs="*", default=list(recipes.SMALL))
+    registry.add_import_option(parser, default=[])
+    known = recipes.methods()
+    parser.add_argument("--methods", nargs="*", default=list(known), choices=known)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     options = parser.parse_args()
 
@@ -114,7 +117,7 @@ def main() -> None:
     for seed in options.seeds:
         record("untrained", seed, lambda s=seed: (build_encoder(train.image_shape, s), {}))
         for name in options.methods:
-            recipe = dataclasses.replace(recipes.SMALL[name], epochs=options.epochs)
+            recipe = dataclasses.replace(recipes.methods()[name], epochs=options.epochs)
             record(name, seed, lambda r=recipe, s=seed: pretrain(r, train, s))
 
     print("\n" + summary(figures))

@@ -6,6 +6,7 @@
     python examples/pretrain.py --method vicreg --criterion covariance_weight=4 --epochs 100
     python examples/pretrain.py --strategy mirrored --batch-size 1024 --data path/to/images
     python examples/pretrain.py --config runs/tuning_gap-digits/best/simclr.json --epochs 100
+    python examples/pretrain.py --import my_module --method "my_package>MyMethod"
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
 Hardware and time: the default runs on two CPU cores in about a minute. Expected: both accuracies
@@ -27,6 +28,7 @@ import pathlib
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import quiet
@@ -35,7 +37,16 @@ with quiet.quiet_start():
     import keras
     import tensorflow as tf
 
-    from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes, runs
+    from keras_ssl import (
+        callbacks,
+        data,
+        distribution,
+        encoders,
+        evaluation,
+        recipes,
+        registry,
+        runs,
+    )
     from keras_ssl.runs.folder import BASELINES, RESULTS
     from keras_ssl.training.strategies import describe
 
@@ -46,8 +57,8 @@ SMOKE_EPOCHS = 2
 KEPT_CHECKPOINTS = 2
 
 
-def option(default: Any, group: str, text: str, **kwargs: Any) -> Any:
-    """A field of `Options` with its place and text in `--help`."""
+def option(default: Any, group: str, text: str | Callable[[], str], **kwargs: Any) -> Any:
+    """A field of `Options` with its place and text in `--help`, or what gives the text then."""
     return dataclasses.field(default=default, metadata={"group": group, "help": text, **kwargs})
 
 
@@ -74,12 +85,17 @@ class Options:
     )
     data_dir: str | None = option(None, "data", "where tensorflow-datasets keeps its data")
     download: bool = option(False, "data", "let tensorflow-datasets download")
-    policy: str | None = option(None, "data", f"augmentation: {', '.join(data.POLICIES)}")
+    policy: str | None = option(
+        None, "data", f"augmentation: {', '.join(data.POLICIES)}, or a registered one of your own"
+    )
     recipe: str = option(
         "vicreg",
         "model",
-        f"method, with small settings: {', '.join(recipes.SMALL)}; or published settings: "
-        f"{', '.join(recipes.PUBLISHED)}",
+        # Asked for when the modules of --import have registered their methods.
+        lambda: (
+            f"method, with small settings: {', '.join(recipes.methods())}; or published settings: "
+            f"{', '.join(recipes.PUBLISHED)}"
+        ),
         flags=("--method", "--recipe"),
     )
     config: str | None = option(
@@ -105,7 +121,9 @@ class Options:
         None, "optimiser", "learning rate at a batch of 256; scaled by batch / 256"
     )
     weight_decay: float | None = option(None, "optimiser", "weight decay")
-    optimizer: str | None = option(None, "optimiser", ", ".join(recipes.OPTIMIZERS))
+    optimizer: str | None = option(
+        None, "optimiser", f"{', '.join(recipes.OPTIMIZERS)}, or a registered one of your own"
+    )
     precision: str = option(
         "float32", "run", "dtype policy: float32, mixed_float16 or mixed_bfloat16"
     )
@@ -134,6 +152,8 @@ class Options:
     seed: int = option(0, "run", "seed of weights, orders and augmentations")
     logdir: str | None = option(None, "run", "run folder; default: runs/TIME-METHOD-DATA")
     smoke: bool = option(False, "run", "shrink everything to seconds")
+    # Recorded for people. What is imported is what the command line names, also with --resume.
+    imports: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -146,11 +166,14 @@ class Options:
 
 def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder | None]:
     """Options from the command line, or of the run to resume, and its folder."""
+    registry.import_named(arguments)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     groups: dict[str, Any] = {}
     for field in dataclasses.fields(Options):
+        if field.name == "imports":
+            continue
         settings = dict(field.metadata)
         group = settings.pop("group")
         if group not in groups:
@@ -162,11 +185,14 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder |
         else:
             settings["type"] = next((k for n, k in kinds.items() if n in str(field.type)), str)
         default = field.default
-        text = settings.pop("help") + ("" if default in (None, False) else f" (default: {default})")
+        text = settings.pop("help")
+        text = text if isinstance(text, str) else text()
+        text += "" if default in (None, False) else f" (default: {default})"
         # Not given is told from given as the default: --resume takes no other option.
         groups[group].add_argument(
             *flags, dest=field.name, default=argparse.SUPPRESS, help=text, **settings
         )
+    registry.add_import_option(groups["model"], default=argparse.SUPPRESS)
     groups["run"].add_argument(
         "--resume", metavar="RUN", help="go on with an interrupted run, with its own options"
     )
@@ -176,6 +202,7 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder |
         parser.error("--config has a method: remove --method")
     if resume is None:
         return Options(**given), None
+    given.pop("imports", None)
     if given:
         parser.error(f"--resume takes the options of the run; remove {', '.join(given)}")
     folder = runs.RunFolder(resume)
@@ -213,18 +240,24 @@ def read_config(options: Options) -> dict[str, Any]:
 
 def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
     """The named recipe with the options put in."""
-    known = {**recipes.SMALL, **recipes.PUBLISHED}
-    if options.config is None and options.recipe not in known:
-        raise ValueError(f"--method must be one of {list(known)}. Received: {options.recipe!r}")
-    if options.optimizer is not None and options.optimizer not in recipes.OPTIMIZERS:
+    small_ones = recipes.methods()
+    known = {**small_ones, **recipes.PUBLISHED}
+    if options.config is not None:
+        recipe = read_config(options)["recipe"]
+    elif options.recipe in known:
+        recipe = known[options.recipe]
+    else:
         raise ValueError(
-            f"--optimizer must be one of {list(recipes.OPTIMIZERS)}. Received: "
-            f"{options.optimizer!r}"
+            f"--method must be one of {list(known)}, or a method of your own, whose module "
+            f"--import names. Received: {options.recipe!r}"
         )
-    recipe = known[options.recipe] if options.config is None else read_config(options)["recipe"]
+    optimizer = options.optimizer
+    if optimizer is not None:
+        optimizer = registry.look_up("--optimizer", optimizer, recipes.OPTIMIZERS)
     policy = options.policy
-    if policy is None and options.config is None and options.recipe in recipes.SMALL:
-        policy = data.policy_for(image_shape)
+    is_small = options.config is None and options.recipe in small_ones
+    if policy is None and is_small and recipe.policy in data.POLICIES:
+        policy = data.policy_for(image_shape)  # A policy of the user's own stays.
     changes = {
         "policy": policy,
         "projector": options.projector,
@@ -232,13 +265,13 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         "batch_size": options.batch_size,
         "base_learning_rate": options.base_lr,
         "weight_decay": options.weight_decay,
-        "optimizer": options.optimizer and recipes.OPTIMIZERS[options.optimizer],
+        "optimizer": optimizer,
     }
     if options.smoke:  # What is asked for stays.
         small = {"epochs": SMOKE_EPOCHS, "batch_size": 64, "projector": "32-32"}
         changes.update({name: small[name] for name in small if changes[name] is None})
     settings = dict(recipe.criterion)
-    arguments = list(inspect.signature(recipe.model.default_criterion).parameters)
+    arguments = list(inspect.signature(recipe.make_criterion).parameters)
     if options.temperature is not None:
         if "temperature" not in arguments:
             raise ValueError(
@@ -305,7 +338,8 @@ def name_folder(options: Options, writes: bool) -> runs.RunFolder:
         raise ValueError("--logdir must be given: the same folder on all machines")
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     source = pathlib.Path(options.source.replace(":", "-")).resolve().stem
-    return runs.RunFolder(pathlib.Path("runs") / f"{time}-{options.label}-{source}")
+    label = options.label.replace(">", "-")  # A name that Keras knows; files have no ">".
+    return runs.RunFolder(pathlib.Path("runs") / f"{time}-{label}-{source}")
 
 
 def describe_run(
@@ -348,7 +382,8 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
     }
     if options.config is not None:
         chosen["recipe"] = options.label
-    chosen.pop("logdir", None)  # What tells runs apart says nothing about them.
+    for name in ("logdir", "imports"):  # What tells runs apart says nothing about them.
+        chosen.pop(name, None)
     return {name.replace("_", " "): value for name, value in chosen.items()}
 
 
@@ -572,7 +607,8 @@ def run(
     except OSError as error:
         raise SystemExit(
             f"error: {type(error).__name__}: {error}\n"
-            f"Make room or mend it, then go on with what is saved: {resume_command(folder)}"
+            "Make room or mend it, then go on with what is saved: "
+            f"{resume_command(folder, options)}"
         ) from error
     except KeyboardInterrupt:
         kept = callbacks.checkpoints(folder.checkpoints)
@@ -581,7 +617,11 @@ def run(
             print(f"\nStopped. The encoder so far is {folder / 'encoder.keras'}", file=sys.stderr)
         else:
             print("\nStopped before anything was learned.", file=sys.stderr)
-        print(f"Go on exactly from there: {resume_command(folder)}", file=sys.stderr, flush=True)
+        print(
+            f"Go on exactly from there: {resume_command(folder, options)}",
+            file=sys.stderr,
+            flush=True,
+        )
         raise
     finally:
         folder.close()
@@ -599,9 +639,11 @@ def profilers(options: Options, folder: runs.RunFolder, writes: bool) -> list[An
     ]
 
 
-def resume_command(folder: runs.RunFolder) -> str:
+def resume_command(folder: runs.RunFolder, options: Options) -> str:
     """What to type to go on with a run."""
-    return f"python {shlex.quote(sys.argv[0])} --resume {shlex.quote(str(folder.path))}"
+    imports = [word for name in options.imports for word in ("--import", name)]
+    command = ["python", sys.argv[0], "--resume", str(folder.path), *imports]
+    return shlex.join(command)
 
 
 def finish(

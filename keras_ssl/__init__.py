@@ -19,6 +19,7 @@ from keras_ssl import (  # noqa: E402 (after the check)
     models,
     optimizers,
     recipes,
+    spaces,
     studies,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "models",
     "optimizers",
     "recipes",
+    "spaces",
     "studies",
 ]

@@ -68,3 +68,10 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
+
+
+def check_callable(name: str, value: Any) -> Any:
+    """Returns `value`, or raises if it cannot be called."""
+    if not callable(value):
+        raise TypeError(f"`{name}` must be callable. Received: {name}={value!r}")
+    return value

@@ -17,13 +17,14 @@ cosine spans the warm-up, too); images are in [0, 1], not standardized; initial 
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_ssl import data, models
+from keras_ssl import data, losses, models
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -33,6 +34,7 @@ from keras_ssl._validation import (
 )
 from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import LARS, warmup_cosine
+from keras_ssl.registry import look_up, name_of
 
 _MOMENTUM = 0.9
 
@@ -76,8 +78,14 @@ def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimize
     return LARS(learning_rate, _MOMENTUM, weight_decay, one_dimensional_factor=0.0048 / 0.2)
 
 
-# By the name that configurations have.
-_BY_NAME = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_barlow_twins)}
+# By the short names that configs have.
+_OPTIMIZERS = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_barlow_twins)}
+_METHODS = {name: getattr(models, name) for name in models.__all__}
+_CRITERIA = {
+    name: part
+    for name in losses.__all__
+    if isinstance(part := getattr(losses, name), type) and issubclass(part, losses.Criterion)
+}
 
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "adamw": adamw,
@@ -90,8 +98,12 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 class Recipe:
     """All that a pretraining run needs besides images and an encoder.
 
+    A method, a criterion, an optimizer and a policy of your own work as ours do. To have a name in
+    files (`get_config`, studies, `--config`), they are registered with Keras; see
+    `keras_ssl.registry`.
+
     Raises:
-        TypeError: for a model, an optimizer or a criterion's settings of another type.
+        TypeError: for a model, a criterion, an optimizer or a criterion's settings of another type.
         ValueError: for a number out of its range, or a projector that is no widths.
 
     Attributes:
@@ -101,13 +113,17 @@ class Recipe:
         base_learning_rate: Learning rate at a batch of 256.
         weight_decay: Weight decay of the optimizer.
         epochs: Epochs in all.
-        policy: Name of the augmentation policy, of `keras_ssl.data.POLICIES`.
+        policy: Name of the augmentation policy, of `keras_ssl.data.POLICIES`, or the name by which
+            a function that returns a policy is registered with Keras. The function is called with
+            `strength` if it takes that.
         source: Where the settings come from.
-        criterion: Arguments of the method's criterion; the rest are its defaults.
+        criterion: Arguments of the criterion; the rest are its defaults.
         warmup_epochs: Epochs of linear warm-up.
         final_fraction: Last learning rate over the peak.
-        optimizer: From a learning rate and a weight decay to an optimizer.
+        optimizer: A function from a learning rate and a weight decay to an optimizer, or a class
+            that is called with (learning rate, weight_decay=...).
         strength: Strength of the augmentations, see `keras_ssl.data.policy`.
+        criterion_class: The criterion, where it is another than the method's own.
     """
 
     model: type[models.JointEmbeddingModel]
@@ -123,6 +139,7 @@ class Recipe:
     final_fraction: float = 0.0
     optimizer: Callable[[Any, float], keras.optimizers.Optimizer] = lars
     strength: float = 1.0
+    criterion_class: type[losses.Criterion] | None = None
 
     def __post_init__(self) -> None:
         # A recipe that is wrong is refused when it is made, before a run has begun.
@@ -137,6 +154,13 @@ class Recipe:
                 "`optimizer` must be a function of a learning rate and a weight decay, such as "
                 f"keras_ssl.recipes.adamw. Received: optimizer={self.optimizer!r}"
             )
+        criterion = self.criterion_class
+        is_criterion = isinstance(criterion, type) and issubclass(criterion, losses.Criterion)
+        if criterion is not None and not is_criterion:
+            raise TypeError(
+                "`criterion_class` must be a subclass of keras_ssl.losses.Criterion, or None for "
+                f"the method's own. Received: criterion_class={criterion!r}"
+            )
         if not isinstance(self.criterion, Mapping):
             raise TypeError(
                 "`criterion` must be a dictionary of settings. Received: "
@@ -150,9 +174,40 @@ class Recipe:
         check_fraction("final_fraction", self.final_fraction)
         parse_widths(self.projector)
 
+    @property
+    def make_criterion(self) -> Callable[..., losses.Criterion]:
+        """What makes the criterion from its settings: `criterion_class`, or the method's own."""
+        make = self.criterion_class or self.model.default_criterion
+        if make is None:
+            raise ValueError(
+                "`model` must be a method, which has a criterion, or `criterion_class` must be "
+                f"given. Received: {self.model.__name__}"
+            )
+        return make
+
+    @property
+    def has_strength(self) -> bool:
+        """Whether the policy takes a strength; ours do."""
+        return "strength" in inspect.signature(self._make_policy).parameters
+
+    @property
+    def _make_policy(self) -> Callable[..., data.TwoViews]:
+        return look_up("`policy`", self.policy, data.POLICIES)
+
     def build_policy(self) -> data.TwoViews:
-        """What makes two views of an image."""
-        return data.policy(self.policy, strength=self.strength)
+        """What makes two views of an image.
+
+        Raises:
+            ValueError: for an unknown policy, or a strength of a policy that takes none.
+        """
+        if self.has_strength:
+            return self._make_policy(strength=self.strength)
+        if self.strength != 1:
+            raise ValueError(
+                f"`strength` must be 1 for the policy {self.policy!r}, which takes none. Received: "
+                f"strength={self.strength}"
+            )
+        return self._make_policy()
 
     def build_model(
         self, encoder: keras.layers.Layer, probe: Any = None, **kwargs: Any
@@ -164,9 +219,7 @@ class Recipe:
             probe: Online probe or number of classes; see `JointEmbeddingModel`.
             **kwargs: See `keras.Model`.
         """
-        if self.model.default_criterion is None:
-            raise ValueError(f"`model` must be a method. Received: {self.model.__name__}")
-        criterion = self.model.default_criterion(**self.criterion)
+        criterion = self.make_criterion(**self.criterion)
         return self.model(encoder, self.projector, criterion, probe, **kwargs)
 
     def build_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -174,6 +227,9 @@ class Recipe:
 
         Args:
             steps_per_epoch: Steps per epoch.
+
+        Raises:
+            TypeError: for what does not make an optimizer.
         """
         schedule = warmup_cosine(
             self.base_learning_rate,
@@ -183,50 +239,57 @@ class Recipe:
             min(self.warmup_epochs, self.epochs / 10),
             self.final_fraction,
         )
-        return self.optimizer(schedule, self.weight_decay)
+        if isinstance(self.optimizer, type):  # Its second argument may be something else.
+            made = self.optimizer(schedule, weight_decay=self.weight_decay)
+        else:
+            made = self.optimizer(schedule, self.weight_decay)
+        if not isinstance(made, keras.optimizers.Optimizer):
+            raise TypeError(
+                "`optimizer` must make a keras.optimizers.Optimizer. Received: "
+                f"optimizer={self.optimizer!r}, which made {made!r}"
+            )
+        return made
 
     def get_config(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it: the method and the optimizer by name.
+        """The recipe as JSON can hold it: what is a class or a function by its name.
 
-        Those of another library have a name too, by which `from_config` does not know them.
+        Ours have short names; your own have those that they are registered by with Keras.
+
+        Raises:
+            ValueError: for a method, a criterion or an optimizer of your own that is not registered
+                with Keras.
         """
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        optimizer = getattr(self.optimizer, "__name__", repr(self.optimizer))
-        if _BY_NAME.get(optimizer) is not self.optimizer:
-            optimizer = f"{getattr(self.optimizer, '__module__', '')}.{optimizer}"
         return {
             **{name: _plain(value) for name, value in config.items()},
             "criterion": {name: _plain(value) for name, value in self.criterion.items()},
-            "model": self.model.__name__,
-            "optimizer": optimizer,
+            "model": name_of("`model`", self.model, _METHODS),
+            "optimizer": name_of("`optimizer`", self.optimizer, _OPTIMIZERS),
+            "criterion_class": self.criterion_class
+            and name_of("`criterion_class`", self.criterion_class, _CRITERIA),
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `get_config` described.
+        """The recipe that `get_config` described. Nothing is imported for it.
 
         Raises:
-            ValueError: for a setting that recipes do not have, or one that is missing; a method or
-                an optimizer that is not of this library.
+            ValueError: for a setting that recipes do not have, or one that is missing; a method, a
+                criterion or an optimizer that is neither of this library nor registered with
+                Keras.
         """
         fields = dataclasses.fields(cls)
         for name in config:
             check_choice("recipe", name, [field.name for field in fields])
-        methods = {
-            name: getattr(models, name)
-            for name in models.__all__
-            if getattr(models, name).default_criterion is not None
+        parts = {
+            "model": look_up("`model`", config.get("model"), _METHODS),
+            "optimizer": look_up("`optimizer`", config.get("optimizer", "lars"), _OPTIMIZERS),
         }
-        check_choice("model", config.get("model"), methods)
-        check_choice("optimizer", config.get("optimizer", "lars"), _BY_NAME)
+        if config.get("criterion_class") is not None:
+            criterion = look_up("`criterion_class`", config["criterion_class"], _CRITERIA)
+            parts["criterion_class"] = criterion
         try:
-            return cls(
-                **{
-                    **config,
-                    "model": methods[config["model"]],
-                    "optimizer": _BY_NAME[config.get("optimizer", "lars")],
-                }
-            )
+            return cls(**{**config, **parts})
         except TypeError as error:
             raise ValueError(
                 f"`config` must have every setting of a recipe. Received: {dict(config)}; {error}"
@@ -371,7 +434,13 @@ PUBLISHED: dict[str, Recipe] = {
 }
 
 
-def _small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
+def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
+    """Small settings for a method, such as your own: for tiny images and minutes of CPU.
+
+    Args:
+        model: The method.
+        **criterion: Arguments of its criterion; the rest are its defaults.
+    """
     return Recipe(
         model,
         projector="256-256-256",
@@ -391,17 +460,35 @@ def _small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
 # but for VICReg-exp. There Table S6 (1 / 1 / 2) lets the log-sum-exp crush the variance at this
 # size; 4 / 4 / 2 holds it up, and is better. Both are in the README's table of results.
 SMALL: dict[str, Recipe] = {
-    "simclr": _small(models.SimCLR),
-    "simclr-sq": _small(models.SimCLR, similarity="squared"),
-    "simclr-abs": _small(models.SimCLR, similarity="absolute"),
-    "dcl": _small(models.DCL),
-    "dcl-sq": _small(models.DCL, similarity="squared"),
-    "dcl-abs": _small(models.DCL, similarity="absolute"),
-    "spectral": _small(models.SpectralContrastive),
-    "vicreg-ctr": _small(models.VICRegCtr),
-    "vicreg": _small(models.VICReg),
-    "vicreg-exp": _small(models.VICRegExp, invariance_weight=4.0, variance_weight=4.0),
-    "vicreg-exp-table-s6": _small(models.VICRegExp),
-    "barlow-twins": _small(models.BarlowTwins),
-    "tcr": _small(models.TCR),
+    "simclr": small(models.SimCLR),
+    "simclr-sq": small(models.SimCLR, similarity="squared"),
+    "simclr-abs": small(models.SimCLR, similarity="absolute"),
+    "dcl": small(models.DCL),
+    "dcl-sq": small(models.DCL, similarity="squared"),
+    "dcl-abs": small(models.DCL, similarity="absolute"),
+    "spectral": small(models.SpectralContrastive),
+    "vicreg-ctr": small(models.VICRegCtr),
+    "vicreg": small(models.VICReg),
+    "vicreg-exp": small(models.VICRegExp, invariance_weight=4.0, variance_weight=4.0),
+    "vicreg-exp-table-s6": small(models.VICRegExp),
+    "barlow-twins": small(models.BarlowTwins),
+    "tcr": small(models.TCR),
 }
+
+
+def methods() -> dict[str, Recipe]:
+    """A small recipe per method: `SMALL`, and your own methods by the names Keras has for them.
+
+    Your own are the subclasses of `keras_ssl.models.JointEmbeddingModel` that have a default
+    criterion and are registered with Keras. For other settings of one, or a shorter name, add a row
+    to `SMALL` where the method is defined.
+    """
+    own = {
+        name: small(part)
+        for name, part in keras.saving.get_custom_objects().items()
+        if isinstance(part, type)
+        and issubclass(part, models.JointEmbeddingModel)
+        and part.default_criterion is not None
+        and part not in _METHODS.values()
+    }
+    return {**SMALL, **own}

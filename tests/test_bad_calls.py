@@ -94,6 +94,7 @@ CALLS = {
     "data.TwoViews": lambda tmp: dict(view_1=data.RandomFlip()),
     "data.fingerprint": lambda tmp: dict(images=_images()),
     "data.from_arrays": lambda tmp: dict(images=PIXELS),
+    "data.hold_out": lambda tmp: dict(splits=data.Splits(_images(), None)),
     "data.load": lambda tmp: dict(source="digits"),
     "data.policy": lambda tmp: dict(name="weak"),
     "data.policy_for": lambda tmp: dict(image_shape=(8, 8, 1)),

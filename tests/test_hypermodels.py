@@ -6,7 +6,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_ssl import callbacks, data, hypermodels, models, recipes
+from keras_ssl import callbacks, data, evaluation, hypermodels, models, recipes, spaces
 from tests.conftest import tiny_encoder
 
 SMALL = dataclasses.replace(recipes.SMALL["simclr"], epochs=2, batch_size=8, projector="8-4")
@@ -19,19 +19,74 @@ def build_tiny(hp, image_shape):
 @pytest.fixture
 def held_out(images):
     train, test = data.split(images, 0.25)
-    return hypermodels.hold_out(data.Splits(train, test), 0.3)
+    return data.hold_out(data.Splits(train, test), 0.3)
 
 
-def tiny(held_out, recipe=SMALL, space=hypermodels.temperature, **kwargs):
+def tiny(held_out, recipe=SMALL, space=spaces.temperature, **kwargs):
     return hypermodels.PretrainingHyperModel(recipe, held_out, space, build_tiny, **kwargs)
 
 
+# What trials of every method are tuned by, typed from the code before criteria said it themselves.
+GENERAL = {
+    "base learning rate": (7.5e-4, 0.048, "log", 6e-3),
+    "weight decay": (1e-7, 1e-2, "log", 1e-4),
+    "projector width": ([64, 128, 256, 512, 1024], 256),
+    "augmentation strength": (0.0, 1.8, "linear", 1.0),
+}
+
+
+def _weights(invariance, covariance):
+    return {
+        "invariance weight": (1.0, 50.0, "log", invariance),
+        "covariance weight": (0.1, 25.0, "log", covariance),
+    }
+
+
+def _temperature(default):
+    return {"temperature": (0.02, 1.0, "log", default)}
+
+
+SEARCHED = {
+    **dict.fromkeys(("simclr", "simclr-sq", "simclr-abs"), _temperature(0.15)),
+    **dict.fromkeys(("dcl", "dcl-sq", "dcl-abs"), _temperature(0.1)),
+    "spectral": {"squared radius": (0.1, 30.0, "log", 1.0)},
+    "vicreg-ctr": {**_weights(1.0, 1.0), **_temperature(0.15)},
+    "vicreg": _weights(25.0, 1.0),
+    "vicreg-exp": {**_weights(4.0, 2.0), **_temperature(0.1)},
+    "vicreg-exp-table-s6": {**_weights(1.0, 2.0), **_temperature(0.1)},
+    "barlow-twins": {"redundancy weight": (5e-4, 5e-2, "log", 0.0051)},
+    "tcr": {
+        "alignment weight": (3.0, 300.0, "log", 30.0),
+        "distortion": (0.05, 1.0, "log", 0.2),
+    },
+}
+
+
+def _described(parameter):
+    if isinstance(parameter, keras_tuner.engine.hyperparameters.Choice):
+        return parameter.values, parameter.default
+    assert parameter.step is None
+    return (parameter.min_value, parameter.max_value, parameter.sampling, parameter.default)
+
+
 class TestSpaces:
+    @pytest.mark.parametrize("name", SEARCHED)
+    def test_what_is_searched_is_what_was(self, name):
+        """Names, order, ranges, scales and defaults."""
+        hp = keras_tuner.HyperParameters()
+        spaces.all_settings(hp, recipes.SMALL[name])
+        found = [(parameter.name, _described(parameter)) for parameter in hp.space]
+        assert found == list({**SEARCHED[name], **GENERAL}.items())
+
+    @pytest.mark.parametrize("name", recipes.SMALL)
+    def test_every_method_of_ours_has_something_to_search(self, name):
+        assert spaces.search_ranges(recipes.SMALL[name])
+
     @pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
     def test_defaults_are_the_recipe(self, name):
         recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
         hp = keras_tuner.HyperParameters()
-        found = hypermodels.SPACES[recipe.model](hp, recipe)
+        found = spaces.all_settings(hp, recipe)
         own = inspect.signature(recipe.model.default_criterion).parameters
         changed = {key: own[key].default for key in found.criterion} | dict(recipe.criterion)
         assert found == dataclasses.replace(recipe, criterion=changed)
@@ -41,17 +96,17 @@ class TestSpaces:
         assert {"base learning rate", "weight decay", "augmentation strength"} <= set(kinds)
         assert kinds["base learning rate"].sampling == kinds["weight decay"].sampling == "log"
 
-    @pytest.mark.parametrize("model", hypermodels.SPACES)
-    def test_every_point_can_be_built(self, model):
-        recipe = next(r for r in recipes.SMALL.values() if r.model is model)
+    @pytest.mark.parametrize("name", recipes.SMALL)
+    def test_every_point_can_be_built(self, name):
+        recipe = recipes.SMALL[name]
         hp = keras_tuner.HyperParameters()
-        hypermodels.SPACES[model](hp, recipe)
+        spaces.all_settings(hp, recipe)
         for seed in range(20):
             hp.values = {
                 parameter.name: parameter.random_sample(1000 * seed + i)
                 for i, parameter in enumerate(hp.space)
             }
-            found = hypermodels.SPACES[model](hp, recipe)
+            found = spaces.all_settings(hp, recipe)
             assert found.build_model(tiny_encoder()).criterion.get_config()
             assert found.build_policy() is not None
             assert recipes.Recipe.from_config(found.get_config()) == found
@@ -62,56 +117,58 @@ class TestSpaces:
         published = recipes.PUBLISHED[name]
         small = next(r for r in recipes.SMALL.values() if r.model is published.model)
         hp = keras_tuner.HyperParameters()
-        hypermodels.CRITERION_SPACES[small.model](hp, small)
+        spaces.criterion_settings(hp, small)
         for parameter in hp.space:
             argument = parameter.name.replace(" ", "_")
-            value = hypermodels.criterion_default(published, argument)
+            value = spaces.criterion_default(published, argument)
             assert parameter.min_value <= value <= parameter.max_value
 
     def test_widths(self):
         hp = keras_tuner.HyperParameters()
         hp.values = {"projector width": 512, "embedding dimension": 64}
-        space = hypermodels.combine(hypermodels.projector_width, hypermodels.embedding_dimension)
+        space = spaces.combine(spaces.projector_width, spaces.embedding_dimension)
         recipe = recipes.SMALL["vicreg"]
         assert space(hp, recipe).projector == "512-512-64"
         uneven = dataclasses.replace(recipe, projector="512-128-64")
-        assert hypermodels.projector_width(keras_tuner.HyperParameters(), uneven) == uneven
+        assert spaces.projector_width(keras_tuner.HyperParameters(), uneven) == uneven
         hp.values = {"projector width": 1024}
-        assert hypermodels.projector_width(hp, uneven).projector == "1024-256-64"
+        assert spaces.projector_width(hp, uneven).projector == "1024-256-64"
         alone = dataclasses.replace(recipe, projector="64")
         hp = keras_tuner.HyperParameters()
-        assert hypermodels.projector_width(hp, alone) == alone and not hp.space
+        assert spaces.projector_width(hp, alone) == alone and not hp.space
 
     def test_a_linear_setting(self):
         hp = keras_tuner.HyperParameters()
-        space = hypermodels.criterion_setting("temperature", 0.1, 0.3, log=False, label="tau")
+        space = spaces.criterion_setting("temperature", 0.1, 0.3, log=False, label="tau")
         space(hp, SMALL)
         assert (hp.space[0].name, hp.space[0].sampling) == ("tau", "linear")
 
     def test_a_setting_that_the_criterion_has_not(self):
-        space = hypermodels.criterion_setting("covariance_weight", 1, 2)
+        space = spaces.criterion_setting("covariance_weight", 1, 2)
         with pytest.raises(ValueError, match="`argument` must be one of .*temperature"):
             space(keras_tuner.HyperParameters(), SMALL)
 
     @pytest.mark.parametrize(
         ("make", "error", "message"),
         [
-            (lambda: hypermodels.combine(1), TypeError, "`spaces` must be callable.*1"),
-            (lambda: hypermodels.criterion_setting(3, 1, 2), TypeError, "`argument`.*name.*3"),
-            (lambda: hypermodels.criterion_setting("a", 0, 2), ValueError, "`low` must be a pos"),
-            (lambda: hypermodels.criterion_setting("a", 2, 1), ValueError, "`high` must be above"),
+            (lambda: spaces.combine(1), TypeError, "`spaces` must be callable.*1"),
+            (lambda: spaces.criterion_setting(3, 1, 2), TypeError, "`argument`.*name.*3"),
+            (lambda: spaces.criterion_setting("a", 0, 2), ValueError, "`low` must be a pos"),
+            (lambda: spaces.criterion_setting("a", 2, 1), ValueError, "`high` must be above"),
+            (lambda: spaces.criterion_setting("a", 2), ValueError, "`high` must be above.*None"),
+            (lambda: spaces.criterion_setting("a", high=2), ValueError, "`low` must be a pos"),
             (
-                lambda: hypermodels.log_float(keras_tuner.HyperParameters(), "a", -1, 1, 0.5),
+                lambda: spaces.log_float(keras_tuner.HyperParameters(), "a", -1, 1, 0.5),
                 ValueError,
                 "`low` must be a positive",
             ),
             (
-                lambda: hypermodels.around(keras_tuner.HyperParameters(), "a", 0.0),
+                lambda: spaces.around(keras_tuner.HyperParameters(), "a", 0.0),
                 ValueError,
                 "`a` must be a positive",
             ),
         ],
-        ids=["combine", "argument", "log", "range", "log_float", "around"],
+        ids=["combine", "argument", "log", "range", "no_high", "no_low", "log_float", "around"],
     )
     def test_bad_input(self, make, error, message):
         with pytest.raises(error, match=message):
@@ -121,36 +178,36 @@ class TestSpaces:
 class TestHoldOut:
     def test_parts_are_disjoint_and_stratified(self, images):
         train, test = data.split(images, 0.25)
-        held = hypermodels.hold_out(data.Splits(train, test), 0.25)
+        held = data.hold_out(data.Splits(train, test), 0.25)
         assert [len(part) for part in held] == [27, 9, 12]
         assert np.bincount(held.validation.labels()).tolist() == [3, 3, 3]
         pixels = [set(_pixels(part)) for part in held]
         assert len(pixels[0] | pixels[1] | pixels[2]) == 48
-        again = hypermodels.hold_out(data.Splits(train, test), 0.25)
+        again = data.hold_out(data.Splits(train, test), 0.25)
         assert _pixels(again.validation) == _pixels(held.validation)
-        other = hypermodels.hold_out(data.Splits(train, test), 0.25, seed=1)
+        other = data.hold_out(data.Splits(train, test), 0.25, seed=1)
         assert _pixels(other.validation) != _pixels(held.validation)
 
     def test_images_without_labels(self, images):
-        held = hypermodels.hold_out(data.Splits(images.without_labels(), None), 0.25)
+        held = data.hold_out(data.Splits(images.without_labels(), None), 0.25)
         assert [len(part) for part in held[:2]] == [36, 12] and held.test is None
         assert not set(_pixels(held.train)) & set(_pixels(held.validation))
 
     def test_bad_input(self, images):
         for splits in (images, [images, None], (images,), None, "digits"):
             with pytest.raises(TypeError, match="`splits` must be what keras_ssl.data.load gives"):
-                hypermodels.hold_out(splits)
+                data.hold_out(splits)
         for splits in ((None, images), (images, "test")):
             with pytest.raises(TypeError, match="`splits` must hold two keras_ssl.data.ImageSet"):
-                hypermodels.hold_out(splits)
+                data.hold_out(splits)
         for seed in (-1, 0.5, "0", None):
             with pytest.raises(ValueError, match="`seed` must be a whole number from 0"):
-                hypermodels.hold_out(data.Splits(images, None), seed=seed)
+                data.hold_out(data.Splits(images, None), seed=seed)
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01, -1, 2])
     def test_bad_fraction(self, images, fraction):
         with pytest.raises(ValueError, match="validation_fraction"):
-            hypermodels.hold_out(data.Splits(images, None), fraction)
+            data.hold_out(data.Splits(images, None), fraction)
 
 
 def _pixels(images):
@@ -186,11 +243,11 @@ class TestHyperModel:
         hypermodel = tiny(held_out, score="probe", label_free=True)
         figures = hypermodel.fit(hp, hypermodel.build(hp))
         assert 0 <= figures["val_probe"] <= 1 and "val_lidar" in figures
-        features = hypermodels.evaluation.extract(hypermodel.build(hp).encoder, held_out.validation)
+        features = evaluation.extract(hypermodel.build(hp).encoder, held_out.validation)
         assert features.values.shape == (len(held_out.validation), 16)
 
     def test_no_label_is_needed(self, images):
-        held = hypermodels.hold_out(data.Splits(images.without_labels(), None))
+        held = data.hold_out(data.Splits(images.without_labels(), None))
         hypermodel = tiny(held, score="rankme")
         hp = keras_tuner.HyperParameters()
         figures = hypermodel.fit(hp, hypermodel.build(hp))
@@ -226,7 +283,21 @@ class TestHyperModel:
             hypermodel.fit(hp, model, epochs=1)
             assert int(model.optimizer.iterations) == steps
 
+    def test_a_space_that_searches_nothing_is_told(self, held_out):
+        with pytest.warns(UserWarning, match="`space` has no hyperparameter: all trials are the"):
+            tiny(held_out, space=lambda hp, recipe: recipe)
+        tiny(held_out, space=spaces.fixed)  # That is what was asked for.
+        # The encoder may be what is searched.
+        hypermodels.PretrainingHyperModel(
+            SMALL,
+            held_out,
+            lambda hp, recipe: recipe,
+            lambda hp, shape: tiny_encoder() if hp.Boolean("wide") else tiny_encoder(),
+        )
+
     def test_bad_input(self, held_out):
+        with pytest.raises(TypeError, match="`space` must return a keras_ssl.recipes.Recipe.*dict"):
+            tiny(held_out, space=lambda hp, recipe: {})
         with pytest.raises(ValueError, match="`encoder` must be one of .*resnet99"):
             hypermodels.PretrainingHyperModel(SMALL, held_out, encoder="resnet99")
         with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):

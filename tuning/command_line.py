@@ -8,14 +8,23 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import keras_tuner
 
-from keras_ssl import data, distribution, evaluation, hypermodels, recipes, studies
+from keras_ssl import (
+    data,
+    distribution,
+    evaluation,
+    hypermodels,
+    recipes,
+    registry,
+    spaces,
+    studies,
+)
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -41,7 +50,7 @@ class Question:
     name: str
     title: str
     question: str
-    arms: Callable[[argparse.Namespace, hypermodels.HeldOut], Mapping]
+    arms: Callable[[argparse.Namespace, data.HeldOut], Mapping]
     answer: Callable[[studies.Results], str]
     sections: Callable[[studies.Results, pathlib.Path], Mapping[str, str]] = lambda *_: {}
     budget: int = 5
@@ -56,6 +65,8 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    registry.import_named(arguments)
+    registry.add_import_option(parser, default=[])
     add = parser.add_argument
     add(
         "--dataset",
@@ -73,7 +84,12 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         default=0.5,
         help="share of them that settings are chosen by; the rest is trained on (default: 0.5)",
     )
-    add("--methods", nargs="*", help="only these of the script's methods")
+    add(
+        "--methods",
+        nargs="*",
+        help="only these of the script's methods; where a script takes any method: "
+        f"{', '.join(recipes.methods())}",
+    )
     add(
         "--budget",
         type=int,
@@ -116,7 +132,7 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
     return options
 
 
-def load_images(options: argparse.Namespace) -> hypermodels.HeldOut:
+def load_images(options: argparse.Namespace) -> data.HeldOut:
     """The images in three parts."""
     source = options.dataset
     beside = pathlib.Path(options.data_dir or "") / source
@@ -131,27 +147,26 @@ def load_images(options: argparse.Namespace) -> hypermodels.HeldOut:
     )
     train = splits.train.spread(options.images)
     test = splits.test and splits.test.spread(200 if options.smoke else 10_000)
-    return hypermodels.hold_out(data.Splits(train, test), options.validation)
+    return data.hold_out(data.Splits(train, test), options.validation)
 
 
 def fit_recipe(
-    name: str, options: argparse.Namespace, images: hypermodels.HeldOut, **changes: object
+    name: str, options: argparse.Namespace, images: data.HeldOut, **changes: object
 ) -> recipes.Recipe:
     """A small recipe with the options put in, and what else is to be changed."""
+    recipe = recipes.methods()[name]
+    if recipe.policy in data.POLICIES:  # A policy of the user's own stays.
+        changes["policy"] = data.policy_for(images.train.image_shape)
     return dataclasses.replace(
-        recipes.SMALL[name],
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        policy=data.policy_for(images.train.image_shape),
-        **changes,
+        recipe, epochs=options.epochs, batch_size=options.batch_size, **changes
     )
 
 
 def hypermodel(
     recipe: recipes.Recipe,
     options: argparse.Namespace,
-    images: hypermodels.HeldOut,
-    space: hypermodels.Space,
+    images: data.HeldOut,
+    space: spaces.Space,
     **kwargs: object,
 ) -> hypermodels.PretrainingHyperModel:
     """An arm of a study."""
@@ -163,18 +178,15 @@ def hypermodel(
 
 
 def criterion_arm(
-    name: str, options: argparse.Namespace, images: hypermodels.HeldOut, **kwargs: object
+    name: str, options: argparse.Namespace, images: data.HeldOut, **kwargs: object
 ) -> hypermodels.PretrainingHyperModel:
     """A small recipe, tuned by its criterion's own settings and the base learning rate."""
     recipe = fit_recipe(name, options, images)
-    own = hypermodels.CRITERION_SPACES[recipe.model]
-    space = hypermodels.combine(own, hypermodels.learning_rate)
+    space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
     return hypermodel(recipe, options, images, space, **kwargs)
 
 
-def baselines(
-    arm: hypermodels.PretrainingHyperModel, images: hypermodels.HeldOut, score: str
-) -> str:
+def baselines(arm: hypermodels.PretrainingHyperModel, images: data.HeldOut, score: str) -> str:
     """What raw pixels and the untrained encoder score on the test images."""
     keras.utils.set_random_seed(arm.seed)
     encoders = {
@@ -187,18 +199,29 @@ def baselines(
     )
 
 
-def chosen(methods: tuple[str, ...], options: argparse.Namespace) -> list[str]:
-    """The methods asked for, of those that a script has."""
-    strange = sorted(set(options.methods or ()) - set(methods))
-    if strange:
-        raise ValueError(f"--methods must be of {list(methods)}. Received: {strange}")
-    return [name for name in methods if not options.methods or name in options.methods]
+def chosen(
+    own: Iterable[str], options: argparse.Namespace, others: Iterable[str] = ()
+) -> list[str]:
+    """The methods that are asked for, or all of a script's own.
+
+    Args:
+        own: The script's methods.
+        options: The command line.
+        others: More that may be asked for: `recipes.methods()` where any method will do.
+    """
+    known = list(dict.fromkeys([*own, *others]))
+    if strange := sorted(set(options.methods or ()) - set(known)):
+        raise ValueError(
+            f"--methods must be of {known}, or methods of your own, whose module --import names. "
+            f"Received: {strange}"
+        )
+    return [name for name in known if name in (options.methods or own)]
 
 
 def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     """Runs a script: its study, and its report."""
-    options = parse(text, ask, arguments)
     try:
+        options = parse(text, ask, arguments)
         images = load_images(options)
         study = studies.Study(
             options.folder,

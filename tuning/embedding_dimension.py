@@ -21,7 +21,7 @@ the paper most of the need goes, 3 points of 13 stay.) Nor does VICReg-exp (-0.6
 
 from command_line import Question, chosen, fit_recipe, hypermodel, main
 
-from keras_ssl import hypermodels, studies
+from keras_ssl import recipes, spaces, studies
 
 METHODS = ("vicreg", "vicreg-exp", "vicreg-ctr", "simclr")
 # An eighth, a half, ... of the 64 representations, as 256 is an eighth of ResNet-50's 2048.
@@ -33,9 +33,16 @@ def _name(method: str, dimensions: int) -> str:
     return f"{method}, M = {dimensions}"
 
 
-def _space(method: str) -> hypermodels.Space:
-    own = hypermodels.covariance_weight if method == "vicreg" else hypermodels.temperature
-    return hypermodels.combine(own, hypermodels.learning_rate)
+# What Table S6 changes with M. Of another method, all of its criterion's settings are searched.
+_SETTINGS = {
+    "vicreg": spaces.covariance_weight,
+    **dict.fromkeys(("vicreg-exp", "vicreg-ctr", "simclr"), spaces.temperature),
+}
+
+
+def _space(method: str) -> spaces.Space:
+    own = _SETTINGS.get(method, spaces.criterion_settings)
+    return spaces.combine(own, spaces.learning_rate)
 
 
 def arms(options, images):
@@ -48,15 +55,14 @@ def arms(options, images):
             _space(method),
         )
         for m in DIMENSIONS
-        for method in chosen(METHODS, options)
+        for method in chosen(METHODS, options, recipes.methods())
     }
 
 
 def _curves(results):
     return {
         method: {m: _name(method, m) for m in DIMENSIONS}
-        for method in METHODS
-        if _name(method, DIMENSIONS[0]) in results.arms
+        for method in dict.fromkeys(arm.rpartition(", ")[0] for arm in results.arms)
     }
 
 

@@ -22,7 +22,7 @@ L_nc go hand in hand from end to end. The reports: results/interpolation-*.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
-from keras_ssl import duality, evaluation, studies
+from keras_ssl import duality, evaluation, recipes, studies
 from keras_ssl.losses.normalization import unit_embeddings
 
 PATH = ("vicreg", "vicreg-exp", "vicreg-ctr", "simclr")
@@ -43,7 +43,7 @@ def arms(options, images):
     """Every step of the path."""
     return {
         method: criterion_arm(method, options, images, measure=energies)
-        for method in chosen(PATH, options)
+        for method in chosen(PATH, options, recipes.methods())
     }
 
 

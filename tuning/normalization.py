@@ -18,7 +18,7 @@ errors. The reports: results/normalization-*.
 
 from command_line import Question, chosen, fit_recipe, hypermodel, main
 
-from keras_ssl import hypermodels, studies
+from keras_ssl import spaces, studies
 
 VARIANTS = {
     "classical": "embeddings",
@@ -29,7 +29,7 @@ VARIANTS = {
 
 def arms(options, images):
     """Every variant."""
-    space = hypermodels.combine(hypermodels.temperature, hypermodels.learning_rate)
+    space = spaces.combine(spaces.temperature, spaces.learning_rate)
     return {
         name: hypermodel(
             fit_recipe("simclr", options, images, criterion={"normalization": variant}),

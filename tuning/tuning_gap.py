@@ -23,6 +23,8 @@ paper publishes any for images as small as these.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
+from keras_ssl import recipes
+
 FAMILIES = {
     "sample-contrastive": (
         "simclr",
@@ -41,7 +43,10 @@ METHODS = tuple(method for family in FAMILIES.values() for method in family)
 
 def arms(options, images):
     """Every method."""
-    return {method: criterion_arm(method, options, images) for method in chosen(METHODS, options)}
+    return {
+        method: criterion_arm(method, options, images)
+        for method in chosen(METHODS, options, recipes.methods())
+    }
 
 
 def answer(results):

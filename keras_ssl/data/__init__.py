@@ -13,6 +13,7 @@ from keras_ssl.data.augmentation import (
 )
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.fingerprint import fingerprint
+from keras_ssl.data.held_out import HeldOut, hold_out
 from keras_ssl.data.image_set import ImageSet, Splits, split
 from keras_ssl.data.policies import (
     POLICIES,
@@ -36,6 +37,7 @@ __all__ = [
     "Augmentation",
     "Compose",
     "Epochs",
+    "HeldOut",
     "ImageSet",
     "RandomColorJitter",
     "RandomFlip",
@@ -50,6 +52,7 @@ __all__ = [
     "fingerprint",
     "from_arrays",
     "from_folder",
+    "hold_out",
     "load",
     "make_views",
     "multi_crop",

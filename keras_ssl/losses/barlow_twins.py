@@ -55,6 +55,9 @@ class BarlowTwinsLoss(Criterion):
         True
     """
 
+    # A tenth to ten times the published 0.0051; the range is ours.
+    search_ranges = {"redundancy_weight": (5e-4, 5e-2)}
+
     def __init__(
         self,
         redundancy_weight: float = 0.0051,

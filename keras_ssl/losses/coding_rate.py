@@ -58,6 +58,12 @@ class CodingRateLoss(Criterion):
         True
     """
 
+    # Around the published 30 and 0.2; the ranges are ours.
+    search_ranges = {
+        "alignment_weight": (3.0, 300.0),
+        "distortion": (0.05, 1.0),
+    }
+
     def __init__(
         self,
         alignment_weight: float = 30.0,

@@ -1,8 +1,8 @@
 """`Criterion`: what all criteria share, so that each is one hook that reads like its paper."""
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import keras
 
@@ -84,6 +84,9 @@ class Criterion(keras.losses.Loss):
 
     # Whether `terms` takes the embeddings of all views, and not of a pair.
     takes_all_views = False
+    # Arguments that are worth searching, with the range of each, (low, high), positive and searched
+    # on a log scale: `keras_ssl.spaces`. A subclass with other arguments gives its own.
+    search_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         # The value is a scalar: there is nothing left to reduce.

@@ -98,6 +98,9 @@ class NTXentLoss(Criterion):
     # The one thing that DCL does differently.
     _positive_in_denominator = True
 
+    # 0.1, 0.5 and 1: SimCLR's grid (appendix B.9). 0.1 and 0.15: Table S6 of the duality paper.
+    search_ranges = {"temperature": (0.02, 1.0)}
+
     def __init__(
         self,
         temperature: float = 0.15,

@@ -65,6 +65,9 @@ class SpectralContrastiveLoss(Criterion):
         -2.0
     """
 
+    # Around the published 1 (CIFAR) and 10 (ImageNet); the range is ours.
+    search_ranges = {"squared_radius": (0.1, 30.0)}
+
     def __init__(
         self,
         squared_radius: float = 1.0,

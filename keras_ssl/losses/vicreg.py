@@ -116,6 +116,14 @@ class VICRegFamilyLoss(Criterion):
         True
     """
 
+    # Bardes et al. tried weights from 1 to 50. Two of the three weights are free, because all three
+    # together act as a learning rate. (The variance's weight stays. AdamW and LARS ignore the scale
+    # of the loss, so that nothing is lost.)
+    search_ranges = {
+        "invariance_weight": (1.0, 50.0),
+        "covariance_weight": (0.1, 25.0),
+    }
+
     def __init__(
         self,
         contrast: str = "dimensions",
@@ -276,6 +284,12 @@ class VICRegExpLoss(VICRegFamilyLoss):
         - Garrido et al., ICLR 2023, equations 11 and 12, supplement L, Table S6.
     """
 
+    # Table S6 has a temperature of 0.1.
+    search_ranges = {
+        **VICRegFamilyLoss.search_ranges,
+        "temperature": (0.02, 1.0),
+    }
+
     def __init__(
         self,
         invariance_weight: float = 1.0,
@@ -338,6 +352,12 @@ class VICRegCtrLoss(VICRegFamilyLoss):
           centring for this method where supplement L centres each sample over its features; the
           latter is what is done here.
     """
+
+    # Table S6 has a temperature of 0.15.
+    search_ranges = {
+        **VICRegFamilyLoss.search_ranges,
+        "temperature": (0.02, 1.0),
+    }
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from keras_ssl import data, hypermodels, recipes, studies
+from keras_ssl import data, hypermodels, recipes, spaces, studies
 from tests.conftest import tiny_encoder
 
 
@@ -21,13 +21,11 @@ def arms():
     labels = np.arange(96) % 3
     pixels = rng.uniform(0, 80, (96, 8, 8, 1)) + 80 * labels[:, None, None, None]
     train, test = data.split(data.from_arrays(pixels.astype("uint8"), labels), 0.25)
-    images = hypermodels.hold_out(data.Splits(train, test), 0.3)
+    images = data.hold_out(data.Splits(train, test), 0.3)
     found = {}
     for name in ("simclr", "vicreg"):
         recipe = dataclasses.replace(recipes.SMALL[name], epochs=1, batch_size=16, projector="8-4")
-        space = hypermodels.combine(
-            hypermodels.CRITERION_SPACES[recipe.model], hypermodels.learning_rate
-        )
+        space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
         found[name] = hypermodels.PretrainingHyperModel(recipe, images, space, build_tiny)
     return found
 

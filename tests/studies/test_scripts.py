@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import pathlib
 import sys
 
@@ -71,9 +72,32 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
         assert f"\n{part} " in text
 
 
+@pytest.mark.parametrize(
+    "name", ["embedding_dimension", "interpolation", "projector", "tuning_gap"]
+)
+def test_a_method_of_the_users_own(script, name, tmp_path, monkeypatch):
+    """Named by `--import` and `--methods`, it is an arm as ours are."""
+    monkeypatch.setattr(tuner.StudyTuner, "run_trial", run_trial_without_training)
+    module = script(name)
+    methods = ["simclr", "stranger>Uniformity"]
+    run(module, tmp_path, "--import", "tests.stranger", "--methods", *methods)
+    report = (tmp_path / "report.md").read_text()
+    answer = report.partition("**Answer.** ")[2].partition("\n")[0]
+    assert name == "tuning_gap" or "stranger>Uniformity" in answer
+    contents = [json.loads(file.read_text()) for file in (tmp_path / "best").glob("*.json")]
+    found = [recipes.Recipe.from_config(content["recipe"]) for content in contents]
+    assert {recipe.model.__name__ for recipe in found} == {"SimCLR", "Uniformity"}
+    assert (tmp_path / "trials.csv").read_text().count("stranger>Uniformity")
+
+
+def test_a_module_that_is_not_there(script, tmp_path):
+    with pytest.raises(SystemExit, match="error: --import must be the name of a module"):
+        run(script("tuning_gap"), tmp_path, "--import", "nowhere_to_be_found")
+
+
 def test_energies_along_the_path(script, images):
     """Of unit embeddings of the validation images, as written in Definition 3.2."""
-    held = hypermodels.hold_out(data.Splits(images, None))
+    held = data.hold_out(data.Splits(images, None))
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], batch_size=8)
     arm = hypermodels.PretrainingHyperModel(recipe, held, encoder="resnet8")
     model = arm.build(keras_tuner.HyperParameters())

@@ -19,7 +19,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_ssl import hypermodels, recipes, studies
+from keras_ssl import recipes, spaces, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import plan, starter
 from keras_ssl.studies import results as tables
@@ -235,7 +235,7 @@ class TestFolder:
             for arm in arms.values():
                 arm.images = arm.images._replace(train=arm.images.train.spread(40))
         elif change == "space":
-            arms["simclr"].space = hypermodels.learning_rate
+            arms["simclr"].space = spaces.learning_rate
         elif change == "arms":
             del arms["simclr"]
         elif change == "seed":
@@ -738,7 +738,7 @@ class TestFailures:
     def test_an_arm_that_only_fails(self, tmp_path):
         arms = {name: arm for name, arm in program.arms().items() if name == "simclr"}
         arms["simclr"].encoder = lambda hp, shape: 1 / 0
-        arms["simclr"].space = hypermodels.temperature
+        arms["simclr"].space = spaces.temperature
         with pytest.raises(ZeroDivisionError):  # Already when its space is looked at.
             studies.Study(tmp_path / "s", arms, trials=5, seeds=1)
         arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)  # In trials.

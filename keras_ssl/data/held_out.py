@@ -1,0 +1,61 @@
+"""Images held out to choose settings by, beside those to train on and those to test on."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_ssl._validation import check_fraction, check_seed
+from keras_ssl.data.datasets import ImageSet, Splits, split
+
+
+class HeldOut(NamedTuple):
+    """Images in three: to train on, to choose by, and for the last word.
+
+    Attributes:
+        train: Images to pretrain on, without labels in effect; what classifiers learn from.
+        validation: Images that settings are chosen by.
+        test: Images that nothing was chosen by; `None` where there are none.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet | None
+
+
+def hold_out(splits: Splits, validation_fraction: float = 0.2, seed: int = 0) -> HeldOut:
+    """Sets a validation split apart from the images to train on.
+
+    Args:
+        splits: Images to train on and images to test on; see `keras_ssl.data.load`.
+        validation_fraction: Share of the images to train on that settings are chosen by, above 0
+            and below 1; stratified by class where there are labels.
+        seed: Seed of the choice.
+
+    Raises:
+        ValueError: for a fraction that leaves nothing of either part, or a seed below 0.
+        TypeError: for splits that are none.
+    """
+    if not (isinstance(splits, tuple) and len(splits) == 2):
+        raise TypeError(
+            "`splits` must be what keras_ssl.data.load gives, or keras_ssl.data.Splits(train, "
+            f"test). Received: {type(splits).__name__}"
+        )
+    train, test = splits
+    is_set = isinstance(test, (ImageSet, type(None)))
+    if not isinstance(train, ImageSet) or not is_set:
+        raise TypeError(
+            "`splits` must hold two keras_ssl.data.ImageSet, or one and None. "
+            f"Received: {type(train).__name__} and {type(test).__name__}"
+        )
+    seed = check_seed("seed", seed)
+    count = round(check_fraction("validation_fraction", validation_fraction) * len(train))
+    if not 2 <= count <= len(train) - 2:
+        raise ValueError(
+            "`validation_fraction` must leave at least 2 images in each part. Received: "
+            f"validation_fraction={validation_fraction} of {len(train)} images"
+        )
+    if train.has_labels:
+        kept, chosen = split(train, validation_fraction, seed)
+        return HeldOut(kept, chosen, test)  # type: ignore[arg-type]  # `split` gives both.
+    order = np.random.RandomState(seed).permutation(len(train))
+    return HeldOut(train.subset(order[count:]), train.subset(order[:count]), test)

@@ -1,0 +1,123 @@
+"""Names of classes and functions in JSON files and on command lines.
+
+Ours have short names. A user's own has the name that it is registered by with Keras:
+
+    @keras.saving.register_keras_serializable(package="my_package")
+    class MyMethod(keras_ssl.models.JointEmbeddingModel): ...
+
+is "my_package>MyMethod" in a recipe's config, once the module that registers it is imported. A
+module is imported by the program itself, or by its option `--import`, and never because a file
+names it: a JSON file cannot run code.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+
+def name_of(label: str, part: Any, own: Mapping[str, Any]) -> str:
+    """The name of a class or a function, by which `look_up` finds it again.
+
+    Args:
+        label: What the part is called in messages, such as "`model`".
+        part: The class or function.
+        own: The library's own, by their short names.
+
+    Raises:
+        ValueError: for what is neither of the library nor registered with Keras.
+    """
+    for name, known in own.items():
+        if known is part:
+            return name
+    for name, known in keras.saving.get_custom_objects().items():
+        if known is part:
+            return name
+    found = getattr(part, "__name__", repr(part))
+    raise ValueError(
+        f"{label} must be registered with Keras, to have a name in a file: put "
+        '`@keras.saving.register_keras_serializable(package="my_package")` above the definition of '
+        f"{found}. Received: {part!r}"
+    )
+
+
+def look_up(label: str, name: Any, own: Mapping[str, Any]) -> Any:
+    """The class or function that has a name; nothing is imported for it.
+
+    Args:
+        label: What the part is called in messages, such as "`model`".
+        name: A short name of the library's own, or a name registered with Keras.
+        own: The library's own, by their short names.
+
+    Raises:
+        ValueError: for a name that is neither of the library nor registered with Keras.
+    """
+    if isinstance(name, str):
+        found = own[name] if name in own else keras.saving.get_registered_object(name)
+        if found is not None:
+            return found
+    raise ValueError(
+        f"{label} must be one of {list(own)}, or the name by which one of your own is registered "
+        'with Keras, such as "my_package>MyMethod". Import the module that registers it first: '
+        f"--import my_module on a command line. Received: {name!r}"
+    )
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Imports modules by name, those in the current directory too.
+
+    Args:
+        names: Names of modules, such as "my_module" or "my_package.methods".
+
+    Raises:
+        ValueError: for a module that cannot be found.
+    """
+    if os.getcwd() not in sys.path:
+        # Last: a file here does not replace a library that has the same name.
+        sys.path.append(os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (ImportError, TypeError, ValueError) as error:
+            raise ValueError(
+                "--import must be the name of a module that can be imported, such as my_module for "
+                f"the file my_module.py. Received: {name!r}, {type(error).__name__}: {error}"
+            ) from error
+
+
+def add_import_option(parser: Any, **kwargs: Any) -> None:
+    """Gives a parser, or a group of its options, the option `--import`.
+
+    Args:
+        parser: What `argparse` gives.
+        **kwargs: More arguments of `add_argument`.
+    """
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        metavar="MODULE",
+        help="module with methods, criteria, optimizers or policies of your own, registered with "
+        "Keras; imported first, from the current directory too; may be given several times",
+        **kwargs,
+    )
+
+
+def import_named(arguments: Sequence[str] | None = None) -> None:
+    """Imports what `--import` names on a command line, before its other options are read.
+
+    Names and help of the other options then include what the modules register.
+
+    Args:
+        arguments: The command line. Default: that of the program.
+
+    Raises:
+        ValueError: for a module that cannot be found.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    add_import_option(parser, default=[])
+    import_modules(parser.parse_known_args(arguments)[0].imports)

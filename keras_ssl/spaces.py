@@ -1,0 +1,224 @@
+"""Search spaces: functions of `hp` and a recipe that give the recipe of a trial.
+
+A space takes keras-tuner's `hp` and the recipe with the settings that are not searched. `combine`
+puts spaces together, and `all_settings` is the space of everything that a method is tuned by:
+
+>>> import keras_tuner
+>>> from keras_ssl import recipes
+>>> space = combine(temperature, learning_rate)
+>>> hp = keras_tuner.HyperParameters()
+>>> recipe = space(hp, recipes.SMALL["simclr"])  # the defaults, which are the recipe's own
+>>> recipe.criterion, recipe.base_learning_rate, list(hp.values)
+({'temperature': 0.15}, 0.006, ['temperature', 'base learning rate'])
+
+What is searched of a criterion is the criterion's own `search_ranges`. Neither the duality paper
+nor the papers before it print the grids that they searched, so the ranges are ours. A criterion's
+ranges hold every published value. The range of the learning rate is centered on the recipe's rate,
+because LARS and AdamW need rates of different sizes.
+
+References:
+    - Garrido et al., ICLR 2023: section 5, and Table S6 for the weights and temperatures.
+    - Chen et al. (SimCLR), ICML 2020, appendix B.9: temperatures 0.1, 0.5 and 1.0.
+    - Bardes et al. (VICReg), ICLR 2022: weights from 1 to 50.
+"""
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_ssl._validation import check_callable, check_choice, check_positive
+from keras_ssl.recipes import Recipe
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+Space = Callable[["keras_tuner.HyperParameters", Recipe], Recipe]
+
+
+def combine(*spaces: Space) -> Space:
+    """The space of all settings of `spaces`, applied in this order.
+
+    Raises:
+        TypeError: for a space that is no function.
+    """
+    for one in spaces:
+        check_callable("spaces", one)
+
+    def space(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+        for one in spaces:
+            recipe = one(hp, recipe)
+        return recipe
+
+    return space
+
+
+def fixed(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """The space that searches nothing, for those who want that: the recipe itself."""
+    return recipe
+
+
+def log_float(
+    hp: "keras_tuner.HyperParameters", name: str, low: float, high: float, default: float
+) -> float:
+    """A positive number on a logarithmic scale; the range is widened to hold `default`.
+
+    Raises:
+        ValueError: for a `low`, `high` or `default` that is not positive.
+    """
+    check_positive(name, default)
+    check_positive("low", low)
+    check_positive("high", high)
+    low, high = min(low, default), max(high, default)
+    return hp.Float(name, low, high, sampling="log", default=default)
+
+
+def around(
+    hp: "keras_tuner.HyperParameters", name: str, default: float, factor: float = 10.0
+) -> float:
+    """A positive number from `default / factor` to `default * factor`, on a logarithmic scale."""
+    return log_float(hp, name, default / factor, default * factor, default)
+
+
+def learning_rate(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """The base learning rate, from an eighth to eight times the recipe's."""
+    rate = around(hp, "base learning rate", recipe.base_learning_rate, 8.0)
+    return dataclasses.replace(recipe, base_learning_rate=rate)
+
+
+def weight_decay(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """The weight decay, from 1e-7 to 1e-2; by default 1e-7 where the recipe has none."""
+    decay = log_float(hp, "weight decay", 1e-7, 1e-2, recipe.weight_decay or 1e-7)
+    return dataclasses.replace(recipe, weight_decay=decay)
+
+
+def projector_width(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """Width of hidden layers, from a quarter to four times the recipe's, in its proportions."""
+    *hidden, dimensions = map(int, recipe.projector.split("-"))
+    if not hidden:
+        return recipe
+    width = hp.Choice("projector width", _around_width(hidden[0]), default=hidden[0])
+    widths = [max(round(own * width / hidden[0]), 1) for own in hidden]
+    return dataclasses.replace(recipe, projector="-".join(map(str, [*widths, dimensions])))
+
+
+def embedding_dimension(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """Width M of the embeddings, from a quarter to four times the recipe's."""
+    *hidden, last = recipe.projector.split("-")
+    dimensions = hp.Choice("embedding dimension", _around_width(int(last)), default=int(last))
+    return dataclasses.replace(recipe, projector="-".join([*hidden, str(dimensions)]))
+
+
+def _around_width(width: int) -> list[int]:
+    return sorted({max(width * 2**i // 4, 1) for i in range(5)})
+
+
+def augmentation_strength(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """Strength of the augmentations, from 0 to 1.8 times the policy's own.
+
+    A policy of your own that takes no strength has nothing to search here.
+    """
+    if not recipe.has_strength:
+        return recipe
+    highest = max(1.8, recipe.strength)
+    strength = hp.Float("augmentation strength", 0.0, highest, default=recipe.strength)
+    return dataclasses.replace(recipe, strength=strength)
+
+
+def criterion_setting(
+    argument: str,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = True,
+    label: str | None = None,
+) -> Space:
+    """A space of one argument of the criterion.
+
+    Args:
+        argument: Its name, such as "temperature".
+        low: Smallest value. Default, for `low` and `high` together: what the criterion's
+            `search_ranges` say.
+        high: Largest value.
+        log: Whether the scale is logarithmic.
+        label: Its name for people; default: `argument` without underscores.
+
+    Raises:
+        ValueError: for an empty range, half a range, or one that is not positive where the scale is
+            logarithmic; when the space is used, if the criterion has no such argument, no range
+            for it where none is given, or one that is 0 where the scale is logarithmic.
+        TypeError: for an argument that is no text.
+    """
+    if not isinstance(argument, str):
+        raise TypeError(f"`argument` must be a name. Received: argument={argument!r}")
+    if low is not None or high is not None:
+        _check_range(low, high, log)
+
+    def space(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+        default = criterion_default(recipe, argument)
+        name = label or argument.replace("_", " ")
+        if low is None or high is None:
+            lowest, highest = _own_range(recipe, argument)
+        else:
+            lowest, highest = low, high
+        if log:
+            value = log_float(hp, name, lowest, highest, default)
+        else:
+            value = hp.Float(name, min(lowest, default), max(highest, default), default=default)
+        return dataclasses.replace(recipe, criterion={**recipe.criterion, argument: value})
+
+    return space
+
+
+def _check_range(low: Any, high: Any, log: bool) -> None:
+    if log:
+        check_positive("low", low)
+    if low is None or high is None or not low < high:
+        raise ValueError(f"`high` must be above `low`. Received: low={low!r}, high={high!r}")
+
+
+def _own_range(recipe: Recipe, argument: str) -> tuple[float, float]:
+    ranges = search_ranges(recipe)
+    check_choice("argument", argument, ranges)
+    low, high = ranges[argument]
+    _check_range(low, high, log=True)
+    return low, high
+
+
+def criterion_default(recipe: Recipe, argument: str) -> Any:
+    """What the recipe's criterion has for `argument`: the recipe's own, or the criterion's."""
+    arguments = inspect.signature(recipe.make_criterion).parameters
+    check_choice("argument", argument, arguments)
+    return recipe.criterion.get(argument, arguments[argument].default)
+
+
+def search_ranges(recipe: Recipe) -> Mapping[str, tuple[float, float]]:
+    """What the recipe's criterion says is worth searching: (low, high) by argument."""
+    return getattr(recipe.make_criterion, "search_ranges", {})
+
+
+def criterion_settings(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """All settings of the recipe's criterion that its `search_ranges` name, on log scales.
+
+    A criterion that names none is searched over nothing here, which a warning says.
+    """
+    ranges = search_ranges(recipe)
+    if not ranges:
+        warnings.warn(
+            f"{recipe.make_criterion.__name__} has no `search_ranges`: none of its settings are "
+            "searched, only general ones such as the learning rate.",
+            stacklevel=2,
+        )
+    for argument in ranges:
+        recipe = criterion_setting(argument)(hp, recipe)
+    return recipe
+
+
+temperature = criterion_setting("temperature")
+invariance_weight = criterion_setting("invariance_weight")
+covariance_weight = criterion_setting("covariance_weight")
+
+# Everything that a method is tuned by, a method of your own included.
+all_settings = combine(
+    criterion_settings, learning_rate, weight_decay, projector_width, augmentation_strength
+)
