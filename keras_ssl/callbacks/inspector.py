@@ -15,6 +15,7 @@ from PIL import Image
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams_api
 
+from keras_ssl._keras import schedule_of
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, TwoViews
@@ -279,8 +280,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         """What the model and `fit` know of the options of the run."""
         model = self.model
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        schedule = getattr(optimizer, "_learning_rate", None)
-        is_schedule = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+        schedule = schedule_of(optimizer)
         widths = getattr(model.projector, "widths", None)
         embeddings = self.latest.embeddings[0].shape[1] if self.latest else None
         return {
@@ -289,7 +289,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             "projector": "-".join(map(str, widths)) if widths else model.projector.name,
             "embedding dimension": embeddings,
             "optimizer": type(optimizer).__name__,
-            "learning rate": type(schedule).__name__ if is_schedule else learning_rate(optimizer),
+            "learning rate": type(schedule).__name__ if schedule else learning_rate(optimizer),
             "weight decay": optimizer.weight_decay,
             "batch size": model.images_per_step,
             "micro batch size": model.micro_batch_size,

@@ -15,6 +15,7 @@ import keras_tuner
 import numpy as np
 
 from keras_ssl._files import DamagedFileError, damaged, read_json, write_whole
+from keras_ssl._keras import project_folder, record_values, retry_queue, trial_folder
 from keras_ssl.hypermodels import PretrainingHyperModel
 
 # Values of a trial that are no hyperparameters: which arm it is of, what it is for, whose settings
@@ -228,7 +229,7 @@ class StudyOracle(keras_tuner.Oracle):
             oracle.trials[past.trial_id] = past
             if trial.status not in _FINISHED:
                 oracle.ongoing_trials[past.trial_id] = past  # Bayesian search guesses its score.
-            oracle._record_values(past)  # Not to be drawn again.
+            record_values(oracle, past)  # Not to be drawn again.
         answer = oracle.populate_space(str(step.draw))
         if answer["status"] != "RUNNING":
             self._exhausted.setdefault(step.arm, step.draw)
@@ -260,13 +261,13 @@ class StudyOracle(keras_tuner.Oracle):
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:  # noqa: D102
         # A worker that outlived its chief may have ended what the new chief meant to run again.
-        waiting = [i for i in self._retry_queue if self.trials[i].status not in _FINISHED]
-        self._retry_queue[:] = waiting
+        queue = retry_queue(self)
+        queue[:] = [i for i in queue if self.trials[i].status not in _FINISHED]
         return super().create_trial(tuner_id)
 
     @keras_tuner.synchronized
     def end_trial(self, trial: Any) -> None:  # noqa: D102
-        reason = pathlib.Path(self._get_trial_dir(trial.trial_id)) / REASON
+        reason = pathlib.Path(trial_folder(self, trial.trial_id)) / REASON
         if trial.message is None and reason.is_file():
             # Keras-tuner does not send it.
             trial.message = reason.read_text(encoding="utf-8", errors="replace")
@@ -274,7 +275,7 @@ class StudyOracle(keras_tuner.Oracle):
         self.on_change(self.trials[trial.trial_id])
 
     def _save_trial(self, trial: Any) -> None:
-        path = pathlib.Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+        path = pathlib.Path(trial_folder(self, trial.trial_id)) / "trial.json"
         write_whole(path, json.dumps(trial.get_state()))
 
     def save(self) -> None:
@@ -294,7 +295,7 @@ class StudyOracle(keras_tuner.Oracle):
         for number, file_number in enumerate(files):
             if file_number != number:
                 raise ValueError(
-                    f"`folder` must hold all of the study's trials: {self._project_dir} lacks "
+                    f"`folder` must hold all of the study's trials: {project_folder(self)} lacks "
                     f"number {number}. To run failed trials again, use `run(retry_failed=True)`"
                 )
         for file in files.values():
@@ -303,7 +304,7 @@ class StudyOracle(keras_tuner.Oracle):
             if trial.status == "FAILED" and self.retry_failed and not is_lost:
                 trial.status, trial.message = "INVALID", None
                 for name in (REASON, STARTS):
-                    file = pathlib.Path(self._get_trial_dir(trial.trial_id)) / name
+                    file = pathlib.Path(trial_folder(self, trial.trial_id)) / name
                     file.unlink(missing_ok=True)
             self.trials[trial.trial_id] = trial
             self.start_order.append(trial.trial_id)
@@ -311,11 +312,11 @@ class StudyOracle(keras_tuner.Oracle):
                 self.end_order.append(trial.trial_id)
             else:
                 trial.metrics = type(trial.metrics)()
-                self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+                retry_queue(self).insert(0, trial.trial_id)  # It is taken from the end.
 
     def _trial_files(self) -> dict[int, pathlib.Path]:
         """The trials' files by number, in order. A copy with another name is passed over."""
-        folders = pathlib.Path(self._project_dir).glob("trial_*")
+        folders = pathlib.Path(project_folder(self)).glob("trial_*")
         numbers = {folder: folder.name.removeprefix("trial_") for folder in folders}
         found = {
             int(number): folder / "trial.json"
