@@ -48,6 +48,32 @@ from keras_ssl._validation import (
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
 
+__all__ = [
+    "ACCURACIES",
+    "CRITERION_SPACES",
+    "Encoder",
+    "HeldOut",
+    "OBJECTIVES",
+    "PretrainingHyperModel",
+    "SPACES",
+    "Space",
+    "around",
+    "augmentation_strength",
+    "combine",
+    "covariance_weight",
+    "criterion_default",
+    "criterion_setting",
+    "embedding_dimension",
+    "fixed",
+    "hold_out",
+    "invariance_weight",
+    "learning_rate",
+    "log_float",
+    "projector_width",
+    "temperature",
+    "weight_decay",
+]
+
 Space = Callable[[keras_tuner.HyperParameters, Recipe], Recipe]
 Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int]], keras.Model]
 

@@ -34,6 +34,19 @@ from keras_ssl._validation import (
 from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import LARS, warmup_cosine
 
+__all__ = [
+    "OPTIMIZERS",
+    "PUBLISHED",
+    "Recipe",
+    "SMALL",
+    "adamw",
+    "lars",
+    "lars_barlow_twins",
+    "lars_simclr",
+    "lars_tcr",
+    "sgd",
+]
+
 _MOMENTUM = 0.9
 
 

@@ -11,9 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
-from tensorboard.plugins import projector
-from tensorboard.plugins.hparams import api as hparams_api
 
 from keras_ssl._keras import schedule_of
 from keras_ssl._text import plain
@@ -261,6 +258,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
     # --- Once a run ----------------------------------------------------------------------------
 
     def _write_options(self) -> None:
+        from tensorboard.plugins.hparams import api as hparams_api
+
         values = {**self._options(), **self.hparams}
         values = {
             plain(name): value if isinstance(value, (bool, int, float)) else plain(value)
@@ -306,6 +305,9 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
         """The sample's embeddings for the Embedding Projector, with the images as sprites."""
+        from PIL import Image
+        from tensorboard.plugins import projector
+
         np.savetxt(folder / "embeddings.tsv", inspection.embeddings[0], "%.5g", delimiter="\t")
         images = self.sample.images
         side = math.ceil(len(images) ** 0.5)

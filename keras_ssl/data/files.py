@@ -4,10 +4,12 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
-import PIL.ImageOps
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 # What Pillow opens that is no picture made of pixels: documents and vector graphics, which need
 # Ghostscript or Windows to be drawn (EPS, WMF); films, of which it only knows the size (MPEG);
@@ -37,6 +39,8 @@ def readable_suffixes() -> set[str]:
         pass
     else:
         pillow_heif.register_heif_opener()
+    import PIL.Image
+
     PIL.Image.init()
     # MPO, two JPEGs in one file, is opened as a JPEG.
     pictures = (PIL.Image.OPEN.keys() | {"MPO"}) - _NOT_PICTURES
@@ -89,7 +93,9 @@ def looks_readable(path: str) -> bool:
         return False
 
 
-def _open(path: str) -> PIL.Image.Image:
+def _open(path: str) -> "PIL.Image.Image":
+    import PIL.Image
+
     # To open a pipe or a device would wait for what never comes. Links are followed.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{path} is no regular file")
@@ -121,6 +127,9 @@ def read(path: str, size: int, channels: int) -> np.ndarray:
     Returns:
         uint8 (size, size, channels).
     """
+    import PIL.Image
+    import PIL.ImageOps
+
     with _open(path) as file:
         image = PIL.ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits a pixel, which PIL's own conversion would clip
@@ -137,7 +146,9 @@ def read(path: str, size: int, channels: int) -> np.ndarray:
     return np.asarray(image, np.uint8).reshape(size, size, channels)
 
 
-def _from_16_bits(pixels: np.ndarray) -> PIL.Image.Image:
+def _from_16_bits(pixels: np.ndarray) -> "PIL.Image.Image":
+    import PIL.Image
+
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("pixels of 32 bits have a range that no one knows")
     return PIL.Image.fromarray((pixels // 257).astype(np.uint8))
