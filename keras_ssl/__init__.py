@@ -6,22 +6,27 @@ from keras_ssl._backend import check_backend
 
 check_backend()
 
-from keras_ssl import (  # noqa: E402 (after the check)
+import importlib  # noqa: E402 (after the check)
+from types import ModuleType  # noqa: E402
+from typing import TYPE_CHECKING  # noqa: E402
+
+from keras_ssl import (  # noqa: E402
     callbacks,
     data,
     distribution,
     duality,
     encoders,
     evaluation,
-    hypermodels,
     layers,
     losses,
     models,
     optimizers,
     recipes,
     spaces,
-    studies,
 )
+
+if TYPE_CHECKING:
+    from keras_ssl import hypermodels, studies
 
 __all__ = [
     "callbacks",
@@ -39,3 +44,18 @@ __all__ = [
     "spaces",
     "studies",
 ]
+
+# These stand on keras-tuner. They are imported when they are first asked for, so that
+# `import keras_ssl` loads nothing that `import keras` does not. Elsewhere functions import what
+# they alone need: scikit-learn, SciPy, matplotlib, Pillow, TensorBoard, tensorflow-datasets.
+_LAZY = ("hypermodels", "studies")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

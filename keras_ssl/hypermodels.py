@@ -26,6 +26,8 @@ from keras_ssl._validation import (
 from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.recipes import Recipe
 
+__all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
+
 Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int]], keras.Model]
 
 # By its name in the results: larger is better for all.

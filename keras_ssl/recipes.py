@@ -36,6 +36,21 @@ from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import LARS, warmup_cosine
 from keras_ssl.registry import look_up, name_of
 
+__all__ = [
+    "OPTIMIZERS",
+    "PUBLISHED",
+    "Recipe",
+    "SMALL",
+    "adamw",
+    "lars",
+    "lars_barlow_twins",
+    "lars_simclr",
+    "lars_tcr",
+    "methods",
+    "sgd",
+    "small",
+]
+
 _MOMENTUM = 0.9
 
 

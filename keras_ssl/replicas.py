@@ -17,6 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._keras import gather_apart, replicas_have_own_collectives
+
 # Every replica is traced in a thread of its own.
 _thread = threading.local()
 
@@ -211,22 +213,16 @@ def _gather(context: Any, x: Any) -> Any:
     x = tf.stop_gradient(x)
     if _has_own_collectives(context):
         return context.all_gather(x, axis=0)
-    options = tf.distribute.experimental.CommunicationOptions()
-
     # What all_gather does, less its gradient, as above.
-    def gather(strategy: Any, x: Any) -> Any:
-        return strategy.extended._batch_gather_to([(x, x)], 0, options)[0]
-
-    return context.merge_call(gather, args=(x,))
+    return context.merge_call(gather_apart, args=(x,))
 
 
 def _has_own_collectives(context: Any) -> bool:
     """Whether replicas communicate from within their own graphs: TPUs, and GPUs under XLA."""
     import tensorflow as tf
 
-    return tf.__internal__.distribute.strategy_supports_no_merge_call() or isinstance(
-        context.strategy, tf.distribute.TPUStrategy
-    )
+    is_tpu = isinstance(context.strategy, tf.distribute.TPUStrategy)
+    return replicas_have_own_collectives() or is_tpu
 
 
 def _with_gradient(x: Any, value: Any, gradient: Callable[[Any], Any]) -> Any:

@@ -22,6 +22,8 @@ from keras_ssl._files import LOCK, damaged, read_json, write_whole
 from keras_ssl._text import drawing, legend, plain, short
 from keras_ssl.inspection.events import Events, find_runs, read_events
 
+__all__ = ["main", "report"]
+
 _JUDGE_AGAIN = "Judge the encoder again (examples/evaluate.py), or delete the file."
 
 # What is shown of which section, in this order; the rest of a section follows.

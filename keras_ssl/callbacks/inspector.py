@@ -11,10 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
-from tensorboard.plugins import projector
-from tensorboard.plugins.hparams import api as hparams_api
 
+from keras_ssl._keras import schedule_of
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, Views
@@ -265,6 +263,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
     # --- Once a run ----------------------------------------------------------------------------
 
     def _write_options(self) -> None:
+        from tensorboard.plugins.hparams import api as hparams_api
+
         values = {**self._options(), **self.hparams}
         values = {
             plain(name): value if isinstance(value, (bool, int, float)) else plain(value)
@@ -284,8 +284,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         """What the model and `fit` know of the options of the run."""
         model = self.model
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-        schedule = getattr(optimizer, "_learning_rate", None)
-        is_schedule = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+        schedule = schedule_of(optimizer)
         widths = getattr(model.projector, "widths", None)
         embeddings = self.latest.embeddings[0].shape[1] if self.latest else None
         return {
@@ -294,7 +293,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             "projector": "-".join(map(str, widths)) if widths else model.projector.name,
             "embedding dimension": embeddings,
             "optimizer": type(optimizer).__name__,
-            "learning rate": type(schedule).__name__ if is_schedule else learning_rate(optimizer),
+            "learning rate": type(schedule).__name__ if schedule else learning_rate(optimizer),
             "weight decay": optimizer.weight_decay,
             "batch size": model.images_per_step,
             "micro batch size": model.micro_batch_size,
@@ -311,6 +310,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
         """The sample's embeddings for the Embedding Projector, with the images as sprites."""
+        from tensorboard.plugins import projector
+
         np.savetxt(folder / "embeddings.tsv", inspection.embeddings[0], "%.5g", delimiter="\t")
         config = projector.ProjectorConfig()
         embedding = config.embeddings.add()
@@ -330,6 +331,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
 def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
     """Writes all images into one picture, and returns the (width, height) of each in pixels."""
+    from PIL import Image
+
     side = math.ceil(len(images) ** 0.5)
     blank = np.ones((side * side - len(images), *images.shape[1:]), images.dtype)
     tiles = np.concatenate([images, blank]).reshape(side, side, *images.shape[1:])

@@ -25,6 +25,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from keras_ssl._keras import inputs_of
+
 
 class Epochs:
     """Counts the epochs of a source of batches, unless somebody holds it at one.
@@ -57,7 +59,4 @@ def epochs_of(source: Any) -> list[Epochs]:
     own = getattr(source, "epochs", None)
     if isinstance(own, Epochs):
         return [own]
-    # TensorFlow has no public name for what a data set was made of. Without it, each epoch would
-    # still be another one, as in any other model.
-    inputs: Any = getattr(source, "_inputs", tuple)()
-    return [epochs for part in inputs for epochs in epochs_of(part)]
+    return [epochs for part in inputs_of(source) for epochs in epochs_of(part)]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ssl._validation import check_fraction, check_seed
-from keras_ssl.data.datasets import ImageSet, Splits, split
+from keras_ssl.data.image_set import ImageSet, Splits, split
 
 
 class HeldOut(NamedTuple):

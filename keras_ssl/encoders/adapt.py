@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._keras import all_layers
 from keras_ssl.encoders.input_range import (
     UNIT,
     UNIT_INPUT,
@@ -188,7 +189,7 @@ def _takes_images(model: keras.Model) -> bool:
 
 
 def _check_channels_last(model: keras.Model) -> None:
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     first = [x for x in layers if getattr(x, "data_format", None) == "channels_first"]
     if first and not any(isinstance(x, keras.layers.Permute) for x in layers):
         raise ValueError(

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ssl._keras import all_layers
+
 Range = tuple[float, float] | str
 
 UNIT: Range = (0.0, 1.0)
@@ -279,8 +281,8 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def _leaves(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """All layers of a network that hold no others."""
-    for layer in model._flatten_layers():
-        if not list(layer._flatten_layers(include_self=False)):
+    for layer in all_layers(model):
+        if not all_layers(layer, include_self=False):
             yield layer
 
 

@@ -8,8 +8,6 @@ References:
 from typing import Any
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from sklearn.preprocessing import normalize
 
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.evaluation.features import finite
@@ -28,6 +26,8 @@ def alignment(features_1: Any, features_2: Any) -> float:
     Raises:
         ValueError: for features that are not two finite matrices of one shape.
     """
+    from sklearn.preprocessing import normalize
+
     pair = {"features_1": features_1, "features_2": features_2}
     x, y = (normalize(finite(name, f, 2, "a matrix (N, D)")) for name, f in pair.items())
     if x.shape != y.shape:
@@ -54,6 +54,9 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
         ValueError: for features that are not a finite matrix, or fewer than two, or a temperature
             that is not positive.
     """
+    from scipy.spatial.distance import pdist
+    from sklearn.preprocessing import normalize
+
     temperature = check_positive("temperature", temperature)
     most = check_count("max_samples", max_samples)
     features = finite("features", features, 2, "a matrix (N, D)")

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl._keras import all_layers
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
@@ -101,7 +102,7 @@ def judge_beside_baselines(
 def _untrained(encoder: keras.Model) -> keras.Model:
     """The encoder with new weights; how it normalizes its images is not training, and stays."""
     clone = keras.models.clone_model(encoder)
-    for old, new in zip(encoder._flatten_layers(), clone._flatten_layers(), strict=True):
+    for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
         if isinstance(old, keras.layers.Normalization):
             new.set_weights(old.get_weights())
             new.finalize_state()

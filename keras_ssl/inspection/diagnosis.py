@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssl._keras import all_layers
 from keras_ssl.inspection.sample import Inspection
 
 
@@ -214,8 +215,8 @@ def normalized_output(course: Course) -> Diagnosis | None:
     criterion, projector = course.model.criterion, course.model.projector
     layers = [
         layer
-        for layer in projector._flatten_layers(include_self=False)
-        if not list(layer._flatten_layers(include_self=False))
+        for layer in all_layers(projector, include_self=False)
+        if not all_layers(layer, include_self=False)
         and not isinstance(layer, keras.layers.InputLayer)
     ]
     is_last = bool(layers) and isinstance(layers[-1], keras.layers.BatchNormalization)

@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import normalize
 
 from keras_ssl import duality, replicas
 from keras_ssl._validation import check_count, check_seed
@@ -206,6 +204,8 @@ class Inspection:
     @functools.cached_property
     def unit(self) -> tuple[np.ndarray, ...]:
         """The embeddings scaled to norm 1."""
+        from sklearn.preprocessing import normalize
+
         return tuple(normalize(z) for z in self.embeddings)
 
     @functools.cached_property
@@ -217,6 +217,8 @@ class Inspection:
     @functools.cached_property
     def _unit_pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The pairs, scaled to norm 1; of several embeddings at once, every two."""
+        from sklearn.preprocessing import normalize
+
         return [
             (normalize(a), normalize(b))
             for pair in self.pairs
@@ -275,6 +277,9 @@ class Inspection:
           below a hundredth of that; root mean square of the embeddings
         - `rank`: RankMe and alpha-ReQ of representations and embeddings, and the highest possible
         """
+        from sklearn.metrics import roc_auc_score
+        from sklearn.preprocessing import normalize
+
         z, unit = self.embeddings[0], self.unit[0]
         n, m = z.shape
         of_samples = float(duality.sample_norm_profile(z))

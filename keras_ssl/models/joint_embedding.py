@@ -11,6 +11,16 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ssl import replicas
+from keras_ssl._keras import (
+    all_layers,
+    compiled_metrics,
+    forget_initial_epoch,
+    is_within_fit,
+    metrics_as_given,
+    own_losses,
+    own_strategy,
+    replace_layer,
+)
 from keras_ssl._require import readable_errors, require
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
@@ -187,14 +197,11 @@ class JointEmbeddingModel(ReplicatedModel):
         self.input_range = None
         if encoder is self.encoder:
             return
-        for layer in self._flatten_layers():
+        for layer in all_layers(self):
             if isinstance(layer, MovingAverage):
                 layer.replace(self.encoder, encoder)
         # In the place of the other one: the order of the weights is that of the layers.
-        place = self._layers.index(self.encoder)
-        self.encoder = encoder
-        self._layers.remove(encoder)
-        self._layers[place] = encoder
+        replace_layer(self, "encoder", encoder)
 
     def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
         if isinstance(images, tuple):
@@ -293,16 +300,17 @@ class JointEmbeddingModel(ReplicatedModel):
         return pairs
 
     def _update_compiled_metrics(self, pairs: Sequence[tuple[Any, ...]]) -> None:
-        if self._compile_metrics is None:
+        metrics = compiled_metrics(self)
+        if metrics is None:
             return
         for pair in pairs:
             for z_1, z_2 in itertools.combinations(map(ops.stop_gradient, pair), 2):
-                self._compile_metrics.update_state(z_2, z_1)
+                metrics.update_state(z_2, z_1)
 
     def _refuse_layer_losses(self) -> None:
         # Keras keeps them in one list for all replicas, whose graphs are traced in turns: each
         # replica would find the losses of the last.
-        found = [layer.name for layer in self._flatten_layers() if layer._get_own_losses()]
+        found = [layer.name for layer in all_layers(self) if own_losses(layer)]
         if found:
             raise ValueError(
                 "Activity regularisers and `add_loss` are not exact on several replicas, but with "
@@ -381,7 +389,7 @@ class JointEmbeddingModel(ReplicatedModel):
                 return super().fit(**call)
             finally:
                 # Keras would begin the next fit where this one was restored, too.
-                self._initial_epoch = None
+                forget_initial_epoch(self)
 
     def evaluate(self, *args: Any, check_range: bool = True, **kwargs: Any) -> Any:
         """The loss, its terms and the probe's figures: `keras.Model.evaluate`.
@@ -395,7 +403,7 @@ class JointEmbeddingModel(ReplicatedModel):
         fitting.check_source(call.get("x"))
         with fitting.held(epochs_of(call.get("x")), 0), readable_errors():
             # Within a fit, Keras asks for the same data after every epoch.
-            if not call.get("_use_cached_eval_dataset"):
+            if not is_within_fit(call):
                 batch = fitting.look_at(call)
                 if batch is not None:
                     self._prepare(batch, check_range)
@@ -418,7 +426,7 @@ class JointEmbeddingModel(ReplicatedModel):
         if check_range:
             fitting.check_range(x)
         # Under a strategy, `ReplicatedModel` builds it.
-        if not self.built and self._distribute_strategy is None:
+        if not self.built and own_strategy(self) is None:
             self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -479,10 +487,10 @@ class JointEmbeddingModel(ReplicatedModel):
                 f"`criterion`. Received: loss={self.loss!r}"
             )
         of_labels = ("acc", "accuracy", "ce", "crossentropy")
-        if any(metric in of_labels for metric in keras.tree.flatten(self._user_metrics())):
+        if any(metric in of_labels for metric in keras.tree.flatten(metrics_as_given(self))):
             raise ValueError(
                 "`metrics` see the embeddings of the views, not labels: for an accuracy, pass "
-                f"`probe` to the model. Received: metrics={self._user_metrics()!r}"
+                f"`probe` to the model. Received: metrics={metrics_as_given(self)!r}"
             )
         if self.probe is not None and labels is None:
             raise ValueError(
@@ -512,11 +520,8 @@ class JointEmbeddingModel(ReplicatedModel):
     def metrics(self) -> list[keras.metrics.Metric]:
         """The loss, its terms, the probe's figures, compiled metrics: what a step returns."""
         probe = self.probe.metrics if self.probe is not None else []
-        compiled = [self._compile_metrics] if self._compile_metrics is not None else []
-        return [*self._trackers, *probe, *compiled]
-
-    def _user_metrics(self) -> Any:
-        return self._compile_metrics._user_metrics if self._compile_metrics is not None else None
+        compiled = compiled_metrics(self)
+        return [*self._trackers, *probe, *([] if compiled is None else [compiled])]
 
     def save_own_variables(self, store: Any) -> None:
         """Keras' hook: saves what Keras forgets, and training needs to go on exactly."""

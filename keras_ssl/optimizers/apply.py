@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._keras import clipped
 from keras_ssl.replicas import replica_count, share, sum_over_replicas
 
 
@@ -32,6 +33,6 @@ def apply_gradients(
         total = [g if g is None else sum_over_replicas(ops.convert_to_tensor(g)) for g in gradients]
         scale = optimizer.scale_loss(1.0)  # `loss_scale_factor` too: Keras clips what is unscaled.
         total = [g if g is None else g / ops.cast(scale, g.dtype) for g in total]
-        total = (inner or optimizer)._clip_gradients(total)
+        total = clipped(inner or optimizer, total)
         gradients = [g if g is None else share(g * ops.cast(scale, g.dtype)) for g in total]
     optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._keras import variable_index
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
 # Beside the norms, in the codes that clip.
@@ -104,7 +105,7 @@ class LARS(keras.optimizers.Optimizer):
         """One step of one variable."""
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
-        momentum = self._momentums[self._get_variable_index(variable)]
+        momentum = self._momentums[variable_index(self, variable)]
 
         if len(variable.shape) > 1:
             gradient = self._adapted(gradient, variable, learning_rate)

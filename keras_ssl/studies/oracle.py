@@ -9,6 +9,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
+from keras_ssl._keras import project_folder, record_values, retry_queue, trial_folder
 from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.studies.plan import LOST, SEARCH, Pause, Plan, Record, Step, settings_of
 from keras_ssl.studies.settings import declared
@@ -139,7 +140,7 @@ class StudyOracle(keras_tuner.Oracle):
             oracle.trials[past.trial_id] = past
             if trial.status not in FINISHED:
                 oracle.ongoing_trials[past.trial_id] = past  # Bayesian search guesses its score.
-            oracle._record_values(past)  # Not to be drawn again.
+            record_values(oracle, past)  # Not to be drawn again.
         answer = oracle.populate_space(str(step.draw))
         return answer["values"] if answer["status"] == "RUNNING" else None
 
@@ -166,8 +167,8 @@ class StudyOracle(keras_tuner.Oracle):
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:  # noqa: D102
         # A worker that outlived its chief may have ended a trial that the new chief would repeat.
-        waiting = [i for i in self._retry_queue if self.trials[i].status not in FINISHED]
-        self._retry_queue[:] = waiting
+        queue = retry_queue(self)
+        queue[:] = [i for i in queue if self.trials[i].status not in FINISHED]
         return super().create_trial(tuner_id)
 
     @keras_tuner.synchronized
@@ -180,7 +181,7 @@ class StudyOracle(keras_tuner.Oracle):
         self.on_change(self.trials[trial.trial_id])
 
     def _folder_of(self, trial: Any) -> pathlib.Path:
-        return pathlib.Path(self._get_trial_dir(trial.trial_id))
+        return pathlib.Path(trial_folder(self, trial.trial_id))
 
     def _save_trial(self, trial: Any) -> None:
         write_trial(trial, self._folder_of(trial))
@@ -197,11 +198,11 @@ class StudyOracle(keras_tuner.Oracle):
         Raises:
             ValueError: if a trial is missing, whose number another would get, or cannot be read.
         """
-        folders = trial_folders(pathlib.Path(self._project_dir))
+        folders = trial_folders(pathlib.Path(project_folder(self)))
         for number, found in enumerate(folders):
             if found != number:
                 raise ValueError(
-                    f"`folder` must hold all of the study's trials: {self._project_dir} lacks "
+                    f"`folder` must hold all of the study's trials: {project_folder(self)} lacks "
                     f"number {number}. To run failed trials again, use `run(retry_failed=True)`"
                 )
         for folder in folders.values():
@@ -217,4 +218,4 @@ class StudyOracle(keras_tuner.Oracle):
                 self.end_order.append(trial.trial_id)
             else:
                 trial.metrics = type(trial.metrics)()
-                self._retry_queue.insert(0, trial.trial_id)  # It is taken from the end.
+                retry_queue(self).insert(0, trial.trial_id)  # It is taken from the end.

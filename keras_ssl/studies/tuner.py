@@ -12,6 +12,7 @@ import keras
 import keras_tuner
 
 from keras_ssl._files import write_whole
+from keras_ssl._keras import is_worker
 from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.studies.oracle import StudyOracle
 from keras_ssl.studies.plan import ARM, FINAL, STAGE
@@ -82,7 +83,7 @@ class StudyTuner(keras_tuner.Tuner):
         super().__init__(oracle=oracle, hypermodel=hypermodel, **kwargs)
 
     def _populate_initial_space(self) -> None:
-        if not self._is_worker():
+        if not is_worker(self):
             self.oracle.reload()
 
     def save(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._keras import all_layers, replace_moments
 from keras_ssl.replicas import gather_batch, replica_count
 
 
@@ -19,9 +20,9 @@ def synchronize(layer: keras.layers.Layer) -> None:
     Args:
         layer: Layer or model, its inner layers included.
     """
-    for inner in layer._flatten_layers():
+    for inner in all_layers(layer):
         if isinstance(inner, keras.layers.BatchNormalization):
-            inner._moments = functools.partial(_moments, inner)
+            replace_moments(inner, functools.partial(_moments, inner))
 
 
 def _moments(layer: keras.layers.BatchNormalization, x: Any, mask: Any) -> tuple[Any, Any]:
@@ -31,7 +32,7 @@ def _moments(layer: keras.layers.BatchNormalization, x: Any, mask: Any) -> tuple
             "Batch normalisation of masked inputs is not exact on several replicas. "
             f"Received: a mask for the layer {layer.name!r}"
         )
-    axes = layer._reduction_axes
+    axes = [axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)]
     if replica_count() == 1:
         return ops.moments(x, axes=axes)
     channels = x.shape[layer.axis]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._keras import schedule_of
 from keras_ssl.data import Epochs, ImageSet, Splits
 
 # Points of a schedule that are looked at: enough to tell a warm-up from a schedule that has ended.
@@ -269,8 +270,8 @@ def warn_if_nothing_will_be_learned(
         steps: Steps of the fit, or `None` if nobody knows.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    schedule = getattr(optimizer, "_learning_rate", None)
-    if steps == 0 or not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+    schedule = schedule_of(optimizer)
+    if steps == 0 or schedule is None:
         return  # Nothing is to be done; or a number, which a callback may change.
     done = int(optimizer.iterations)
     looks = np.linspace(done, done + (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)

@@ -21,6 +21,7 @@ import keras
 import tensorflow as tf
 
 from keras_ssl import replicas
+from keras_ssl._keras import clear_losses
 
 
 def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
@@ -49,7 +50,7 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
         return k + 1, [array.write(k, x) for array, x in zip(arrays, embed(k), strict=True)]
 
     _, arrays = parts.loop(body, (tf.constant(1), arrays))
-    model._clear_losses()  # What layers noted down inside the loop is out of reach.
+    clear_losses(model)  # What layers noted down inside the loop is out of reach.
     whole = [
         tf.ensure_shape(array.concat(), (parts.known_rows, *x.shape[1:]))
         for array, x in zip(arrays, first, strict=True)
@@ -94,7 +95,7 @@ def cached_gradients(
     weights = [weight.value for weight in model.trainable_weights]
 
     def body(k: Any, gradients: list[Any], sums: list[Any]) -> Any:
-        model._clear_losses()
+        clear_losses(model)
         with tf.GradientTape() as tape, replicas.alone():
             _, z = model.embed(parts.of(views, k), training=True)
             # Regularisers of weights count once in all, those of activations are means.
@@ -117,7 +118,7 @@ def cached_gradients(
     _, gradients, sums = parts.loop(
         body, (tf.constant(0), nothing, [tf.zeros_like(before[i]) for i in averaged])
     )
-    model._clear_losses()
+    clear_losses(model)
     for i, total in zip(averaged, sums, strict=True):
         change = total / tf.cast(parts.count, total.dtype)
         # Changes, not values: what none of them changed, such as a teacher, stays to the last bit.

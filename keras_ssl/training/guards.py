@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._keras import all_layers, cross_device_ops, own_state
+
 # These reduce without TensorFlow's collectives, whose groups a process cannot change.
 _WITHOUT_COLLECTIVES = (
     tf.distribute.HierarchicalCopyAllReduce,
@@ -26,7 +28,7 @@ def check_devices(strategy: tf.distribute.Strategy) -> None:
     Raises:
         ValueError: if another set of devices trained before.
     """
-    if isinstance(getattr(strategy.extended, "_cross_device_ops", None), _WITHOUT_COLLECTIVES):
+    if isinstance(cross_device_ops(strategy), _WITHOUT_COLLECTIVES):
         return
     devices = frozenset(strategy.extended.worker_devices)
     if _devices - {devices}:
@@ -114,7 +116,7 @@ def warn_of_own_statistics(model: keras.Model) -> None:
 
 def _states(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, keras.Variable]]:
     """What layers may change while they are called: their float variables that no gradient does."""
-    for layer in model._flatten_layers():
-        for variable in layer._non_trainable_variables:
+    for layer in all_layers(model):
+        for variable in own_state(layer):
             if keras.backend.is_float_dtype(variable.dtype) and variable.shape != (0,):
                 yield layer, variable

@@ -6,13 +6,14 @@ from typing import Any
 
 import keras
 
+from keras_ssl._keras import all_layers, own_seed_generators
 from keras_ssl.replicas import replica_id
 
 
 def seed_generators(layer: keras.layers.Layer) -> Iterator[keras.random.SeedGenerator]:
     """Every `keras.random.SeedGenerator` within `layer`, its inner layers' included."""
-    for inner in layer._flatten_layers():
-        yield from inner._seed_generators
+    for inner in all_layers(layer):
+        yield from own_seed_generators(inner)
 
 
 def draw_apart(layer: keras.layers.Layer) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_ssl._keras import build_for, own_strategy, spec_of_one_replica
 from keras_ssl.training.batch_norm import synchronize
 from keras_ssl.training.guards import check_devices, check_optimizer, warn_of_own_statistics
 from keras_ssl.training.random_layers import draw_apart
@@ -72,7 +73,7 @@ class ReplicatedModel(keras.Model):
             ) from error
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        strategy = self._distribute_strategy
+        strategy = own_strategy(self)
         if strategy is None:
             if tf.distribute.has_strategy():
                 raise ValueError(
@@ -83,15 +84,13 @@ class ReplicatedModel(keras.Model):
         if iterator is not None:
             # The specification of a batch of all replicas, or of a distributed data set's parts.
             specs = iterator.data_adapter.get_tf_dataset().element_spec
-            data_batch = keras.tree.map_structure(
-                lambda spec: getattr(spec, "_value_specs", [spec])[0], specs
-            )
+            data_batch = keras.tree.map_structure(spec_of_one_replica, specs)
         with strategy.scope():
             if not self.built:
                 # Not symbolically: several machines could not create variables in a graph.
                 images, _, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
                 self.build(keras.tree.map_structure(lambda spec: tuple(spec.shape), images))
-            self._symbolic_build(data_batch=data_batch)
+            build_for(self, data_batch)
         if strategy.num_replicas_in_sync > 1:
             synchronize(self)
             draw_apart(self)
