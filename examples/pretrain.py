@@ -35,7 +35,16 @@ with quiet.quiet_start():
     import keras
     import tensorflow as tf
 
-    from keras_ssl import callbacks, data, distribution, encoders, evaluation, recipes, runs
+    from keras_ssl import (
+        _renames,
+        callbacks,
+        data,
+        distribution,
+        encoders,
+        evaluation,
+        recipes,
+        runs,
+    )
     from keras_ssl.runs.folder import BASELINES, RESULTS
     from keras_ssl.training.strategies import describe
 
@@ -238,7 +247,8 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         small = {"epochs": SMOKE_EPOCHS, "batch_size": 64, "projector": "32-32"}
         changes.update({name: small[name] for name in small if changes[name] is None})
     settings = dict(recipe.criterion)
-    arguments = list(inspect.signature(recipe.model.default_criterion).parameters)
+    criterion = recipe.model.default_criterion
+    arguments = list(inspect.signature(criterion).parameters)
     if options.temperature is not None:
         if "temperature" not in arguments:
             raise ValueError(
@@ -247,16 +257,19 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
             )
         settings["temperature"] = options.temperature
     for setting in (options.criterion or "").split(",") if options.criterion else ():
-        name, _, value = (part.strip() for part in setting.partition("="))
-        if name not in arguments or not value:
+        name, _, text = (part.strip() for part in setting.partition("="))
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text  # a word
+        # An earlier version may have written the options that --resume goes on with.
+        named = _renames.arguments(criterion, {name: value})
+        if not named.keys() <= set(arguments) or not text:
             raise ValueError(
                 f"--criterion takes NAME=VALUE with NAME of {arguments} for {options.label}. "
                 f"Received: {setting!r}"
             )
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value  # a word
+        settings.update(named)
     changes["criterion"] = settings
     return dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}

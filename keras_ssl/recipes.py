@@ -23,7 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl import data, models
+from keras_ssl import _renames, data, models
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -203,12 +203,13 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `get_config` described.
+        """The recipe that `get_config` described, in this version or an earlier one.
 
         Raises:
             ValueError: for a setting that recipes do not have, or one that is missing; a method or
                 an optimizer that is not of this library.
         """
+        config = _renames.recipe(config)
         fields = dataclasses.fields(cls)
         for name in config:
             check_choice("recipe", name, [field.name for field in fields])
@@ -219,6 +220,7 @@ class Recipe:
         }
         check_choice("model", config.get("model"), methods)
         check_choice("optimizer", config.get("optimizer", "lars"), _BY_NAME)
+        config = _renames.recipe(config, methods[config["model"]].default_criterion)
         try:
             return cls(
                 **{
@@ -379,7 +381,7 @@ def _small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
         base_learning_rate=6e-3,
         weight_decay=1e-4,
         epochs=40,
-        policy="tiny_grey",
+        policy="tiny_gray",
         source="ours: benchmarks/methods.py",
         criterion=criterion,
         warmup_epochs=2,

@@ -1,12 +1,15 @@
 """Images in, batches of two views out."""
 
+from typing import TYPE_CHECKING
+
+from keras_ssl import _renames
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
-    RandomGreyscale,
+    RandomGrayscale,
     RandomResizedCrop,
     RandomSolarize,
     to_unit_floats,
@@ -23,7 +26,7 @@ from keras_ssl.data.policies import (
     simclr,
     simclr_cifar,
     simsiam,
-    tiny_grey,
+    tiny_gray,
     weak,
 )
 from keras_ssl.data.views import two_views, view_grid
@@ -37,7 +40,7 @@ __all__ = [
     "RandomColorJitter",
     "RandomFlip",
     "RandomGaussianBlur",
-    "RandomGreyscale",
+    "RandomGrayscale",
     "RandomResizedCrop",
     "RandomSolarize",
     "Splits",
@@ -53,9 +56,12 @@ __all__ = [
     "simclr_cifar",
     "simsiam",
     "split",
-    "tiny_grey",
+    "tiny_gray",
     "to_unit_floats",
     "two_views",
     "view_grid",
     "weak",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = _renames.moved(__name__, _renames.PYTHON[__name__])

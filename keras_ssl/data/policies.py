@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl import _renames
 from keras_ssl._validation import check_choice, check_fraction, check_non_negative
 from keras_ssl.data.augmentation import (
     Augmentation,
@@ -12,7 +13,7 @@ from keras_ssl.data.augmentation import (
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
-    RandomGreyscale,
+    RandomGrayscale,
     RandomResizedCrop,
     RandomSolarize,
     check_augmentation,
@@ -114,7 +115,7 @@ def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
                 RandomResizedCrop(size),
                 RandomFlip(0.5),
                 RandomColorJitter(0.4 * s, 0.4 * s, 0.2 * s, 0.1 * s, probability=0.8),
-                RandomGreyscale(0.2),
+                RandomGrayscale(0.2),
                 RandomGaussianBlur((0.1, 2.0), probability=blur),
                 RandomSolarize(solarize),
             ]
@@ -148,7 +149,7 @@ def simclr(
             RandomResizedCrop(size, scale),
             RandomFlip(0.5),
             RandomColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, probability=0.8),
-            RandomGreyscale(0.2),
+            RandomGrayscale(0.2),
             RandomGaussianBlur((0.1, 2.0), probability=blur),
         ]
     )
@@ -197,7 +198,7 @@ def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
     return TwoViews(view, seed=seed)
 
 
-def tiny_grey(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
+def tiny_gray(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """For tiny grey images such as digits or Fashion-MNIST; of no paper.
 
     Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
@@ -224,7 +225,7 @@ POLICIES: dict[str, Callable[..., TwoViews]] = {
     "simclr_cifar": simclr_cifar,
     "simsiam": simsiam,
     "weak": weak,
-    "tiny_grey": tiny_grey,
+    "tiny_gray": tiny_gray,
 }
 
 
@@ -235,7 +236,7 @@ def policy(
 
     Args:
         name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
-            "tiny_grey".
+            "tiny_gray".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the policy's own colour jitter (for "weak", of what a crop cuts off).
@@ -243,6 +244,7 @@ def policy(
     Raises:
         ValueError: for an unknown name, or a strength that is negative.
     """
+    name = _renames.renamed(name, _renames.POLICIES)
     return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)
 
 
@@ -259,4 +261,4 @@ def policy_for(image_shape: Sequence[int]) -> str:
         )
     if image_shape[0] > 64:
         return "byol"
-    return "tiny_grey" if image_shape[2] == 1 else "simclr_cifar"
+    return "tiny_gray" if image_shape[2] == 1 else "simclr_cifar"

@@ -17,6 +17,7 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
+from keras_ssl import _renames
 from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import fingerprint
@@ -181,7 +182,9 @@ class Study:
         path = self.folder / _IDENTITY
         mine = self.identity()
         if path.exists():
-            differences = list(_differences(self._read_identity(path, mine), mine))
+            found = self._read_identity(path, mine)
+            self._rename(found)
+            differences = list(_differences(found, mine))
             if differences:
                 raise StudyFolderError(
                     f"`folder` holds another study; name another folder, or ask the same. {path} "
@@ -200,6 +203,14 @@ class Study:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, _as_text(mine))
+
+    def _rename(self, identity: dict[str, Any]) -> None:
+        """Gives the recipes of an identity that an earlier version wrote their names of today."""
+        arms = identity.get("arms")
+        for name, arm in arms.items() if isinstance(arms, dict) else ():
+            if name in self.arms and isinstance(arm, dict) and isinstance(arm.get("recipe"), dict):
+                criterion = self.arms[name].recipe.model.default_criterion
+                arm["recipe"] = _renames.recipe(arm["recipe"], criterion)
 
     @staticmethod
     def _read_identity(path: pathlib.Path, mine: dict[str, Any]) -> dict[str, Any]:
