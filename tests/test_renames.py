@@ -6,6 +6,8 @@ import inspect
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -48,6 +50,13 @@ def test_a_model_goes_on_with_the_same_numbers(name, settings):
     model.reset_metrics()
     found = model.train_on_batch(views, y, return_dict=True)
     assert plain(found) == pytest.approx(expected["next step"], rel=1e-5, abs=1e-6)
+
+
+def test_importing_the_library_is_enough():
+    paths = [str(path) for path in sorted(BEFORE.glob("*.keras"))]
+    assert len(paths) == 4
+    code = f"import keras, keras_ssl\nfor path in {paths}: keras.models.load_model(path)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_policy_makes_the_same_views():
