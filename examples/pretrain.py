@@ -38,6 +38,7 @@ with quiet.quiet_start():
     import tensorflow as tf
 
     from keras_ssl import (
+        _renames,
         callbacks,
         data,
         distribution,
@@ -280,16 +281,19 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
             )
         settings["temperature"] = options.temperature
     for setting in (options.criterion or "").split(",") if options.criterion else ():
-        name, _, value = (part.strip() for part in setting.partition("="))
-        if name not in arguments or not value:
+        name, _, text = (part.strip() for part in setting.partition("="))
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text  # a word
+        # An earlier version may have written the options that --resume goes on with.
+        named = _renames.arguments(recipe.make_criterion, {name: value})
+        if not named.keys() <= set(arguments) or not text:
             raise ValueError(
                 f"--criterion takes NAME=VALUE with NAME of {arguments} for {options.label}. "
                 f"Received: {setting!r}"
             )
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value  # a word
+        settings.update(named)
     changes["criterion"] = settings
     return dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}

@@ -13,7 +13,7 @@ epochs, batch_size = (1, 256) if "--smoke" in sys.argv else (20, 256)
 keras.utils.set_random_seed(0)
 
 train, test = data.load("digits")
-views = data.make_views(train.without_labels(), data.tiny_grey(), batch_size)
+views = data.make_views(train.without_labels(), data.tiny_gray(), batch_size)
 
 encoder = encoders.resnet8(train.image_shape)  # any Keras model from images to features
 model = models.VICReg(encoder, projector="256-256-256")

@@ -1,5 +1,8 @@
 """Devices that train in step: what one needs to start them, and to write a criterion for them."""
 
+from typing import TYPE_CHECKING
+
+from keras_ssl import _renames
 from keras_ssl.replicas import batch_mean, batch_size
 from keras_ssl.training.replicated_model import WorkerLostError
 from keras_ssl.training.strategies import STRATEGIES, is_chief, strategy
@@ -12,3 +15,6 @@ __all__ = [
     "is_chief",
     "strategy",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = _renames.moved(__name__, _renames.PYTHON[__name__])

@@ -1,20 +1,22 @@
 """Any method as a keras-tuner `HyperModel`.
 
-images = data.hold_out(data.load("digits"))
-hypermodel = PretrainingHyperModel(recipes.SMALL["simclr"], images)
-tuner = keras_tuner.BayesianOptimization(hypermodel, hypermodel.objective, max_trials=20)
-tuner.search()
+    images = data.hold_out(data.load("digits"))
+    hypermodel = PretrainingHyperModel(recipes.SMALL["simclr"], images)
+    tuner = keras_tuner.BayesianOptimization(hypermodel, hypermodel.objective, max_trials=20)
+    tuner.search()
+
+`keras_ssl.spaces` has what is searched.
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import keras_tuner
 import numpy as np
 
-from keras_ssl import data, encoders, evaluation, models, spaces
+from keras_ssl import _renames, data, encoders, evaluation, models, spaces
 from keras_ssl._keras import forgotten_gradients
 from keras_ssl._validation import (
     check_callable,
@@ -254,3 +256,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     def _seed(self, hp: keras_tuner.HyperParameters) -> int:
         return hp.values.get("seed", self.seed)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = _renames.moved(__name__, _renames.PYTHON[__name__])

@@ -24,7 +24,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl import data, losses, models
+from keras_ssl import _renames, data, losses, models
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -207,7 +207,8 @@ class Recipe:
 
     @property
     def _make_policy(self) -> Callable[..., data.TwoViews]:
-        return look_up("`policy`", self.policy, data.POLICIES)
+        name = _renames.renamed(self.policy, _renames.POLICIES)
+        return look_up("`policy`", name, data.POLICIES)
 
     def build_policy(self) -> data.TwoViews:
         """What makes two views of an image.
@@ -286,13 +287,16 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `get_config` described. Nothing is imported for it.
+        """The recipe that `get_config` described, in this version or an earlier one.
+
+        Nothing is imported for it.
 
         Raises:
             ValueError: for a setting that recipes do not have, or one that is missing; a method, a
                 criterion or an optimizer that is neither of this library nor registered with
                 Keras.
         """
+        config = _renames.recipe(config)
         fields = dataclasses.fields(cls)
         for name in config:
             check_choice("recipe", name, [field.name for field in fields])
@@ -300,9 +304,11 @@ class Recipe:
             "model": look_up("`model`", config.get("model"), _METHODS),
             "optimizer": look_up("`optimizer`", config.get("optimizer", "lars"), _OPTIMIZERS),
         }
+        criterion = getattr(parts["model"], "default_criterion", None)
         if config.get("criterion_class") is not None:
             criterion = look_up("`criterion_class`", config["criterion_class"], _CRITERIA)
             parts["criterion_class"] = criterion
+        config = _renames.recipe(config, criterion)
         try:
             return cls(**{**config, **parts})
         except TypeError as error:
@@ -463,7 +469,7 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
         base_learning_rate=6e-3,
         weight_decay=1e-4,
         epochs=40,
-        policy="tiny_grey",
+        policy="tiny_gray",
         source="ours: benchmarks/methods.py",
         criterion=criterion,
         warmup_epochs=2,

@@ -34,6 +34,27 @@ from keras_ssl.recipes import Recipe
 if TYPE_CHECKING:
     import keras_tuner
 
+__all__ = [
+    "Space",
+    "all_settings",
+    "around",
+    "augmentation_strength",
+    "combine",
+    "covariance_weight",
+    "criterion_default",
+    "criterion_setting",
+    "criterion_settings",
+    "embedding_dimension",
+    "fixed",
+    "invariance_weight",
+    "learning_rate",
+    "log_float",
+    "projector_width",
+    "search_ranges",
+    "temperature",
+    "weight_decay",
+]
+
 Space = Callable[["keras_tuner.HyperParameters", Recipe], Recipe]
 
 

@@ -30,7 +30,7 @@ OBJECTS = {
     "RandomResizedCrop": lambda: data.RandomResizedCrop((4, 4), (0.2, 0.9), (0.5, 2.0)),
     "RandomFlip": lambda: data.RandomFlip(0.3, seed=3),
     "RandomColorJitter": lambda: data.RandomColorJitter(0.1, 0.2, 0.3, 0.4, 0.5),
-    "RandomGreyscale": lambda: data.RandomGreyscale(0.3),
+    "RandomGrayscale": lambda: data.RandomGrayscale(0.3),
     "RandomGaussianBlur": lambda: data.RandomGaussianBlur((0.5, 1.0), 0.3),
     "RandomSolarize": lambda: data.RandomSolarize(0.3, 0.6),
     "Compose": lambda: data.Compose([data.RandomFlip(), data.RandomSolarize()]),

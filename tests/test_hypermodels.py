@@ -365,10 +365,10 @@ class TestTuners:
         )
         # With callbacks, that keras-tuner copies for each trial.
         evaluate = callbacks.EvaluationCallback(
-            held_out.train, held_out.validation, policy=data.tiny_grey()
+            held_out.train, held_out.validation, policy=data.tiny_gray()
         )
         inspector = callbacks.EmbeddingInspector(
-            held_out.train, data.tiny_grey(), tmp_path / "logs"
+            held_out.train, data.tiny_gray(), tmp_path / "logs"
         )
         doctor = callbacks.CollapseDoctor(inspector)
         _, trials = self.search(

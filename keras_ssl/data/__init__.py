@@ -1,12 +1,15 @@
 """Images in, batches of views out."""
 
+from typing import TYPE_CHECKING
+
+from keras_ssl import _renames
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
-    RandomGreyscale,
+    RandomGrayscale,
     RandomResizedCrop,
     RandomSolarize,
     to_unit_floats,
@@ -26,7 +29,7 @@ from keras_ssl.data.policies import (
     simclr,
     simclr_cifar,
     simsiam,
-    tiny_grey,
+    tiny_gray,
     weak,
 )
 from keras_ssl.data.sources import from_arrays, from_folder, load
@@ -42,7 +45,7 @@ __all__ = [
     "RandomColorJitter",
     "RandomFlip",
     "RandomGaussianBlur",
-    "RandomGreyscale",
+    "RandomGrayscale",
     "RandomResizedCrop",
     "RandomSolarize",
     "Splits",
@@ -62,8 +65,11 @@ __all__ = [
     "simclr_cifar",
     "simsiam",
     "split",
-    "tiny_grey",
+    "tiny_gray",
     "to_unit_floats",
     "view_grid",
     "weak",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = _renames.moved(__name__, _renames.PYTHON[__name__])

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl import _renames
 from keras_ssl._require import require
 from keras_ssl._validation import (
     check_count,
@@ -455,8 +456,9 @@ def grey(images: Any) -> Any:
     return tf.reduce_mean(images, axis=-1, keepdims=True)
 
 
+@_renames.old_names
 @keras.saving.register_keras_serializable(package="keras_ssl")
-class RandomGreyscale(Augmentation):
+class RandomGrayscale(Augmentation):
     """Each image without its colours, its channels all equal to its luma.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl import _renames
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
 from keras_ssl.data.augmentation import (
     Augmentation,
@@ -12,7 +13,7 @@ from keras_ssl.data.augmentation import (
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
-    RandomGreyscale,
+    RandomGrayscale,
     RandomResizedCrop,
     RandomSolarize,
     check_augmentation,
@@ -181,7 +182,7 @@ def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
                 RandomResizedCrop(size),
                 RandomFlip(0.5),
                 RandomColorJitter(0.4 * s, 0.4 * s, 0.2 * s, 0.1 * s, probability=0.8),
-                RandomGreyscale(0.2),
+                RandomGrayscale(0.2),
                 RandomGaussianBlur((0.1, 2.0), probability=blur),
                 RandomSolarize(solarize),
             ]
@@ -215,7 +216,7 @@ def simclr(
             RandomResizedCrop(size, scale),
             RandomFlip(0.5),
             RandomColorJitter(0.8 * s, 0.8 * s, 0.8 * s, 0.2 * s, probability=0.8),
-            RandomGreyscale(0.2),
+            RandomGrayscale(0.2),
             RandomGaussianBlur((0.1, 2.0), probability=blur),
         ]
     )
@@ -264,7 +265,7 @@ def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
     return TwoViews(view, seed=seed)
 
 
-def tiny_grey(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
+def tiny_gray(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """For tiny grey images such as digits or Fashion-MNIST; of no paper.
 
     Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
@@ -327,7 +328,7 @@ POLICIES: dict[str, Callable[..., TwoViews]] = {
     "simclr_cifar": simclr_cifar,
     "simsiam": simsiam,
     "weak": weak,
-    "tiny_grey": tiny_grey,
+    "tiny_gray": tiny_gray,
 }
 
 
@@ -338,7 +339,7 @@ def policy(
 
     Args:
         name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
-            "tiny_grey".
+            "tiny_gray".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the policy's own colour jitter (for "weak", of what a crop cuts off).
@@ -346,6 +347,7 @@ def policy(
     Raises:
         ValueError: for an unknown name, or a strength that is negative.
     """
+    name = _renames.renamed(name, _renames.POLICIES)
     return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)
 
 
@@ -362,4 +364,4 @@ def policy_for(image_shape: Sequence[int]) -> str:
         )
     if image_shape[0] > 64:
         return "byol"
-    return "tiny_grey" if image_shape[2] == 1 else "simclr_cifar"
+    return "tiny_gray" if image_shape[2] == 1 else "simclr_cifar"

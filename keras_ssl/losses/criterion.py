@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from keras_ssl import replicas
+from keras_ssl import _renames, replicas
 from keras_ssl._tensors import real_tensor
 from keras_ssl.losses.gram import Side
 
@@ -172,6 +172,11 @@ class Criterion(keras.losses.Loss):
         if self.dtype != keras.config.floatx():
             config["dtype"] = self.dtype
         return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Criterion":
+        """The criterion that `get_config` described, in this version or an earlier one."""
+        return cls(**_renames.arguments(cls, config))
 
 
 def check_embeddings(*embeddings: Any) -> None:

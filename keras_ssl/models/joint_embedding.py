@@ -184,11 +184,9 @@ class JointEmbeddingModel(ReplicatedModel):
         return {"view_shapes": self._view_shapes} if self._view_shapes is not None else None
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Keras' hook: files of before there were other views hold an `input_shape`."""
-        if "view_shapes" in config:
-            self.build(tuple(config["view_shapes"]))
-        else:
-            super().build_from_config(config)
+        """Keras' hook: older files hold an `input_shape`, of a view or of two."""
+        shapes = config["view_shapes"] if "view_shapes" in config else config["input_shape"]
+        self.build(shapes if views.is_shape(shapes) else tuple(shapes))
 
     def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
         """Puts the encoder right, now that the shape of its images is known."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl import _renames
 from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
 
 CONFIG = "config.json"
@@ -109,7 +110,7 @@ class RunFolder:
     # --- Files ---------------------------------------------------------------------------------
 
     def read_config(self) -> dict[str, Any]:
-        """The config of the run.
+        """The config of the run, its options by the names of today.
 
         Raises:
             ValueError: if this is no run's folder, or its config is damaged.
@@ -126,6 +127,7 @@ class RunFolder:
         config = read_json(self / CONFIG, _REMEDY)
         if not isinstance(config.get("options"), dict):
             raise damaged(self / CONFIG, _REMEDY, f"no options in it, but {sorted(config)}")
+        config["options"] = _renames.options(config["options"])
         return config
 
     def read_json(self, name: str) -> dict[str, Any] | None:

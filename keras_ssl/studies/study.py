@@ -14,6 +14,7 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
+from keras_ssl import _renames
 from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import fingerprint
@@ -156,7 +157,9 @@ class Study:
         path = self.folder / _IDENTITY
         mine = self.identity()
         if path.exists():
-            found = list(differences(self._read_identity(path, mine), mine))
+            identity = self._read_identity(path, mine)
+            self._rename(identity)
+            found = list(differences(identity, mine))
             if found:
                 raise StudyFolderError(
                     f"`folder` holds another study; name another folder, or ask the same. {path} "
@@ -175,6 +178,14 @@ class Study:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, _as_text(mine))
+
+    def _rename(self, identity: dict[str, Any]) -> None:
+        """Gives the recipes of an identity that an earlier version wrote their names of today."""
+        arms = identity.get("arms")
+        for name, arm in arms.items() if isinstance(arms, dict) else ():
+            if name in self.arms and isinstance(arm, dict) and isinstance(arm.get("recipe"), dict):
+                criterion = self.arms[name].recipe.make_criterion
+                arm["recipe"] = _renames.recipe(arm["recipe"], criterion)
 
     @staticmethod
     def _read_identity(path: pathlib.Path, mine: dict[str, Any]) -> dict[str, Any]:

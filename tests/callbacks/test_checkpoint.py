@@ -136,7 +136,7 @@ class _Signal(keras.callbacks.Callback):
 def test_a_signal_ends_training_with_a_checkpoint_to_go_on_from(
     images, number, step, name, tmp_path
 ):
-    views = data.make_views(images, data.tiny_grey(), 16)
+    views = data.make_views(images, data.tiny_gray(), 16)
     whole, figures = _train(views, tmp_path / "whole")
     with callbacks.StopSignals() as signals, pytest.raises(callbacks.Stopped):
         _train(views, tmp_path / "cut", _Signal(number, 1, step), signals=signals)
@@ -164,7 +164,7 @@ def test_a_clock_saves_within_an_epoch(images, tmp_path):
         def on_train_batch_begin(self, step, logs=None):
             names.append([path.stem for path in callbacks.checkpoints(tmp_path / "run")])
 
-    views = data.make_views(images, data.tiny_grey(), 16)
+    views = data.make_views(images, data.tiny_gray(), 16)
     _train(views, tmp_path / "run", Look(), minutes=1e-9, keep=2)
     assert names[2] == ["epoch-00000-step-0000001", "epoch-00000-step-0000002"]
     assert names[4] == ["epoch-00001", "epoch-00001-step-0000001"]

@@ -57,7 +57,7 @@ def train(
     **doctor_arguments,
 ):
     """Trains VICReg on digits and returns the doctor."""
-    policy = policy or data.tiny_grey()
+    policy = policy or data.tiny_gray()
     model = models.VICReg(encoder(), projector, criterion or losses.VICRegLoss(), probe=probe)
     model.compile(optimizer or keras.optimizers.Adam(3e-3))
     views = data.make_views(images, policy, BATCH)
@@ -111,7 +111,7 @@ def test_one_embedding_for_all_images(digits):
     projector = keras.Sequential([keras.layers.Dense(32, bias_initializer=bias)])
     model = models.SimCLR(encoder(), projector)
     model.compile(keras.optimizers.SGD(1e-9))
-    policy = data.tiny_grey()
+    policy = data.tiny_gray()
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
     views = data.make_views(digits, policy, BATCH)
@@ -189,7 +189,7 @@ def test_healthy_runs_get_no_diagnosis(digits, method, seed):
     recipe = dataclasses.replace(recipes.SMALL[method], epochs=epochs, warmup_epochs=1)
     model = recipe.build_model(encoders.resnet8(digits.image_shape), probe=10)
     model.compile(recipe.build_optimizer(steps))
-    policy = data.tiny_grey()
+    policy = data.tiny_gray()
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, seed=seed)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(
@@ -229,7 +229,7 @@ def test_the_inspector_must_be_there(images, views):
 def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(images, views):
     model = models.VICReg(tiny_encoder(), "8-6")
     model.compile("sgd")
-    inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), every=1, count=8)
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), every=1, count=8)
     doctors = [callbacks.CollapseDoctor(inspector) for _ in range(2)]
 
     class Breaks(keras.callbacks.Callback):
@@ -255,7 +255,7 @@ def test_a_data_set_that_hands_over_one_view_twice(digits):
     """Its policy is fine, and so are the views of the inspector's own."""
     model = models.VICReg(encoder(), "64-32")
     model.compile(keras.optimizers.Adam(3e-3))
-    policy = data.tiny_grey()
+    policy = data.tiny_gray()
     views = data.make_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
@@ -282,7 +282,7 @@ def test_deep_plain_networks_are_healthy(digits, batch_norm):
     network.add(keras.layers.Flatten())
     model = models.VICReg(network, "64-32")
     model.compile(keras.optimizers.Adam(1e-3))
-    policy = data.tiny_grey()
+    policy = data.tiny_gray()
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(

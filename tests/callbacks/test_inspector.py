@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     inspector = callbacks.EmbeddingInspector(
         images,
-        data.tiny_grey(),
+        data.tiny_gray(),
         folder,
         every=1,
         count=16,
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
         write_graph=True,
     )
     doctor = callbacks.CollapseDoctor(inspector)
-    views = data.make_views(images, data.tiny_grey(), 16)
+    views = data.make_views(images, data.tiny_gray(), 16)
     return folder, inspector, train(images, views, inspector, doctor)
 
 
@@ -58,7 +58,7 @@ def events(run):
 def test_training_is_the_same_with_it_and_without(images, views, tmp_path):
     plain = train(images, views)
     inspector = callbacks.EmbeddingInspector(
-        images, data.tiny_grey(), tmp_path, every_steps=1, count=8
+        images, data.tiny_gray(), tmp_path, every_steps=1, count=8
     )
     watched = train(images, views, inspector, callbacks.CollapseDoctor(inspector))
     for a, b in zip(plain.variables, watched.variables, strict=True):
@@ -161,7 +161,7 @@ def test_as_many_looks_as_keep_it_cheap(images):
 
 def test_steps_count_where_asked(images, views, tmp_path):
     inspector = callbacks.EmbeddingInspector(
-        images, data.tiny_grey(), tmp_path, every_steps=2, count=8
+        images, data.tiny_gray(), tmp_path, every_steps=2, count=8
     )
     train(images, views, inspector)
     scalars = read_events(tmp_path).scalars
@@ -191,12 +191,12 @@ def test_steps_count_where_asked(images, views, tmp_path):
 )
 def test_bad_arguments(images, arguments, error, message):
     with pytest.raises(error, match=message):
-        callbacks.EmbeddingInspector(**{"images": images, "policy": data.tiny_grey(), **arguments})
+        callbacks.EmbeddingInspector(**{"images": images, "policy": data.tiny_gray(), **arguments})
 
 
 def test_numpy_numbers(images):
     inspector = callbacks.EmbeddingInspector(
-        images, data.tiny_grey(), every=np.int64(2), count=np.int32(8), seed=np.uint8(3)
+        images, data.tiny_gray(), every=np.int64(2), count=np.int32(8), seed=np.uint8(3)
     )
     assert inspector.every == 2 and len(inspector.sample.images) == 8
 
@@ -205,7 +205,7 @@ class TestFaults:
     def test_a_folder_that_cannot_be_written(self, images, views, tmp_path):
         (tmp_path / "file").write_text("in the way")
         inspector = callbacks.EmbeddingInspector(
-            images, data.tiny_grey(), tmp_path / "file" / "logs", every=1, count=8
+            images, data.tiny_gray(), tmp_path / "file" / "logs", every=1, count=8
         )
         with pytest.warns(EventLogWarning, match="can no longer be written.*training goes on"):
             model = train(images, views, inspector)
@@ -223,13 +223,13 @@ folder = pathlib.Path({str(tmp_path)!r})
 images = data.from_arrays(np.random.RandomState(0).randint(0, 255, (32, 8, 8, 1)).astype("uint8"))
 model = models.VICReg(tiny_encoder(), "256-256")
 model.compile("sgd")
-policy, logs = data.tiny_grey(), folder / "logs"
+policy, logs = data.tiny_gray(), folder / "logs"
 inspector = callbacks.EmbeddingInspector(images, policy, logs, every=1, count=8)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    model.fit(data.make_views(images, data.tiny_grey(), 16), steps_per_epoch=2, epochs=3,
+    model.fit(data.make_views(images, data.tiny_gray(), 16), steps_per_epoch=2, epochs=3,
         verbose=0, callbacks=[inspector, callbacks.EpochCheckpoint(folder / "checkpoints")])
 print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in caught}}))
 """
@@ -272,11 +272,11 @@ input()
         log.close()
 
     def test_an_interrupted_fit_is_no_other_run(self, images, views, tmp_path):
-        inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, 1, count=8)
+        inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
         broken = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(images, views, inspector, broken)
-        again = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, 1, count=8)
+        again = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
         train(images, views, again)
         train(images, views, inspector)
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
@@ -285,7 +285,7 @@ input()
         """It is said once, by name, and everything else is written to the end."""
         monkeypatch.setattr(pictures, "spectrum", lambda inspection: 1 / 0)
         inspector = callbacks.EmbeddingInspector(
-            images, data.tiny_grey(), tmp_path, 1, count=8, pictures_every=1
+            images, data.tiny_gray(), tmp_path, 1, count=8, pictures_every=1
         )
         with pytest.warns(EventLogWarning, match="'rank/spectrum'.*ZeroDivisionError") as said:
             model = train(images, views, inspector)
@@ -301,7 +301,7 @@ input()
             def on_epoch_end(self, epoch, logs):
                 logs["a$strange"] = "text"
 
-        inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, 1, count=8)
+        inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
         with pytest.warns(EventLogWarning, match="'criterion/a.strange'.*ValueError") as said:
             train(images, views, Strange(), inspector)
         assert [warning.category for warning in said].count(EventLogWarning) == 1
@@ -315,7 +315,7 @@ input()
         images = data.from_arrays(pixels, np.arange(48) % len(names), names)
         logs = tmp_path / "a$_$b" / "_<i>"
         inspector = callbacks.EmbeddingInspector(
-            images, data.tiny_grey(), logs, 5, count=48, hparams={name: name for name in names}
+            images, data.tiny_gray(), logs, 5, count=48, hparams={name: name for name in names}
         )
         train(images, views.map(lambda pair, label: (pair, label * 0)), inspector)
         found = read_events(logs)
@@ -332,7 +332,7 @@ input()
 
 
 def test_a_run_that_stops_early_is_looked_at_once_more(images, views, tmp_path):
-    inspector = callbacks.EmbeddingInspector(images, data.tiny_grey(), tmp_path, every=5, count=8)
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=5, count=8)
     doctor = callbacks.CollapseDoctor(inspector)
     stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=1)
     train(images, views, inspector, doctor, stop, epochs=4)
@@ -351,7 +351,7 @@ def test_views_of_another_size(images, views, tmp_path):
 
 
 def test_a_sample_without_labels(images):
-    sample = Sample(images.without_labels(), data.tiny_grey(), 8)
+    sample = Sample(images.without_labels(), data.tiny_gray(), 8)
     assert sample.labels is None and sample.images.shape == (8, 8, 8, 1)
 
 
@@ -360,7 +360,7 @@ def test_stock_callbacks_monitor_what_needs_no_label(images, views, tmp_path):
     model = train(
         images,
         views,
-        callbacks.EvaluationCallback(images.without_labels(), policy=data.tiny_grey()),
+        callbacks.EvaluationCallback(images.without_labels(), policy=data.tiny_gray()),
         keras.callbacks.ModelCheckpoint(path, "val_lidar", mode="max", save_best_only=True),
         keras.callbacks.EarlyStopping("val_uniformity", mode="min", patience=1),
     )

@@ -14,7 +14,7 @@ LAYERS = {
     "crop": lambda **k: data.RandomResizedCrop(scale=(0.08, 0.8), **k),
     "flip": lambda **k: data.RandomFlip(**k),
     "jitter": lambda **k: data.RandomColorJitter(**k),
-    "grey": lambda **k: data.RandomGreyscale(**k),
+    "grey": lambda **k: data.RandomGrayscale(**k),
     # From sigma 1 on: near 0.1 a blur changes nothing.
     "blur": lambda **k: data.RandomGaussianBlur((1.0, 2.0), **k),
     "solarize": lambda **k: data.RandomSolarize(**k),
@@ -443,7 +443,7 @@ class TestJitter:
         images = np.repeat(_photo(1) / 255.0 * 0.5 + 0.25, 2000, axis=0)
         out = data.RandomColorJitter(0, 0, 1.0, 0, probability=1.0)(images, seed=(0, 0)).numpy()
         greyest = out[np.ptp(out, axis=-1).mean((1, 2)).argmin()]
-        expected = data.RandomGreyscale(1.0)(images[:1], seed=(0, 0)).numpy()[0]
+        expected = data.RandomGrayscale(1.0)(images[:1], seed=(0, 0)).numpy()[0]
         np.testing.assert_allclose(greyest, expected, atol=5e-3)
 
 
@@ -490,7 +490,7 @@ class TestOthers:
         np.testing.assert_allclose(out, images[:, :, ::-1] / 255.0, atol=1e-6)
 
     def test_greyscale(self):
-        out = data.RandomGreyscale(1.0)(_photo(2), seed=(0, 0)).numpy()
+        out = data.RandomGrayscale(1.0)(_photo(2), seed=(0, 0)).numpy()
         expected = _photo(2) / 255.0 @ [0.299, 0.587, 0.114]
         np.testing.assert_allclose(out, expected[..., None].repeat(3, -1), atol=1e-5)
 
@@ -568,7 +568,7 @@ class TestPolicies:
         (lambda: data.RandomColorJitter(brightness=-1), "`brightness`"),
         (lambda: data.RandomGaussianBlur((0.0, 1.0)), "`sigma`"),
         (lambda: data.RandomSolarize(threshold=2), "`threshold`"),
-        (lambda: data.policy("strong"), "`policy`.*byol.*tiny_grey.*'strong'"),
+        (lambda: data.policy("strong"), "`policy`.*byol.*tiny_gray.*'strong'"),
     ],
 )
 def test_bad_arguments(make, message):
@@ -599,7 +599,7 @@ class TestStrength:
 
     def test_what_fits_images(self):
         shapes = [(28, 28, 1), (32, 32, 3), (224, 224, 3), (224, 224, 1)]
-        names = ["tiny_grey", "simclr_cifar", "byol", "byol"]
+        names = ["tiny_gray", "simclr_cifar", "byol", "byol"]
         assert [data.policy_for(shape) for shape in shapes] == names
 
 

@@ -15,7 +15,7 @@ def _take(dataset, count):
 
 
 def _views(images, **kwargs):
-    return data.make_views(images, data.tiny_grey(), 16, **kwargs)
+    return data.make_views(images, data.tiny_gray(), 16, **kwargs)
 
 
 def test_elements(images):

@@ -252,9 +252,9 @@ class TestWithoutLabels:
             function(features)
 
     def test_a_policy_adds_them_to_the_judgement(self, images):
-        figures = evaluation.judge(tiny_encoder(), images, policy=data.tiny_grey())
+        figures = evaluation.judge(tiny_encoder(), images, policy=data.tiny_gray())
         assert list(figures) == ["rankme", "alpha_req", "uniformity", "lidar"]
-        views = evaluation.extract_views(tiny_encoder(), images, data.tiny_grey(), 3, batch_size=20)
+        views = evaluation.extract_views(tiny_encoder(), images, data.tiny_gray(), 3, batch_size=20)
         assert views.shape == (48, 3, 16)
 
 

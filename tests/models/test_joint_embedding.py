@@ -41,13 +41,13 @@ def test_the_probe_may_have_labelled_images_of_its_own(images):
     keras.utils.set_random_seed(0)
     model = _model(probe=3)
     unlabelled = images.without_labels()
-    views = data.make_views(unlabelled, data.tiny_grey(), 16, probe_images=images)
+    views = data.make_views(unlabelled, data.tiny_gray(), 16, probe_images=images)
     history = _fit(model, views, epochs=1).history
     assert np.abs(model.probe.kernel).max() > 0 and np.isfinite(history["probe_loss"][0])
     # The moving statistics are those of the views alone.
     keras.utils.set_random_seed(0)
     plain = _model()
-    _fit(plain, data.make_views(unlabelled, data.tiny_grey(), 16), epochs=1)
+    _fit(plain, data.make_views(unlabelled, data.tiny_gray(), 16), epochs=1)
     for a, b in zip(model.encoder.get_weights(), plain.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
