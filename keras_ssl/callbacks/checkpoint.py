@@ -113,7 +113,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         """Starts the clock, removes unfinished files, and takes over the signals."""
         self._saved = time.monotonic()
         for left in partial_files(self.folder):
-            left.unlink(missing_ok=True)  # By a process that was killed while it saved.
+            left.unlink(missing_ok=True)  # A process was killed while it saved this.
         if self.signals is not None and is_on_one_machine(self.model.distribute_strategy):
             self.signals.is_training = True
 
