@@ -126,6 +126,6 @@ class Progress(keras.callbacks.Callback):
         left = (epochs - self._epoch) * steps - step
         print(
             f"  time       about {duration(left * self._seconds_per_step)} to go without "
-            f"judgements ({self._seconds_per_step:.2g} s per step)",
+            f"judgments ({self._seconds_per_step:.2g} s per step)",
             flush=True,
         )

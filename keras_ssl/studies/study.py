@@ -265,8 +265,8 @@ class Study:
         if not _is_worker():
             progress.begin(oracle)
             # Figures that every trial has. Losses are not among them: they are of different kinds.
-            is_labelled = all(arm.images.validation.has_labels for arm in self.arms.values())
-            names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labelled else ())]
+            is_labeled = all(arm.images.validation.has_labels for arm in self.arms.values())
+            names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labeled else ())]
             write_columns(log_dir, self.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
         if _is_worker():
