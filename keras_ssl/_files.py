@@ -1,4 +1,4 @@
-"""Files that outlive a kill, and folders that one process has to itself."""
+"""Files that are written whole or not at all, and folders that only one process writes to."""
 
 import contextlib
 import json
@@ -11,17 +11,17 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes in one folder are not noticed there.
+except ImportError:  # On Windows, two processes in one folder do not notice each other.
     fcntl = None  # type: ignore[assignment]
 
-# In every folder that was locked.
+# The name of the lock, a file in every folder that was locked.
 LOCK = ".lock"
 # How the names of unfinished files end: after the process's number.
 _PARTIAL = re.compile(r"\.\d+\.partial(\.[^.]*)?$")
 
 
 class DamagedFileError(ValueError):
-    """A file does not hold what it was written with."""
+    """A file does not hold what was written to it."""
 
 
 @contextlib.contextmanager
@@ -76,14 +76,16 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        remedy: A sentence that says what becomes of a damaged file, or what the user can do.
+        remedy: A sentence that says what happens to a damaged file, or what the user can do.
 
     Raises:
-        DamagedFileError: (a `ValueError`) for a file that does not hold one JSON object.
-        ValueError: for a file that is missing or cannot be read. It may be intact.
+        DamagedFileError: (a `ValueError`) if the file does not hold one JSON object.
+        ValueError: if the file is missing or cannot be read. It may be intact.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # Windows' editors begin files with a mark.
+        text = path.read_bytes().decode(
+            "utf-8-sig"
+        )  # Windows' editors put a mark at the beginning.
         content = json.loads(text)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
@@ -96,21 +98,21 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
 
 
 def damaged(path: pathlib.Path, remedy: str, found: str) -> DamagedFileError:
-    """The error for a file whose content is not as it was written.
+    """The error for a file whose content is not what was written to it.
 
     Args:
         path: The file.
         remedy: See `read_json`.
-        found: What the file holds, or what it lacks.
+        found: What the file holds or lacks.
     """
     return DamagedFileError(f"{path} is damaged. {remedy} Received: {found}")
 
 
 class FolderLock:
-    """A folder that this process writes to, locked against others as long as this object lives.
+    """A lock on a folder against other processes, as long as this object lives.
 
     Raises:
-        BlockingIOError: if another process has it.
+        BlockingIOError: if another process holds the lock.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -123,5 +125,5 @@ class FolderLock:
             os.close(lock)
             raise
         except OSError:
-            pass  # A file system without locks: others are not noticed.
+            pass  # On a file system without locks, processes do not notice each other.
         self.release = weakref.finalize(self, os.close, lock)

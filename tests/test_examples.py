@@ -116,7 +116,7 @@ def test_the_encoder_is_plain_keras(run):
 
 def test_an_existing_run_folder_is_not_overwritten(run):
     before = (run / "results.json").read_bytes()
-    with pytest.raises(ValueError, match="holds something already.*--logdir.*--resume"):
+    with pytest.raises(ValueError, match="already holds files.*--logdir.*--resume"):
         pretrain.main(["--smoke", "--logdir", str(run)])
     assert (run / "results.json").read_bytes() == before
 
@@ -223,14 +223,14 @@ class TestResume:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (None, "is not the folder of a run: no config.json in it; it holds other files"),
+            (None, "is not the folder of a run: it has no config.json; it holds other files"),
             (
                 "",
-                "config.json is damaged. Repair it, or begin another run. Received: an empty file",
+                "config.json is damaged. Repair it, or start another run. Received: an empty file",
             ),
             ('{"options": ', "config.json is damaged.*Expecting value"),
             ("[]", "config.json is damaged.*a list"),
-            ('{"recipe": {}}', r"config.json is damaged.*no options in it, but \['recipe'\]"),
+            ('{"recipe": {}}', r"config.json is damaged.*no options, but \['recipe'\]"),
             ('{"options": {"lamp": 1}}', r"that this version does not know: \['lamp'\]"),
         ],
     )
@@ -243,10 +243,10 @@ class TestResume:
 
     def test_a_run_that_was_stopped_before_it_had_begun(self, tmp_path):
         (tmp_path / "config.json.123.partial").write_text("{")
-        with pytest.raises(ValueError, match="stopped before it had begun: start it again"):
+        with pytest.raises(ValueError, match="stopped before it began: start it again"):
             self._resume(tmp_path)
         runs.RunFolder(tmp_path).check_new()  # may be begun there
-        with pytest.raises(ValueError, match="There is no run folder .*nowhere"):
+        with pytest.raises(ValueError, match="The run folder .*nowhere does not exist"):
             self._resume(tmp_path / "nowhere")
 
     @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Checkpoints that a run can always go on from, within an epoch too."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -112,8 +113,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock, removes unfinished files, and takes over the signals."""
         self._saved = time.monotonic()
-        for left in partial_files(self.folder):
-            left.unlink(missing_ok=True)  # By a process that was killed while it saved.
+        for left in partial_files(self.folder):  # A process was killed while it saved these.
+            with contextlib.suppress(OSError):
+                left.unlink()
         if self.signals is not None and is_on_one_machine(self.model.distribute_strategy):
             self.signals.is_training = True
 

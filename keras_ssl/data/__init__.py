@@ -32,7 +32,9 @@ from keras_ssl.data.policies import (
     tiny_gray,
     weak,
 )
-from keras_ssl.data.sources import from_arrays, from_folder, load
+from keras_ssl.data.sources.arrays import from_arrays
+from keras_ssl.data.sources.by_name import load
+from keras_ssl.data.sources.folder import from_folder
 from keras_ssl.data.views import make_views, view_grid
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A pretraining run from first line to last: its folder, its log, what it says meanwhile."""
+"""What a pretraining run leaves behind and prints: its folder, log, curves and progress."""
 
 from keras_ssl.runs.curves import draw_curves
 from keras_ssl.runs.folder import RunFolder, RunWarning, versions

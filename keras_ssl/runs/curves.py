@@ -1,4 +1,4 @@
-"""A picture of how the figures of a run went."""
+"""A picture of the figures of a run over its epochs."""
 
 import os
 
@@ -10,7 +10,7 @@ _PANELS = ("loss", "terms, unweighted", "accuracy", "effective rank")
 
 
 def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]) -> bool:
-    """Draws the loss, its terms, the accuracies and the rank of every epoch.
+    """Draws the loss, its terms, the accuracies and the effective rank over the epochs.
 
     Args:
         metrics: The CSV file of a `MetricsLog`.
@@ -56,7 +56,7 @@ def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]
 
 
 def _panel(name: str) -> str | None:
-    """The panel that a figure belongs to, or `None`."""
+    """The panel to which a figure belongs, or `None`."""
     if name.endswith(("knn", "linear", "probe_accuracy")):
         return "accuracy"
     if name.endswith(("rankme", "lidar")):

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, files that are whole, and words for what is wrong."""
+"""The folder of a run, which one process at a time writes to, in whole files."""
 
 import importlib.metadata
 import json
@@ -20,21 +20,21 @@ BASELINES = "baselines.json"
 _PACKAGES = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
 
 
-_REMEDY = "Repair it, or begin another run."
+_REMEDY = "Repair it, or start another run."
 
 
 class RunWarning(UserWarning):
-    """Something of a run's folder was lost; the run goes on."""
+    """Something in a run's folder was lost; the run goes on."""
 
 
 class RunFolder:
-    """The folder that a run leaves behind, locked against other processes while it is written to.
+    """The folder that a run leaves behind, locked against other processes during the run.
 
-    Every file in it is written whole or not at all. A folder that is deleted under a run is made
-    again, with its config, by the next file that is written.
+    Every file is written whole or not at all. If the folder is deleted during a run, the next file
+    that is written makes it again, with its config.
 
     Args:
-        path: The folder. It need not be there before `begin`.
+        path: The folder. `begin` makes it if it does not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -47,29 +47,29 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> pathlib.Path:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return self / "checkpoints"
 
-    # --- Beginning, and going on ---------------------------------------------------------------
+    # --- Beginning and resuming ----------------------------------------------------------------
 
     def check_new(self) -> None:
-        """Raises a `ValueError` if there is something in the folder that a run would overwrite."""
+        """Raises a `ValueError` if the folder holds files, which a run could overwrite."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"The run folder must be a folder. Received: {self.path}, a file")
         if self._files():
             raise ValueError(
-                f"The run folder {self.path} holds something already: name another with --logdir, "
-                f"or go on with it by --resume {self.path}"
+                f"The run folder {self.path} already holds files: name another with --logdir, or "
+                f"continue its run with --resume {self.path}"
             )
 
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Takes the folder for a new run, whose config is the first file in it.
+        """Takes the folder for a new run, and writes the run's config.
 
         Args:
-            config: What JSON can hold: everything needed to know what the run is, and to repeat it.
+            config: All that is needed to repeat the run, in JSON's types.
 
         Raises:
-            ValueError: if there is something in the folder, or another process has it.
+            ValueError: if the folder holds files, or another process writes to it.
         """
         self.check_new()
         self.go_on(config)
@@ -79,28 +79,28 @@ class RunFolder:
         """Takes the folder of a run that was interrupted.
 
         Args:
-            config: The config of the run, as `read_config` gave it.
+            config: The config of the run, see `read_config`.
 
         Raises:
-            ValueError: if another process has the folder.
+            ValueError: if another process writes to the folder.
         """
         try:
             self._lock = FolderLock(self.path)
         except BlockingIOError:
             raise ValueError(
-                f"Another process is writing to the run folder {self.path}: wait until it has "
-                "ended, or stop it."
+                f"Another process is writing to the run folder {self.path}: wait until it ends, or "
+                "stop it."
             ) from None
         self._config = config
 
     def close(self) -> None:
-        """Lets other processes have the folder."""
+        """Lets other processes write to the folder."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def _files(self) -> list[str]:
-        """Names of what is in the folder, but for what a process leaves that was killed at once."""
+        """Names of the files in the folder, without the lock and what killed processes left."""
         if not self.path.is_dir():
             return []
         unfinished = partial_files(self.path)
@@ -113,25 +113,25 @@ class RunFolder:
         """The config of the run, its options by the names of today.
 
         Raises:
-            ValueError: if this is no run's folder, or its config is damaged.
+            ValueError: if this is not the folder of a run, or its config is damaged.
         """
         if not self.path.is_dir():
-            raise ValueError(f"There is no run folder {self.path}")
+            raise ValueError(f"The run folder {self.path} does not exist")
         if not (self / CONFIG).is_file():
             why = (
                 "it holds other files"
                 if self._files()
-                else "the run was stopped before it had begun: start it again"
+                else "the run was stopped before it began: start it again"
             )
-            raise ValueError(f"{self.path} is not the folder of a run: no {CONFIG} in it; {why}")
+            raise ValueError(f"{self.path} is not the folder of a run: it has no {CONFIG}; {why}")
         config = read_json(self / CONFIG, _REMEDY)
         if not isinstance(config.get("options"), dict):
-            raise damaged(self / CONFIG, _REMEDY, f"no options in it, but {sorted(config)}")
+            raise damaged(self / CONFIG, _REMEDY, f"no options, but {sorted(config)}")
         config["options"] = _renames.options(config["options"])
         return config
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What a JSON file in the folder holds; `None` where there is no such file.
+        """What a JSON file in the folder holds; `None` if there is no such file.
 
         Raises:
             ValueError: if the file is damaged.
@@ -146,7 +146,7 @@ class RunFolder:
         """
         if self._config is not None and name != CONFIG and not (self / CONFIG).is_file():
             warnings.warn(
-                f"The run folder {self.path} was deleted; it is made again, without what it held.",
+                f"The run folder {self.path} was deleted; it is made again without its old files.",
                 RunWarning,
                 stacklevel=2,
             )
@@ -166,7 +166,7 @@ class RunFolder:
 
 
 def versions() -> dict[str, Any]:
-    """What a run's figures depend on besides its options: packages, Python, the machine."""
+    """What a run's figures depend on besides its options: versions, Python and the machine."""
     return {
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "python": platform.python_version(),

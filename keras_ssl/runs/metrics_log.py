@@ -1,4 +1,4 @@
-"""The figures of every epoch as a CSV file that survives what a run survives."""
+"""The figures of every epoch in a CSV file that survives whatever the run survives."""
 
 import contextlib
 import csv
@@ -14,21 +14,22 @@ from keras_ssl._files import write_whole
 from keras_ssl._validation import check_count
 from keras_ssl.runs.folder import RunWarning
 
-# What stands where an epoch has no such figure, as in Keras' own CSVLogger.
+# Stands for a figure that an epoch does not have, as in Keras' own CSVLogger.
 _NOTHING = "NA"
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Writes the logs of every epoch to a CSV file, one row per epoch, one column per figure.
+    """Writes the logs of every epoch to a CSV file, with a row per epoch and a column per figure.
 
-    Unlike `keras.callbacks.CSVLogger` it writes the file anew, whole or not at all, after every
-    epoch: a figure that is not there in the first epoch gets its column too, and a kill, a deleted
-    folder or a full disk costs a row at most. It goes on with the rows of the run that it resumes,
-    whatever is left of them.
+    Unlike `keras.callbacks.CSVLogger`, it writes the whole file again after every epoch. So a
+    figure that the first epoch does not have gets its column too, and a kill, a deleted folder or a
+    full disk costs one row at most. In a run that is resumed, it keeps the rows of earlier epochs
+    that the file still has.
 
     Args:
         path: The file.
-        first_epoch: Epochs that are done; later rows are of epochs that are done again.
+        first_epoch: Number of epochs that are done. Rows of later epochs are dropped, since these
+            epochs are trained again.
     """
 
     def __init__(self, path: str | os.PathLike[str], first_epoch: int = 0) -> None:
@@ -39,14 +40,14 @@ class MetricsLog(keras.callbacks.Callback):
         self.rows = [row for row in rows if int(row["epoch"]) < first_epoch]
         if len(self.rows) < first_epoch:
             warnings.warn(
-                f"{self.path} has the figures of {len(self.rows)} of the {first_epoch} epochs "
-                "that are done; the others are lost.",
+                f"{self.path} has the figures of {len(self.rows)} of {first_epoch} finished "
+                "epochs; the others are lost.",
                 RunWarning,
                 stacklevel=2,
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the file; one that cannot be written does not end the run."""
+        """Writes the file, and warns if that fails; the run goes on."""
         self.rows.append({"epoch": str(epoch), **{k: str(v) for k, v in (logs or {}).items()}})
         columns = sorted({name for row in self.rows for name in row} - {"epoch"})
         text = io.StringIO()
@@ -66,13 +67,14 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """The whole rows of a file that `MetricsLog` wrote, without figures that are not there.
+    """Reads the whole rows of a file that `MetricsLog` wrote.
 
     Args:
-        path: The file. One that is missing or empty has no rows.
+        path: The file. A file that is missing or empty has no rows.
 
     Returns:
-        Figures by name, as text; "epoch" is a whole number.
+        The figures of each row by name, as text, without those that the epoch does not have. The
+        text of "epoch" is a whole number.
     """
     rows: list[dict[str, str]] = []
     with contextlib.suppress(OSError, UnicodeDecodeError), open(path, newline="") as file:

@@ -1,4 +1,4 @@
-"""What a run says while it works: no stage is silent for longer than ten seconds."""
+"""What a run prints while it works: it is never silent for longer than ten seconds."""
 
 import contextlib
 import sys
@@ -13,12 +13,12 @@ from keras_ssl._validation import check_non_negative
 
 # Longest silence, in seconds.
 _SILENCE = 10.0
-# Steps that are timed for the estimate; the first, which is compiled, is not.
+# Steps that are timed for the estimate; the first step, which compiles, is not among them.
 _TIMED_STEPS = 20
 
 
 def duration(seconds: float) -> str:
-    """A time in words: "40 s", "25 min", "3 h 20 min", "2 d 4 h"."""
+    """A time as text: "40 s", "25 min", "3 h 20 min", "2 d 4 h"."""
     seconds = check_non_negative("seconds", seconds)
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 100:
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 class _Heartbeat:
-    """Says what is going on whenever ten seconds have passed without a word."""
+    """Prints what is going on whenever ten seconds have passed."""
 
     def __init__(self, say: Callable[[], str | None]) -> None:
         self._say, self._over = say, threading.Event()
@@ -50,10 +50,10 @@ class _Heartbeat:
 
 @contextlib.contextmanager
 def stage(text: str) -> Iterator[None]:
-    """A scope that says what it does when it begins, every ten seconds, and how long it took.
+    """A scope that prints what it does at its beginning and every ten seconds, then its time.
 
     Args:
-        text: What is done, such as "judging the untrained encoder".
+        text: What the scope does, such as "judging the untrained encoder".
     """
     start = time.monotonic()
     print(f"{text} ...", flush=True)
@@ -66,14 +66,14 @@ def stage(text: str) -> Iterator[None]:
 
 
 class Progress(keras.callbacks.Callback):
-    """Estimates the time of a run after its first steps, and tells where it is meanwhile.
+    """Estimates the time of a run after its first steps, and prints how far it is.
 
-    On a terminal Keras' progress bar shows the steps; elsewhere a line every ten seconds does, so
-    that a log can be read: give `fit` the `verbose` of this object. Put it first in the list of
-    callbacks: what the others do at the end of an epoch is part of the time.
+    On a terminal, Keras' progress bar shows the steps. Elsewhere a line every ten seconds shows
+    them, so that a log can be read: give `fit` the `verbose` of this object. Put it first in the
+    list of callbacks, so that the time of the others counts as part of an epoch.
 
     Attributes:
-        verbose: 1 on a terminal, Keras' bar; else 2, a line per epoch.
+        verbose: 1 on a terminal, for Keras' bar; else 2, for a line per epoch.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Progress(keras.callbacks.Callback):
         self._seconds_per_step: float | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begins to speak."""
+        """Starts to print."""
         self._heartbeat = _Heartbeat(lambda: self._place and f"  {self._place}")
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -93,7 +93,7 @@ class Progress(keras.callbacks.Callback):
         self._epoch, self._epoch_start = epoch, time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts and times the steps, and estimates once."""
+        """Counts and times the steps, and prints the estimate once."""
         self._place = None if self.verbose == 1 else self._describe(batch + 1, logs or {})
         if self._seconds_per_step is not None:
             return
@@ -105,11 +105,11 @@ class Progress(keras.callbacks.Callback):
         self._steps += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Names what comes next: judging, looking, saving."""
+        """Notes what the other callbacks do now: they judge, inspect and save."""
         self._place = f"epoch {epoch + 1} of {self.params['epochs']} is done: judging and saving"
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Falls silent."""
+        """Stops printing."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
@@ -125,7 +125,7 @@ class Progress(keras.callbacks.Callback):
             return
         left = (epochs - self._epoch) * steps - step
         print(
-            f"  time       about {duration(left * self._seconds_per_step)} to go, judgements "
-            f"apart ({self._seconds_per_step:.2g} s a step)",
+            f"  time       about {duration(left * self._seconds_per_step)} to go without "
+            f"judgments ({self._seconds_per_step:.2g} s per step)",
             flush=True,
         )

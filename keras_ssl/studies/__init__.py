@@ -1,4 +1,4 @@
-"""Studies: a question asked with keras-tuner, that survives the night and can be trusted."""
+"""Studies: a search over several methods with keras-tuner that survives being killed."""
 
 from keras_ssl.studies.plots import draw_arms, draw_curves, draw_path, draw_search
 from keras_ssl.studies.report import arms_table, difference, spread, write_report

@@ -34,7 +34,7 @@ def describe(hypermodel: PretrainingHyperModel, space: keras_tuner.HyperParamete
 
 
 def name_of(function: Any) -> Any:
-    """A function by its name, and what a `functools.partial` gives it; texts and `None` as such."""
+    """The name of a function, with a `functools.partial`'s arguments; a text or `None` as it is."""
     if function is None or isinstance(function, str):
         return function
     if isinstance(function, functools.partial):

@@ -1,4 +1,4 @@
-"""Pictures of a study: every seed as a dot, means with error bars."""
+"""Pictures of a study, with a dot for every seed and error bars around means."""
 
 import math
 import pathlib
@@ -14,14 +14,14 @@ from keras_ssl.studies.results import Results
 
 
 def _figure(width: float, height: float) -> Any:
-    """A new figure, in inches. Not of pyplot: in a notebook that would change how others show."""
+    """A new figure, in inches; pyplot's would change how a notebook shows other figures."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
 
 
 def _color(name: str, number: int) -> Any:
-    """A color of one of matplotlib's sequences, which begins again at its end."""
+    """A color of one of matplotlib's sequences, which is repeated after its end."""
     from matplotlib import color_sequences
 
     colors = color_sequences[name]
@@ -35,13 +35,13 @@ def _label(results: Results) -> str:
 
 def _save(figure: Any, path: pathlib.Path, **kwargs: Any) -> None:
     figure.tight_layout()
-    # No date or version inside: the same figures make the same file.
+    # There is no date or version in it, so that the same figures make the same file.
     with whole(path) as partial:
         figure.savefig(partial, dpi=110, metadata={"Software": None}, **kwargs)
 
 
 def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style: Any) -> None:
-    """Mean and standard deviation, along x where `y` says the row, else along y."""
+    """Draws mean and standard deviation, along x in the row `y`, or along y if it is `None`."""
     if len(values) == 0:
         return
     deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
@@ -54,12 +54,12 @@ def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style
 
 @drawing()
 def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
-    """Default and tuned of every arm, one row each.
+    """Draws the default and tuned scores of every arm, one arm per row.
 
     Args:
-        results: What a study found.
-        path: Where the PNG goes.
-        title: Above the picture.
+        results: The results of a study.
+        path: The PNG file to write.
+        title: Title of the picture.
     """
     arms = list(results.arms.values())
     figure = _figure(7.5, 1.2 + 0.42 * len(arms))
@@ -76,7 +76,9 @@ def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
     axis.set_yticks(range(len(arms)), [short(arm.name) for arm in reversed(arms)])
     axis.set(xlabel=_label(results), title=title)
     axis.grid(axis="x", alpha=0.3)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))  # Beside, where no figure is.
+    axis.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.0)
+    )  # Beside the picture, where it covers no figure.
     _save(figure, path, bbox_inches="tight")
 
 
@@ -88,17 +90,17 @@ def draw_curves(
     xlabel: str,
     title: str = "",
 ) -> None:
-    """Curves over a number, the defaults in one panel and the tuned settings in another.
+    """Draws curves over a number, with the defaults in one panel and tuned settings in another.
 
     Args:
-        results: What a study found.
-        curves: By the curve's name, the arm at each x.
-        path: Where the PNG goes.
-        xlabel: What x is.
-        title: Above the picture.
+        results: The results of a study.
+        curves: The arm at each x, by the name of the curve.
+        path: The PNG file to write.
+        xlabel: Label of the x-axis.
+        title: Title of the picture.
 
     Raises:
-        ValueError: for an arm that the study does not have.
+        ValueError: if the study does not have one of the arms.
     """
     for points in curves.values():
         for arm in points.values():
@@ -111,7 +113,7 @@ def draw_curves(
         lines = []
         for number, points in enumerate(curves.values()):
             color = _color("tab10", number)
-            shift = 1 + 0.03 * (number - (len(curves) - 1) / 2)  # Bars beside each other.
+            shift = 1 + 0.03 * (number - (len(curves) - 1) / 2)  # So that bars stand side by side.
             means = []
             for x, arm in points.items():
                 values = results.scale * getattr(results.arms[arm], kind)
@@ -132,11 +134,11 @@ def draw_curves(
 
 @drawing()
 def draw_search(results: Results, path: pathlib.Path) -> None:
-    """The score of every searched trial against each setting: what mattered, and where.
+    """Draws the score of every trial of the search against each setting.
 
     Args:
-        results: What a study found.
-        path: Where the PNG goes.
+        results: The results of a study.
+        path: The PNG file to write.
     """
     rows = [row for row in results.rows if row["stage"] == "search" and row["figures"]]
     names = sorted({name for row in rows for name in row["settings"]})
@@ -170,23 +172,23 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
         line[0].set_ylabel(f"{results.label}, validation")
     beside: Any = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     legend(figure, dots, list(results.arms), fontsize=8, **beside)
-    _save(figure, path, bbox_inches="tight")  # With the legend, which is outside.
+    _save(figure, path, bbox_inches="tight")  # The legend is outside.
 
 
 @drawing()
 def draw_path(
     results: Results, names: Sequence[str], figures: Mapping[str, str], path: pathlib.Path
 ) -> None:
-    """Figures along a path of arms, one panel each.
+    """Draws figures along a path of arms, one panel per figure.
 
     Args:
-        results: What a study found.
+        results: The results of a study.
         names: The arms, in the order of the path.
-        figures: By the figure's name, the panel's title; at least one.
-        path: Where the PNG goes.
+        figures: Title of each panel, by the name of the figure; at least one.
+        path: The PNG file to write.
 
     Raises:
-        ValueError: for an arm that the study does not have, or no figure.
+        ValueError: if the study does not have one of the arms, or no figure is named.
     """
     for arm in names:
         check_choice("names", arm, results.arms)

@@ -9,10 +9,10 @@ from keras_ssl.studies.results import reason_of
 
 
 class Progress:
-    """One line per trial: which of how many, what came of it, the best so far, the time left.
+    """Prints one line per trial: its number, its score, the best score so far, the time left.
 
     Args:
-        score: Name of the figure that trials are compared by.
+        score: Name of the figure by which trials are compared.
     """
 
     def __init__(self, score: str) -> None:
@@ -21,14 +21,14 @@ class Progress:
         self._done_before = 0
 
     def begin(self, oracle: StudyOracle) -> None:
-        """Says what is done already."""
+        """Prints how many trials there are, and how many are done."""
         self._start = time.monotonic()
         self._done_before = oracle.done()
-        of_before = f", {self._done_before} of them done before" if self._done_before else ""
+        of_before = f", {self._done_before} of them done already" if self._done_before else ""
         print(f"study: {oracle.planned()} trials{of_before}", flush=True)
 
     def say(self, oracle: StudyOracle, trial: Any) -> None:
-        """The line of a trial that ended."""
+        """Prints the line of a trial that has ended."""
         values = trial.hyperparameters.values
         draw, arm = values[DRAW], values[ARM]
         what = "defaults" if draw == 0 else f"draw {draw}"

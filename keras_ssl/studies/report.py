@@ -1,4 +1,4 @@
-"""The report of a study: question, figures, answer, and how to ask again."""
+"""The report of a study: its question, answer and figures, and how to run it again."""
 
 import html
 import importlib.metadata
@@ -21,7 +21,7 @@ from keras_ssl.studies.results import Results
 
 
 def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
-    """Mean and standard deviation as text: "81.2 ± 0.3"; "-" where there is nothing."""
+    """Mean and standard deviation as text: "81.2 ± 0.3"; "-" if there are no values."""
     if len(values) == 0:
         return "-"
     mean = f"{scale * np.mean(values):.{digits}f}"
@@ -31,10 +31,10 @@ def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
 
 
 def difference(a: np.ndarray, b: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
-    """Mean of `a` minus that of `b` with its standard error, as text: "+1.2 ± 0.4".
+    """Mean of `a` minus mean of `b` with its standard error, as text: "+1.2 ± 0.4".
 
-    The error is that of independent samples, `sqrt(s_a^2 / n_a + s_b^2 / n_b)`: of two arms, that
-    have the same seeds but nothing else in common.
+    The error is that of independent samples, `sqrt(s_a^2 / n_a + s_b^2 / n_b)`: two arms have
+    nothing in common except their seeds.
     """
     if len(a) == 0 or len(b) == 0:
         return "-"
@@ -54,12 +54,12 @@ def short(settings: Mapping[str, Any]) -> str:
 
 
 def _markdown(text: Any) -> str:
-    """A text for a line or a cell of Markdown, which reads tags and bars."""
+    """A text for a line or a cell of Markdown, with tags and bars escaped."""
     return html.escape(plain(text), quote=False).replace("|", "\\|")
 
 
 def arms_table(results: Results) -> str:
-    """A row per arm: default, tuned, the gain with its standard error, and the best settings."""
+    """A table with a row per arm: default, tuned, gain with standard error, and best settings."""
     scale = results.scale
     rows = {}
     for arm in results.arms.values():
@@ -85,10 +85,10 @@ def _settings(settings: Mapping[str, Any]) -> str:
 def _chosen(results: Results) -> str:
     finalists = max(len(arm.confirmed) for arm in results.arms.values())
     if not finalists:
-        return "the draw that is best on the validation images"
+        return "the draw with the best score on the validation images"
     return (
-        f"of up to {finalists} finalists, which are best on the validation images, the one that is "
-        "best there in the mean of more seeds"
+        f"one of up to {finalists} finalists, the draws with the best scores on the validation "
+        "images: the one with the best mean score there over more seeds"
     )
 
 
@@ -106,14 +106,14 @@ def write_report(
     Args:
         results: What the study found.
         folder: The study's folder.
-        title: First line.
-        question: What was asked.
-        setup: Name and value of what the figures depend on.
-        answer: The answer, with the figures.
-        sections: More sections by title, in Markdown.
+        title: Title of the report.
+        question: The question that the study asks.
+        setup: What the figures depend on, by name.
+        answer: The answer, with its figures.
+        sections: More sections in Markdown, by title.
 
     Returns:
-        The report's path.
+        Path of the report.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def write_report(
     draw_search(results, folder / "search.png")
     split = {
         "test": "test images",
-        "val": "validation images (there are no others: tuned settings were chosen by them)",
+        "val": "validation images (there are no test images; tuned settings were chosen by these)",
     }
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}"
@@ -131,7 +131,7 @@ def write_report(
     facts = {
         **setup,
         "trials": str(len(results.rows)),
-        "time": f"{minutes:.0f} minutes, all trials that ended well added up; workers share them",
+        "time": f"{minutes:.0f} minutes, the sum over all completed trials; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"{versions}, Python {platform.python_version()}",
         "command": f"`python {' '.join(sys.argv)}`",
@@ -143,16 +143,16 @@ def write_report(
         f"**Answer.** {answer}",
         f"## {results.label}, {split[results.split]}",
         arms_table(results),
-        "Mean ± standard deviation over the seeds; the gain with its standard error, from "
-        f"differences seed by seed. Tuned: {_chosen(results)}, run again with other seeds.",
-        "![Default and tuned of each arm](arms.png)",
+        "Mean ± standard deviation over the seeds. The gain has its standard error, from the "
+        f"differences seed by seed. Tuned is {_chosen(results)}, run again with other seeds.",
+        "![Default and tuned scores of each arm](arms.png)",
     ]
     for heading, text in (sections or {}).items():
         parts += [f"## {heading}", text]
     if any(row["settings"] and row["figures"] for row in results.rows):
         parts += [
             "## What mattered",
-            "Every trial of the search, on the validation images:",
+            "This shows every trial of the search, on the validation images:",
             "![Score against each setting](search.png)",
         ]
     if failures:
@@ -164,8 +164,8 @@ def write_report(
     parts += [
         "## Setup",
         "\n".join(f"- {name}: {' '.join(str(value).split())}" for name, value in facts.items()),
-        "`trials.csv` has a row per trial; `best/` the settings of each arm, to go on with: "
-        "`python examples/pretrain.py --config best/NAME.json --data ...`.",
+        "`trials.csv` has a row per trial. `best/` has the best settings of each arm; train "
+        "with them by `python examples/pretrain.py --config best/NAME.json --data ...`.",
     ]
     path = folder / "report.md"
     write_whole(path, "\n\n".join(parts) + "\n")

@@ -1,4 +1,4 @@
-"""What a study found: a row per trial, and for each arm its defaults beside its best draw."""
+"""What a study found: one row per trial, and each arm's best draw beside its defaults."""
 
 import csv
 import dataclasses
@@ -25,10 +25,10 @@ from keras_ssl.studies.plan import (
     mean_scores,
 )
 
-# First columns of the table, in this order; then settings, then figures.
+# The first columns of the table, in this order. Settings follow, then figures.
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
 
-# Scores for people.
+# What scores are called in tables and pictures.
 LABELS = {
     "knn": "kNN accuracy",
     "linear": "linear probe's accuracy",
@@ -48,7 +48,7 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
             **{name: values.pop(name) for name in (STAGE, ARM, DRAW, SEED)},
             "status": trial.status.lower(),
             "reason": reason_of(trial.message) if trial.status == "FAILED" else "",
-            # In single precision, as keras-tuner sends them: 0.15, not 0.15000000596046448.
+            # Rounded to single precision, which keras-tuner sends: 0.15, not 0.1500000059.
             "settings": {
                 name: float(str(np.float32(value))) if isinstance(value, float) else value
                 for name, value in values.items()
@@ -64,7 +64,7 @@ def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def reason_of(message: str | None) -> str:
-    """The error at the end of a traceback, on one line."""
+    """The error at the end of a traceback as one line."""
     lines = (message or "The score was not a number").strip().splitlines()
     frames = [i for i, line in enumerate(lines) if line.startswith("  File ")]
     after = lines[frames[-1] + 1 :] if frames else lines
@@ -73,7 +73,7 @@ def reason_of(message: str | None) -> str:
 
 
 def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Writes the rows, with a column for every setting and figure that any of them has."""
+    """Writes the rows as a CSV file with a column for every setting and figure in them."""
     columns = list(_FIRST)
     for part in ("settings", "figures"):
         columns += sorted({name for row in rows for name in row[part]})
@@ -91,18 +91,18 @@ def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
-    """What came of one arm.
+    """What a study found about one arm.
 
     Attributes:
         name: The arm.
-        final: The figure of the final runs by "default" and "tuned", then by seed; those that did
-            not fail. Where no draw was better than the defaults, tuned is default.
-        settings: The best draw's settings.
-        best_draw: The draw that was chosen, 0 being the defaults; `None` where all have failed.
-        searched: Scores of the search's trials by draw, those that did not fail.
-        confirmed: Mean scores of the finalists by draw, with seeds of their own; empty where there
-            was one.
-        failed: Trials that failed, of all stages.
+        final: Score of each final run that completed, by "default" and "tuned", then by seed. If no
+            draw was better than the defaults, tuned is default.
+        settings: Settings of the best draw.
+        best_draw: The draw that was chosen, 0 being the defaults; `None` if all trials failed.
+        searched: Score of each trial of the search that completed, by draw.
+        confirmed: Mean score of each finalist over its own seeds, by draw; empty if there were no
+            finalists.
+        failed: Number of failed trials of all stages.
         figures: All figures of the final runs by name, then by "default" or "tuned".
     """
 
@@ -117,23 +117,23 @@ class ArmResult:
 
     @property
     def default(self) -> np.ndarray:
-        """The final figure with the default settings, one per seed."""
+        """The final scores with the default settings, one per seed."""
         return np.array(list(self.final["default"].values()))
 
     @property
     def tuned(self) -> np.ndarray:
-        """The final figure with the best draw's settings, one per seed."""
+        """The final scores with the settings of the best draw, one per seed."""
         return np.array(list(self.final["tuned"].values()))
 
     @property
     def gains(self) -> np.ndarray:
-        """Tuned minus default, one per seed that both have."""
+        """Tuned minus default, for each seed that both have."""
         default, tuned = self.final["default"], self.final["tuned"]
         return np.array([tuned[seed] - default[seed] for seed in tuned if seed in default])
 
     @property
     def gain(self) -> float:
-        """Mean of `gains`; NaN where there are none."""
+        """Mean of `gains`; NaN if there are none."""
         return float(np.mean(self.gains)) if len(self.gains) else float("nan")
 
     @property
@@ -146,15 +146,15 @@ class ArmResult:
 
 
 class Results:
-    """The rows of a study, and what they say of each arm.
+    """The rows of a study, and what they say about each arm.
 
     Args:
         rows: See `rows_of`.
         score: Name of the figure that trials were compared by, such as "knn".
         arms: Names of all arms.
-        has_test: Whether there are test images. Without, the final figures are of the images that
-            settings were chosen by, with other seeds.
-        finalists: Draws among which more runs have decided; see `Study`.
+        has_test: Whether there are test images. If not, the final scores are of the validation
+            images, by which the settings were chosen, with other seeds.
+        finalists: Number of finalists per arm, see `Study`.
 
     Raises:
         ValueError: for an unknown score.
@@ -175,12 +175,12 @@ class Results:
 
     @property
     def label(self) -> str:
-        """The score for people, with its unit: "kNN accuracy, %"."""
+        """The score in words, with its unit: "kNN accuracy, %"."""
         return LABELS[self.score] + (", %" if self.scale == 100 else "")
 
     @property
     def scale(self) -> float:
-        """What figures of the score are shown times: 100 for accuracies, in per cent."""
+        """Factor by which scores are shown: 100 for accuracies, which are shown in percent."""
         return 100.0 if self.score in ACCURACIES else 1.0
 
     def _arm(self, name: str) -> ArmResult:

@@ -1,7 +1,7 @@
-"""Processes that end soon after the one that started them has ended, even by SIGKILL.
+"""Processes that end soon after the process that started them, even if that one is killed.
 
-The starter holds one end of a pipe, and every process that it starts has the other. The system
-closes the starter's end whatever ends the starter, and a thread of each of the others sees it.
+The starter holds one end of a pipe, and every process that it starts holds the other. The system
+closes the starter's end however the starter ends, and a thread in each other process notices it.
 """
 
 import contextlib
@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Iterator
 
-# Seconds that a process has to end by itself once it is told to.
+# Seconds that a process has to end by itself once it is asked to.
 SECONDS_TO_STOP = 10.0
-# Holds the number of the file descriptor to read.
+# The environment variable that holds the number of the file descriptor to read.
 _VARIABLE = "KERAS_SSL_STARTER"
 
 
 @contextlib.contextmanager
 def starting() -> Iterator[tuple[int, dict[str, str]]]:
-    """Gives what `subprocess.Popen` needs to start processes that end with this one.
+    """A scope in which `subprocess.Popen` can start processes that end with this one.
 
-    Those that are left at the end of the block end then.
+    Processes that still run at the end of the scope end then.
 
     Yields:
         The file descriptor to pass to them (`pass_fds`), and what to add to their environment.
@@ -38,10 +38,10 @@ def starting() -> Iterator[tuple[int, dict[str, str]]]:
 def end_with_starter() -> None:
     """Makes this process end when the one that started it has ended.
 
-    It is told by SIGTERM, and killed if it does not end within ten seconds. Does nothing in a
-    process that was started by other means than `starting`.
+    It gets SIGTERM, and SIGKILL if it does not end within ten seconds. Does nothing in a process
+    that was not started within `starting`.
     """
-    descriptor = os.environ.pop(_VARIABLE, None)  # What this process starts has no such descriptor.
+    descriptor = os.environ.pop(_VARIABLE, None)  # Processes that this one starts do not get it.
     if descriptor is not None and _is_pipe(int(descriptor)):
         threading.Thread(target=_watch, args=(int(descriptor),), daemon=True).start()
 
@@ -54,7 +54,7 @@ def _is_pipe(descriptor: int) -> bool:
 
 
 def _watch(descriptor: int) -> None:
-    os.read(descriptor, 1)  # Nobody writes: it returns when the other end is closed.
+    os.read(descriptor, 1)  # Nothing is ever written: this returns when the other end is closed.
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(SECONDS_TO_STOP)
     os.kill(os.getpid(), signal.SIGKILL)

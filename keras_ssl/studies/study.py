@@ -1,4 +1,4 @@
-"""`Study`: arms that are searched with one budget, and compared by their last words."""
+"""`Study`: searches the settings of several arms with one budget, and compares the arms."""
 
 import contextlib
 import json
@@ -34,56 +34,58 @@ _TRIALS = "trials"
 
 
 class StudyFolderError(ValueError):
-    """A folder holds something else than this study."""
+    """A folder holds something other than this study."""
 
 
 class Study:
-    """Searches the settings of each arm with the same budget, then runs defaults and best again.
+    """Searches the settings of each arm with the same budget, then compares defaults and best.
 
-    Each arm gets `trials` draws of its space, the first of which are its defaults. What scores best
-    on the validation images is run again with `seeds` other seeds, beside the defaults, and judged
-    on the test images. (Where no draw beats the defaults, tuned means default.)
+    Each arm gets `trials` draws from its space; the first draw has the default settings. The draw
+    with the best score on the validation images and the defaults then run again with `seeds` other
+    seeds, and are judged on the test images. If no draw beats the defaults, tuned means default.
 
-    The best of many draws may owe that to its seed alone. With `finalists`, as many draws of each
-    arm, the best of its search, are run with `seeds` more seeds before one is chosen, by the mean
-    of those runs on the validation images; the last word is still by other seeds.
+    The best of many draws may be the best because of its seed alone. With `finalists`, that many
+    draws of each arm, the best of its search, run with `seeds` more seeds first; the one with the
+    best mean score on the validation images is chosen. The final runs still have other seeds.
 
     The folder holds `study.json` (what the study is), `trials/` (keras-tuner's), `trials.csv` (a
-    row per trial, rewritten after each), `tensorboard/`, and `best/`, a file per arm that
-    `examples/pretrain.py --config` takes.
+    row per trial, written anew after each), `tensorboard/`, and `best/`, with a file per arm for
+    `examples/pretrain.py --config`.
 
-    A study that was killed goes on when it is run again. A finished trial is not repeated, unless
-    its file was damaged meanwhile, which is warned of. A trial that fails is recorded with the
-    reason, and so is one in which the process was killed three times. More `trials`, `seeds` or
-    `finalists` may be asked of a study later; whatever else changes makes it another study, which
-    needs another folder. (Of functions, such as encoders, spaces and measures, their names,
-    arguments and hyperparameters are compared, not their code.)
+    A study that was killed continues when it is run again. It does not repeat a finished trial,
+    unless the trial's file was damaged, of which it warns. A trial that fails is recorded with the
+    reason, and so is a trial in which the process was killed three times. You may ask for more
+    `trials`, `seeds` or `finalists` later. Any other change makes it another study, which needs
+    another folder. (Functions, such as encoders, spaces and measures, are compared by their names,
+    arguments and hyperparameters, not by their code.)
 
-    Run as several processes that share the folder, with keras-tuner's environment variables
-    KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT, it is shared out among
-    them: see `keras_ssl.studies.run_with_workers`.
+    Several processes can share a study if they have the same folder and keras-tuner's environment
+    variables KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT: see
+    `keras_ssl.studies.run_with_workers`.
 
     Args:
-        folder: Where the results go: new, empty, or this study's own.
-        arms: Hypermodels by the name that they have in tables and plots; all with the same `score`
-            and the same images. "arm", "stage", "draw" and "seed" are no names for
-            hyperparameters.
-        trials: Draws per arm, the defaults included, at least 1. (1: defaults alone.)
-        seeds: Final runs of each of the two settings, at least 1; 3 or more for error bars.
-        finalists: Draws of each arm among which more runs decide, at least 1. (1: the search
-            decides. 3 or more where seeds differ as much as settings do.)
+        folder: Where the results go: a new folder, an empty one, or this study's own.
+        arms: Hypermodels, by their names in tables and plots. All must have the same `score` and
+            the same images, and no hyperparameter called "arm", "stage", "draw" or "seed".
+        trials: Number of draws per arm, the defaults included, at least 1. (1: only the defaults.)
+        seeds: Number of final runs of each of the two settings, at least 1; error bars need 3 or
+            more.
+        finalists: Number of draws per arm that are confirmed by more runs, at least 1. (1: the
+            search decides. Use 3 or more if seeds matter as much as settings.)
         search: What proposes settings: a keras-tuner oracle class, or a function from (objective,
             seed) to such an oracle. Random by default, which compares arms most fairly. Hyperband
-            and grids have a plan of their own: use those tuners on a hypermodel itself.
+            and grids have plans of their own: use those tuners on a hypermodel itself.
         callbacks: Makes the callbacks of a trial from its hyperparameters.
         seed: Seed of the draws.
 
     Raises:
-        StudyFolderError: for a folder that holds another study, or anything else.
-        TypeError: for arms that are not hypermodels by name, or arguments of other types.
-        ValueError: for no arms, arms of different scores or images, with names that cannot be
-            printed or that files cannot tell apart, or with hyperparameters of those names; for
-            numbers out of range; for Hyperband's and grids' oracles; and for a damaged study.json.
+        StudyFolderError: if the folder holds another study, or anything else.
+        TypeError: if `arms` is not a dictionary of hypermodels by name, or another argument has the
+            wrong type.
+        ValueError: if there are no arms; if their scores or images differ, their names cannot be
+            printed or give the same files' names, or their hyperparameters have reserved names; if
+            a number is out of range; if `search` is Hyperband's or the grid's oracle; if study.json
+            is damaged.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class Study:
         scores = {hypermodel.score for hypermodel in arms.values()}
         if len(scores) != 1:
             raise ValueError(
-                "`arms` must be hypermodels of one and the same `score`. "
+                "`arms` must be hypermodels with the same `score`. "
                 f"Received: {len(arms)} arms with the scores {sorted(scores)}"
             )
         for name, value in (("search", search), ("callbacks", callbacks)):
@@ -116,7 +118,7 @@ class Study:
             keras_tuner.oracles.GridSearchOracle,
         ):
             raise ValueError(
-                "`search` must propose a draw from the scores of the draws before alone. For "
+                "`search` must propose a draw only from the scores of the draws before it. For "
                 "Hyperband and grids, use keras_tuner.Hyperband or keras_tuner.GridSearch on a "
                 f"hypermodel itself. Received: {search.__name__}"
             )
@@ -138,7 +140,7 @@ class Study:
     # --- The folder ----------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
-        """What makes two studies the same: arms, images, score, search. JSON's types."""
+        """What makes two studies the same: arms, images, score and search, in JSON's types."""
         prints = {id(arm.images): arm.images for arm in self.arms.values()}
         parts = {"; ".join(map(fingerprint, images)) for images in prints.values()}
         if len(parts) > 1:
@@ -162,18 +164,18 @@ class Study:
             found = list(differences(identity, mine))
             if found:
                 raise StudyFolderError(
-                    f"`folder` holds another study; name another folder, or ask the same. {path} "
-                    f"differs in {'; '.join(found[:5])}. Received: folder={str(self.folder)}"
+                    "`folder` holds another study; name another folder, or ask for that study. "
+                    f"{path} differs in {'; '.join(found[:5])}. Received: folder={str(self.folder)}"
                 )
             return
-        # A worker may come before its chief, and several at once: what is there is then this.
+        # Workers may start before the chief or together: then the folder holds their files.
         if self.folder.exists() and not self.folder.is_dir():
             raise StudyFolderError(f"`folder` must be a folder. Received: the file {self.folder}")
         strange = [] if not self.folder.exists() else [p.name for p in self.folder.iterdir()]
         strange = [name for name in strange if not name.startswith((_IDENTITY, LOCK, "worker-"))]
         if strange and not path.exists():
             raise StudyFolderError(
-                f"`folder` must be new, empty or a study's: it has no {_IDENTITY}. "
+                f"`folder` must be new, empty or a study's own: it has no {_IDENTITY}. "
                 f"Received: folder={str(self.folder)} with {sorted(strange)[:5]}"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -189,13 +191,13 @@ class Study:
 
     @staticmethod
     def _read_identity(path: pathlib.Path, mine: dict[str, Any]) -> dict[str, Any]:
-        """What the file says; where it is damaged, what is asked for is written beside it."""
+        """What the file says; if it is damaged, what is asked for is written beside it."""
         asked = path.with_name(f"{path.name}.asked")
         try:
             return read_json(
                 path,
-                "If this folder holds the study that you ask for, replace the file by "
-                f"{asked.name}, which is beside it; else name another folder.",
+                "If this folder holds the study that you ask for, replace the file with "
+                f"{asked.name}, which is beside it; otherwise name another folder.",
             )
         except DamagedFileError:
             write_whole(asked, _as_text(mine))
@@ -206,18 +208,18 @@ class Study:
     def run(
         self, strategy: tf.distribute.Strategy | None = None, retry_failed: bool = False
     ) -> Results | None:
-        """Runs what is not done yet.
+        """Runs all trials that are not done yet.
 
         Args:
-            strategy: Devices that each trial uses; one worker's, such as a `MirroredStrategy`.
-            retry_failed: Whether trials that failed before are run again.
+            strategy: Devices of one machine that each trial uses, such as a `MirroredStrategy`.
+            retry_failed: Whether trials that failed before run again.
 
         Returns:
-            The results; `None` in a process that only works for a chief.
+            The results; `None` in a worker, which runs trials for a chief.
 
         Raises:
             StudyFolderError: if another process runs the study.
-            TypeError: for a strategy that is none.
+            TypeError: if `strategy` is not a strategy.
             ValueError: if a trial's file is missing or cannot be read.
         """
         if not isinstance(strategy, (tf.distribute.Strategy, type(None))):
@@ -231,8 +233,8 @@ class Study:
                 lock = FolderLock(self.folder)
             except BlockingIOError:
                 raise StudyFolderError(
-                    "`folder` holds a study that another process is running; it may be what is "
-                    f"left of a killed one's workers. Received: folder={str(self.folder)}"
+                    "`folder` holds a study that another process is running, perhaps a worker "
+                    f"whose chief was killed. Received: folder={str(self.folder)}"
                 ) from None
         try:
             with ends_when_told():
@@ -273,9 +275,9 @@ class Study:
         )
         if not _is_worker():
             progress.begin(oracle)
-            # What every trial has: not the test images' figures, nor losses, which differ in kind.
-            is_labelled = all(arm.images.validation.has_labels for arm in self.arms.values())
-            names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labelled else ())]
+            # Figures that every trial has. Losses are not among them: they are of different kinds.
+            is_labeled = all(arm.images.validation.has_labels for arm in self.arms.values())
+            names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labeled else ())]
             write_columns(log_dir, self.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
         if _is_worker():
@@ -290,7 +292,7 @@ class Study:
         return results
 
     def _write_best(self, results: Results, name: str) -> None:
-        """The arm's best settings, for `examples/pretrain.py --config`."""
+        """Writes the arm's best settings, for `examples/pretrain.py --config`."""
         result, hypermodel = results.arms[name], self.arms[name]
         if result.best_draw is None:
             return
@@ -314,7 +316,7 @@ class Study:
 
 
 def _check_arms(arms: Any) -> None:
-    """Raises unless `arms` are hypermodels, by names that can be printed and made to files'."""
+    """Raises unless `arms` are hypermodels, by names that can be printed and name files."""
     if not isinstance(arms, Mapping):
         raise TypeError(
             "`arms` must be a dictionary of keras_ssl.hypermodels.PretrainingHyperModel by name. "
@@ -328,25 +330,24 @@ def _check_arms(arms: Any) -> None:
             )
         if not name.isprintable():
             raise ValueError(
-                "`arms` must have names of one line, of characters that can be printed. "
-                f"Received: {name!r}"
+                f"`arms` must have names of one line that can be printed. Received: {name!r}"
             )
     files = [file_name(name) for name in arms]
     if "" in files or len(set(files)) < len(files):
         raise ValueError(
-            "`arms` must have names that differ in letters or digits, for files. "
+            "`arms` must have names that differ in letters or digits, which name their files. "
             f"Received: {list(arms)}"
         )
 
 
 def _as_text(content: Any) -> str:
-    """JSON for people to read."""
+    """JSON with line breaks."""
     return json.dumps(content, indent=2, default=str) + "\n"
 
 
 @contextlib.contextmanager
 def ends_when_told() -> Iterator[None]:
-    """Told to stop by SIGTERM, ends as by Ctrl-C: that is not to be counted as a death."""
+    """A scope that SIGTERM ends as Ctrl-C does: the trial in it is not counted as a fatal one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -358,6 +359,6 @@ def ends_when_told() -> Iterator[None]:
 
 
 def _is_worker() -> bool:
-    """Whether this process works for a chief: keras-tuner's own rule."""
+    """Whether this process works for a chief, by keras-tuner's own rule."""
     has_chief = "KERASTUNER_ORACLE_IP" in os.environ
     return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")

@@ -1,4 +1,4 @@
-"""Every trial as a run in TensorBoard, with its HParams under human names."""
+"""Every trial as a run in TensorBoard, with its HParams under readable names."""
 
 import pathlib
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ def write_columns(
     spaces: Mapping[str, keras_tuner.HyperParameters],
     figures: list[str],
 ) -> None:
-    """The columns of the HParams tab: for the whole study, and for each arm by itself.
+    """Writes the columns of the HParams tab, for the whole study and for each arm.
 
-    TensorBoard leaves trials out of its parallel coordinates that have no value in one of the
-    columns. So `log_dir`, where all arms are, has the settings that all arms have; the folder of an
-    arm, which TensorBoard can be pointed to as well, has all of the arm's.
+    TensorBoard's parallel coordinates leave out trials that have no value in one of the columns. So
+    `log_dir`, which holds all arms, has the settings that all arms have; the folder of an arm, to
+    which TensorBoard can be pointed as well, has all settings of the arm.
 
     Args:
         log_dir: Folder of all runs.
         spaces: Hyperparameters by arm.
-        figures: Names of the figures to be shown as metrics, such as `val_knn`.
+        figures: Names of the figures that are shown as metrics, such as `val_knn`.
     """
     metrics = [
         hparams_api.Metric(figure_tag(name), display_name=figure_tag(name).replace("/", " "))
@@ -60,7 +60,7 @@ def write_columns(
     parameters = {arm: {p.name: p for p in space.space} for arm, space in spaces.items()}
     common = set.intersection(*(set(own) for own in parameters.values()))
     stage = hparams_api.HParam(STAGE, hparams_api.Discrete(sorted([SEARCH, CONFIRM, FINAL])))
-    # TensorBoard takes the first description that it finds: a folder's own, before those below it.
+    # TensorBoard uses the first description that it finds: a folder's own comes before those below.
     whole = [hparams_api.HParam(ARM, hparams_api.Discrete(sorted(spaces))), stage]
     for name in next(iter(parameters.values())):
         if name in common:
@@ -74,7 +74,7 @@ def write_columns(
 
 def _describe(folder: pathlib.Path, columns: list[Any], metrics: list[Any]) -> None:
     for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()  # Of the study's last life.
+        old.unlink()  # An earlier process wrote it.
     log = EventLog(folder, run=".")
     log.write(0, lambda: hparams_api.hparams_config(hparams=columns, metrics=metrics))
     log.close()
@@ -86,7 +86,7 @@ def arm_folder(log_dir: pathlib.Path, arm: str) -> pathlib.Path:
 
 
 def _domain(parameters: list[Any]) -> Any:
-    """What all arms together may have; `None`, any, where they do not agree on a kind."""
+    """The values that a setting may have in any arm; `None`, any, if their kinds differ."""
     if all(isinstance(p, keras_tuner.engine.hyperparameters.Choice) for p in parameters):
         values = {value for parameter in parameters for value in parameter.values}
         is_one_kind = len({type(value) for value in values}) == 1
@@ -98,13 +98,13 @@ def _domain(parameters: list[Any]) -> Any:
 
 
 def run_name(values: Mapping[str, Any]) -> str:
-    """The name of a trial's run in its arm's folder: short, and in an order that people expect."""
+    """The name of a trial's run in its arm's folder; names sort as the trials do."""
     kind = "default" if values[DRAW] == 0 else f"draw {values[DRAW]:02}"
     return kind if values[STAGE] == SEARCH else f"{values[STAGE]}, {kind}, seed {values[SEED]}"
 
 
 class TrialLog(keras.callbacks.Callback):
-    """Writes a trial's settings first, its logs at every epoch, its figures at the end.
+    """Writes a trial's settings at the beginning, its logs at every epoch, its figures at the end.
 
     Args:
         log_dir: Folder of all runs.
@@ -114,7 +114,7 @@ class TrialLog(keras.callbacks.Callback):
     def __init__(self, log_dir: pathlib.Path, values: Mapping[str, Any]) -> None:
         super().__init__()
         folder = arm_folder(log_dir, values[ARM])
-        # Again, after a kill: of its last life nothing should be left, or curves would fold back.
+        # After a kill the trial runs again: with the old events, its curves would go back in time.
         for old in (folder / run_name(values)).glob("events.out.tfevents.*"):
             old.unlink()
         self._log = EventLog(folder, run_name(values))
@@ -130,8 +130,8 @@ class TrialLog(keras.callbacks.Callback):
         self._write({f"training/{name}": value for name, value in (logs or {}).items()})
 
     def finish(self, figures: Mapping[str, float], is_success: bool = True) -> None:
-        """Writes the figures of the trial, and ends the file."""
-        # Not the last epoch's logs a second time.
+        """Writes the figures of the trial and closes the file."""
+        # The last epoch's logs are there already.
         self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
         status = api_pb2.STATUS_SUCCESS if is_success else api_pb2.STATUS_FAILURE
         end = session_end_pb(status).SerializeToString()

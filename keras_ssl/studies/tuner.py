@@ -1,4 +1,4 @@
-"""Runs the trials of a study: one model at a time, counted, timed, and never fatal."""
+"""Runs the trials of a study, one model at a time; a trial that fails does not end the study."""
 
 import math
 import pathlib
@@ -20,12 +20,12 @@ from keras_ssl.studies.settings import declared
 from keras_ssl.studies.tensorboard import TrialLog
 from keras_ssl.studies.trial_files import REASON, STARTS
 
-# After as many starts by processes that died, a trial is given up.
+# A trial is given up when so many processes have died in it.
 MOST_STARTS = 3
 
 
 class StudyHyperModel(keras_tuner.HyperModel):
-    """The hypermodels of all arms as one; trials of the last stage are judged on the test images.
+    """The hypermodels of all arms as one; it judges the final trials on the test images.
 
     Args:
         arms: Hypermodels by name.
@@ -47,7 +47,7 @@ class StudyHyperModel(keras_tuner.HyperModel):
     def fit(
         self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
     ) -> dict[str, float]:
-        """Trains and judges as the arm's hypermodel does."""
+        """Trains and judges the model as the arm's hypermodel does."""
         hypermodel = self.arms[hp.values[ARM]]
         figures = hypermodel.fit(hp, model, *args, **kwargs)
         test = hypermodel.images.test
@@ -59,15 +59,15 @@ class StudyHyperModel(keras_tuner.HyperModel):
 class StudyTuner(keras_tuner.Tuner):
     """A keras-tuner `Tuner` over a `StudyOracle`.
 
-    Differences from its base: nothing is saved but the trials' figures (no weights, which only
-    `get_best_models` would need), the state is the oracle's, a trial in which the process dies
-    again and again is given up, and each trial's time and memory are figures too.
+    It differs from its base in four ways: it saves the trials' figures but no weights, which only
+    `get_best_models` would need; its state is the oracle's; it gives up a trial in which the
+    process has died three times; and it records the time and memory of each trial.
 
     Args:
         oracle: The plan.
         hypermodel: The arms.
         log_dir: Folder of the runs for TensorBoard, one below it for each trial.
-        callbacks: Makes the callbacks of a trial, from its hyperparameters.
+        callbacks: Makes the callbacks of a trial from its hyperparameters.
         **kwargs: See `keras_tuner.Tuner`.
     """
 
@@ -87,7 +87,7 @@ class StudyTuner(keras_tuner.Tuner):
             self.oracle.reload()
 
     def save(self) -> None:
-        """Nothing: the trials' files are all there is."""
+        """Nothing: the trials' files are the whole state."""
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains and judges one model."""
@@ -99,13 +99,13 @@ class StudyTuner(keras_tuner.Tuner):
         if before >= MOST_STARTS:
             log.finish({}, is_success=False)
             raise keras_tuner.errors.FailedTrialError(
-                f"The process died {before} times in this trial, killed: for want of memory?"
+                f"The process died {before} times in this trial. It may have run out of memory."
             )
         with starts.open("a") as file:
             file.write(".")
         begin = time.monotonic()
         try:
-            # What the last trial left: its graphs, its datasets.
+            # This frees the graphs and data sets of the trial before.
             keras.backend.clear_session()
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
                 model = self.hypermodel.build(hp)
@@ -118,19 +118,19 @@ class StudyTuner(keras_tuner.Tuner):
             log.finish({}, is_success=False)
             raise
         finally:
-            # It did not die: an error is recorded as such, and being told to stop is no fault.
+            # The process did not die in it: it failed with an error, or was asked to stop.
             starts.unlink(missing_ok=True)
         return figures
 
     def on_trial_end(self, trial: Any) -> None:
-        """Hands the trial back, with the reason if it failed."""
+        """Gives the trial back to the oracle, with the reason if it failed."""
         if trial.message is not None:
             write_whole(pathlib.Path(self.get_trial_dir(trial.trial_id)) / REASON, trial.message)
         super().on_trial_end(trial)
 
 
 def memory_mib() -> float:
-    """Memory that the process holds now, in MiB; where that cannot be known, the most it held."""
+    """Memory that the process uses, in MiB; its peak on systems that do not tell what it is now."""
     try:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20

@@ -14,32 +14,32 @@ from keras_ssl._validation import check_count
 from keras_ssl.studies import starter
 
 # A worker that dies is started again: a trial that kills it is given up after a few times (see
-# `keras_ssl.studies.tuner`), and the night goes on.
+# `keras_ssl.studies.tuner`), and the study goes on. This is how often workers are looked at.
 _SECONDS_BETWEEN_LOOKS = 0.5
-# Of one worker in a night: more is no trial's fault.
+# A worker that dies more often is not killed by its trials.
 _MOST_DEATHS = 30
 
 
 def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
     """Runs a program that runs a `Study` as a chief and `count` workers, until the chief ends.
 
-    The workers share out the processor. On two cores two of them do half as much again as one
-    process with both: what traces graphs is Python, which uses one.
+    The workers divide the processor among them. On two cores, two workers run 1.5 times as many
+    trials as one process with both cores: Python traces the graphs, and it uses one core.
 
     When this process ends, they end, even if it is killed by SIGKILL: see
-    `keras_ssl.studies.starter`. The study goes on when it is run again.
+    `keras_ssl.studies.starter`. The study continues when it is run again.
 
     Args:
-        command: The program and its arguments, the same for all.
-        count: Workers, at least 1.
-        folder: Where the workers' output goes, `worker-1.log`, ...: the study's.
+        command: The program and its arguments, the same for all processes.
+        count: Number of workers, at least 1.
+        folder: Folder of the study, where the workers' output goes: `worker-1.log`, ...
 
     Returns:
-        The chief's exit status; that of a worker that ended by an error of its own.
+        The chief's exit status, or that of a worker that ended with an error of its own.
 
     Raises:
-        TypeError: for a command that is no list.
-        ValueError: for an empty command, or fewer workers than one.
+        TypeError: if `command` is not a list.
+        ValueError: if `command` is empty or `count` is below 1.
     """
     if isinstance(command, (str, bytes)) or not isinstance(command, Sequence):
         raise TypeError(
@@ -61,7 +61,7 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
         "OMP_NUM_THREADS": threads,
-        # Workers share GPUs too: none is to take all of the memory at once.
+        # Workers share GPUs too, so that none may take all of the memory at once.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     }
     with starter.starting() as (descriptor, variable):
@@ -76,7 +76,7 @@ def _run(
     shared: dict[str, str],
     descriptor: int,
 ) -> int:
-    """Starts the processes, with the same environment and a descriptor, and waits for the chief."""
+    """Starts the processes with an environment and a file descriptor, and waits for the chief."""
 
     def log_of(number: int) -> pathlib.Path:
         return folder / f"worker-{number}.log"
@@ -88,7 +88,7 @@ def _run(
                 command, env=environment, stdout=log, stderr=log, pass_fds=[descriptor]
             )
 
-    # The chief trains nothing.
+    # The chief does not train.
     environment = {**shared, "KERASTUNER_TUNER_ID": "chief", "CUDA_VISIBLE_DEVICES": ""}
     chief = subprocess.Popen(command, env=environment, pass_fds=[descriptor])
     workers = {number: start(number) for number in range(1, count + 1)}
@@ -115,7 +115,7 @@ def _run(
 
 
 def _stop(processes: list[subprocess.Popen]) -> None:
-    """Tells processes to stop, and makes those that do not."""
+    """Asks processes to stop, and kills those that do not."""
     for process in processes:
         if process.poll() is None:
             process.terminate()

@@ -43,6 +43,6 @@ def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, ca
     )
     text = capsys.readouterr().out
     assert "the first step is being compiled" in text
-    assert text.count("to go, judgements apart") == 1
+    assert text.count("to go without judgments") == 1
     # Where Keras shows its bar, nothing breaks it up.
     assert ("  epoch 2 of 2, step " in text) != is_terminal

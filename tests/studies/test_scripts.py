@@ -122,7 +122,7 @@ def test_images_without_labels(script, tmp_path):
         *("--dataset", "photos.npz", "--data-dir", str(tmp_path), "--score", "rankme"),
     )
     report = (tmp_path / "results" / "report.md").read_text()
-    assert "RankMe, validation images (there are no others" in report
+    assert "RankMe, validation images (there are no test images" in report
 
 
 def test_bad_options(script, tmp_path):
