@@ -29,6 +29,7 @@ LONGEST_FILES = (
     "test_joint_embedding",
     "test_gradient_caching",
     "test_scripts",
+    "test_strangers",
 )
 
 
