@@ -596,7 +596,7 @@ def run(
             )
         finally:
             # Keras calls these only where training ends by itself.
-            for callback in (progress, inspector, saved):
+            for callback in (progress, inspector, doctor, saved):
                 callback.on_train_end()
         if writes:
             finish(folder, model, recipe.epochs, evaluate, baselines)

@@ -240,8 +240,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         figures: dict[str, float] = {}
         train = self.images.train
         if train.has_labels and images.has_labels:
-            figures.update(evaluation.judge(model.encoder, train, images))
-            del figures["rankme"]  # of the training images
+            # The rank would be that of the training images.
+            figures.update(evaluation.judge(model.encoder, train, images, label_free=False))
         if model.probe is not None and images.has_labels:
             features = evaluation.extract(model.encoder, images)
             answers = np.argmax(model.probe(features.values), axis=-1)

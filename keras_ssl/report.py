@@ -20,6 +20,7 @@ from typing import Any
 
 from keras_ssl._files import LOCK, damaged, read_json, write_whole
 from keras_ssl._text import drawing, legend, plain, short
+from keras_ssl.inspection.diagnosis import RECORD, TEXT
 from keras_ssl.inspection.events import Events, find_runs, read_events
 
 __all__ = ["main", "report"]
@@ -162,31 +163,45 @@ def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: b
 def _diagnoses(events: Mapping[str, Events]) -> str:
     parts = ["<h2>Diagnosis</h2>"]
     for name, run in events.items():
-        texts = run.texts.get("doctor/diagnosis")
         parts.append(f"<h3>{_escape(name)}</h3>")
         if not run.scalars:
             parts.append(
                 "<p>This run holds no figures: it ended before its first look, or its event files "
                 "are damaged.</p>"
             )
-        if not texts:
+        looks, texts = run.records.get(RECORD), run.texts.get(TEXT)
+        if looks:
+            parts.append(_illnesses(looks))
+        elif texts:
+            parts.append(_texts(texts))
+        else:
             parts.append("<p>No CollapseDoctor took part in this run.</p>")
-            continue
-        found: dict[str, tuple[int, str]] = {}
-        for step, text in texts:
-            for paragraph in text.split("\n\n"):
-                if paragraph.startswith("**"):
-                    illness, _, rest = paragraph.removeprefix("**").partition("**")
-                    found.setdefault(illness, (step, rest))
-        for illness, (step, rest) in found.items():
-            still = "" if illness in texts[-1][1] else ", later gone"
-            parts.append(
-                f'<div class="ill"><b>{_escape(illness)}</b> (first seen at {step}{still})'
-                f"{html.escape(rest)}</div>"
-            )
-        if not found:
-            parts.append(f'<div class="healthy">Healthy at all {len(texts)} looks.</div>')
     return "".join(parts)
+
+
+def _illnesses(looks: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> str:
+    """Every illness as it was first found."""
+    first: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    for step, diagnoses in looks:
+        for diagnosis in diagnoses:
+            first.setdefault(diagnosis["name"], (step, diagnosis))
+    if not first:
+        return f'<div class="healthy">Healthy at all {len(looks)} looks.</div>'
+    latest = {diagnosis["name"] for diagnosis in looks[-1][1]}
+    return "".join(
+        f'<div class="ill"><b>{_escape(name[0].upper() + name[1:])}.</b> (first seen at {step}'
+        f"{'' if name in latest else ', later gone'}) "
+        f"{_escape(diagnosis['finding'])} {_escape(diagnosis['remedy'])}</div>"
+        for name, (step, diagnosis) in first.items()
+    )
+
+
+def _texts(texts: Sequence[tuple[int, str]]) -> str:
+    """What the doctor wrote in a run before diagnoses were records: each text where it began."""
+    first: dict[str, int] = {}
+    for step, text in texts:
+        first.setdefault(text, step)
+    return "".join(f"<p>At {step}: {html.escape(text)}</p>" for text, step in first.items())
 
 
 def _results(folders: Mapping[str, pathlib.Path]) -> str:

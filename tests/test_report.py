@@ -1,5 +1,6 @@
 """The report holds what a run left, and compares runs."""
 
+import functools
 import re
 
 import pytest
@@ -7,11 +8,14 @@ import tensorflow as tf
 
 from keras_ssl import report
 from keras_ssl.inspection import EventLog
+from keras_ssl.inspection.event_log import write_record
 from keras_ssl.inspection.events import read_events
 from tests.test_text import NAMES
 
+COLLAPSE = {"name": "complete collapse", "finding": "All is <one>.", "remedy": "Mend it."}
 
-def write(folder, loss, text, hparam):
+
+def write(folder, loss, diagnoses, hparam):
     from tensorboard.plugins.hparams import api
 
     log = EventLog(folder)
@@ -21,7 +25,8 @@ def write(folder, loss, text, hparam):
             tf.summary.scalar("rank/embeddings", 3.0, step)
             tf.summary.scalar("rank/embeddings_highest", 8.0, step)
             tf.summary.image("matrices/gram", tf.zeros((1, 4, 4, 3)), step)
-            tf.summary.text("doctor/diagnosis", text if step == 1 else "Healthy.", step)
+            found = diagnoses if step == 1 else []
+            log.write(step, functools.partial(write_record, "doctor/record", found))
         api.hparams({"method": "VICReg", "temperature": hparam})
     log.close()
     return folder
@@ -30,8 +35,8 @@ def write(folder, loss, text, hparam):
 @pytest.fixture
 def runs(tmp_path):
     return [
-        write(tmp_path / "one", 5.0, "**Complete collapse.** All is <one>. Mend it.", 0.1),
-        write(tmp_path / "two", 7.0, "Healthy.", 0.2),
+        write(tmp_path / "one", 5.0, [COLLAPSE], 0.1),
+        write(tmp_path / "two", 7.0, [], 0.2),
     ]
 
 
@@ -47,6 +52,20 @@ def test_one_page_of_two_runs(runs, tmp_path):
     assert re.search(r'class="differs"><td>temperature</td><td>0.1</td><td>0.2</td>', page)
     assert re.search(r"<tr><td>method</td><td>VICReg</td><td>VICReg</td>", page)
     assert not re.search(r'(src|href)="(?!data:)', page)  # it needs nothing from anywhere
+
+
+def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
+    """As runs were written before there were records."""
+    log = EventLog(tmp_path / "old")
+    text = "**Complete collapse.** All is <one>. Mend it."
+    for step, found in enumerate(["Healthy: nothing was found.", text, text]):
+        log.write(step, lambda found=found: tf.summary.text("doctor/diagnosis", found))
+        log.write(step, lambda: tf.summary.scalar("training/loss", 1.0))
+    log.close()
+    page = report.report([tmp_path / "old"], tmp_path / "report.html").read_text()
+    assert "At 0: Healthy: nothing was found." in page
+    assert "At 1: **Complete collapse.** All is &lt;one&gt;. Mend it." in page
+    assert page.count("Mend it.") == 1
 
 
 def test_the_command(runs, tmp_path, capsys):
@@ -75,7 +94,7 @@ def test_names_are_shown_and_not_run(tmp_path):
     """Those that a folder can have, and that TensorBoard can read."""
     names = [NAMES[key] for key in NAMES if key not in ("empty", "bytes", "nul")]
     names = [name.replace("/", "|") for name in names]
-    runs = [write(tmp_path / name, 5.0, "Healthy.", name) for name in names]
+    runs = [write(tmp_path / name, 5.0, [], name) for name in names]
     (runs[0] / "results.json").write_text('{"<i>": {"a$_$b": 0.5}}')
     page = report.report(runs, tmp_path / "report.html").read_text()
     assert "<h3>a$_$b</h3>" in page and "<h3>two lines</h3>" in page

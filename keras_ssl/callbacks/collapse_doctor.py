@@ -1,48 +1,48 @@
-"""Naming what goes wrong while it does."""
+"""Saying what is wrong with a run while it trains."""
 
+import dataclasses
 import logging
-import math
 import os
 import pathlib
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_ssl._validation import check_count
 from keras_ssl.callbacks.checkpoint import save_model
 from keras_ssl.callbacks.inspector import EmbeddingInspector
-from keras_ssl.inspection import Course, Diagnosis, diagnose
+from keras_ssl.inspection import Course, Diagnosis, EventLog, diagnose
+from keras_ssl.inspection.diagnosis import RECORD, TEXT
+from keras_ssl.inspection.event_log import write_record
 
 _logger = logging.getLogger("keras_ssl")
-
-# Illnesses that training does not heal.
-_INCURABLE = (
-    *("not finite", "complete collapse", "dimensional collapse", "learning undone"),
-    "learning rate too high",
-)
 
 
 class CollapseDoctor(keras.callbacks.Callback):
     """Says in plain words whether a run has collapsed, and why: in the log and in TensorBoard.
 
-    Looks at what an `EmbeddingInspector` has seen, and at the logs of every step for figures that
-    are not finite. Finds: complete and dimensional collapse, views that are identical or share
-    nothing, learning undone, batch normalisation on the projector's last layer, a term that
-    dominates, a learning rate that blows up, the first term that turned NaN, a probe that never saw
-    labels; each with figures and a remedy (`keras_ssl.inspection.CHECKS`). What is found is said
-    once, and again in the text `doctor/diagnosis` of TensorBoard at every look.
+    It reads what an `EmbeddingInspector` has seen, and checks that the logs of every step are
+    finite. It finds complete and dimensional collapse, views that are identical or share nothing,
+    learning undone, batch normalization on the projector's last layer, a term that dominates, a
+    learning rate that is too high, values that are not finite, and a probe that never saw labels;
+    each with figures and a remedy (`keras_ssl.inspection.CHECKS`). The log gets each diagnosis
+    once; TensorBoard gets all of them at every look, in the text `doctor/diagnosis`.
+
+    The doctor stands behind its inspector in the list of callbacks. Several doctors can share one
+    inspector, and both can be used in several calls of `fit`.
 
         inspector = EmbeddingInspector(images, policy, "logs")
         doctor = CollapseDoctor(inspector, stop=True)
         model.fit(views, callbacks=[inspector, doctor], ...)
 
     Args:
-        inspector: The inspector, which is in the list of callbacks too.
-        stop: Whether to stop training at an illness that does not heal: a collapse, a learning rate
-            that blows up, and figures that are not finite at once.
-        patience: Looks in a row at which such an illness must be found before training stops.
-        checkpoint: A `.keras` file that the whole model is saved to whenever a look, but the one
-            before training, finds no such illness; the file of a run that falls ill is the last
+        inspector: The inspector, which must be in the list of callbacks before the doctor.
+        stop: Whether to stop training at an illness that training does not heal
+            (`Diagnosis.heals`), such as a collapse. Values that are not finite stop it at once.
+        patience: Looks in a row that must find such an illness before training stops.
+        checkpoint: A `.keras` file. Every look that finds no such illness, except the one before
+            training, saves the whole model to it; if the run falls ill, the file holds the last
             healthy model.
 
     Attributes:
@@ -50,8 +50,9 @@ class CollapseDoctor(keras.callbacks.Callback):
         history: All diagnoses so far, by name, each as it was first made.
 
     Raises:
-        TypeError: for an inspector or a path that is none.
-        ValueError: for a patience below 1, or a checkpoint that does not end in ".keras".
+        TypeError: for an inspector or a path of another type.
+        ValueError: for a patience below 1, a checkpoint that does not end in ".keras", or, when
+            `fit` begins, an inspector that is not before the doctor in the list of callbacks.
     """
 
     def __init__(
@@ -80,57 +81,89 @@ class CollapseDoctor(keras.callbacks.Callback):
             )
         self.diagnoses: list[Diagnosis] = []
         self.history: dict[str, Diagnosis] = {}
+        self._course: Course | None = None
+        self._log: EventLog | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Forgets an earlier run."""
+        self._close()  # An error has ended the last run.
         self.diagnoses, self.history = [], {}
-        self._course: Course | None = None
-        self._logs: dict[str, float] = {}
-        self._in_a_row = 0
-        self.inspector.on_look.append(self._on_look)
+        self._course, self._in_a_row, self._is_finite = None, 0, True
+        # An inspector before this one has forgotten what it saw in an earlier run.
+        self._seen_before = self.inspector.latest
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Examines the model before its first epoch."""
+        if self._course is None:
+            latest = self.inspector.latest
+            if latest is None or latest is self._seen_before:
+                raise ValueError(
+                    "`inspector` must be in the list of callbacks, before its doctor: "
+                    "callbacks=[inspector, doctor]. Received: an inspector that has not looked at "
+                    "the model yet"
+                )
+            self._course = Course(self.model, latest, latest)
+            if self.inspector.log is not None:
+                self._log = self.inspector.log.share()
+            self._examine(self._course)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Watches for figures that are not finite."""
-        self._logs = {name: float(value) for name, value in (logs or {}).items()}
+        """Examines the model where steps count, or where a figure is not finite."""
         course = self._course
         if course is not None:
-            course.first_logs = course.first_logs or self._logs
-            if not all(map(math.isfinite, self._logs.values())):
-                self._examine(course)
+            course.logs = {name: float(value) for name, value in (logs or {}).items()}
+            course.first_logs = course.first_logs or course.logs
+            self._examine_if_new(course)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Makes sure that the inspector is there."""
-        if self._course is None:
-            raise ValueError(
-                "`inspector` must be in the list of callbacks too: it has not looked at the model."
-            )
+        """Examines the model where epochs count."""
+        if self._course is not None:
+            self._examine_if_new(self._course)
 
-    def _on_look(self) -> None:
-        latest = self.inspector.latest
-        if latest is None:
-            return
-        if self._course is None:
-            self._course = Course(self.model, latest, latest)
-        self._course.latest = latest
-        self._examine(self._course)
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Examines the model once more."""
+        if self._course is not None:
+            self._examine_if_new(self._course)
+        self._close()
+
+    def _close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self._log = None
+
+    def _examine_if_new(self, course: Course) -> None:
+        """Examines the model if the inspector has looked again, or a value is not finite."""
+        latest = self.inspector.latest or course.latest
+        has_looked = latest is not course.latest
+        course.latest, course.steps = latest, self.inspector.steps
+        if self._is_finite and (has_looked or not course.is_finite):
+            self._examine(course)
 
     def _examine(self, course: Course) -> None:
-        if "not finite" in self.history:
-            return  # Nothing more is to be learned from it.
-        course.logs, course.steps = self._logs, self.inspector.steps
+        self._is_finite = course.is_finite  # If not, nothing more can be learned from the run.
         self.diagnoses = diagnose(course)
         for diagnosis in self.diagnoses:
             if diagnosis.name not in self.history:
                 self.history[diagnosis.name] = diagnosis
                 _logger.warning("%s", diagnosis)
+        if self._log is not None:
+            self._log.write_each(
+                self.inspector.now, {TEXT: self._write_text, RECORD: self._write_record}
+            )
+        is_incurable = not all(diagnosis.heals for diagnosis in self.diagnoses)
+        self._in_a_row = self._in_a_row + 1 if is_incurable else 0
+        if self.stop and (self._in_a_row >= self.patience or not course.is_finite):
+            self.model.stop_training = True
+            names = ", ".join(diagnosis.name for diagnosis in self.diagnoses)
+            _logger.warning("Training stops: %s.", names)
+        if self.checkpoint is not None and course.has_trained and not is_incurable:
+            save_model(self.model, self.checkpoint)
+
+    def _write_text(self) -> None:
         text = "\n\n".join(
             f"**{d.name[0].upper() + d.name[1:]}.** {d.finding} {d.remedy}" for d in self.diagnoses
         )
-        self.inspector.write_text("doctor/diagnosis", text or "Healthy: nothing was found.")
-        names = [diagnosis.name for diagnosis in self.diagnoses]
-        self._in_a_row = self._in_a_row + 1 if set(names) & set(_INCURABLE) else 0
-        if self.stop and (self._in_a_row >= self.patience or "not finite" in names):
-            self.model.stop_training = True
-            _logger.warning("Training stops: %s.", ", ".join(names))
-        if self.checkpoint is not None and course.has_trained and not self._in_a_row:
-            save_model(self.model, self.checkpoint)
+        tf.summary.text(TEXT, text or "Healthy: nothing was found.")
+
+    def _write_record(self) -> None:
+        write_record(RECORD, [dataclasses.asdict(diagnosis) for diagnosis in self.diagnoses])

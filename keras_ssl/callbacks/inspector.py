@@ -64,7 +64,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             Or a `keras_ssl.inspection.Sample`, of views of one's own, which need not be images.
         policy: What makes the views; `None` where a sample was given.
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
-            read `latest`.
+            can read `latest`.
         every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
             1.5 % of those trained on: under 3 % of the time of a run of two minutes or more. Of a
             sample of one's own: 1.
@@ -77,11 +77,11 @@ class EmbeddingInspector(keras.callbacks.Callback):
         seed: Seed of the sample's views.
 
     Attributes:
-        latest: The last `keras_ssl.inspection.Inspection`, or `None`.
+        latest: The `keras_ssl.inspection.Inspection` of the latest look, or `None`. Every look
+            makes a new one: callbacks that stand behind this one in the list read it in their own
+            hooks, as `CollapseDoctor` does.
         steps: Steps done, those before a resumed run included.
-        on_look: What is called after every look, a list that is emptied when a `fit` begins.
-            Callbacks add what they want to be called in their `on_train_begin`, as `CollapseDoctor`
-            does.
+        log: The `keras_ssl.inspection.EventLog` of the run, `None` where nothing is written.
 
     Raises:
         ValueError: for numbers below 1, both `every` and `every_steps`, or fewer images than 2.
@@ -127,24 +127,17 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self.log_dir, self.hparams, self.write_graph = log_dir, dict(hparams or {}), write_graph
         self.latest: Inspection | None = None
         self.steps = 0
-        self.on_look: list[Callable[[], None]] = []
-        self._log: EventLog | None = None
+        self.log: EventLog | None = None
         self._has_begun = False
 
     # --- Keras' hooks --------------------------------------------------------------------------
 
-    def set_model(self, model: keras.Model) -> None:
-        """Takes the model of a `fit` that begins, and forgets who listened to the last one."""
-        super().set_model(model)
-        # Here, not in `on_train_begin`: other callbacks' may come before this one's.
-        self.on_look = []
-
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Opens the log: of several machines, the first alone."""
-        if self._log is not None:
-            self._log.close()  # An error has ended the last run.
+        if self.log is not None:
+            self.log.close()  # An error has ended the last run.
         writes = self.log_dir is not None and is_chief(self.model.distribute_strategy)
-        self._log = EventLog(self.log_dir) if writes else None
+        self.log = EventLog(self.log_dir) if writes else None
         self._has_begun = self._has_options = False
         self._looks, self._epoch, self.steps, self._step_of_look = 0, 0, 0, -1
         self._step_of_pictures, self._looking, self._seconds = -1, 0.0, 0.0
@@ -178,15 +171,14 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Looks once more, writes the Embedding Projector's files and closes the log."""
-        log = self._log
         if self._has_begun:
             latest = self._look(is_last=True)
-            if log is not None and latest.is_finite:
-                write = functools.partial(self._write_projector, log.path, latest)
-                log.write(self.now, write, "projector")
-        if log is not None:
-            log.close()
-        self._has_begun = False
+            if self.log is not None and latest.is_finite:
+                write = functools.partial(self._write_projector, self.log.path, latest)
+                self.log.write(self.now, write, "projector")
+        if self.log is not None:
+            self.log.close()
+        self.log, self._has_begun = None, False
 
     # --- Looking -------------------------------------------------------------------------------
 
@@ -195,16 +187,12 @@ class EmbeddingInspector(keras.callbacks.Callback):
         """The position on the x-axis."""
         return self.steps if self.every_steps is not None else self._epoch
 
-    def write_text(self, name: str, text: str) -> None:
-        """Writes Markdown under the tag `name`, now."""
-        self._write(name, lambda: tf.summary.text(name, text))
-
     def _write(self, name: str, content: Callable[[], Any]) -> None:
         self._write_each({name: content})
 
     def _write_each(self, contents: Mapping[str, Callable[[], Any]]) -> None:
-        if self._log is not None:
-            self._log.write_each(self.now, contents)
+        if self.log is not None:
+            self.log.write_each(self.now, contents)
 
     def _look(self, is_last: bool = False) -> Inspection:
         start = time.perf_counter()
@@ -223,8 +211,6 @@ class EmbeddingInspector(keras.callbacks.Callback):
             self._write("graph", lambda: tf.summary.graph(self.sample.embed_graph))
         if is_new:
             self._looks += 1
-            for listener in self.on_look:
-                listener()
         self._looking += time.perf_counter() - start
         return inspection
 
@@ -234,7 +220,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         def image(tag: str, draw: Callable[[], np.ndarray]) -> None:
             tf.summary.image(tag, draw()[None])
 
-        if self._log is None:
+        if self.log is None:
             return {}
         from keras_ssl.inspection import pictures  # matplotlib takes a second to import
 
@@ -276,7 +262,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             metrics=[hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()],
         )
         # The row's name in the tab, which has room for little.
-        folder = pathlib.Path(self._log.path if self._log else "").resolve()
+        folder = pathlib.Path(self.log.path if self.log else "").resolve()
         name = plain("/".join(folder.parts[-3:]).removesuffix(f"/{RUN}"))
         hparams_api.hparams(values, trial_id=name)
 

@@ -1,4 +1,4 @@
-"""An encoder judged, beside the two baselines that make a figure mean something."""
+"""Judging an encoder, beside the two baselines that give a figure its meaning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,31 +26,41 @@ def judge(
     batch_size: int = 256,
     max_images: int = 10_000,
     policy: Views | None = None,
+    label_free: bool = True,
 ) -> dict[str, float]:
-    """k-nearest neighbours, linear probe and effective rank of an encoder's features.
+    """Computes k-nearest neighbors, linear probe and effective rank of an encoder's features.
 
-    With a `policy`, three more figures that need no labels: alpha-ReQ, uniformity, LiDAR.
+    With a `policy`, it computes three more figures that need no labels: alpha-ReQ, uniformity and
+    LiDAR.
 
     Args:
         encoder: See `keras_ssl.evaluation.extract`.
-        train: Images whose features the classifiers learn from, and whose rank is taken.
-        test: Images they are tested on. `None`: the rank alone, which needs no labels.
+        train: Images whose features the classifiers learn from, and whose rank is computed.
+        test: Images that the classifiers are tested on. `None`: only figures without labels.
         batch_size: Images per step.
         max_images: Larger sets are judged by this many of their images, spread evenly: enough to
-            tell encoders apart by a per cent, in a minute.
+            tell encoders apart by one percent, in a minute.
         policy: What makes views of an image: ten of each of 1,000 images, for LiDAR.
+        label_free: Whether the figures that need no labels are computed. `False`: only the
+            accuracies.
 
     Returns:
-        `{"knn", "linear"}`, accuracies in [0, 1], and `"rankme"`; with a policy also `"alpha_req"`,
-        `"uniformity"` and `"lidar"`.
+        `"knn"` and `"linear"`, accuracies in [0, 1], if `test` is given. If `label_free`, also
+        `"rankme"`, and with a policy `"alpha_req"`, `"uniformity"` and `"lidar"`.
 
     Raises:
-        TypeError: for images that are no `ImageSet`.
-        ValueError: if `test` is given and either has no labels.
+        TypeError: for images that are not an `ImageSet`.
+        ValueError: if `test` is given and either set has no labels, or if neither `test` nor
+            `label_free` leaves anything to compute.
     """
     check_image_set("train", train)
     if test is not None:
         check_image_set("test", test)
+    elif not label_free:
+        raise ValueError(
+            "`test` must be given where `label_free` is False: nothing else needs computing. "
+            "Received: test=None"
+        )
     if policy is not None:
         check_policy("policy", policy)
     check_count("max_images", max_images)
@@ -61,8 +71,9 @@ def judge(
         test_features = extract(encoder, test.spread(max_images), batch_size)
         figures["knn"] = knn_accuracy(train_features, test_features)
         figures["linear"] = linear_accuracy(train_features, test_features)
-    figures["rankme"] = rankme(train_features.values)
-    if policy is not None:
+    if label_free:
+        figures["rankme"] = rankme(train_features.values)
+    if label_free and policy is not None:
         figures["alpha_req"] = alpha_req(train_features.values)
         figures["uniformity"] = uniformity(train_features.values)
         sample = train.spread(_LIDAR_IMAGES)
@@ -77,11 +88,11 @@ def judge_beside_baselines(
     batch_size: int = 256,
     policy: Views | None = None,
 ) -> dict[str, dict[str, float]]:
-    """`judge` for raw pixels, for the encoder with new weights, and for the encoder.
+    """Calls `judge` for raw pixels, for the encoder with new weights, and for the encoder.
 
     Args:
-        encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`;
-            `keras.models.clone_model` makes its untrained likeness.
+        encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`.
+            `keras.models.clone_model` makes the untrained one.
         train: See `judge`.
         test: See `judge`.
         batch_size: Images per step.
@@ -100,7 +111,7 @@ def judge_beside_baselines(
 
 
 def _untrained(encoder: keras.Model) -> keras.Model:
-    """The encoder with new weights; how it normalizes its images is not training, and stays."""
+    """The encoder with new weights. It keeps how it normalizes images, which is not trained."""
     clone = keras.models.clone_model(encoder)
     for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
         if isinstance(old, keras.layers.Normalization):
@@ -110,7 +121,7 @@ def _untrained(encoder: keras.Model) -> keras.Model:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Figures by row and column as a Markdown table: accuracies in per cent, strings as given."""
+    """Formats figures as a Markdown table, accuracies in percent and strings as given."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
 
     def cell(column: str, value: Any) -> str:

@@ -1,34 +1,46 @@
-"""What ails a run, in plain words: each illness is one function of the course of the run.
+"""What is wrong with a run, in words: each illness is one function of the course of the run.
 
-Thresholds are set so that illnesses produced on purpose are found and healthy runs of every method
-on five seeds are not (tests/callbacks/test_doctor.py). They are ours: no paper gives them.
+The thresholds are ours; no paper gives them. They are set so that illnesses produced on purpose are
+found, and healthy runs of every method on five seeds get no diagnosis
+(tests/callbacks/test_doctor.py).
+
+A method need not belong to the paper's two families. What a check or a remedy says about a
+criterion is therefore what the criterion says about itself: `Criterion.attractive`, `equal_views`,
+`variance_terms` and `settings_against_collapse`.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_ssl import replicas
 from keras_ssl._keras import all_layers
 from keras_ssl.inspection.sample import Inspection
+
+# Where diagnoses are among the events of a run: as text for people, and as data for the report.
+TEXT, RECORD = "doctor/diagnosis", "doctor/record"
 
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """An illness, what shows it, and what to do.
+    """An illness, the evidence for it, and what to do.
 
     Args:
         name: The illness, such as "complete collapse".
-        finding: What was seen, with figures.
+        finding: The evidence, with figures.
         remedy: What to try.
+        heals: Whether more training may heal it. `False` for a collapse, among others.
     """
 
     name: str
     finding: str
     remedy: str
+    heals: bool = True
 
     def __str__(self) -> str:
         return f"{self.name}: {self.finding} {self.remedy}"
@@ -36,7 +48,7 @@ class Diagnosis:
 
 @dataclasses.dataclass
 class Course:
-    """The course of a run, as far as it has come.
+    """The course of a run so far.
 
     Args:
         model: The `JointEmbeddingModel`.
@@ -56,101 +68,188 @@ class Course:
 
     @property
     def has_trained(self) -> bool:
-        """Whether `latest` is another model than `first`."""
+        """Whether `latest` shows a later model than `first`."""
         return self.steps > 0 and self.latest is not self.first
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all logs and all embeddings are finite."""
+        return all(map(math.isfinite, self.logs.values())) and self.latest.is_finite
 
 
 def learning_rate(optimizer: Any) -> float | None:
-    """The learning rate of now, or `None` for an optimizer that has none."""
+    """The current learning rate, or `None` for an optimizer that has none."""
     rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "learning_rate", None)
     return None if rate is None else float(keras.ops.convert_to_numpy(rate))
 
 
 def not_finite(course: Course) -> Diagnosis | None:
-    """NaN or infinity, and the first term that turned."""
-    broken = [name for name, value in course.logs.items() if not math.isfinite(value)]
-    if not broken and course.latest.is_finite:
+    """A logged figure or an embedding is NaN or infinite."""
+    if course.is_finite:
         return None
-    terms = [name for name in course.model.criterion.weights if name in broken]
-    if len(terms) == len(course.model.criterion.weights) or not broken:
-        turned = "all terms at once: the embeddings themselves are not finite"
-    elif terms:
-        turned = f"{terms[0]} first"
+    weights = course.model.criterion.weights
+    broken = [name for name, value in course.logs.items() if not math.isfinite(value)]
+    terms = [name for name in weights if name in broken]
+    if not broken or len(terms) == len(weights):
+        what = "all embeddings or all terms of the criterion"
     else:
-        turned = f"{broken[0]} first, no term of the criterion"
+        what = ", ".join(terms or broken)
+        intact = ", ".join(name for name in weights if name not in broken)
+        what += f" (still finite: {intact})" if intact else ""
     figures = ", ".join(f"{name}={value:.4g}" for name, value in course.logs.items())
+    remedy = "Lower the learning rate or give it a warm-up. "
+    if "float16" in course.model.dtype_policy.name.replace("bfloat16", ""):
+        remedy += "Try mixed_bfloat16, which has the range of float32. "
     return Diagnosis(
         "not finite",
-        f"After {course.steps} steps figures are no numbers any more, {turned} ({figures}).",
-        "Lower the learning rate or give it a warm-up; with mixed_float16 try mixed_bfloat16, "
-        "which has the range of float32; see that images are in [0, 1].",
+        f"After {course.steps} steps some values are NaN or infinite: {what}. Logs: {figures}.",
+        f"{remedy}Check that the views are finite and in the range that the encoder expects.",
+        heals=False,
     )
 
 
+def _equal_images(course: Course) -> str | None:
+    """The pair of views that are equal in at least half of the images, in a sentence."""
+    latest = course.latest
+    for (i, a), (j, b) in itertools.combinations(enumerate(latest.views), 2):
+        if not all(isinstance(view, np.ndarray) for view in (a, b)) or a.shape != b.shape:
+            continue  # Views of two sizes, or dictionaries of arrays.
+        axes = tuple(range(1, a.ndim))
+        differences = np.abs(a - b).mean(axis=axes)  # (N,)
+        scale = float(max(a.max(), b.max()) - min(a.min(), b.min()))
+        same = float(np.mean(differences <= scale / 255))
+        if same >= 0.5 and not _encoder_draws(latest, i, j):
+            return (
+                f"Views {i + 1} and {j + 1} are the same in {100 * same:.0f} % of the images (their"
+                f" mean difference is {differences.mean():.2g}, their range {scale:.2g})"
+            )
+    return None
+
+
+def _encoder_draws(inspection: Inspection, i: int, j: int) -> bool:
+    """Whether exactly equal views have different representations, as where dropout makes views."""
+    if max(i, j) >= len(inspection.representations):
+        return False
+    is_equal = np.all(
+        inspection.views[i] == inspection.views[j], axis=tuple(range(1, inspection.views[i].ndim))
+    )
+    r_1, r_2 = (inspection.representations[k][is_equal] for k in (i, j))
+    return r_1.shape != r_2.shape or not np.allclose(
+        r_1, r_2, rtol=1e-2, atol=1e-2 * np.abs(r_1).max(initial=0)
+    )
+
+
+def _has_equal_embeddings(course: Course) -> bool:
+    """Whether the views that are trained on, which the sample may not show, are equal."""
+    equal, logs = course.model.criterion.equal_views, course.logs
+    is_equal = bool(equal) and all(
+        math.isclose(logs.get(name, math.nan), value, rel_tol=1e-6) for name, value in equal.items()
+    )
+    return is_equal and not (complete_collapse(course) or dimensional_collapse(course))
+
+
 def identical_views(course: Course) -> Diagnosis | None:
-    """Augmentations that change nothing."""
-    view_1, view_2 = course.latest.views
-    if view_1.shape != view_2.shape:
-        return None
-    differences = np.abs(view_1 - view_2).mean(axis=(1, 2, 3))
-    same = float(np.mean(differences < 1 / 255))
-    # What is trained on may come from elsewhere: there, equal views have equal embeddings.
-    invariance, alignment = course.logs.get("invariance"), course.logs.get("alignment")
-    if same >= 0.5:
-        finding = (
-            f"The two views are the same in {100 * same:.0f} % of the images (mean difference of "
-            f"pixels {differences.mean():.2g} in [0, 1])"
-        )
-    elif invariance == 0 or (alignment is not None and alignment < -1 + 1e-6):
-        if complete_collapse(course) is not None:
-            return None
+    """The augmentations change nothing."""
+    finding = _equal_images(course)
+    if finding is None and _has_equal_embeddings(course):
         finding = "The embeddings of the two views of a training batch are equal to the last digit"
-    else:
+    if finding is None:
         return None
     return Diagnosis(
         "identical views",
         f"{finding}: the augmentations do nothing.",
-        "There is nothing to learn from two equal pictures. Look at the views; see that images and "
-        "augmentations are of one range, [0, 1] or bytes, that the probabilities are above zero, "
-        "and that the data set does not hand over one view twice.",
+        "Two equal views teach the encoder nothing. Look at the views. Check that images and "
+        "augmentations use one range, [0, 1] or bytes, that the augmentations have probabilities "
+        "above zero, and that the data set does not yield one view twice.",
     )
 
 
-def _spread(inspection: Inspection) -> float:
-    """The part of the embeddings' squared length that differs from image to image."""
-    z = inspection.embeddings[0]
+def _spread(z: np.ndarray) -> float:
+    """The part of the embeddings' squared length that differs from image to image; z (N, M)."""
     return float(np.sum(z.var(axis=0)) / max(np.mean(np.sum(z**2, axis=1)), 1e-300))
 
 
 def _participation(inspection: Inspection) -> float:
-    """Participation ratio of the eigenvalues of the covariance: 1 where one has it all."""
+    """Participation ratio of the covariance's eigenvalues: 1 where one of them has it all."""
     eigenvalues = inspection.singular_values**2
     return float(eigenvalues.sum() ** 2 / max(np.sum(eigenvalues**2), 1e-300))
 
 
+def _depends_on_size(course: Course) -> bool:
+    """Whether the criterion changes when all embeddings are twice as large; a cosine does not."""
+    criterion, pair = course.model.criterion, course.latest.pairs[0]
+    with replicas.alone():
+        terms, terms_of_twice = (
+            criterion.measure(*(factor * z for z in pair)) for factor in (1.0, 2.0)
+        )
+    return any(
+        not math.isclose(float(terms[name]), float(terms_of_twice[name]), rel_tol=1e-3)
+        for name in terms
+    )
+
+
+def _settings(criterion: Any, directions: dict[str, str]) -> str:
+    """Settings that the criterion has, such as "raise `covariance_weight` (1.0)"."""
+    config = criterion.get_config()
+    return ", ".join(
+        f"{direction} `{name}` ({config[name]})"
+        for name, direction in directions.items()
+        if name in config
+    )
+
+
+def _hold_apart(course: Course) -> str:
+    """What holds the embeddings of this method apart, and what to check there."""
+    criterion = course.model.criterion
+    repulsive = [name for name in criterion.weights if name not in criterion.attractive]
+    in_the_model = (
+        "a predictor, a teacher or a stop-gradient. Check that no gradient reaches the targets, "
+        "that the predictor is trained, and that a teacher follows slowly (a momentum near 1)."
+    )
+    if not repulsive:
+        return f"No term of the criterion holds embeddings apart; the model must: {in_the_model}"
+    if not criterion.attractive:
+        return (
+            "Check the weight of the term of the criterion that holds embeddings apart. If there "
+            f"is none, the model must hold them apart: {in_the_model}"
+        )
+    directions, config = criterion.settings_against_collapse, criterion.get_config()
+    off = [name for name in directions if directions[name] == "raise" and config.get(name) == 0]
+    if off:
+        names = " and ".join(f"`{name}`" for name in off)
+        return f"Raise {names}: a weight of 0 turns off a term that holds embeddings apart."
+    settings = _settings(criterion, directions)
+    if settings:
+        return f"Change the criterion's settings: {settings}."
+    return f"Check what the criterion needs to hold embeddings apart ({', '.join(repulsive)})."
+
+
 def complete_collapse(course: Course) -> Diagnosis | None:
     """All images have one embedding."""
-    spread, spread_before = _spread(course.latest), _spread(course.first)
+    latest, first = course.latest, course.first
     size, size_before = (
-        inspection.figures["spread/rms_of_embeddings"]
-        for inspection in (course.latest, course.first)
+        inspection.figures["spread/rms_of_embeddings"] for inspection in (latest, first)
     )
-    # A network that begins so, a deep one without batch normalisation, may be on its way out.
-    is_one = spread <= min(1e-3, 1.05 * spread_before)
-    has_shrunk = size < min(1e-2, 0.1 * size_before)
-    if not course.has_trained or not (is_one or has_shrunk):
+    spread, on_sphere = _spread(latest.embeddings[0]), _spread(latest.unit[0])
+    # An untrained deep network without batch normalization may be like this, and may still learn.
+    is_one = spread <= min(1e-3, 1.05 * _spread(first.embeddings[0]))
+    if not is_one and on_sphere <= min(1e-3, 1.05 * _spread(first.unit[0])):
+        # Embeddings that differ in length alone are one embedding to a cosine.
+        spread, is_one = on_sphere, not _depends_on_size(course)
+    is_small = size < min(1e-2, 0.1 * size_before)
+    if not course.has_trained or not (is_one or (is_small and _depends_on_size(course))):
         return None
     cosine = course.latest.figures["pairs/negative_mean"]
     return Diagnosis(
         "complete collapse",
-        f"All images have nearly one embedding: {100 * spread:.2g} % of its squared length differs "
-        f"from image to image, the mean cosine of different images is {cosine:.4f}."
+        f"All images have nearly the same embedding: {100 * spread:.2g} % of its squared length "
+        f"differs from image to image, the mean cosine of different images is {cosine:.4f}."
         if is_one
-        else f"The embeddings have shrunk to nearly nothing: their root mean square is {size:.2g}, "
-        f"when the run began it was {size_before:.2g}.",
-        "Nothing holds the embeddings apart: see that the weight of the repulsive term (variance, "
-        "contrast, redundancy) is not too small, lower the learning rate, and begin again from a "
-        "checkpoint before the collapse: it does not heal by itself.",
+        else f"The embeddings have shrunk to nearly nothing: their root mean square is {size:.2g}; "
+        f"it was {size_before:.2g} when the run began.",
+        f"{_hold_apart(course)} Lower the learning rate, and begin again from a checkpoint before "
+        "the collapse: more training does not undo it.",
+        heals=False,
     )
 
 
@@ -160,10 +259,10 @@ def dimensional_collapse(course: Course) -> Diagnosis | None:
         return None
     values = course.latest.singular_values
     highest = len(values)
-    # Of healthy methods at least 1.9, however few dimensions they use; of collapsed ones below 1.2.
+    # Healthy methods have at least 1.9, however few dimensions they use; collapsed ones below 1.2.
     participation = _participation(course.latest)
     has_one = participation <= min(1.5, 1.05 * _participation(course.first))
-    # Of healthy methods, half of all or more.
+    # Healthy methods use at least half of the directions.
     directions = int(np.sum(values > 1e-3 * values[0]))
     has_few = directions <= 0.05 * highest
     if highest < 16 or not (has_one or has_few):
@@ -173,14 +272,25 @@ def dimensional_collapse(course: Course) -> Diagnosis | None:
         "dimensional collapse",
         f"The embeddings use {directions} of {highest} directions, one of which has {share:.0f} % "
         f"of their variance (participation ratio {participation:.2f}).",
-        "All dimensions say the same: raise the weight of what tells dimensions apart (covariance, "
-        "redundancy) or lower a temperature; see that no layer of the projector is a bottleneck; a "
-        "larger batch helps, too.",
+        f"Most dimensions follow from a few others. {_hold_apart(course)} Check that no layer "
+        "between the encoder and the criterion is a bottleneck.",
+        heals=False,
     )
 
 
+def _positive_above_negative(representations: Any) -> float:
+    """As the figure of that name, of representations: how often a positive pair is the closer."""
+    if len(representations) < 2 or representations[0].shape != representations[1].shape:
+        return math.nan
+    from sklearn.metrics import roc_auc_score
+    from sklearn.preprocessing import normalize
+
+    r_1, r_2 = (normalize(r - r.mean(axis=0)) for r in representations[:2])
+    return float(roc_auc_score(np.eye(len(r_1), dtype=bool).ravel(), (r_1 @ r_2.T).ravel()))
+
+
 def unrelated_views(course: Course) -> Diagnosis | None:
-    """Two views of an image are no closer than two images."""
+    """Two views of an image are no closer than views of two images."""
     before, chance = (
         inspection.figures["pairs/positive_above_negative"]
         for inspection in (course.first, course.latest)
@@ -188,47 +298,55 @@ def unrelated_views(course: Course) -> Diagnosis | None:
     if not course.has_trained or chance > min(0.6, before + 0.15):
         return None
     if complete_collapse(course) is not None or dimensional_collapse(course) is not None:
-        return None  # Nothing is to be told from what is left.
+        return None  # What a collapse leaves tells nothing.
     finding = (
         f"Two views of one image are closer than views of two images in only {100 * chance:.0f} % "
-        f"of all cases (50 % is chance; {100 * before:.0f} % when the run began)."
+        f"of all cases (50 % is chance; it was {100 * before:.0f} % when the run began)."
     )
     if before > 0.65:
         return Diagnosis(
             "learning undone",
             finding,
-            "The views do share something, for the model told them apart before: a collapse is "
-            "under way, or the learning rate is far too high. Lower it, and see that the weight of "
-            "the repulsive term is not too small.",
+            "The views do share something, for the model told them apart before. Either a collapse "
+            "is under way, or the learning rate is far too high. Lower the learning rate. "
+            f"{_hold_apart(course)}",
+            heals=False,
         )
+    # A predictor has to learn first which prediction belongs to which target: what the encoder
+    # makes of the views tells whether they share anything.
+    if _positive_above_negative(course.latest.representations) > 0.6:
+        return None
     return Diagnosis(
         "views share nothing",
         finding,
         "The augmentations destroy what the images show, or the views come from different images. "
-        "Look at the views; try the policy `weak`; see that both views are made from the same "
-        "batch in the same order.",
+        "Look at the views. Try weaker augmentations (for images, the policy `weak`). Check that "
+        "all views are made from the same batch in the same order.",
     )
 
 
 def normalized_output(course: Course) -> Diagnosis | None:
-    """Batch normalisation on the projector's last layer, under a criterion with a variance term."""
+    """Batch normalization ends the projector, under a criterion that holds up deviations."""
     criterion, projector = course.model.criterion, course.model.projector
+    terms = [name for name in criterion.variance_terms if criterion.weights[name] > 0]
     layers = [
         layer
         for layer in all_layers(projector, include_self=False)
         if not all_layers(layer, include_self=False)
         and not isinstance(layer, keras.layers.InputLayer)
     ]
-    is_last = bool(layers) and isinstance(layers[-1], keras.layers.BatchNormalization)
-    if not is_last or criterion.weights.get("variance", 0) == 0:
+    if not (terms and layers and isinstance(layers[-1], keras.layers.BatchNormalization)):
         return None
-    if getattr(criterion, "contrast", "dimensions") != "dimensions":
+    last = layers[-1]
+    scale = np.abs(keras.ops.convert_to_numpy(last.gamma)) if last.scale else 1.0
+    # A model of one's own may put more layers between the projector and the criterion.
+    if not np.median(np.abs(course.latest.deviations / np.maximum(scale, 1e-6) - 1)) < 0.1:
         return None
     return Diagnosis(
-        "batch normalisation on the last layer",
-        f"The projector ends in {layers[-1].name!r}: every dimension has the standard deviation "
-        "that its scale says, and the variance term of the criterion has nothing to hold up.",
-        "End the projector in a bare linear layer, as keras_ssl.layers.Projector does.",
+        "batch normalization on the last layer",
+        f"The projector ends in {last.name!r}, which gives every dimension the standard deviation "
+        f"of its own scale: the term {', '.join(terms)} of the criterion has nothing to do.",
+        "End the projector in a plain linear layer, as keras_ssl.layers.Projector does.",
     )
 
 
@@ -238,22 +356,25 @@ def dominating_term(course: Course) -> Diagnosis | None:
     if not course.has_trained or len(shares) < 2:
         return None
     name, share = max(shares.items(), key=lambda item: item[1])
-    # A hinge that is satisfied, or a weight of zero, has no gradient and is not dominated.
-    others = ", ".join(n for n in shares if n != name and shares[n] > 0)
+    # A hinge that is satisfied and a weight of zero have no gradient: nothing dominates them.
+    others = [other for other in shares if other != name and shares[other] > 0]
     if share < 0.99 or not others:
         return None
-    weight = course.model.criterion.weights[name]
+    criterion = course.model.criterion
+    directions = {f"{name}_weight": "lower", **{f"{other}_weight": "raise" for other in others}}
+    settings = _settings(criterion, directions)
+    change = f"({settings}) " if settings else ""
     return Diagnosis(
         "dominating term",
-        f"The term {name} (weight {weight:g}) makes {100 * share:.2f} % of the gradient at the "
-        f"embeddings; {others} hardly count.",
-        f"Lower the weight of {name}, or raise the others', until no gradient is a hundred times "
+        f"The term {name} (weight {criterion.weights[name]:g}) makes {100 * share:.2f} % of the "
+        f"gradient at the embeddings; the rest comes from {', '.join(others)}.",
+        f"Change the settings of the criterion {change}until no gradient is a hundred times "
         "another.",
     )
 
 
 def blow_up(course: Course) -> Diagnosis | None:
-    """A learning rate that is too high: the embeddings explode, or the loss does."""
+    """The learning rate is too high: the embeddings explode, or the loss does."""
     before, after = (
         inspection.figures["spread/rms_of_embeddings"]
         for inspection in (course.first, course.latest)
@@ -263,24 +384,27 @@ def blow_up(course: Course) -> Diagnosis | None:
     risen = loss / max(abs(first_loss), 1.0)
     if not course.has_trained or not ((grown > 300 and after > 10) or risen > 30):
         return None
+    rate = learning_rate(course.model.optimizer)
     return Diagnosis(
         "learning rate too high",
         f"The embeddings are {grown:.3g} times as large as before training (root mean square "
-        f"{after:.3g}), and the loss went from {first_loss:.4g} to {loss:.4g}, at a learning rate "
-        f"of {learning_rate(course.model.optimizer):.3g}.",
-        "Lower it tenfold, and let it rise over a few epochs "
-        "(keras_ssl.optimizers.warmup_cosine); a `clipnorm` helps, too.",
+        f"{after:.3g}), and the loss went from {first_loss:.4g} to {loss:.4g}"
+        + ("." if rate is None else f", at a learning rate of {rate:.3g}."),
+        "Divide the learning rate by ten, and let it rise over a few epochs "
+        "(keras_ssl.optimizers.warmup_cosine). A `clipnorm` helps, too.",
+        heals=False,
     )
 
 
 def probe_without_labels(course: Course) -> Diagnosis | None:
-    """An online probe that never saw labels, or only one."""
+    """The online probe never saw labels, or only one."""
     probe = course.model.probe
     if probe is None or not course.has_trained or not probe.built:
         return None
     remedy = (
-        "Its accuracy means nothing. Batches must be ((view_1, view_2), labels) with the labels of "
-        "the images, whole numbers from 0; or give labelled `probe_images` to make_views."
+        "Its accuracy means nothing. Check that batches are (views, labels), that labels are whole "
+        "numbers from 0, and that the probe's learning rate is above 0; or give labeled "
+        "`probe_images` to make_views."
     )
     accuracy = course.logs.get("probe_accuracy")
     kernel = keras.ops.convert_to_numpy(probe.kernel)
@@ -288,8 +412,8 @@ def probe_without_labels(course: Course) -> Diagnosis | None:
     if not kernel.any() and not bias.any():
         return Diagnosis(
             "probe without labels",
-            f"After {course.steps} steps the weights of the online probe are all zero: it has "
-            "learned from nothing.",
+            f"After {course.steps} steps all weights of the online probe are zero: it has learned "
+            "nothing.",
             remedy,
         )
     logits = course.latest.representations[0] @ kernel + bias
@@ -299,8 +423,8 @@ def probe_without_labels(course: Course) -> Diagnosis | None:
     return Diagnosis(
         "probe without labels",
         f"The online probe gives all images the class {classes[0]}, and is right in "
-        f"{100 * accuracy:.1f} % of the cases: all labels it has seen are the same"
-        + (", or no label of the data's at all." if accuracy < 0.01 else "."),
+        f"{100 * accuracy:.1f} % of the cases: all labels that it has seen are the same"
+        + (", or not those of the data." if accuracy < 0.01 else "."),
         remedy,
     )
 
@@ -319,14 +443,7 @@ CHECKS: tuple[Callable[[Course], Diagnosis | None], ...] = (
 
 
 def diagnose(course: Course) -> list[Diagnosis]:
-    """All that ails a run; where figures are not finite, that alone."""
-
-    def found() -> Iterator[Diagnosis]:
-        for check in CHECKS:
-            diagnosis = check(course)
-            if diagnosis is not None:
-                yield diagnosis
-                if check is not_finite:
-                    return
-
-    return list(found())
+    """All illnesses of a run. Where a value is not finite, that alone: nothing else can be told."""
+    checks = CHECKS if course.is_finite else (not_finite,)
+    diagnoses = [check(course) for check in checks]
+    return [diagnosis for diagnosis in diagnoses if diagnosis is not None]

@@ -1,5 +1,6 @@
-"""Writing to TensorBoard without ever costing a run: what fails is said, and training goes on."""
+"""Writing to TensorBoard at no risk to a run: a failure is a warning, and training goes on."""
 
+import json
 import os
 import pathlib
 import warnings
@@ -13,6 +14,11 @@ from keras_ssl._files import FolderLock
 
 # As Keras' own callback calls it: its figures and these are then one run in TensorBoard.
 RUN = "train"
+
+
+# The plugin's name that marks JSON among the events. TensorBoard has no plugin of this name, and
+# does not show them.
+RECORDS = "keras_ssl_records"
 
 
 class EventLogWarning(UserWarning):
@@ -41,6 +47,7 @@ class EventLog:
 
     def __init__(self, log_dir: Any, run: str = RUN) -> None:
         self.path = pathlib.Path(log_dir) / run
+        self._users = 1
         self._writer: Any = None
         self._failed: set[str] = set()
         try:
@@ -103,8 +110,16 @@ class EventLog:
                 self._failed.add(name)
                 self._warn(f"{name!r} could not be written to {self.path}; the rest is.", error)
 
+    def share(self) -> "EventLog":
+        """This log, for one more user: it ends when each of them has closed it."""
+        self._users += 1
+        return self
+
     def close(self) -> None:
-        """Ends the file and lets go of the folder."""
+        """Ends the file and lets go of the folder, if no one else shares the log."""
+        self._users -= 1
+        if self._users > 0:
+            return
         if self._writer is not None:
             try:
                 self._writer.close()
@@ -124,3 +139,13 @@ class EventLog:
     def _warn(text: str, error: Exception) -> None:
         message = f"{text} {type(error).__name__}: {str(error)[:300]}"
         warnings.warn(message, EventLogWarning, stacklevel=5)
+
+
+def write_record(tag: str, content: Any) -> None:
+    """Writes what JSON can hold under a tag, as `tf.summary` writes a scalar.
+
+    `keras_ssl.inspection.events.read_events` reads it back.
+    """
+    metadata = tf.compat.v1.SummaryMetadata()
+    metadata.plugin_data.plugin_name = RECORDS
+    tf.summary.write(tag, json.dumps(content), metadata=metadata)

@@ -1,14 +1,17 @@
 """Reading what a run wrote for TensorBoard."""
 
 import dataclasses
+import json
 import os
 import pathlib
+from typing import Any
 
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from keras_ssl._files import LOCK
+from keras_ssl.inspection.event_log import RECORDS
 
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
@@ -22,12 +25,14 @@ class Events:
         scalars: By tag, a list of (step, value), in order.
         images: By tag, a list of (step, PNG).
         texts: By tag, a list of (step, Markdown).
+        records: By tag, a list of (step, content of `event_log.write_record`).
         hparams: Options of the run.
     """
 
     scalars: dict[str, list[tuple[int, float]]]
     images: dict[str, list[tuple[int, bytes]]]
     texts: dict[str, list[tuple[int, str]]]
+    records: dict[str, list[tuple[int, Any]]]
     hparams: dict[str, str]
 
 
@@ -74,6 +79,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
     scalars: dict[str, dict[int, float]] = {}
     images: dict[str, dict[int, bytes]] = {}
     texts: dict[str, dict[int, str]] = {}
+    records: dict[str, dict[int, Any]] = {}
     hparams: dict[str, str] = {}
     for part in parts:
         accumulator = EventAccumulator(str(part), _EVERYTHING)
@@ -90,6 +96,9 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
                 elif plugin == "text":
                     text = event.tensor_proto.string_val[0].decode(errors="replace")
                     texts.setdefault(tag, {})[event.step] = text
+                elif plugin == RECORDS:
+                    content = json.loads(event.tensor_proto.string_val[0])
+                    records.setdefault(tag, {})[event.step] = content
         if _SESSION_START in accumulator.Tags()["tensors"]:
             content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content
             start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
@@ -99,5 +108,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
         {tag: sorted(values.items()) for tag, values in scalars.items()},
         {tag: sorted(values.items()) for tag, values in images.items()},
         {tag: sorted(values.items()) for tag, values in texts.items()},
+        # By step alone: dictionaries have no order.
+        {tag: [(step, values[step]) for step in sorted(values)] for tag, values in records.items()},
         dict(sorted(hparams.items())),
     )

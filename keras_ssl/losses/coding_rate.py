@@ -82,6 +82,10 @@ class CodingRateLoss(Criterion):
         """Weight of each term in the loss."""
         return {"alignment": self.alignment_weight, "coding_rate": 1.0}
 
+    @property
+    def equal_views(self) -> dict[str, float]:  # noqa: D102
+        return {"alignment": -1.0}
+
     def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
         return select_log_det_side(samples, dimensions, self.side)
 

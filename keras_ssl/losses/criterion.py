@@ -110,6 +110,46 @@ class Criterion(keras.losses.Loss):
         """
         raise NotImplementedError
 
+    # --- What a criterion says about itself -----------------------------------------------------
+    # For those who explain a run, as keras_ssl.inspection.diagnosis does. A subclass overrides them
+    # as properties or as plain class attributes.
+
+    @property
+    def attractive(self) -> tuple[str, ...]:
+        """Names of the terms that pull the two views of an image together.
+
+        By default "invariance" and "alignment", where the criterion has them. Where there are any,
+        every other term counts as one that holds embeddings apart.
+        """
+        return tuple(name for name in self.weights if name in ("invariance", "alignment"))
+
+    @property
+    def equal_views(self) -> dict[str, float]:
+        """Values that terms have if the views have equal embeddings, and only then, by name.
+
+        Empty, the default, where no value tells.
+        """
+        return {}
+
+    @property
+    def variance_terms(self) -> tuple[str, ...]:
+        """Names of the terms that hold up the standard deviation of every dimension, if any."""
+        return ()
+
+    @property
+    def settings_against_collapse(self) -> dict[str, str]:
+        """What to do with arguments of the constructor against a collapse: "raise" or "lower".
+
+        By default, "lower" `NAME_weight` of every attractive term and "raise" that of every other
+        term, where the constructor has it.
+        """
+        directions = {
+            f"{name}_weight": "lower" if name in self.attractive else "raise"
+            for name in self.weights
+        }
+        config = self.get_config()
+        return {name: directions[name] for name in directions if name in config}
+
     def select_side(self, samples: int, dimensions: int) -> Side | None:
         """The matrix that a batch will be computed on, and why; `None` where there is no choice.
 

@@ -123,6 +123,17 @@ class NTXentLoss(Criterion):
         """Weight of each term in the loss."""
         return {"alignment": 1.0 / self.temperature, "contrast": 1.0}
 
+    @property
+    def equal_views(self) -> dict[str, float]:  # noqa: D102
+        # The square and the absolute value of a cosine do not tell opposite embeddings from equal
+        # ones, nor does a cosine of centered embeddings tell shifted ones.
+        is_cosine = self.similarity == "cosine" and self.normalization == "embeddings"
+        return {"alignment": -1.0} if is_cosine else {}
+
+    @property
+    def settings_against_collapse(self) -> dict[str, str]:  # noqa: D102
+        return {"temperature": "lower"}
+
     @on_shards
     def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
         """Alignment and contrast, unweighted."""

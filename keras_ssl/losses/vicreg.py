@@ -158,6 +158,20 @@ class VICRegFamilyLoss(Criterion):
             "covariance": self.covariance_weight,
         }
 
+    @property
+    def equal_views(self) -> dict[str, float]:  # noqa: D102
+        return {"invariance": 0.0}
+
+    @property
+    def variance_terms(self) -> tuple[str, ...]:  # noqa: D102
+        return ("variance",) if self.contrast == "dimensions" else ()
+
+    @property
+    def settings_against_collapse(self) -> dict[str, str]:  # noqa: D102
+        # Squares do not use the temperature.
+        temperature = {"temperature": "lower"} if self.penalty == "log_sum_exp" else {}
+        return {**super().settings_against_collapse, **temperature}
+
     def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
         return (
             select_energy_side(self.contrast, samples, dimensions, side=self.side)

@@ -5,11 +5,16 @@ import dataclasses
 import logging
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import callbacks, data, encoders, layers, losses, models, recipes
+from keras_ssl import callbacks, data, encoders, inspection, layers, losses, models, recipes
+from keras_ssl._files import FolderLock
+from keras_ssl.callbacks import collapse_doctor
 from keras_ssl.data.augmentation import Augmentation
+from keras_ssl.inspection import diagnosis
+from keras_ssl.inspection.events import read_events
 from tests.conftest import tiny_encoder
 
 BATCH, STEPS = 64, 8
@@ -92,7 +97,7 @@ def test_complete_collapse(digits, tmp_path):
         patience=8,
         checkpoint=tmp_path / "healthy.keras",
     )
-    assert [diagnosis.name for diagnosis in doctor.diagnoses] == ["complete collapse"]
+    assert [found.name for found in doctor.diagnoses] == ["complete collapse"]
     assert doctor.epochs < 30  # It stopped, and kept the last healthy model.
     healthy = keras.models.load_model(tmp_path / "healthy.keras")
     before = doctor.inspector.sample.inspect(healthy)
@@ -138,10 +143,10 @@ def test_views_that_share_nothing(digits):
     assert list(doctor.history) == ["views share nothing"]
 
 
-def test_batch_normalisation_on_the_last_layer(digits):
+def test_batch_normalization_on_the_last_layer(digits):
     projector = keras.Sequential([keras.layers.Dense(32), keras.layers.BatchNormalization()])
     doctor = train(digits, projector=projector, epochs=1)
-    assert list(doctor.history) == ["batch normalisation on the last layer"]
+    assert list(doctor.history) == ["batch normalization on the last layer"]
 
 
 def test_a_dominating_term(digits):
@@ -161,7 +166,7 @@ def test_figures_that_are_not_finite(digits, caplog):
         doctor = train(digits, projector="16", optimizer=keras.optimizers.SGD(1e8), stop=True)
     assert "not finite" in doctor.history
     assert doctor.epochs == 1  # it stopped at once
-    assert "covariance first" in doctor.history["not finite"].finding
+    assert "covariance (still finite: invariance, variance)" in doctor.history["not finite"].finding
     assert "not finite" in caplog.text and "Training stops" in caplog.text
 
 
@@ -218,37 +223,85 @@ def test_bad_arguments(images, arguments, error, message):
         callbacks.CollapseDoctor(inspector, *arguments[1:])
 
 
-def test_the_inspector_must_be_there(images, views):
-    model = models.VICReg(encoder(), "8-6")
-    model.compile("sgd")
-    doctor = callbacks.CollapseDoctor(callbacks.EmbeddingInspector(images, data.weak(), count=8))
-    with pytest.raises(ValueError, match="`inspector` must be in the list of callbacks"):
-        model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[doctor])
+def fit(model, views, *callbacks_):
+    return model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[*callbacks_])
 
 
-def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(images, views):
+@pytest.fixture
+def model():
     model = models.VICReg(tiny_encoder(), "8-6")
     model.compile("sgd")
-    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), every=1, count=8)
+    model.build((None, 8, 8, 1))
+    return model
+
+
+@pytest.fixture
+def inspector(images, tmp_path):
+    return callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=1, count=8)
+
+
+class Breaks(keras.callbacks.Callback):
+    """Ends a fit before its end."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        raise InterruptedError
+
+
+@pytest.mark.parametrize("used", ["never", "before", "interrupted"])
+@pytest.mark.parametrize("order", ["absent", "behind its doctor"])
+def test_the_inspector_must_be_before_its_doctor(order, used, model, inspector, views):
+    """It is refused before the first step, whatever the inspector saw in an earlier fit."""
+    doctor = callbacks.CollapseDoctor(inspector)
+    if used == "before":
+        fit(model, views, inspector, doctor)
+    if used == "interrupted":
+        with contextlib.suppress(InterruptedError):
+            fit(model, views, inspector, doctor, Breaks())
+    weights = [w.numpy() for w in model.weights]
+    others = [doctor] if order == "absent" else [doctor, inspector]
+    with pytest.raises(ValueError, match="`inspector` must be in the list .*before its doctor"):
+        fit(model, views, *others)
+    for before, after in zip(weights, model.weights, strict=True):
+        np.testing.assert_array_equal(before, after.numpy())
+
+
+def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(
+    model, inspector, views, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(
+        callbacks.CollapseDoctor, "_examine", lambda self, course: seen.append(doctors.index(self))
+    )
     doctors = [callbacks.CollapseDoctor(inspector) for _ in range(2)]
 
-    class Breaks(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            raise InterruptedError
-
-    def fit(*others):
+    def examined(*others):
+        seen.clear()
         with contextlib.suppress(InterruptedError):
-            model.fit(views, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[*others])
-        seen, looks[:] = sorted(looks), []
-        return seen
+            fit(model, views, inspector, *others)
+        return sorted(seen)
 
-    looks = []
-    for number, doctor in enumerate(doctors):
-        doctor._examine = lambda course, number=number: looks.append(number)
-    assert fit(*doctors, inspector) == [0, 0, 1, 1]  # Before training and after.
-    assert fit(inspector, doctors[1]) == [1, 1]
-    assert fit(inspector, doctors[0], Breaks()) == [0, 0]  # It does not come to its end.
-    assert fit(inspector) == []
+    assert examined(*doctors) == [0, 0, 1, 1]  # Before training and after.
+    assert examined(doctors[1]) == [1, 1]
+    assert examined(Breaks(), doctors[0]) == [0]  # It does not come to its end.
+    assert examined(doctors[0]) == [0, 0]
+    assert examined() == []
+
+
+def test_diagnoses_are_written_until_the_last_look(model, inspector, views, tmp_path, monkeypatch):
+    """Also by two doctors, though the inspector closes its log before they do."""
+    ill = diagnosis.Diagnosis("an illness", "It was seen.", "Cure it.", heals=False)
+    monkeypatch.setattr(collapse_doctor, "diagnose", lambda course: [ill] * bool(course.steps))
+    inspector.every = 2  # The look at the end of training is the second one.
+    doctors = [callbacks.CollapseDoctor(inspector) for _ in range(2)]
+    fit(model, views, inspector, *doctors)
+    events = read_events(tmp_path)
+    assert events.records["doctor/record"] == [(0, []), (1, [dataclasses.asdict(ill)])]
+    texts = events.texts["doctor/diagnosis"]
+    assert texts == [
+        (0, "Healthy: nothing was found."),
+        (1, "**An illness.** It was seen. Cure it."),
+    ]
+    FolderLock(tmp_path / "train")  # Nobody has kept the folder.
 
 
 def test_a_data_set_that_hands_over_one_view_twice(digits):
@@ -259,7 +312,7 @@ def test_a_data_set_that_hands_over_one_view_twice(digits):
     views = data.make_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
-    model.fit(views, steps_per_epoch=8, verbose=0, shuffle=False, callbacks=[doctor, inspector])
+    model.fit(views, steps_per_epoch=8, verbose=0, shuffle=False, callbacks=[inspector, doctor])
     assert "equal to the last digit" in doctor.history["identical views"].finding
 
 
@@ -294,3 +347,212 @@ def test_deep_plain_networks_are_healthy(digits, batch_norm):
         callbacks=[inspector, doctor],
     )
     assert doctor.history == {}
+
+
+def watch(model, images, optimizer, epochs, batch=BATCH, **doctor_arguments):
+    """Trains a model on digits and returns the doctor."""
+    model.compile(optimizer)
+    policy = data.tiny_gray()
+    inspector = callbacks.EmbeddingInspector(images, policy, every=1, count=128)
+    doctor = callbacks.CollapseDoctor(inspector, **doctor_arguments)
+    model.fit(
+        data.make_views(images, policy, batch),
+        steps_per_epoch=STEPS,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[inspector, doctor],
+    )
+    return doctor
+
+
+def test_an_alignment_that_goes_below_minus_one_is_healthy(digits):
+    """Embeddings in a ball of squared radius 10: their products go down to -10."""
+    criterion = losses.SpectralContrastiveLoss(squared_radius=10.0)
+    model = models.SpectralContrastive(encoder(), "64-32", criterion)
+    doctor = watch(model, digits, keras.optimizers.Adam(3e-3), epochs=3)
+    assert doctor._course.logs["alignment"] < -1.1
+    assert doctor.history == {}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Distance(losses.Criterion):
+    """BYOL's: the mean squared distance of embeddings of norm 1, and nothing else."""
+
+    @property
+    def weights(self):
+        return {"alignment": 1.0}
+
+    def terms(self, z_1, z_2):
+        z_1, z_2 = (keras.ops.normalize(z, axis=1) for z in (z_1, z_2))
+        squares = keras.ops.sum(keras.ops.square(z_1 - z_2), axis=1)
+        return {"alignment": keras.ops.mean(squares)}
+
+
+class Predicting(models.JointEmbeddingModel):
+    """BYOL without a teacher, as SimSiam: a predictor and a stop-gradient, one direction."""
+
+    default_projector = "128-64"
+    default_criterion = Distance
+
+    def __init__(self, *args, predicts=True, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.predicts = predicts
+        if predicts:
+            self.predictor = keras.Sequential(
+                [
+                    keras.layers.Dense(128),
+                    keras.layers.BatchNormalization(),
+                    keras.layers.ReLU(),
+                    keras.layers.Dense(64),
+                ]
+            )
+            self.predictor.build((None, 64))
+
+    def embed(self, views, training=False):
+        representations, (z_1, z_2) = super().embed(views, training)
+        if not self.predicts:
+            return representations, (z_1, z_2)
+        p_1 = self.predictor(z_1, training=training)
+        return representations, (p_1, keras.ops.stop_gradient(z_2))
+
+
+def test_nothing_is_said_of_a_healthy_predicting_model(digits):
+    model = Predicting(encoder())
+    doctor = watch(model, digits, keras.optimizers.SGD(0.05, momentum=0.9), epochs=6)
+    assert doctor.history == {}
+
+
+def test_a_predicting_model_that_collapses_gets_advice_that_it_can_take(digits):
+    projector = keras.Sequential(
+        [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(64)]
+    )
+    model = Predicting(encoder(), projector, predicts=False)
+    doctor = watch(model, digits, keras.optimizers.Adam(1e-2), epochs=8)
+    assert "complete collapse" in doctor.history
+    advice = " ".join(f"{d.finding} {d.remedy}" for d in doctor.history.values())
+    for word in ("covariance", "temperature", "redundancy", "negatives", "variance term"):
+        assert word not in advice
+    assert "stop-gradient" in doctor.history["complete collapse"].remedy
+
+
+def course(criterion, embeddings, views=None, representations=None, **logs):
+    """A run whose first look saw embeddings drawn at random, and whose latest saw these."""
+    drawn = np.random.RandomState(0).randn(2, 64, 32)
+    views = np.random.RandomState(1).rand(2, 64, 8, 8, 1) if views is None else views
+    model = models.JointEmbeddingModel(tiny_encoder(), "8-32", criterion)
+    model.compile("sgd")
+    first, latest = (
+        inspection.Inspection(
+            tuple(views),
+            tuple(representations if representations is not None else z),
+            tuple(z),
+            {},
+            {name: 1.0 for name in criterion.weights},
+        )
+        for z in (drawn, np.asarray(embeddings))
+    )
+    return inspection.Course(model, first, latest, logs, logs, steps=1)
+
+
+def names(course):
+    return [found.name for found in inspection.diagnose(course)]
+
+
+HEALTHY = np.random.RandomState(2).randn(64, 32) + 0.1 * np.random.RandomState(3).randn(2, 64, 32)
+
+
+def test_small_embeddings_are_ill_only_where_the_criterion_sees_their_size():
+    assert names(course(losses.VICRegLoss(), 1e-4 * HEALTHY)) == ["complete collapse"]
+    assert names(course(losses.NTXentLoss(), 1e-4 * HEALTHY)) == []
+    assert names(course(Distance(), 1e-4 * HEALTHY)) == []
+
+
+def test_embeddings_that_differ_in_length_alone_are_one_embedding_to_a_cosine():
+    lengths = np.linspace(1, 3, 64)[:, None] * np.ones(32)
+    z = lengths + 1e-3 * HEALTHY
+    assert names(course(losses.NTXentLoss(), z)) == ["complete collapse"]
+    assert names(course(losses.VICRegLoss(), z)) == ["dimensional collapse"]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "logs", "found"),
+    [
+        (losses.VICRegLoss(), {"invariance": 0.0}, True),
+        (losses.VICRegLoss(), {"invariance": 1e-9}, False),
+        (losses.NTXentLoss(), {"alignment": -1.0}, True),
+        (losses.NTXentLoss(similarity="squared"), {"alignment": -1.0}, False),
+        (losses.CodingRateLoss(), {"alignment": -1.0}, True),
+        (losses.SpectralContrastiveLoss(10.0), {"alignment": -1.0}, False),
+        (Distance(), {"alignment": -1.0}, False),
+        (Distance(), {"alignment": 0.0}, False),
+    ],
+    ids=lambda value: value.name if isinstance(value, losses.Criterion) else None,
+)
+def test_equal_embeddings_are_known_from_what_the_criterion_says(criterion, logs, found):
+    assert ("identical views" in names(course(criterion, HEALTHY, **logs))) == found
+
+
+@pytest.mark.parametrize("name", [name for name in losses.__all__ if name.endswith("Loss")])
+def test_what_every_criterion_says_about_itself_is_true(name):
+    criterion = getattr(losses, name)()
+    z = HEALTHY[0].astype("float32")
+    terms = {name: float(term) for name, term in criterion.measure(z, z).items()}
+    for name, value in criterion.equal_views.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-6)
+    assert set(criterion.settings_against_collapse) <= set(criterion.get_config())
+    assert set(criterion.variance_terms) | set(criterion.attractive) <= set(criterion.weights)
+
+
+def test_views_of_several_sizes_and_ranges_are_compared():
+    rng = np.random.RandomState(0)
+    large, small = rng.rand(2, 64, 8, 8, 1), rng.rand(2, 64, 4, 4, 1)
+    criterion = losses.VICRegLoss()
+    assert names(course(criterion, HEALTHY, [*large, *small])) == []
+    same = course(criterion, HEALTHY, [*large, small[0], small[0]], [*HEALTHY, *HEALTHY[:1]])
+    (found,) = inspection.diagnose(same)
+    assert found.name == "identical views" and "Views 3 and 4" in found.finding
+    # Spectrograms, say, of a range that is not that of pixels.
+    assert names(course(criterion, HEALTHY, 1e-4 * rng.rand(2, 64, 9, 5))) == []
+    # Equal views that dropout in the encoder tells apart, and that an encoder without it does not.
+    equal = [large[0], large[0]]
+    assert names(course(criterion, HEALTHY, equal, HEALTHY)) == []
+    assert names(course(criterion, HEALTHY, equal, HEALTHY[[0, 0]])) == ["identical views"]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Nameless(Distance):
+    """A criterion that says nothing about its one term."""
+
+    @property
+    def weights(self):
+        return {"distance": 1.0}
+
+    def terms(self, z_1, z_2):
+        return {"distance": super().terms(z_1, z_2)["alignment"]}
+
+
+@pytest.mark.parametrize(
+    ("criterion", "says", "never"),
+    [
+        (losses.VICRegLoss(), ("raise `covariance_weight` (1.0)",), ("temperature",)),
+        (losses.VICRegLoss(25, 25, 0), ("Raise `covariance_weight`:",), ("`variance_weight`",)),
+        (losses.VICRegFamilyLoss(), ("`variance_weight`",), ("temperature",)),
+        (losses.VICRegExpLoss(), ("lower `temperature` (0.1)",), ("redundancy",)),
+        (losses.NTXentLoss(), ("lower `temperature` (0.15)",), ("covariance", "weight")),
+        (losses.BarlowTwinsLoss(), ("raise `redundancy_weight`",), ("covariance", "temperature")),
+        (losses.CodingRateLoss(), ("lower `alignment_weight`",), ("covariance", "temperature")),
+        (losses.SpectralContrastiveLoss(), ("(contrast)",), ("temperature", "_weight")),
+        (Distance(), ("stop-gradient",), ("weight", "temperature", "contrast")),
+        (Nameless(), ("If there is none", "stop-gradient"), ("_weight", "temperature")),
+    ],
+    ids=lambda value: value.name if isinstance(value, losses.Criterion) else None,
+)
+def test_remedies_name_only_what_the_criterion_has(criterion, says, never):
+    one = np.ones(32) + 1e-4 * HEALTHY
+    line = HEALTHY[:, :, :1] * np.ones(32) + 1e-3 * HEALTHY
+    collapses = (("complete collapse", one), ("dimensional collapse", line))
+    for name, embeddings in collapses:
+        (found,) = inspection.diagnose(course(criterion, embeddings))
+        assert found.name == name
+        assert all(word in found.remedy for word in says)
+        assert not any(word in found.remedy for word in never)
