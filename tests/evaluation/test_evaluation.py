@@ -204,6 +204,10 @@ class TestWithoutLabels:
         expected = np.linalg.solve(a.T @ (a / ranks[:, None]), a.T @ (y / ranks))[0]
         assert evaluation.alpha_req(x, first, last) == pytest.approx(expected, rel=1e-9)
 
+    def test_alpha_req_of_the_pixels_of_digits(self):
+        pixels = evaluation.raw_pixels(data.load("digits").train).values
+        assert evaluation.alpha_req(pixels) == pytest.approx(2.31, abs=0.005)
+
     def test_alpha_req_wants_ranks_in_order(self):
         with pytest.raises(ValueError, match="`last` must be above `first`.*first=9, last=9"):
             evaluation.alpha_req(np.ones((5, 3)), 9, 9)
