@@ -16,7 +16,7 @@ ROOT = pathlib.Path(keras_ssl.__file__).parent
 
 # The lowest first. What stands on one floor does not know of each other.
 FLOORS = (
-    {"replicas"},
+    {"registry", "replicas"},
     {"losses", "optimizers"},
     {"duality", "layers"},
     {"data", "encoders"},
@@ -29,8 +29,6 @@ FLOORS = (
     {"spaces"},
     {"hypermodels"},
     {"report", "studies"},
-    {"pretraining"},
-    {"cli", "__main__"},
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 

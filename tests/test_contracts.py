@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import data, duality, layers, losses, models, optimizers, recipes
-from tests.catalog import CRITERIA, METHODS, SAVED, check_complete
+from keras_ssl import data, layers, losses, models, optimizers, recipes
+from tests.catalog import CRITERIA, METHODS, METRICS, SAVED, check_complete
 from tests.conftest import tiny_encoder
 
 OBJECTS = {
@@ -23,9 +23,11 @@ OBJECTS = {
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
     "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
     "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
-    "RankMe": lambda: duality.RankMe(4, name="mine"),
-    "Theorem33Residual": lambda: duality.Theorem33Residual(4, dtype="float32"),
-    "DualityMonitor": lambda: duality.DualityMonitor(4),
+    # All of one constructor.
+    **{
+        name: lambda metric=metric: metric(4, name="mine", dtype="float32")
+        for name, metric in METRICS.items()
+    },
     "float64": lambda: losses.VICRegLoss(name="mine", dtype="float64"),
     "Projector": lambda: layers.Projector("8-4"),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
