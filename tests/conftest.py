@@ -20,16 +20,19 @@ from keras_ssl import data
 
 # Of a quarter of a minute and more.
 LONGEST_FILES = (
-    "test_replicas",
     "test_examples",
-    "test_study",
     "test_hypermodels",
+    "test_replicas",
+    "test_study",
     "test_doctor",
+    "test_fit",
     "test_inspector",
-    "test_joint_embedding",
+    "test_behaviour",
+    "test_gram",
+    "test_augmentation",
     "test_gradient_caching",
-    "test_scripts",
     "test_strangers",
+    "test_joint_embedding",
 )
 
 
@@ -41,6 +44,35 @@ def pytest_collection_modifyitems(items):
         return LONGEST_FILES.index(name) if name in LONGEST_FILES else len(LONGEST_FILES)
 
     items.sort(key=place)
+
+
+def pytest_configure(config):
+    """The fast tests run graphs as they were traced; the slow ones optimized, as a user's are.
+
+    Optimizing takes a sixth of the time of the fast tests, whose graphs run but a few steps.
+    """
+    if config.option.markexpr == "not slow":
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(scope="module")
+def eagerly():
+    """Training steps run eagerly: for a few steps, a graph takes longer to trace than to run.
+
+    That a graph makes no difference is shown by the tests of models, criteria and methods.
+    """
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def in_graphs():
+    """Within a module that is run `eagerly`, a test of the graphs themselves."""
+    was_eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(was_eager)
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +102,11 @@ def views(images):
     noise = np.random.RandomState(1).uniform(-0.1, 0.1, (2, *pixels.shape)).astype("float32")
     pair = tuple(np.clip(pixels + n, 0, 1) for n in noise)
     return tf.data.Dataset.from_tensor_slices((pair, labels)).batch(16).repeat()
+
+
+def quick_policy():
+    """Two views that differ in brightness, by image, step and epoch: quick to trace and to run."""
+    return data.TwoViews(data.RandomColorJitter(0.4, 0, 0, 0, probability=1.0))
 
 
 def tiny_encoder():

@@ -2,12 +2,15 @@
 
 import inspect
 import json
+import pathlib
+import re
 
 import keras
 import numpy as np
 import pytest
 
-from keras_ssl import data, duality, layers, losses, models, optimizers
+from keras_ssl import data, layers, losses, models, optimizers, recipes
+from tests.catalog import CRITERIA, METHODS, METRICS, SAVED, check_complete
 from tests.conftest import tiny_encoder
 
 OBJECTS = {
@@ -20,9 +23,11 @@ OBJECTS = {
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
     "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
     "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
-    "RankMe": lambda: duality.RankMe(4, name="mine"),
-    "Theorem33Residual": lambda: duality.Theorem33Residual(4, dtype="float32"),
-    "DualityMonitor": lambda: duality.DualityMonitor(4),
+    # All of one constructor.
+    **{
+        name: lambda metric=metric: metric(4, name="mine", dtype="float32")
+        for name, metric in METRICS.items()
+    },
     "float64": lambda: losses.VICRegLoss(name="mine", dtype="float64"),
     "Projector": lambda: layers.Projector("8-4"),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
@@ -54,23 +59,19 @@ def test_config_holds_every_argument_and_survives_json(name):
     assert json.dumps(keras.saving.serialize_keras_object(again)) == serialized
 
 
-@pytest.mark.parametrize("package", [losses, layers, models, optimizers, data, duality])
-def test_every_public_class_is_registered_and_documented(package):
-    for name in package.__all__:
-        thing = getattr(package, name)
-        if not inspect.isclass(thing) or not issubclass(
-            thing,
-            (
-                keras.layers.Layer,
-                keras.losses.Loss,
-                keras.metrics.Metric,
-                keras.optimizers.Optimizer,
-            ),
-        ):
-            continue
-        assert "Args:" in thing.__doc__, name
-        if name not in ("Criterion", "Augmentation"):  # bases, never saved
-            assert keras.saving.get_registered_name(thing) == f"keras_ssl>{name}"
+def test_every_public_class_has_a_row():
+    check_complete(
+        {type(make()).__name__ for make in OBJECTS.values()},
+        SAVED,
+        "add a row to OBJECTS in tests/test_contracts.py, with no argument left at its default",
+    )
+
+
+@pytest.mark.parametrize("name", {**SAVED, **METHODS})
+def test_every_public_class_is_registered_and_documented(name):
+    thing = {**SAVED, **METHODS}[name]
+    assert "Args:" in thing.__doc__
+    assert keras.saving.get_registered_name(thing) == f"keras_ssl>{name}"
 
 
 def test_a_criterion_may_take_keywords():
@@ -82,24 +83,7 @@ def test_a_criterion_may_take_keywords():
     assert Mine(2.0, name="mine").get_config() == {"strength": 2.0, "name": "mine"}
 
 
-METHODS = [
-    models.BarlowTwins,
-    models.DCL,
-    models.SimCLR,
-    models.SpectralContrastive,
-    models.TCR,
-    models.VICReg,
-    models.VICRegCtr,
-    models.VICRegExp,
-]
-
-
-def test_every_method_is_in_the_table():
-    public = {getattr(models, name) for name in models.__all__} - {models.JointEmbeddingModel}
-    assert public == set(METHODS)
-
-
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, views, tmp_path):
     model = method(tiny_encoder(), "8-6", probe=3)
     # Graphs take seconds to trace: one method is enough to show that they make no difference.
@@ -122,3 +106,25 @@ def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, view
         np.testing.assert_array_equal(a, b)
     for a, b in zip(model.probe.optimizer.variables, again.probe.optimizer.variables, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("benchmark", ["losses.py", "replicas.py"])
+def test_every_criterion_is_measured(benchmark):
+    text = (ROOT / "benchmarks" / benchmark).read_text()
+    measured = re.findall(r"\blosses\.(\w+)", text)
+    # Its corners are what is measured: VICReg, VICReg-exp and VICReg-ctr.
+    own = set(CRITERIA) - {"VICRegFamilyLoss"}
+    check_complete(measured, own, f"add a row to benchmarks/{benchmark}")
+
+
+def test_every_method_has_a_small_recipe_and_a_family():
+    of_recipes = {recipe.model.__name__ for recipe in recipes.SMALL.values()}
+    check_complete(of_recipes, METHODS, "add a recipe to SMALL in keras_ssl/recipes.py")
+    text = (ROOT / "tuning" / "tuning_gap.py").read_text()
+    families = text.partition("FAMILIES = {")[2].partition("}")[0]
+    names = set(re.findall(r'"([\w-]+)"', families)) & set(recipes.SMALL)
+    of_families = {recipes.SMALL[name].model.__name__ for name in names}
+    check_complete(of_families, METHODS, "name it in FAMILIES of tuning/tuning_gap.py")

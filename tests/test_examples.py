@@ -18,6 +18,8 @@ from PIL import Image
 from keras_ssl import callbacks, models, runs
 from tests.conftest import tensorboard_server
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 WITHOUT_LABELS = {"rankme", "alpha_req", "uniformity", "lidar"}
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -121,6 +123,7 @@ def test_an_existing_run_folder_is_not_overwritten(run):
     assert (run / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow  # The next but one shows the same, in the middle of an epoch.
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeypatch):
     folder = tmp_path / "interrupted"
     monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
@@ -284,7 +287,7 @@ class TestResume:
         assert (copy / "results.json").read_text() == (run / "results.json").read_text()
 
 
-def test_unlabelled_images_judged_on_others(tmp_path):
+def test_unlabelled_images_judged_on_others(tmp_path, in_graphs):
     """What most people have: photographs without labels, and a few with."""
     rng = np.random.RandomState(0)
     for i in range(80):

@@ -9,6 +9,8 @@ import pytest
 from keras_ssl import callbacks, data, evaluation, hypermodels, models, recipes, spaces
 from tests.conftest import tiny_encoder
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SMALL = dataclasses.replace(recipes.SMALL["simclr"], epochs=2, batch_size=8, projector="8-4")
 
 
@@ -101,7 +103,7 @@ class TestSpaces:
         recipe = recipes.SMALL[name]
         hp = keras_tuner.HyperParameters()
         spaces.all_settings(hp, recipe)
-        for seed in range(20):
+        for seed in range(5):
             hp.values = {
                 parameter.name: parameter.random_sample(1000 * seed + i)
                 for i, parameter in enumerate(hp.space)
@@ -343,7 +345,11 @@ class TestTuners:
         return tuner, trials
 
     @pytest.mark.parametrize(
-        "tuner_class", [keras_tuner.RandomSearch, keras_tuner.BayesianOptimization]
+        "tuner_class",
+        [
+            keras_tuner.RandomSearch,
+            pytest.param(keras_tuner.BayesianOptimization, marks=pytest.mark.slow),
+        ],
     )
     def test_random_and_bayesian(self, held_out, tmp_path, tuner_class):
         extra = {"num_initial_points": 1} if "Bayes" in tuner_class.__name__ else {}
@@ -377,6 +383,7 @@ class TestTuners:
         assert all("val_lidar" in trial.metrics.metrics for trial in trials)
         assert [trial.hyperparameters["temperature"] for trial in trials] == [0.1, 0.5]
 
+    @pytest.mark.slow
     def test_hyperband_goes_on_exactly_where_a_trial_stood(self, held_out, tmp_path):
         """A trial promoted after one epoch ends where one of two epochs ends."""
         hypermodel = tiny(held_out)

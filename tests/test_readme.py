@@ -5,10 +5,12 @@ import pathlib
 import re
 
 import numpy as np
+import pytest
 
 from keras_ssl import data, encoders, models, recipes
 from tests.conftest import tiny_encoder
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 

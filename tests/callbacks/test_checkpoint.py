@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_ssl import callbacks, data, models
-from tests.conftest import tiny_encoder
+from tests.conftest import quick_policy, tiny_encoder
 
 
 def _fit(folder, views, epochs, keep=1):
@@ -131,12 +131,24 @@ class _Signal(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("step", "name"), [(1, "epoch-00001-step-0000002"), (2, "epoch-00002")])
+@pytest.mark.parametrize(
+    ("number", "step", "name"),
+    [
+        (signal.SIGTERM, 1, "epoch-00001-step-0000002"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (signal.SIGINT, 1, "epoch-00001-step-0000002"),
+                (signal.SIGTERM, 2, "epoch-00002"),
+                (signal.SIGINT, 2, "epoch-00002"),
+            ]
+        ),
+    ],
+)
 def test_a_signal_ends_training_with_a_checkpoint_to_go_on_from(
     images, number, step, name, tmp_path
 ):
-    views = data.make_views(images, data.tiny_gray(), 16)
+    views = data.make_views(images, quick_policy(), 16)
     whole, figures = _train(views, tmp_path / "whole")
     with callbacks.StopSignals() as signals, pytest.raises(callbacks.Stopped):
         _train(views, tmp_path / "cut", _Signal(number, 1, step), signals=signals)
@@ -164,7 +176,7 @@ def test_a_clock_saves_within_an_epoch(images, tmp_path):
         def on_train_batch_begin(self, step, logs=None):
             names.append([path.stem for path in callbacks.checkpoints(tmp_path / "run")])
 
-    views = data.make_views(images, data.tiny_gray(), 16)
+    views = data.make_views(images, quick_policy(), 16)
     _train(views, tmp_path / "run", Look(), minutes=1e-9, keep=2)
     assert names[2] == ["epoch-00000-step-0000001", "epoch-00000-step-0000002"]
     assert names[4] == ["epoch-00001", "epoch-00001-step-0000001"]

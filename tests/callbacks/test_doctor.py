@@ -50,6 +50,14 @@ def encoder():
     )
 
 
+def fixed_views(images, policy, labels=None):
+    """The same STEPS batches in every epoch, in memory: nothing to trace, nothing to wait for."""
+    pixels, y = next(iter(images.batches(BATCH * STEPS)))
+    pair = policy(pixels, training=True, seed=(0, 0))
+    batches = tf.data.Dataset.from_tensor_slices((pair, labels(y) if labels else y))
+    return batches.batch(BATCH).repeat()
+
+
 def train(
     images,
     criterion=None,
@@ -63,11 +71,11 @@ def train(
 ):
     """Trains VICReg on digits and returns the doctor."""
     policy = policy or data.tiny_gray()
+    optimizer = optimizer or keras.optimizers.Adam(3e-3)
     model = models.VICReg(encoder(), projector, criterion or losses.VICRegLoss(), probe=probe)
-    model.compile(optimizer or keras.optimizers.Adam(3e-3))
-    views = data.make_views(images, policy, BATCH)
-    if labels is not None:
-        views = views.map(lambda pair, y: (pair, labels(y)))
+    # A graph takes as long to trace as some twenty steps take without it.
+    model.compile(optimizer, run_eagerly=epochs * STEPS <= 16)
+    views = fixed_views(images, policy, labels)
     inspector = callbacks.EmbeddingInspector(images, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector, **doctor_arguments)
     doctor.epochs = len(
@@ -115,11 +123,11 @@ def test_one_embedding_for_all_images(digits):
     bias = keras.initializers.Constant(1e4)
     projector = keras.Sequential([keras.layers.Dense(32, bias_initializer=bias)])
     model = models.SimCLR(encoder(), projector)
-    model.compile(keras.optimizers.SGD(1e-9))
+    model.compile(keras.optimizers.SGD(1e-9), run_eagerly=True)
     policy = data.tiny_gray()
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
-    views = data.make_views(digits, policy, BATCH)
+    views = fixed_views(digits, policy)
     model.fit(views, steps_per_epoch=2, verbose=0, shuffle=False, callbacks=[inspector, doctor])
     assert "mean cosine of different images is 1.0" in doctor.history["complete collapse"].finding
 
@@ -170,7 +178,7 @@ def test_figures_that_are_not_finite(digits, caplog):
     assert "not finite" in caplog.text and "Training stops" in caplog.text
 
 
-@pytest.mark.parametrize("kind", ["one label", "no step"])
+@pytest.mark.parametrize("kind", [pytest.param("one label", marks=pytest.mark.slow), "no step"])
 def test_a_probe_that_never_saw_labels(digits, kind):
     if kind == "one label":
         arguments = {"labels": lambda y: 0 * y, "probe": 10}
@@ -180,12 +188,13 @@ def test_a_probe_that_never_saw_labels(digits, kind):
     assert list(doctor.history) == ["probe without labels"]
 
 
+def test_a_healthy_run_gets_no_diagnosis(digits):
+    assert train(digits).history == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2, 3, 4))]
-)
-@pytest.mark.parametrize(
-    "method",
-    [m if m == "vicreg" else pytest.param(m, marks=pytest.mark.slow) for m in recipes.SMALL],
+    "method", [pytest.param(name, marks=pytest.mark.slow) for name in recipes.SMALL]
 )
 def test_healthy_runs_get_no_diagnosis(digits, method, seed):
     keras.utils.set_random_seed(seed)
@@ -230,7 +239,7 @@ def fit(model, views, *callbacks_):
 @pytest.fixture
 def model():
     model = models.VICReg(tiny_encoder(), "8-6")
-    model.compile("sgd")
+    model.compile("sgd", run_eagerly=True)
     model.build((None, 8, 8, 1))
     return model
 
@@ -307,9 +316,9 @@ def test_diagnoses_are_written_until_the_last_look(model, inspector, views, tmp_
 def test_a_data_set_that_hands_over_one_view_twice(digits):
     """Its policy is fine, and so are the views of the inspector's own."""
     model = models.VICReg(encoder(), "64-32")
-    model.compile(keras.optimizers.Adam(3e-3))
+    model.compile(keras.optimizers.Adam(3e-3), run_eagerly=True)
     policy = data.tiny_gray()
-    views = data.make_views(digits, policy, BATCH).map(lambda pair, y: ((pair[0], pair[0]), y))
+    views = fixed_views(digits, policy).map(lambda pair, y: ((pair[0], pair[0]), y))
     inspector = callbacks.EmbeddingInspector(digits, policy, every=1, count=128)
     doctor = callbacks.CollapseDoctor(inspector)
     model.fit(views, steps_per_epoch=8, verbose=0, shuffle=False, callbacks=[inspector, doctor])

@@ -13,8 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_ssl import callbacks, data, duality, evaluation, models
 from keras_ssl.inspection import EventLog, EventLogWarning, Sample, pictures
 from keras_ssl.inspection.events import read_events
-from tests.conftest import tiny_encoder
+from tests.conftest import quick_policy, tiny_encoder
 from tests.test_text import NAMES
+
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 def train(images, views, *watchers, epochs=2, **compile_arguments):
@@ -46,7 +48,7 @@ def run(tmp_path_factory):
         write_graph=True,
     )
     doctor = callbacks.CollapseDoctor(inspector)
-    views = data.make_views(images, data.tiny_gray(), 16)
+    views = data.make_views(images, quick_policy(), 16)
     return folder, inspector, train(images, views, inspector, doctor)
 
 
@@ -55,7 +57,7 @@ def events(run):
     return read_events(run[0])
 
 
-def test_training_is_the_same_with_it_and_without(images, views, tmp_path):
+def test_training_is_the_same_with_it_and_without(images, views, in_graphs, tmp_path):
     plain = train(images, views)
     inspector = callbacks.EmbeddingInspector(
         images, data.tiny_gray(), tmp_path, every_steps=1, count=8
@@ -212,6 +214,7 @@ class TestFaults:
         assert model.optimizer.iterations == 6
         assert inspector.latest is not None  # It still looks: for the doctor, say.
 
+    @pytest.mark.slow
     def test_a_full_disk(self, tmp_path):
         """Files of this process may not grow beyond 20 kB."""
         program = f"""
@@ -249,6 +252,15 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
             cut.scalars["rank/embeddings"][0] == read_events(run[0]).scalars["rank/embeddings"][0]
         )
 
+    def test_a_folder_that_another_log_is_writing_to(self, tmp_path):
+        other = EventLog(tmp_path)
+        with pytest.warns(EventLogWarning, match="Another run is writing.*train-2"):
+            log = EventLog(tmp_path)
+        assert log.path == tmp_path / "train-2"
+        for each in (log, other):
+            each.close()
+
+    @pytest.mark.slow  # The same with a process that is killed.
     def test_two_runs_in_one_folder(self, tmp_path):
         program = f"""
 from keras_ssl.inspection import EventLog
@@ -275,10 +287,10 @@ input()
         inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
         broken = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            train(images, views, inspector, broken)
+            train(images, views, inspector, broken, epochs=1)
         again = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
-        train(images, views, again)
-        train(images, views, inspector)
+        train(images, views, again, epochs=1)
+        train(images, views, inspector, epochs=1)
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
     def test_an_error_in_a_picture(self, images, views, tmp_path, monkeypatch):

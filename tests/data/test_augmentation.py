@@ -31,8 +31,10 @@ def _same_photo(n=400, **kwargs):
 
 
 @every_layer
-@pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64", "float16"])
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [(1, "float32"), (2, "float64"), (3, "uint8"), (3, "float16"), (5, "float32"), (1, "uint8")],
+)
 def test_any_channels_and_dtype_come_out_as_unit_floats(name, channels, dtype):
     images = _photo(4, channels=channels)
     if dtype != "uint8":
@@ -118,7 +120,7 @@ def test_images_of_unknown_size_get_the_same_draws(name):
     np.testing.assert_allclose(graph(images), layer(images, seed=(0, 5)), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", data.POLICIES)
+@pytest.mark.parametrize("name", ["byol", "tiny_gray"])  # Every layer is in one of them.
 def test_a_replica_without_images_gets_views_of_none(name):
     """Of the last batch of a data set, a replica may get nothing."""
     policy = data.policy(name, (8, 6))
@@ -127,7 +129,7 @@ def test_a_replica_without_images_gets_views_of_none(name):
     assert [view.shape for view in graph(tf.zeros((0, 12, 10, 3)))] == [(0, 8, 6, 3)] * 2
 
 
-@pytest.mark.parametrize("name", data.POLICIES)
+@pytest.mark.parametrize("name", ["byol", "tiny_gray"])
 def test_a_graph_knows_the_shapes_of_views(name):
     policy = data.policy(name, (8, 6))
     some = tf.TensorSpec((None, 12, 10, 3), tf.uint8)
@@ -181,7 +183,7 @@ def test_numbers_of_numpy_are_numbers(make):
     json.dumps(layer.get_config())
 
 
-@every_layer
+@pytest.mark.parametrize("name", ["crop", "jitter"])
 def test_parallel_map_repeats_under_a_seed(name):
     layer = LAYERS[name](probability=0.5)
     dataset = tf.data.Dataset.from_tensor_slices(_photo(64)).batch(4).enumerate()
@@ -228,7 +230,11 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match=f"`images` must be {message}"):
             layer(images, training=training, seed=(0, 0))
 
-    @every_bad_value
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [BAD_VALUES["a pixel above"], BAD_VALUES["negative integers"]],
+        ids=["floats", "integers"],
+    )
     def test_values_in_a_parallel_map_at_the_batch_that_holds_them(self, images, message):
         good = np.zeros_like(images)
         dataset = tf.data.Dataset.from_tensor_slices(np.concatenate([good, images]))
@@ -253,7 +259,7 @@ class TestWhatIsRefused:
             graph.get_concrete_function(tf.TensorSpec(None))
 
     def test_one_check_for_a_whole_policy(self):
-        policy = data.byol()
+        policy = data.weak()
         image = tf.TensorSpec((2, 12, 12, 3), tf.float32)
         graph = tf.function(lambda x: policy(x, seed=(0, 0))).get_concrete_function(image).graph
         assert sum("Assert" in op.name and op.type == "If" for op in graph.get_operations()) == 1

@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_ssl import data
+from tests.conftest import quick_policy
 
 
 def _take(dataset, count):
@@ -15,7 +16,7 @@ def _take(dataset, count):
 
 
 def _views(images, **kwargs):
-    return data.make_views(images, data.tiny_gray(), 16, **kwargs)
+    return data.make_views(images, quick_policy(), 16, **kwargs)
 
 
 def test_elements(images):

@@ -13,17 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-METHODS = (
-    "VICReg",
-    "VICRegExp",
-    "VICRegCtr",
-    "BarlowTwins",
-    "SimCLR",
-    "DCL",
-    "SpectralContrastive",
-    "TCR",
-)
-
 
 def make_strategy(replicas):
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -24,6 +24,7 @@ strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 from keras_ssl import callbacks, data, duality, models  # noqa: E402 (devices first)
 from keras_ssl.inspection.events import read_events  # noqa: E402
 from keras_ssl.optimizers.apply import apply_gradients  # noqa: E402
+from tests.distribution.criteria_program import compare  # noqa: E402
 from tests.distribution.fit_program import encoder, views  # noqa: E402
 
 
@@ -229,6 +230,7 @@ def refusals():
 
 if __name__ == "__main__":
     result = {
+        "criteria": compare(strategy, ["wide"], brief=True) if REPLICAS > 1 else {},
         "steps": optimizer_steps(),
         "draws": distinct_draws(),
         "metrics": compiled_metrics(),

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from keras_ssl import callbacks, data, evaluation
 from keras_ssl.evaluation import Features
@@ -203,6 +204,10 @@ class TestWithoutLabels:
         y = np.log(variances[ranks - 1])
         expected = np.linalg.solve(a.T @ (a / ranks[:, None]), a.T @ (y / ranks))[0]
         assert evaluation.alpha_req(x, first, last) == pytest.approx(expected, rel=1e-9)
+
+    def test_alpha_req_of_the_pixels_of_digits(self):
+        """All 1,797 of them, as scikit-learn has them: 2.31, as plain NumPy gave."""
+        assert evaluation.alpha_req(load_digits().data) == pytest.approx(2.3107, abs=5e-5)
 
     def test_alpha_req_wants_ranks_in_order(self):
         with pytest.raises(ValueError, match="`last` must be above `first`.*first=9, last=9"):

@@ -1,24 +1,15 @@
 """Each message names the argument, what is expected, and what was received."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 from keras_ssl import losses
-
-ALL = [
-    losses.VICRegLoss,
-    losses.VICRegExpLoss,
-    losses.VICRegCtrLoss,
-    losses.VICRegFamilyLoss,
-    losses.BarlowTwinsLoss,
-    losses.NTXentLoss,
-    losses.DCLLoss,
-    losses.SpectralContrastiveLoss,
-    losses.CodingRateLoss,
-]
+from tests.catalog import CRITERIA, check_complete
 
 
-@pytest.mark.parametrize("criterion", ALL)
+@pytest.mark.parametrize("name", CRITERIA)
 @pytest.mark.parametrize(
     ("shape_1", "shape_2", "message"),
     [
@@ -31,39 +22,49 @@ ALL = [
     ],
     ids=["dimensions", "samples", "rank-1", "rank-3", "N=1", "M=1"],
 )
-def test_embeddings(criterion, shape_1, shape_2, message):
+def test_embeddings(name, shape_1, shape_2, message):
     with pytest.raises(ValueError, match=message):
-        criterion()(np.ones(shape_1), np.ones(shape_2))
+        CRITERIA[name]()(np.ones(shape_1), np.ones(shape_2))
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: losses.NTXentLoss(temperature=0), "`temperature`.*positive.*temperature=0"),
-        (lambda: losses.NTXentLoss(temperature=-1), "`temperature`.*temperature=-1"),
-        (lambda: losses.DCLLoss(temperature=float("nan")), "`temperature`.*nan"),
-        (lambda: losses.DCLLoss(temperature="low"), "`temperature`.*'low'"),
-        (lambda: losses.VICRegExpLoss(temperature=0), "`temperature`"),
-        (lambda: losses.VICRegLoss(invariance_weight=-1), "`invariance_weight`.*-1"),
-        (lambda: losses.VICRegLoss(variance_weight=-1), "`variance_weight`"),
-        (lambda: losses.VICRegCtrLoss(covariance_weight=-0.1), "`covariance_weight`"),
-        (lambda: losses.VICRegCtrLoss(divisor="rows"), "`divisor`.*features.*batch.*'rows'"),
-        (lambda: losses.VICRegFamilyLoss(contrast="rows"), "`contrast`.*dimensions.*samples"),
-        (lambda: losses.VICRegFamilyLoss(penalty="l1"), "`penalty`.*squares.*log_sum_exp"),
-        (lambda: losses.BarlowTwinsLoss(-1), "`redundancy_weight`"),
-        (lambda: losses.NTXentLoss(negatives="some"), "`negatives`.*all.*same_view.*'some'"),
-        (lambda: losses.NTXentLoss(similarity="dot"), "`similarity`.*cosine.*'dot'"),
-        (lambda: losses.NTXentLoss(normalization="none"), "`normalization`.*'none'"),
-        (lambda: losses.SpectralContrastiveLoss(0), "`squared_radius`"),
-        (lambda: losses.SpectralContrastiveLoss(negatives="all"), "`negatives`.*cross_view"),
-        (lambda: losses.CodingRateLoss(distortion=0), "`distortion`"),
-        (lambda: losses.CodingRateLoss(alignment_weight=-1), "`alignment_weight`"),
-        (lambda: losses.VICRegLoss(side="rows"), "`side`.*auto.*gram.*covariance.*'rows'"),
-        (lambda: losses.BarlowTwinsLoss(side=None), "`side`.*None"),
-        (lambda: losses.DCLLoss(block_size=0), "`block_size`.*block_size=0"),
-        (lambda: losses.VICRegExpLoss(block_size=1.5), "`block_size`.*1.5"),
-    ],
-)
-def test_arguments(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
+# By argument, whatever the criterion: what is refused, and what the message says of it.
+BAD = {
+    "temperature": [(0, "positive.*temperature=0"), (-1, "-1"), (float("nan"), "nan")],
+    "invariance_weight": [(-1, "zero or a positive.*-1")],
+    "variance_weight": [(-1, "zero or a positive")],
+    "covariance_weight": [(-0.1, "zero or a positive"), ("low", "'low'")],
+    "redundancy_weight": [(-1, "zero or a positive")],
+    "alignment_weight": [(-1, "zero or a positive")],
+    "distortion": [(0, "positive")],
+    "squared_radius": [(0, "positive")],
+    "divisor": [("rows", "features.*batch.*'rows'")],
+    "contrast": [("rows", "dimensions.*samples.*'rows'")],
+    "penalty": [("l1", "squares.*log_sum_exp.*'l1'")],
+    "negatives": [("some", "same_view.*cross_view.*'some'|cross_view.*same_view.*'some'")],
+    "similarity": [("dot", "cosine.*squared.*absolute.*'dot'")],
+    "normalization": [("none", "embeddings.*dimensions.*'none'")],
+    "side": [("rows", "auto.*gram.*covariance.*'rows'"), (None, "None")],
+    "block_size": [(0, "block_size=0"), (1.5, "1.5")],
+}
+
+
+def _arguments(criterion):
+    return [name for name in inspect.signature(criterion).parameters if name not in OF_ALL]
+
+
+OF_ALL = ("name", "dtype")  # Keras' own
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_arguments(name):
+    arguments = _arguments(CRITERIA[name])
+    check_complete(BAD, arguments, "add a row to BAD in tests/losses/test_bad_input.py")
+    for argument in arguments:
+        for value, message in BAD[argument]:
+            with pytest.raises(ValueError, match=f"`{argument}`.*({message})"):
+                CRITERIA[name](**{argument: value})
+
+
+def test_spectral_has_no_negatives_of_both_views():
+    with pytest.raises(ValueError, match="`negatives`.*cross_view.*'all'"):
+        losses.SpectralContrastiveLoss(negatives="all")

@@ -5,6 +5,7 @@ import pytest
 
 from keras_ssl import losses
 from tests import reference
+from tests.catalog import CRITERIA, check_complete
 
 SHAPES = [(2, 2), (2, 7), (8, 5), (5, 8), (33, 16), (16, 64)]
 
@@ -79,6 +80,15 @@ CASES = {
     "nt-xent-b": _nt_xent(True, temperature=0.15, normalization="dimensions"),
     "dcl-b": _nt_xent(False, temperature=0.1, normalization="dimensions"),
 }
+
+
+def test_every_criterion_has_a_reference():
+    check_complete(
+        {type(criterion).__name__ for criterion, _ in CASES.values()},
+        CRITERIA,
+        "write its formula in tests/reference.py and add a row to CASES in "
+        "tests/losses/test_values.py; the replica tests take their criteria from there",
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s[0]}x{s[1]}")

@@ -1,19 +1,21 @@
 """`fit` of a method: epochs that end and go on, and what it refuses before anything is trained."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_ssl import data, models, optimizers
-from tests.conftest import tiny_encoder
+from tests.conftest import quick_policy, tiny_encoder
 
 
 @pytest.fixture(scope="module")
 def own_views():
     """Three batches of 16 an epoch, with labels; made once, for its graph takes a second."""
     pixels = np.random.RandomState(0).randint(0, 256, (48, 8, 8, 1)).astype("uint8")
-    return data.make_views(data.from_arrays(pixels, np.arange(48) % 3), data.weak(), 16, seed=3)
+    return data.make_views(data.from_arrays(pixels, np.arange(48) % 3), quick_policy(), 16, seed=3)
 
 
 def _model(probe=None, run_eagerly=True):
@@ -97,7 +99,7 @@ class TestEpochs:
         # Another fit is told where to begin; Keras would go on from where this one was restored.
         assert len(model.fit(own_views, epochs=3, verbose=0).epoch) == 3
 
-    @pytest.mark.parametrize("epoch", [1, 2])
+    @pytest.mark.parametrize("epoch", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_a_model_saved_within_an_epoch_goes_on_exactly(self, own_views, whole, epoch, tmp_path):
         model = _model(probe=3)
         with pytest.raises(KeyboardInterrupt):
@@ -119,7 +121,9 @@ class TestEpochs:
         for name, values in whole[1].items():
             assert history.history[name] == values[epoch:], name
 
-    @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+    @pytest.mark.parametrize(
+        "ending", [".keras", pytest.param(".weights.h5", marks=pytest.mark.slow)]
+    )
     def test_random_layers_go_on_too(self, own_views, ending, tmp_path):
         def make():
             keras.utils.set_random_seed(1)
@@ -144,7 +148,14 @@ class TestEpochs:
         again.fit(own_views, epochs=2, initial_epoch=1, verbose=0)
         _assert_same(again, pair[0])
 
-    @pytest.mark.parametrize("derive", [lambda v: v.map(lambda *b: b), lambda v: v.take(3)])
+    @pytest.mark.parametrize(
+        "derive",
+        [
+            lambda v: v.map(lambda *b: b),
+            pytest.param(lambda v: v.take(3), marks=pytest.mark.slow),
+        ],
+        ids=["map", "take"],
+    )
     def test_what_is_made_of_views_keeps_their_epochs(self, own_views, whole, derive):
         model = _model(probe=3)
         model.fit(own_views, epochs=2, verbose=0)
@@ -167,8 +178,12 @@ class TestEpochs:
             def __len__(self):
                 return 3
 
+            @functools.cache  # noqa: B019 (a pass over the views takes a second)
+            def batches(self, epoch):
+                return list(own_views)
+
             def __getitem__(self, step):
-                return list(own_views.take(step + 1))[step]
+                return self.batches(own_views.epochs.held)[step]
 
         model = _model(probe=3)
         model.fit(own_views, epochs=2, verbose=0)

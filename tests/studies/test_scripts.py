@@ -153,6 +153,7 @@ def test_workers_are_started(script, tmp_path, monkeypatch):
     assert end.value.code == 7 and calls == [(arguments, 2, str(tmp_path / "s"))]
 
 
+@pytest.mark.slow
 def test_the_readmes_question_runs(tmp_path, monkeypatch, capsys):
     """As written, with fewer and shorter trials."""
     text = (ROOT / "tuning" / "README.md").read_text()

@@ -1,7 +1,9 @@
+import contextlib
 import csv
 import dataclasses
 import fcntl
 import functools
+import io
 import json
 import os
 import pathlib
@@ -31,6 +33,8 @@ from keras_ssl.studies.tuner import MOST_STARTS
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 ROOT = pathlib.Path(__file__).parents[2]
 NOT_RESULTS = {"seconds", "memory_mib"}  # What differs from one run to the next.
 
@@ -44,15 +48,11 @@ def rows_in(folder, without=NOT_RESULTS):
 def done(tmp_path_factory):
     """A study that ran: its folder, its results, and what it printed."""
     folder = tmp_path_factory.mktemp("studies") / "done"
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.studies.program", str(folder), "3", "2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # In this process there is nothing left to do.
-    return folder, studies.Study(folder, program.arms(), 3, 2).run(), process.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        studies.Study(folder, program.arms(), 3, 2).run()
+    # There is nothing left to do.
+    return folder, studies.Study(folder, program.arms(), 3, 2).run(), printed.getvalue()
 
 
 class TestResults:
@@ -448,7 +448,10 @@ class Killed(BaseException):
 class TestOracle:
     """The plan, with scores from the air."""
 
-    @pytest.mark.parametrize("life", [1, *range(3, 12)])
+    @pytest.mark.parametrize(
+        "life",
+        [1, 3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5, 6, 7, 9, 10, 11))],
+    )
     def test_a_kill_at_any_write_repeats_no_finished_trial(self, tmp_path, monkeypatch, life):
         """Killed at every `life`-th file that it writes, whole or half, until it is done."""
         arms, replace, writes, ended = program.arms(), os.replace, [0], []

@@ -1,0 +1,125 @@
+"""What imports what: every package stands on those below it, and on nothing else.
+
+Read from the source, not from what happens to be loaded. Imports within functions are left out:
+they are how a room asks for a thing above or beside it only when it is used.
+"""
+
+import ast
+import graphlib
+import pathlib
+
+import pytest
+
+import keras_ssl
+
+ROOT = pathlib.Path(keras_ssl.__file__).parent
+
+# The lowest first. What stands on one floor does not know of each other.
+FLOORS = (
+    {"registry", "replicas"},
+    {"losses", "optimizers"},
+    {"duality", "layers"},
+    {"data", "encoders"},
+    {"training"},
+    {"distribution", "models"},
+    {"evaluation"},
+    {"inspection"},
+    {"callbacks"},
+    {"recipes", "runs"},
+    {"spaces"},
+    {"hypermodels"},
+    {"report", "studies"},
+)
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+
+def _room(module):
+    """The package directly under keras_ssl, or the file there, that a module belongs to."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def _statements(nodes):
+    """What runs when a module is imported: also within `if` and `try`, but for type checkers."""
+    for node in nodes:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield from _statements(getattr(node, part, []))
+
+
+def _imports(path, modules):
+    """The modules, of keras_ssl or others, that a file imports when it is imported itself."""
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8")).body):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports are not read here"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
+
+
+def _read():
+    files = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return {module: set(_imports(path, files)) for module, path in files.items()}
+
+
+IMPORTS = _read()
+ROOMS = sorted({_room(module) for module in IMPORTS} - {""})
+
+
+def _of(room):
+    """The modules that a room imports."""
+    return set().union(*(found for module, found in IMPORTS.items() if _room(module) == room))
+
+
+def _rooms_below(room):
+    names = {_room(name) for name in _of(room) if name.startswith("keras_ssl.")}
+    return names - {room}
+
+
+def test_the_source_is_read():
+    assert "keras_ssl.losses.criterion" in IMPORTS["keras_ssl.losses"]
+    assert "tensorflow" in _of("training") and "numpy" in _of("data")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_down(room):
+    if room.startswith("_") and room not in FLOOR_OF:  # private helpers: below every floor
+        others = {other for other in _rooms_below(room) if not other.startswith("_")}
+        assert not others, f"{room}, a private helper, must import no package, but imports {others}"
+        return
+    assert room in FLOOR_OF, f"{room}: give it a floor in FLOORS, in tests/test_architecture.py"
+    lower = set().union(*FLOORS[: FLOOR_OF[room]])
+    others = {o for o in _rooms_below(room) if not o.startswith("_")} - lower
+    assert not others, f"{room} imports {sorted(others)}, which do not stand below it"
+
+
+def test_no_module_comes_back_to_itself():
+    """Not within a package either; `keras_ssl.losses.gram` does not know `keras_ssl.losses`."""
+    graph = {
+        # A package's list of names is above what it lists; who imports from it, is above both.
+        module: {name for name in found if name in IMPORTS and name != module}
+        for module, found in IMPORTS.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # A CycleError names the circle.
+
+
+def test_replicas_is_the_ground_floor():
+    others = {name for name in _of("replicas") if name.startswith("keras_ssl")}
+    assert all(_room(name).startswith("_") for name in others)
+    assert not [name for name in _of("replicas") if name.startswith("tensorflow")]
+
+
+@pytest.mark.parametrize(
+    "room", ["losses", "duality", "layers", "optimizers", "encoders", "recipes"]
+)
+def test_no_backend_in_what_any_backend_could_run(room):
+    assert not [
+        name for name in _of(room) if name.partition(".")[0] in ("tensorflow", "jax", "torch")
+    ]
