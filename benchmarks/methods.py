@@ -3,7 +3,7 @@
     python benchmarks/methods.py --data-dir ../shared/data --output runs/methods.json
 
 The same encoder (ResNet-8, width 16, strided stem: 78 thousand parameters), images (the first
-10,000 of Fashion-MNIST, their labels unused), augmentation, projector, optimiser and epochs for
+10,000 of Fashion-MNIST, their labels unused), augmentation, projector, optimizer and epochs for
 every method; only the criterion differs, with the constants of `keras_ssl.recipes.SMALL`. Judged by
 weighted kNN (k = 20, temperature 0.07) and logistic regression on frozen features, fitted on the
 same 10,000 images and tested on the 10,000 of the test split, beside raw pixels and the untrained

@@ -1,9 +1,9 @@
-"""Judges a saved encoder on labelled images, beside raw pixels and an untrained encoder.
+"""Judges a saved encoder on labeled images, beside raw pixels and an untrained encoder.
 
     python examples/evaluate.py runs/RUN/encoder.keras --data digits
     python examples/evaluate.py runs/RUN/encoder.keras --data path/to/images --knn-grid
 
-Takes an encoder.keras or a whole checkpoint of `pretrain.py`. Prints k-nearest-neighbour and
+Takes an encoder.keras or a whole checkpoint of `pretrain.py`. Prints k-nearest-neighbor and
 linear accuracy and the effective rank (RankMe) of its frozen features; with `--knn-grid` the
 paper's grid of k and temperature too, whose best cell is chosen on the test set, as the paper does.
 """
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     )
     if test is None:
         raise ValueError(
-            "`data` must be labelled to judge an encoder. "
+            "`data` must be labeled to judge an encoder. "
             f"Received: {options.data!r}, without labels"
         )
     encoders.check_images(encoder, (None, *train.image_shape))

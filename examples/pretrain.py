@@ -74,7 +74,7 @@ class Options:
         flags=("--data",),
     )
     evaluate_on: str | None = option(
-        None, "data", "other, labelled data to judge the encoder on, of the same kinds"
+        None, "data", "other, labeled data to judge the encoder on, of the same kinds"
     )
     image_size: int | None = option(None, "data", "height and width of the images, in pixels")
     channels: int | None = option(None, "data", "channels of the images: 1, 3 or, of files, 4")
@@ -113,17 +113,17 @@ class Options:
     criterion: str | None = option(
         None, "criterion", 'any of its settings, such as "covariance_weight=4,variance_weight=10"'
     )
-    epochs: int | None = option(None, "optimiser", "epochs")
-    batch_size: int | None = option(None, "optimiser", "images per step, over all devices")
+    epochs: int | None = option(None, "optimizer", "epochs")
+    batch_size: int | None = option(None, "optimizer", "images per step, over all devices")
     micro_batch_size: int | None = option(
-        None, "optimiser", "images at a time on one device, for batches larger than its memory"
+        None, "optimizer", "images at a time on one device, for batches larger than its memory"
     )
     base_lr: float | None = option(
-        None, "optimiser", "learning rate at a batch of 256; scaled by batch / 256"
+        None, "optimizer", "learning rate at a batch of 256; scaled by batch / 256"
     )
-    weight_decay: float | None = option(None, "optimiser", "weight decay")
+    weight_decay: float | None = option(None, "optimizer", "weight decay")
     optimizer: str | None = option(
-        None, "optimiser", f"{', '.join(recipes.OPTIMIZERS)}, or a registered one of your own"
+        None, "optimizer", f"{', '.join(recipes.OPTIMIZERS)}, or a registered one of your own"
     )
     precision: str = option(
         "float32", "run", "dtype policy: float32, mixed_float16 or mixed_bfloat16"
@@ -134,7 +134,7 @@ class Options:
         f"devices: {', '.join(distribution.STRATEGIES)}; see docs/devices.md",
     )
     probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
-    evaluate_every: int = option(10, "run", "epochs between judgements of the encoder")
+    evaluate_every: int = option(10, "run", "epochs between judgments of the encoder")
     checkpoint_minutes: float = option(
         15.0, "run", "minutes between checkpoints within an epoch; each epoch ends with one"
     )
@@ -301,7 +301,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
 
 
 def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
-    """Images to train on, and labelled ones to judge with."""
+    """Images to train on, and labeled ones to judge with."""
 
     def load(source: str, image_size: int | None, channels: int | None) -> data.Splits:
         splits = data.load(
@@ -323,8 +323,7 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
     judge = load(options.evaluate_on, options.image_size or height, options.channels or channels)
     if judge.test is None:
         raise ValueError(
-            "--evaluate-on must be labelled data. "
-            f"Received: {options.evaluate_on!r}, without labels"
+            f"--evaluate-on must be labeled data. Received: {options.evaluate_on!r}, without labels"
         )
     if judge.train.image_shape != own.train.image_shape:
         raise ValueError(

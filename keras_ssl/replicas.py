@@ -200,7 +200,7 @@ def _sum(context: Any, x: Any) -> Any:
         return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
     # What all_reduce does, less its gradient, for whose sake TensorFlow walks back through the
-    # graphs of all replicas at every call: four minutes for sixty synchronised layers.
+    # graphs of all replicas at every call: four minutes for sixty synchronized layers.
     def reduce(strategy: Any, x: Any) -> Any:
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(x, x)])[0]
 

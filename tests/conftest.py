@@ -27,7 +27,7 @@ LONGEST_FILES = (
     "test_doctor",
     "test_fit",
     "test_inspector",
-    "test_behaviour",
+    "test_behavior",
     "test_gram",
     "test_augmentation",
     "test_gradient_caching",
@@ -87,7 +87,7 @@ def _fresh_state():
 
 @pytest.fixture
 def images():
-    """48 tiny grey images of three classes that differ in brightness."""
+    """48 tiny gray images of three classes that differ in brightness."""
     rng = np.random.RandomState(0)
     labels = np.arange(48) % 3
     noise = rng.uniform(0, 80, (48, 8, 8, 1))
@@ -110,7 +110,7 @@ def quick_policy():
 
 
 def tiny_encoder():
-    """A convolution, batch normalisation and pooling: quick to trace, D = 16."""
+    """A convolution, batch normalization and pooling: quick to trace, D = 16."""
     return keras.Sequential(
         [
             keras.layers.Input((8, 8, 1)),

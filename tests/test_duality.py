@@ -75,7 +75,7 @@ def test_table_s4_bounds():
 
 
 @pytest.mark.parametrize(("n", "m"), [(4, 8), (8, 4), (16, 16)])
-def test_doubly_normalised_case(n, m):
+def test_doubly_normalized_case(n, m):
     """Unit rows and columns of norm sqrt(N / M): any matrix of signs, scaled, is one."""
     k = np.sign(_matrix((n, m))) / np.sqrt(m)
     difference = duality.dimension_contrastive_energy(k) - duality.sample_contrastive_energy(k)

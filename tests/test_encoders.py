@@ -215,7 +215,7 @@ class TestRange:
         network = _network(layer, shape=(8, 8, 1))
         rows = evaluation.judge_beside_baselines(network, images, images)
         assert list(rows) == ["raw pixels", "untrained", "trained"]
-        clone = evaluation.judgement._untrained(encoders.as_encoder(network))
+        clone = evaluation.judgment._untrained(encoders.as_encoder(network))
         pixels = next(iter(images.batches(48)))[0].numpy()
         assert np.std(_arrives(clone, pixels)) == pytest.approx(1, abs=0.05)
 
@@ -452,7 +452,7 @@ class TestAnyModelIsAnEncoder:
 
     def test_resnet_sizes_are_the_published_ones(self):
         # torchvision's, without the classifier: 11.69 M - 0.51 M, 25.56 M - 2.05 M; Keras counts
-        # the moving statistics of batch normalisation (9,600 and 53,120) as well.
+        # the moving statistics of batch normalization (9,600 and 53,120) as well.
         eighteen = encoders.resnet18((224, 224, 3), stem="imagenet")
         assert eighteen.count_params() == 11_689_512 - 513_000 + 9_600
         fifty = encoders.resnet50((224, 224, 3))

@@ -287,7 +287,7 @@ class TestResume:
         assert (copy / "results.json").read_text() == (run / "results.json").read_text()
 
 
-def test_unlabelled_images_judged_on_others(tmp_path, in_graphs):
+def test_unlabeled_images_judged_on_others(tmp_path, in_graphs):
     """What most people have: photographs without labels, and a few with."""
     rng = np.random.RandomState(0)
     for i in range(80):
@@ -296,12 +296,12 @@ def test_unlabelled_images_judged_on_others(tmp_path, in_graphs):
         Image.fromarray(rng.randint(0, 255, (20 + i % 5, 24, 3), "uint8")).save(path)
     labels = np.arange(60) % 3
     images = rng.randint(0, 80, (60, 16, 16, 3)) + 80 * labels[:, None, None, None]
-    np.savez(tmp_path / "labelled.npz", images=images.astype("uint8"), labels=labels)
+    np.savez(tmp_path / "labeled.npz", images=images.astype("uint8"), labels=labels)
     arguments = f"--smoke --method simclr --data {tmp_path}/photos --image-size 16"
     folder = pretrain.main(
         [
             *arguments.split(),
-            *f"--evaluate-on {tmp_path}/labelled.npz --logdir {tmp_path}/run".split(),
+            *f"--evaluate-on {tmp_path}/labeled.npz --logdir {tmp_path}/run".split(),
         ]
     )
     assert set(json.loads((folder / "results.json").read_text())["trained"]) == {
@@ -386,7 +386,7 @@ def test_evaluate_bad_input(run, tmp_path):
     with pytest.raises(ValueError, match="`encoder` must be a .keras file.*nowhere"):
         evaluate.main([str(tmp_path / "nowhere.keras")])
     np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), "uint8"))
-    with pytest.raises(ValueError, match="must be labelled"):
+    with pytest.raises(ValueError, match="must be labeled"):
         evaluate.main([str(run / "encoder.keras"), "--data", str(tmp_path / "a.npz")])
     np.savez(tmp_path / "b.npz", images=np.zeros((9, 8, 8, 3), "uint8"), labels=np.arange(9) // 5)
     with pytest.raises(ValueError, match="channels 1"):

@@ -310,9 +310,9 @@ class TestHyperModel:
             tiny(held_out, dataclasses.replace(SMALL, policy="nothing"))
         with pytest.raises(ValueError, match="`score` must be one of"):
             tiny(held_out, score="loss")
-        unlabelled = held_out._replace(train=held_out.train.without_labels())
+        unlabeled = held_out._replace(train=held_out.train.without_labels())
         with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' where there are no"):
-            tiny(unlabelled)
+            tiny(unlabeled)
         for name in ("epochs", "batch_size"):
             with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
                 tiny(held_out, dataclasses.replace(SMALL, **{name: 0}))

@@ -1,7 +1,7 @@
-"""Does it matter how SimCLR normalises?
+"""Does it matter how SimCLR normalizes?
 
-Question: SimCLR scales embeddings to unit norm; variant A centres the dimensions first, variant B
-standardises the dimensions instead, as VICReg's variance term would have them. Which is better? The
+Question: SimCLR scales embeddings to unit norm; variant A centers the dimensions first, variant B
+standardizes the dimensions instead, as VICReg's variance term would have them. Which is better? The
 paper (section 5.1, Table 1, Figure 2): they reach the same peak.
 Space: the temperature and the base learning rate.
 Objective: kNN on validation images; the answer is from test images.
@@ -56,8 +56,8 @@ def answer(results):
 
 ASK = Question(
     "normalization",
-    "Does it matter how SimCLR normalises?",
-    "SimCLR with unit embeddings, with centred ones (A), with standardised dimensions (B): which "
+    "Does it matter how SimCLR normalizes?",
+    "SimCLR with unit embeddings, with centered ones (A), with standardized dimensions (B): which "
     "is better? (The paper's section 5.1.)",
     arms,
     answer,

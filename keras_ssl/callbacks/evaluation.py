@@ -22,12 +22,12 @@ class EvaluationCallback(keras.callbacks.Callback):
     Args:
         train: Images whose features the classifiers learn from.
         test: Images they are tested on; `None`: `val_rankme` alone, which needs no labels.
-        every: Epochs between judgements, at least 1.
+        every: Epochs between judgments, at least 1.
         batch_size: Images per step.
         policy: What makes views, see `keras_ssl.evaluation.judge`.
 
     Attributes:
-        latest: The figures of the last judgement, as `keras_ssl.evaluation.judge` gives them.
+        latest: The figures of the last judgment, as `keras_ssl.evaluation.judge` gives them.
         latest_epoch: The number of epochs that were done then.
 
     Raises:
@@ -50,7 +50,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         if test is not None and not (train.has_labels and test.has_labels):
             raise ValueError(
                 "`train` and `test` must have labels; with test=None, `val_rankme` needs none. "
-                f"Received: train labelled {train.has_labels}, test labelled {test.has_labels}"
+                f"Received: train labeled {train.has_labels}, test labeled {test.has_labels}"
             )
         self.train, self.test = train, test
         self.every = check_count("every", every)

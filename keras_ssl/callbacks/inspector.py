@@ -60,7 +60,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     it writes.
 
     Args:
-        images: The images that are trained on, or any: an `ImageSet`. Labels colour pictures only.
+        images: The images that are trained on, or any: an `ImageSet`. Labels color pictures only.
             Or a `keras_ssl.inspection.Sample`, of views of one's own, which need not be images.
         policy: What makes the views; `None` where a sample was given.
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks

@@ -33,7 +33,7 @@ from keras_ssl.replicas import replica_id
 
 # Resized images overshoot by rounding; outputs are clipped.
 _SLACK = 1e-3
-# Luma, ITU-R BT.601: what PIL and torchvision make grey with.
+# Luma, ITU-R BT.601: what PIL and torchvision make gray with.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 # RGB to YIQ, in which a change of hue is a rotation of the last two axes.
 _YIQ = np.array(
@@ -414,9 +414,9 @@ class RandomColorJitter(Augmentation):
         return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
     def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
-        # Contrast moves towards the mean luma of the image, taken before brightness scales both.
+        # Contrast moves toward the mean luma of the image, taken before brightness scales both.
         contrast, brightness = _per_image(drawn["contrast"]), _per_image(drawn["brightness"])
-        mean = tf.reduce_mean(grey(images), axis=[1, 2], keepdims=True)  # (N, 1, 1, 1)
+        mean = tf.reduce_mean(gray(images), axis=[1, 2], keepdims=True)  # (N, 1, 1, 1)
         offset = brightness * (1 - contrast) * mean
         gain = brightness * contrast
         if images.shape[3] == 3 and (self.saturation or self.hue):
@@ -449,7 +449,7 @@ class RandomColorJitter(Augmentation):
         }
 
 
-def grey(images: Any) -> Any:
+def gray(images: Any) -> Any:
     """The luma of 3-channel images, the mean of the channels of others, (N, height, width, 1)."""
     if images.shape[-1] == 3:
         return tf.reduce_sum(images * _LUMA, axis=-1, keepdims=True)
@@ -459,7 +459,7 @@ def grey(images: Any) -> Any:
 @_renames.old_names
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomGrayscale(Augmentation):
-    """Each image without its colours, its channels all equal to its luma.
+    """Each image without its colors, its channels all equal to its luma.
 
     Args:
         probability: Share of the images. Default 0.2: SimCLR, BYOL, VICReg.
@@ -470,7 +470,7 @@ class RandomGrayscale(Augmentation):
         super().__init__(probability, **kwargs)
 
     def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
-        return tf.broadcast_to(grey(images), tf.shape(images))
+        return tf.broadcast_to(gray(images), tf.shape(images))
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -479,7 +479,7 @@ class RandomGaussianBlur(Augmentation):
 
     The blur is separable and linear: rows and columns are each multiplied by a matrix of Gaussian
     weights that sum to one, `B X B^T`. The kernel is not cut off (published codes: 23 pixels at
-    224), and is renormalised at the borders.
+    224), and is renormalized at the borders.
 
     Args:
         sigma: Range of the standard deviation, in pixels, uniform. Default (0.1, 2): SimCLR, BYOL

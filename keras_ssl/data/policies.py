@@ -163,16 +163,16 @@ class TwoViews(Views):
 
 
 def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """The paper's policy (Table S1): BYOL's, asymmetric in blur and solarisation.
+    """The paper's policy (Table S1): BYOL's, asymmetric in blur and solarization.
 
-    Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.4 / 0.4 / 0.2 / 0.1 with 0.8, grey
-    0.2; blur 1.0 and 0.1, solarisation 0.0 and 0.2 for the first and the second view. The paper
+    Crop of 8 to 100 % of the area, flip 0.5, color jitter 0.4 / 0.4 / 0.2 / 0.1 with 0.8, gray
+    0.2; blur 1.0 and 0.1, solarization 0.0 and 0.2 for the first and the second view. The paper
     does not print the scale of the crop; BYOL's and VICReg's codes have (0.08, 1).
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: Factor of the colour jitter, at least 0.
+        strength: Factor of the color jitter, at least 0.
     """
     s = check_non_negative("strength", strength)
 
@@ -200,13 +200,13 @@ def simclr(
 ) -> TwoViews:
     """SimCLR's policy for ImageNet, the same for both views.
 
-    Crop of 8 to 100 % of the area, flip 0.5, colour jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8,
-    grey 0.2, blur 0.5 (its appendix A).
+    Crop of 8 to 100 % of the area, flip 0.5, color jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8,
+    gray 0.2, blur 0.5 (its appendix A).
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: s of the colour jitter.
+        strength: s of the color jitter.
         blur: Probability of the blur.
         scale: Range of the area of the crop.
     """
@@ -229,7 +229,7 @@ def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: Factor of the colour jitter, at least 0.
+        strength: Factor of the color jitter, at least 0.
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, blur=0.0)
@@ -245,7 +245,7 @@ def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: Factor of the colour jitter, at least 0.
+        strength: Factor of the color jitter, at least 0.
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, scale=(0.2, 1.0))
@@ -266,7 +266,7 @@ def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
 
 
 def tiny_gray(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """For tiny grey images such as digits or Fashion-MNIST; of no paper.
+    """For tiny gray images such as digits or Fashion-MNIST; of no paper.
 
     Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
     makes another character of many; no blur, which leaves nothing of 8 pixels.
@@ -342,7 +342,7 @@ def policy(
             "tiny_gray".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: Factor of the policy's own colour jitter (for "weak", of what a crop cuts off).
+        strength: Factor of the policy's own color jitter (for "weak", of what a crop cuts off).
 
     Raises:
         ValueError: for an unknown name, or a strength that is negative.

@@ -38,7 +38,7 @@ def make_views(
         batch_size: Images per batch over all replicas, at most `len(images)`. Images that fill no
             batch are left out of an epoch; they are others in the next.
         seed: Seed of orders and draws, a whole number of at least 0.
-        probe_images: Labelled images for the online probe, if they are others than `images`.
+        probe_images: Labeled images for the online probe, if they are others than `images`.
 
     Returns:
         `tf.data.Dataset` of `((view_1, view_2), labels)`, or of more views where the policy makes
@@ -82,9 +82,9 @@ def make_views(
             batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
-                labelled = _batches(probe_images, size, probe_order, first_step, steps)
-                labelled = labelled.map(lambda images, labels: (to_unit_floats(images), labels))
-                batches = tf.data.Dataset.zip(batches, labelled)
+                labeled = _batches(probe_images, size, probe_order, first_step, steps)
+                labeled = labeled.map(lambda images, labels: (to_unit_floats(images), labels))
+                batches = tf.data.Dataset.zip(batches, labeled)
                 batches = batches.map(lambda data, probe: (data[0], probe))
             return batches
 
@@ -230,7 +230,7 @@ def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:
-    """Images of any number of channels as 3: grey repeated, the first 3 of more, 0 for a third."""
+    """Images of any number of channels as 3: gray repeated, the first 3 of more, 0 for a third."""
     channels = images.shape[-1]
     if channels == 1:
         return np.repeat(images, 3, axis=-1)

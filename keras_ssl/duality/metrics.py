@@ -29,7 +29,7 @@ from keras_ssl._validation import check_count
 from keras_ssl.duality.quantities import theorem_3_3
 from keras_ssl.losses.normalization import unit_embeddings
 
-# RankMe's, added to every normalised singular value.
+# RankMe's, added to every normalized singular value.
 _EPSILON = 1e-7
 
 

@@ -55,8 +55,8 @@ def sample_contrastive_energy(k: Any) -> Any:
 def dimension_contrastive_energy(k: Any) -> Any:
     """L_nc: the squared products of different dimensions (Definition 3.2).
 
-    `L_nc = || K^T K - diag(K^T K) ||_F^2`. Not centred, not divided; VICReg's covariance term is
-    this on centred embeddings, divided by (N - 1)^2 M.
+    `L_nc = || K^T K - diag(K^T K) ||_F^2`. Not centered, not divided; VICReg's covariance term is
+    this on centered embeddings, divided by (N - 1)^2 M.
 
     Args:
         k: Embeddings, float (N, M).

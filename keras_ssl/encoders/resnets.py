@@ -88,7 +88,7 @@ def resnet(
             B.9); "strided": the same with stride 2, a quarter of the cost; "imagenet": a 7x7
             convolution of stride 2 and max-pooling.
         zero_init_residual: Whether every block starts as the identity, the last scale of its batch
-            normalisation being zero: the published codes of SimCLR and VICReg. Runs of a few dozen
+            normalization being zero: the published codes of SimCLR and VICReg. Runs of a few dozen
             epochs do better without.
         name: Name of the model.
 

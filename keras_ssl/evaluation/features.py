@@ -130,7 +130,7 @@ def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:
     """The encoder that every encoder should beat: the pixels themselves, (N, H * W * C).
 
     Images larger than 32 pixels are resized to 32 x 32 first, antialiased by averaging: more pixels
-    make neighbours and linear classifiers slower, and no better.
+    make neighbors and linear classifiers slower, and no better.
 
     Args:
         image_shape: (height, width, channels) of the images.

@@ -1,4 +1,4 @@
-"""k-nearest-neighbour accuracy, weighted, by cosine similarity."""
+"""k-nearest-neighbor accuracy, weighted, by cosine similarity."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def knn_grid(
     neighbors: Sequence[int] = PAPER_NEIGHBORS,
     temperatures: Sequence[float] = PAPER_TEMPERATURES,
 ) -> dict[tuple[int, float], float]:
-    """Accuracy of k nearest neighbours for every k and temperature.
+    """Accuracy of k nearest neighbors for every k and temperature.
 
     A test sample is given the class with the largest sum of `exp(cosine / temperature)` over its k
     nearest training samples (Wu et al., 2018).
@@ -69,7 +69,7 @@ def knn_grid(
 def knn_accuracy(
     train: Features, test: Features, neighbors: int = 20, temperature: float = 0.07
 ) -> float:
-    """Accuracy of k nearest neighbours at one setting.
+    """Accuracy of k nearest neighbors at one setting.
 
     Args:
         train: Features that vote.
@@ -85,7 +85,7 @@ def knn_accuracy(
 
 
 def check_labels(*features: Features) -> None:
-    """Raises unless all features are finite matrices, and labelled."""
+    """Raises unless all features are finite matrices, and labeled."""
     for part in features:
         if not isinstance(part, Features):
             raise TypeError(
@@ -106,6 +106,6 @@ def check_labels(*features: Features) -> None:
             )
         if not len(part.labels) or part.labels.min() < 0:
             raise ValueError(
-                "Labels are needed to judge an encoder by classification: give labelled images "
+                "Labels are needed to judge an encoder by classification: give labeled images "
                 "(the encoder itself needs none). Received: features without labels"
             )

@@ -8,7 +8,7 @@ from keras_ssl.evaluation.knn import check_labels
 
 
 def linear_accuracy(train: Features, test: Features, regularization: float = 1.0) -> float:
-    """Test accuracy of multinomial logistic regression on standardised features.
+    """Test accuracy of multinomial logistic regression on standardized features.
 
     The problem is convex and is solved by scikit-learn's L-BFGS; there is no learning rate to
     choose. The paper's offline probe is the same model trained by 100 epochs of SGD on

@@ -13,10 +13,10 @@ _EPSILON = 1e-7
 
 
 def rankme(features: Any) -> float:
-    """Effective rank: the exponential of the entropy of the normalised singular values.
+    """Effective rank: the exponential of the entropy of the normalized singular values.
 
     `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7`, s the singular values of the
-    features, not centred. Computed in float64 from the first 25,600 samples.
+    features, not centered. Computed in float64 from the first 25,600 samples.
 
     Args:
         features: Float (N, D).
@@ -48,7 +48,7 @@ def alpha_req(features: Any, first: int = 4, last: int = 100) -> float:
     paper finds the best encoders near alpha = 1. To choose an encoder, monitor `|alpha - 1|`.
 
     Args:
-        features: Float (N, D), centred here; the first 25,600 are used.
+        features: Float (N, D), centered here; the first 25,600 are used.
         first: First rank, at least 1. The largest eigenvalues do not follow the law: the authors'
             code begins with 4 or, of many dimensions, with 11.
         last: Last rank, above `first`. Default 100: the authors'.
@@ -73,8 +73,8 @@ def alpha_req(features: Any, first: int = 4, last: int = 100) -> float:
     features = _finite(features, 2, "a matrix (N, D)")
     if check_count("last", last) <= check_count("first", first):
         raise ValueError(f"`last` must be above `first`. Received: first={first}, last={last}")
-    centred = features - features.mean(axis=0)
-    eigenvalues = np.linalg.svd(centred, compute_uv=False) ** 2
+    centered = features - features.mean(axis=0)
+    eigenvalues = np.linalg.svd(centered, compute_uv=False) ** 2
     eigenvalues = eigenvalues[eigenvalues > 1e-10 * max(eigenvalues[0], 1e-300)]
     ranks = np.arange(first, min(last, len(eigenvalues)) + 1)
     if len(ranks) < 2:
@@ -94,7 +94,7 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
     Args:
         features: Float (images N, views Q, D), Q >= 2: views of one image in one row. The paper
             uses 1,000 images; ten views do for methods trained with augmentations.
-        delta: Regularises W, positive; 1e-4 in the paper.
+        delta: Regularizes W, positive; 1e-4 in the paper.
 
     Returns:
         From 1 to min(N - 1, D) (up to the 1e-7).
@@ -124,7 +124,7 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
     within = (features - means[:, None]).reshape(-1, dimensions)
     w = within.T @ within / len(within) + delta * np.eye(dimensions)
     # W = L L^T: the eigenvalues of W^-1/2 B W^-1/2 are the squares of the singular values of
-    # L^-1 times the centred means.
+    # L^-1 times the centered means.
     whitened = np.linalg.solve(np.linalg.cholesky(w), between.T) / np.sqrt(images)
     return _effective_rank(np.linalg.svd(whitened, compute_uv=False) ** 2)
 

@@ -86,12 +86,12 @@ def spectrum(inspection: Inspection) -> Figure:
         ranks = np.arange(1, len(values) + 1)
         axis.loglog(ranks, np.maximum(values, 1e-9), marker=".", markersize=3, label=name)
     ranks = np.array([1, len(inspection.singular_values)])
-    axis.loglog(ranks, ranks**-0.5, ":", color="grey", label="eigenvalues as 1 / rank (alpha = 1)")
+    axis.loglog(ranks, ranks**-0.5, ":", color="gray", label="eigenvalues as 1 / rank (alpha = 1)")
     axis.set(
         xlabel="rank",
         ylabel="singular value / largest",
     )
-    axis.set_title("Spectrum of the centred sample", fontsize=9)
+    axis.set_title("Spectrum of the centered sample", fontsize=9)
     for direction in (axis.xaxis, axis.yaxis):
         # Plain numbers: to set 10^-1 as a formula takes half the time of the picture.
         direction.set_major_formatter("{x:g}")
@@ -104,7 +104,7 @@ def spectrum(inspection: Inspection) -> Figure:
 
 @drawing()
 def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Figure:
-    """The representations in two dimensions, by principal components, coloured by class."""
+    """The representations in two dimensions, by principal components, colored by class."""
     points = PCA(2, random_state=0).fit_transform(inspection.representations[0])
     figure = Figure(figsize=_SIZE, layout="constrained")
     axis = figure.subplots()

@@ -77,11 +77,11 @@ def warn_if_heavy(projector: keras.layers.Layer) -> None:
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class Projector(keras.layers.Layer):
-    """A stack of linear layers, all but the last followed by batch normalisation and a ReLU.
+    """A stack of linear layers, all but the last followed by batch normalization and a ReLU.
 
-    The last layer is bare: no bias, no batch normalisation (which would void VICReg's variance
-    term), no activation. Order as in the published code (linear, batch normalisation, ReLU); the
-    text of the duality paper says ReLU before batch normalisation.
+    The last layer is bare: no bias, no batch normalization (which would void VICReg's variance
+    term), no activation. Order as in the published code (linear, batch normalization, ReLU); the
+    text of the duality paper says ReLU before batch normalization.
 
     Args:
         widths: Widths of the linear layers, as the paper's "8192-8192-512" or a sequence; the last
@@ -93,7 +93,7 @@ class Projector(keras.layers.Layer):
         training: Whether batch statistics are used and updated.
 
     Returns:
-        Embeddings, float (N, M), not normalised.
+        Embeddings, float (N, M), not normalized.
 
     Raises:
         ValueError: for a spec that is not whole numbers above zero.

@@ -21,7 +21,7 @@ from keras_ssl.replicas import batch_mean, batch_size
 class BarlowTwinsLoss(Criterion):
     """Barlow Twins: invariance on the diagonal of the cross-correlation, redundancy off it.
 
-    With each dimension of each view standardised over the batch (biased variance, epsilon 1e-5) and
+    With each dimension of each view standardized over the batch (biased variance, epsilon 1e-5) and
     `C = z_1^T z_2 / N`, (M, M):
 
     - invariance: `sum_i (1 - C_ii)^2`

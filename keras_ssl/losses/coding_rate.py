@@ -40,8 +40,8 @@ class CodingRateLoss(Criterion):
         dtype: Precision of the computation, float32 by default.
 
     Call arguments:
-        z_1: Embeddings of the first views, float (N, M), not normalised.
-        z_2: Embeddings of the second views, float (N, M), not normalised.
+        z_1: Embeddings of the first views, float (N, M), not normalized.
+        z_2: Embeddings of the second views, float (N, M), not normalized.
 
     Returns:
         Scalar loss; see `Criterion`.

@@ -1,4 +1,4 @@
-"""How embeddings are normalised before they are compared: one sample, or one dimension, at a time.
+"""How embeddings are normalized before they are compared: one sample, or one dimension, at a time.
 
 Rows are samples: z is (N, M). Means over the batch are those over all replicas.
 """
@@ -28,14 +28,14 @@ def unit_embeddings(z: Any, smallest_norm: float = _SMALLEST_NORM) -> Any:
 
 
 def centered(z: Any, axis: int = 0) -> Any:
-    """Takes from z its mean over `axis`: every dimension centred over the batch, by default."""
+    """Takes from z its mean over `axis`: every dimension centered over the batch, by default."""
     return z - (batch_mean(z, axis=0) if axis == 0 else ops.mean(z, axis=axis, keepdims=True))
 
 
 def standard_dimensions(z: Any) -> Any:
     """Every dimension with mean 0 and (biased) variance 1 over the batch."""
 
-    # Its gradient written out, as batch normalisation's is: half the passes over the batch.
+    # Its gradient written out, as batch normalization's is: half the passes over the batch.
     @custom_gradient
     def standardize(z: Any) -> Any:
         # Twice: where a dimension is nearly constant, its deviations are what rounding of the mean

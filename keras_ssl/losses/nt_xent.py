@@ -1,4 +1,4 @@
-"""NT-Xent, the criterion of SimCLR, with the paper's -sq and -abs forms and its normalisations.
+"""NT-Xent, the criterion of SimCLR, with the paper's -sq and -abs forms and its normalizations.
 
 References:
     - Chen et al.: A simple framework for contrastive learning, ICML 2020, and its published code.
@@ -21,13 +21,13 @@ _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gra
 
 
 def _centered_unit_embeddings(z: Any) -> Any:
-    """SimCLR A: every dimension centred over the batch, then every embedding scaled to norm 1."""
+    """SimCLR A: every dimension centered over the batch, then every embedding scaled to norm 1."""
     # Twice: rows that are all alike are 0 then, not what rounding of their mean leaves of them.
     return unit_embeddings(centered(centered(z)))
 
 
 def _scaled_standard_dimensions(z: Any) -> Any:
-    """SimCLR B (equation 14): dimensions centred and scaled to norm sqrt(N / M).
+    """SimCLR B (equation 14): dimensions centered and scaled to norm sqrt(N / M).
 
     The mean squared norm of the embeddings is then 1, so that products stay on the cosine's scale.
     """
@@ -43,9 +43,9 @@ _NORMALIZATIONS = {
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class NTXentLoss(Criterion):
-    """NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR, SimCLR-sq and SimCLR-abs.
+    """NT-Xent, the normalized temperature-scaled cross-entropy of SimCLR, SimCLR-sq and SimCLR-abs.
 
-    With normalised embeddings, f the similarity, and i an anchor of either view whose positive i+
+    With normalized embeddings, f the similarity, and i an anchor of either view whose positive i+
     is the same image in the other view, both terms being means over the 2N anchors:
 
     - alignment: `-mean f(z_i . z_i+)`
@@ -66,8 +66,8 @@ class NTXentLoss(Criterion):
             not tell a positive at -1 from one at 1. Which negatives the paper trained them with is
             not published: "all" is the default here as it is for the cosine.
         normalization: "embeddings": each embedding has norm 1, SimCLR; "centered_embeddings": the
-            same after centring each dimension over the batch, variant A of section 5.1;
-            "dimensions": each dimension is centred and has norm sqrt(N / M), variant B, equation
+            same after centering each dimension over the batch, variant A of section 5.1;
+            "dimensions": each dimension is centered and has norm sqrt(N / M), variant B, equation
             14. Batch statistics are those of each view.
         block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
             all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
@@ -76,8 +76,8 @@ class NTXentLoss(Criterion):
         dtype: Precision of the computation, float32 by default.
 
     Call arguments:
-        z_1: Embeddings of the first views, float (N, M), not normalised.
-        z_2: Embeddings of the second views, float (N, M), not normalised.
+        z_1: Embeddings of the first views, float (N, M), not normalized.
+        z_2: Embeddings of the second views, float (N, M), not normalized.
 
     Returns:
         Scalar loss; see `Criterion`.

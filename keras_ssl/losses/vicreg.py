@@ -49,7 +49,7 @@ _CONTRASTS: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
 
 
 def variance_hinge(x: Any, axis: int) -> Any:
-    """v(x): mean of max(0, 1 - standard deviation) of x, centred over `axis`; unbiased, scalar."""
+    """v(x): mean of max(0, 1 - standard deviation) of x, centered over `axis`; unbiased, scalar."""
     n = ops.cast((batch_size(x), ops.shape(x)[1])[axis], x.dtype)
     mean_square = (batch_mean if axis == 0 else ops.mean)(ops.square(x), axis=axis)
     deviation = ops.sqrt(mean_square * n / (n - 1) + _EPSILON)
@@ -79,14 +79,14 @@ class VICRegFamilyLoss(Criterion):
 
     Args:
         contrast: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples",
-            the Gram matrix (N, N) of embeddings centred and regularised each over its own features:
+            the Gram matrix (N, N) of embeddings centered and regularized each over its own features:
             sample-contrastive.
         penalty: "squares" or "log_sum_exp".
         invariance_weight: Weight of the invariance term, lambda, at least 0.
         variance_weight: Weight of the variance term, mu, at least 0.
         covariance_weight: Weight of the covariance term, nu, at least 0.
         temperature: tau of the log-sum-exp, positive. Squares do not use it.
-        divisor: What `C` is divided by: "features" is m - 1 with m the length of the centred axis
+        divisor: What `C` is divided by: "features" is m - 1 with m the length of the centered axis
             (N - 1 for dimensions, M - 1 for samples); "batch" is N - 1 whatever the matrix, the
             letter of supplement L. Equal for dimensions.
         side: The matrix that the squares are computed on: "gram", (N, N); "covariance", (M, M);
@@ -363,7 +363,7 @@ class VICRegCtrLoss(VICRegFamilyLoss):
 
     References:
         - Garrido et al., ICLR 2023, equation 13, supplement L, Table S6. Table 1 lists dimension
-          centring for this method where supplement L centres each sample over its features; the
+          centering for this method where supplement L centers each sample over its features; the
           latter is what is done here.
     """
 

@@ -46,11 +46,11 @@ class JointEmbeddingModel(ReplicatedModel):
     is always views, two or more, of one size or of several. A view is a batch of float images
     (N, height, width, channels) in [0, 1], or whatever else the encoder takes: any Keras structure
     but a tuple, whose arrays have the N rows of a batch. Labels go to the online probe alone: the
-    criterion and the encoder never see them. Where the probe has labelled images of its own, a pair
+    criterion and the encoder never see them. Where the probe has labeled images of its own, a pair
     `(images, labels)` stands in the place of the labels. `predict` and the call itself give
     representations, what an encoder is trained for.
 
-    Each view passes through the network by itself, so that batch normalisation sees the statistics
+    Each view passes through the network by itself, so that batch normalization sees the statistics
     of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
     unweighted, are logged by name.
 
@@ -75,7 +75,7 @@ class JointEmbeddingModel(ReplicatedModel):
         probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
         micro_batch_size: Images that pass through the network at a time on one device, at least 1,
             for batches larger than memory: the gradient is that of the whole batch, for the price
-            of one more forward pass (`keras_ssl.training.gradient_caching`). Batch normalisation
+            of one more forward pass (`keras_ssl.training.gradient_caching`). Batch normalization
             then sees a micro-batch. Must divide the images that one device gets of a batch.
             Default: all at once.
         input_range: The range of the images that a trained encoder wants, where its own layers do
@@ -86,7 +86,7 @@ class JointEmbeddingModel(ReplicatedModel):
     Call arguments:
         images: A view, such as float images in [0, 1], (N, height, width, channels); or a tuple of
             views.
-        training: Whether batch normalisation uses the batch's statistics.
+        training: Whether batch normalization uses the batch's statistics.
 
     Returns:
         Representations, float (N, D), or a tuple of them.
@@ -311,12 +311,12 @@ class JointEmbeddingModel(ReplicatedModel):
         found = [layer.name for layer in all_layers(self) if own_losses(layer)]
         if found:
             raise ValueError(
-                "Activity regularisers and `add_loss` are not exact on several replicas, but with "
-                f"`micro_batch_size`; regularisers of weights are. Received: layers {found}"
+                "Activity regularizers and `add_loss` are not exact on several replicas, but with "
+                f"`micro_batch_size`; regularizers of weights are. Received: layers {found}"
             )
 
     def layer_loss(self) -> Any:
-        """The sum of the layers' own losses (regularisers), whose dtypes may differ; scalar."""
+        """The sum of the layers' own losses (regularizers), whose dtypes may differ; scalar."""
         floatx = keras.config.floatx()
         return sum((ops.cast(loss, floatx) for loss in self.losses), ops.zeros((), floatx))
 

@@ -32,7 +32,7 @@ class LARS(keras.optimizers.Optimizer):
     ```
 
     The two conventions differ only where the learning rate changes. Variables of one dimension or
-    none, biases and the scales and offsets of batch normalisation, get neither weight decay nor
+    none, biases and the scales and offsets of batch normalization, get neither weight decay nor
     scaling: without this exclusion VICReg and Barlow Twins diverge. The decay is part of the
     gradient (coupled), unlike that of Keras' optimizers.
 

@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all replicas."""
+"""Batch normalization over the batch of all replicas."""
 
 import functools
 from typing import Any
@@ -29,7 +29,7 @@ def _moments(layer: keras.layers.BatchNormalization, x: Any, mask: Any) -> tuple
     """Mean and biased variance of x over all axes but the layer's, each (C,)."""
     if mask is not None:
         raise ValueError(
-            "Batch normalisation of masked inputs is not exact on several replicas. "
+            "Batch normalization of masked inputs is not exact on several replicas. "
             f"Received: a mask for the layer {layer.name!r}"
         )
     axes = [axis for axis in range(len(x.shape)) if axis != layer.axis % len(x.shape)]

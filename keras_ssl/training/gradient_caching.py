@@ -63,8 +63,8 @@ def cached_gradients(
 ) -> tuple[Any, list[Any]]:
     """The gradients of a large batch, `model.micro_batch_size` images at a time.
 
-    Batch normalisation sees one micro-batch of one replica, as on that many replicas that are not
-    synchronised; its moving averages are updated once, with the mean of what every micro-batch
+    Batch normalization sees one micro-batch of one replica, as on that many replicas that are not
+    synchronized; its moving averages are updated once, with the mean of what every micro-batch
     would have made of them. Random layers draw for a micro-batch what they drew for it before. A
     teacher is called on every micro-batch as the student is; its embeddings have no gradient.
 
@@ -98,7 +98,7 @@ def cached_gradients(
         clear_losses(model)
         with tf.GradientTape() as tape, replicas.alone():
             _, z = model.embed(parts.of(views, k), training=True)
-            # Regularisers of weights count once in all, those of activations are means.
+            # Regularizers of weights count once in all, those of activations are means.
             part = tf.shape(z[0])[0] / parts.rows
             rest = model.layer_loss()
             rest = model.optimizer.scale_loss(rest * tf.cast(part, rest.dtype))

@@ -41,7 +41,7 @@ class ReplicatedModel(keras.Model):
     - builds the model from the shapes of a batch, where Keras draws one and averages it;
     - runs the steps in one graph, where Keras nests two, which fails in a loop of collectives
       (`steps_per_execution`, several machines: keras issue 19246, tensorflow issue 72388);
-    - synchronises batch normalisation, and lets random layers draw on each replica for themselves;
+    - synchronizes batch normalization, and lets random layers draw on each replica for themselves;
     - warns of layers whose state has become another on each replica;
     - refuses what would give other numbers than one device.
     """

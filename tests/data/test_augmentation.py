@@ -14,7 +14,7 @@ LAYERS = {
     "crop": lambda **k: data.RandomResizedCrop(scale=(0.08, 0.8), **k),
     "flip": lambda **k: data.RandomFlip(**k),
     "jitter": lambda **k: data.RandomColorJitter(**k),
-    "grey": lambda **k: data.RandomGrayscale(**k),
+    "gray": lambda **k: data.RandomGrayscale(**k),
     # From sigma 1 on: near 0.1 a blur changes nothing.
     "blur": lambda **k: data.RandomGaussianBlur((1.0, 2.0), **k),
     "solarize": lambda **k: data.RandomSolarize(**k),
@@ -393,7 +393,7 @@ class TestCrop:
         out = data.RandomResizedCrop(scale=(0.2, 0.6), ratio=(0.75, 4 / 3))(ramp, seed=(0, 0))
         heights = (out[:, -1, 0, 0] - out[:, 0, 0, 0]).numpy()
         widths = (out[:, 0, -1, 1] - out[:, 0, 0, 1]).numpy()
-        # Between the centres of the corner pixels: a pixel less than the crop's side, which is a
+        # Between the centers of the corner pixels: a pixel less than the crop's side, which is a
         # whole number: half a pixel of 25, the shortest side, is 2 % of each side.
         heights, widths = (heights * 64 + 1) / 65, (widths * 64 + 1) / 65
         area, ratio = heights * widths, widths / heights
@@ -434,23 +434,23 @@ class TestJitter:
         )
         assert np.abs(out.std((1, 2)) - images.std((1, 2))).max() > 1e-3
 
-    def test_hue_and_saturation_keep_the_luma_and_leave_grey_alone(self):
+    def test_hue_and_saturation_keep_the_luma_and_leave_gray_alone(self):
         layer = data.RandomColorJitter(0, 0, 0.5, 0.5, probability=1.0)
         images = (_photo(8) / 255.0 * 0.2 + 0.4).astype("float32")
         luma = [0.299, 0.587, 0.114]
         out = layer(images, seed=(0, 0)).numpy()
         np.testing.assert_allclose(out @ luma, images @ luma, atol=1e-4)
         assert np.abs(out - images).max() > 0.05
-        grey = np.repeat(images[..., :1], 3, axis=-1)
-        np.testing.assert_allclose(layer(grey, seed=(0, 0)), grey, atol=1e-5)
+        gray = np.repeat(images[..., :1], 3, axis=-1)
+        np.testing.assert_allclose(layer(gray, seed=(0, 0)), gray, atol=1e-5)
 
-    def test_zero_saturation_factor_is_greyscale(self):
-        # Strength 1 draws factors from [0, 2]; the least saturated of many is nearly grey.
+    def test_zero_saturation_factor_is_grayscale(self):
+        # Strength 1 draws factors from [0, 2]; the least saturated of many is nearly gray.
         images = np.repeat(_photo(1) / 255.0 * 0.5 + 0.25, 2000, axis=0)
         out = data.RandomColorJitter(0, 0, 1.0, 0, probability=1.0)(images, seed=(0, 0)).numpy()
-        greyest = out[np.ptp(out, axis=-1).mean((1, 2)).argmin()]
+        grayest = out[np.ptp(out, axis=-1).mean((1, 2)).argmin()]
         expected = data.RandomGrayscale(1.0)(images[:1], seed=(0, 0)).numpy()[0]
-        np.testing.assert_allclose(greyest, expected, atol=5e-3)
+        np.testing.assert_allclose(grayest, expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("size", [(1, 28), (28, 1), (1, 1), (7, 40)], ids=str)
@@ -495,7 +495,7 @@ class TestOthers:
         out = data.RandomFlip(1.0)(images, seed=(0, 0))
         np.testing.assert_allclose(out, images[:, :, ::-1] / 255.0, atol=1e-6)
 
-    def test_greyscale(self):
+    def test_grayscale(self):
         out = data.RandomGrayscale(1.0)(_photo(2), seed=(0, 0)).numpy()
         expected = _photo(2) / 255.0 @ [0.299, 0.587, 0.114]
         np.testing.assert_allclose(out, expected[..., None].repeat(3, -1), atol=1e-5)
@@ -540,9 +540,9 @@ class TestPolicies:
         solarize = [v.augmentations[5].probability for v in (policy.view_1, policy.view_2)]
         assert blur == [1.0, 0.1] and solarize == [0.0, 0.2]
         for view in (policy.view_1, policy.view_2):
-            crop, flip, jitter, grey, blur, _ = view.augmentations
+            crop, flip, jitter, gray, blur, _ = view.augmentations
             assert crop.probability == 1.0 and crop.scale == (0.08, 1.0)
-            assert (flip.probability, grey.probability, jitter.probability) == (0.5, 0.2, 0.8)
+            assert (flip.probability, gray.probability, jitter.probability) == (0.5, 0.2, 0.8)
             strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
             assert strengths == (0.4, 0.4, 0.2, 0.1)
             assert blur.sigma == (0.1, 2.0)

@@ -65,7 +65,7 @@ class TestFolder:
         assert (len(splits.train), len(splits.test)) == (8, 4)
 
     @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3)])
-    def test_grey_only_if_all_files_are(self, tmp_path, mode, channels):
+    def test_gray_only_if_all_files_are(self, tmp_path, mode, channels):
         _write(tmp_path / "a.png", mode=mode)
         assert data.from_folder(tmp_path, 16).image_shape == (16, 16, channels)
         for wanted in (1, 3, 4):

@@ -45,7 +45,7 @@ def encoder(batch_norm=True):
             *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
             layers.ReLU(),
             layers.Flatten(),
-            # No bias: the projector's batch normalisation would leave it to chance.
+            # No bias: the projector's batch normalization would leave it to chance.
             layers.Dense(8, use_bias=False, kernel_regularizer=keras.regularizers.L2(1e-3)),
         ]
     )

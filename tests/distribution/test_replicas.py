@@ -99,7 +99,7 @@ def _assert_same(one, many, tolerance):
         difference = np.abs(many[name] - expected).max() / scale
         bound = 1e-5 if "probe" in name else tolerance
         if name.endswith("projector/dense_1/bias"):
-            # In front of batch normalisation: its gradient is nothing but rounding, 1e-16, which
+            # In front of batch normalization: its gradient is nothing but rounding, 1e-16, which
             # Adam divides by its epsilon, 1e-7, step after step.
             bound = max(bound, 1e-8)
         assert difference < bound, (name, difference)
@@ -143,7 +143,7 @@ def test_half_precision_trains_in_step(policy, tmp_path):
     one, two = (_fit(replicas, [fit], tmp_path)[0] for replicas in (1, 2))
     assert two["iterations"] == one["iterations"] == 1
     for name, weights in one.items():
-        # The bias in front of batch normalisation has no gradient but rounding.
+        # The bias in front of batch normalization has no gradient but rounding.
         has_gradient = "probe" not in name and not name.endswith("projector/dense_1/bias")
         if name.startswith("weight") and has_gradient:
             tolerance = 2e-2 * (np.abs(weights).max() + 1e-2)
@@ -201,7 +201,7 @@ def test_a_process_trains_with_one_set_of_replicas(one_and_two):
 def test_what_would_differ_is_refused_before_training(one_and_two):
     for name, words in {
         "jit": "jit_compile=True",
-        "activity regularizer": "Activity regularisers.*dense",
+        "activity regularizer": "Activity regularizers.*dense",
         "remainder in micro-batches": "drop the remainder.*micro_batch_size=2",
         "odd steps": "multiple of `steps_per_execution`",
         "encoder outside": r"inside `strategy.scope\(\)`",

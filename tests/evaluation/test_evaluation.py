@@ -157,7 +157,7 @@ class TestCallback:
         assert [epoch for epoch, log in enumerate(logs) if log] == [0, 2, 5, 6]
         assert set(logs[0]) == {"val_knn", "val_linear", "val_rankme"}
 
-    def test_unlabelled(self, images):
+    def test_unlabeled(self, images):
         logs = self._run(callbacks.EvaluationCallback(images.without_labels()), 1)
         assert set(logs[0]) == {"val_rankme"}
 
@@ -256,7 +256,7 @@ class TestWithoutLabels:
         with pytest.raises(ValueError, match=message):
             function(features)
 
-    def test_a_policy_adds_them_to_the_judgement(self, images):
+    def test_a_policy_adds_them_to_the_judgment(self, images):
         figures = evaluation.judge(tiny_encoder(), images, policy=data.tiny_gray())
         assert list(figures) == ["rankme", "alpha_req", "uniformity", "lidar"]
         views = evaluation.extract_views(tiny_encoder(), images, data.tiny_gray(), 3, batch_size=20)

@@ -9,7 +9,7 @@ from tests.conftest import tiny_encoder
 def test_the_last_layer_is_bare():
     projector = layers.Projector("16-16-4")
     projector.build((None, 8))
-    # Two hidden layers of kernel, bias, and batch normalisation's four; one kernel.
+    # Two hidden layers of kernel, bias, and batch normalization's four; one kernel.
     assert len(projector.weights) == 2 * (2 + 4) + 1
     zero = projector(np.zeros((3, 8), "float32"))
     assert zero.shape == (3, 4)

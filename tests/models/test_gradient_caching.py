@@ -58,7 +58,7 @@ def test_trains_as_the_whole_batch_does(views, method, size):
     whole, logs = _train(views, None, method=method)
     parts, part_logs = _train(views, size, method=method)
     _assert_same_weights(whole, parts)
-    # The activity regulariser is trained, and left out of the logged loss.
+    # The activity regularizer is trained, and left out of the logged loss.
     logs.pop("loss"), part_logs.pop("loss")
     assert part_logs == pytest.approx(logs, rel=1e-4)
 
@@ -79,7 +79,7 @@ def test_compiled_by_xla_with_lars(views):
     _assert_same_weights(whole, parts, rtol=1e-4)
 
 
-def test_batch_statistics_are_those_of_replicas_that_are_not_synchronised(views):
+def test_batch_statistics_are_those_of_replicas_that_are_not_synchronized(views):
     pair = next(iter(views))[0]
     model, _ = _train(views, 4, tiny_encoder, steps=1)
     # The same start, and the step written out.

@@ -40,17 +40,17 @@ def test_the_probe_learns_and_the_optimizer_does_not_touch_it(views, in_graphs):
     assert not any("probe" in path for path in slots)
 
 
-def test_the_probe_may_have_labelled_images_of_its_own(images):
+def test_the_probe_may_have_labeled_images_of_its_own(images):
     keras.utils.set_random_seed(0)
     model = _model(probe=3)
-    unlabelled = images.without_labels()
-    views = data.make_views(unlabelled, quick_policy(), 16, probe_images=images)
+    unlabeled = images.without_labels()
+    views = data.make_views(unlabeled, quick_policy(), 16, probe_images=images)
     history = _fit(model, views, epochs=1).history
     assert np.abs(model.probe.kernel).max() > 0 and np.isfinite(history["probe_loss"][0])
     # The moving statistics are those of the views alone.
     keras.utils.set_random_seed(0)
     plain = _model()
-    _fit(plain, data.make_views(unlabelled, quick_policy(), 16), epochs=1)
+    _fit(plain, data.make_views(unlabeled, quick_policy(), 16), epochs=1)
     for a, b in zip(model.encoder.get_weights(), plain.encoder.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -169,7 +169,7 @@ def test_jit_compile_gives_the_same_training(views, in_graphs):
     np.testing.assert_allclose(*losses_by_mode, rtol=1e-4)
 
 
-def test_layer_regularisers_join_the_loss(views):
+def test_layer_regularizers_join_the_loss(views):
     encoder = keras.Sequential(
         [
             keras.layers.Input((8, 8, 1)),
@@ -257,7 +257,7 @@ def test_a_non_finite_loss_stops_with_a_diagnosis_and_keeps_the_checkpoint(views
     class BreaksLate(losses.VICRegLoss):
         def terms(self, z_1, z_2):
             terms = super().terms(z_1, z_2)
-            # The projector's batch normalisation keeps count of nothing: a variable does.
+            # The projector's batch normalization keeps count of nothing: a variable does.
             broken = tf.where(model.optimizer.iterations >= 4, np.nan, 0.0)
             return {**terms, "variance": terms["variance"] + broken}
 

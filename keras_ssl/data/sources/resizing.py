@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_ssl._validation import check_count
-from keras_ssl.data.augmentation import grey
+from keras_ssl.data.augmentation import gray
 from keras_ssl.data.image_set import ImageSet, Splits
 
 # A larger height and width would make a single image take more than 200 MB.
@@ -52,7 +52,7 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
         if channels == 3 and own == 1:
             image = tf.repeat(image, 3, axis=-1)
         elif channels == 1 and own == 3:
-            image = _like(image, grey(tf.cast(image, tf.float32)))
+            image = _like(image, gray(tf.cast(image, tf.float32)))
         return tf.ensure_shape(image, shape)
 
     shape = (size or height, size or width, channels or own)

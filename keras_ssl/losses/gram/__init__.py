@@ -1,6 +1,6 @@
 """The duality as an algorithm: off-diagonal sums at their cheapest exact form.
 
-Both families of the paper penalise the off-diagonal entries of a matrix of products: K K^T of
+Both families of the paper penalize the off-diagonal entries of a matrix of products: K K^T of
 samples, (N, N), or K^T K of dimensions, (M, M). Below, n is the size of that matrix and d the
 other: N and M, or M and N. None is computed as it is written:
 

@@ -73,7 +73,7 @@ def test_barlow_twins_does_not_see_scale_or_shift_of_a_dimension():
 
 
 @pytest.mark.parametrize("name", ["NTXentLoss", "DCLLoss", "CodingRateLoss", "NTXentLoss-absolute"])
-def test_scale_does_not_matter_to_normalised_criteria(name):
+def test_scale_does_not_matter_to_normalized_criteria(name):
     z_1, z_2 = _views()
     criterion = CRITERIA[name](dtype="float64")
     assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(10 * z_1, 0.1 * z_2)))
@@ -119,7 +119,7 @@ def test_value_and_gradient_stay_finite(name, views):
 
 
 @every_criterion
-def test_loss_falls_when_free_embeddings_are_optimised(name):
+def test_loss_falls_when_free_embeddings_are_optimized(name):
     z_1, z_2 = (tf.constant(z.astype("float32")) for z in _views(32, 8))
     criterion = CRITERIA[name]()
     values = []
@@ -156,7 +156,7 @@ def test_eager_and_compiled_agree(name, jit_compile):
     for a, b in zip(gradients, compiled_gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
-    # A sample whose hidden units are all off; XLA made NaN of Keras' own normalisation of it.
+    # A sample whose hidden units are all off; XLA made NaN of Keras' own normalization of it.
     z_1[3], z_2[5] = 0, 0
     loss, gradients = compiled(tf.constant(z_1), tf.constant(z_2))
     assert np.isfinite(float(loss))
