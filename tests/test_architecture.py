@@ -7,6 +7,7 @@ they are how a room asks for a thing above or beside it only when it is used.
 import ast
 import graphlib
 import pathlib
+import re
 
 import pytest
 
@@ -14,22 +15,18 @@ import keras_ssl
 
 ROOT = pathlib.Path(keras_ssl.__file__).parent
 
+PAGE = (ROOT.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def _block(heading, number=0):
+    """The lines of an indented block of the page, below a heading."""
+    (section,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    return [line.removeprefix("    ") for line in blocks[number].splitlines()]
+
+
 # The lowest first. What stands on one floor does not know of each other.
-FLOORS = (
-    {"registry", "replicas"},
-    {"losses", "optimizers"},
-    {"duality", "layers"},
-    {"data", "encoders"},
-    {"training"},
-    {"distribution", "models"},
-    {"evaluation"},
-    {"inspection"},
-    {"callbacks"},
-    {"recipes", "runs"},
-    {"spaces"},
-    {"hypermodels"},
-    {"report", "studies"},
-)
+FLOORS = tuple(set(line.split(", ")) for line in _block("Floors"))
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 
@@ -123,3 +120,40 @@ def test_no_backend_in_what_any_backend_could_run(room):
     assert not [
         name for name in _of(room) if name.partition(".")[0] in ("tensorflow", "jax", "torch")
     ]
+
+
+def test_what_imports_tensorflow_is_on_the_page():
+    (named,) = re.findall(
+        r"^TensorFlow is imported by these alone: (.*?), and within", PAGE, re.S | re.M
+    )
+    importing = {
+        _room(module)
+        for module, found in IMPORTS.items()
+        if {"tensorflow"} & {n.split(".")[0] for n in found}
+    }
+    assert importing == set(re.findall(r"`(\w+)`", named))
+
+
+def test_every_room_and_every_file_that_the_page_names_is_there():
+    """And what is there is named: a package, and a file that has a line of its own."""
+    home, named = None, set()
+    for line in _block("Where things live"):
+        if line.startswith("keras_ssl/"):
+            home = line.split()[0]
+            named.add(home.removeprefix("keras_ssl/").rstrip("/").removesuffix(".py"))
+            assert (ROOT.parent / home).exists(), home
+        elif not line.startswith(" "):
+            home = line.split()[0]
+            assert (ROOT.parent / home).is_dir(), home
+        for file in re.findall(r"\b(\w+\.(?:py|md))\b", line.removeprefix(home)):
+            folder = ROOT.parent / home
+            found = [*folder.rglob(file)] if folder.is_dir() else [folder]
+            assert found, f"{home} has no {file}"
+    rooms = {room for room in ROOMS if not room.startswith("_")}
+    assert rooms <= named, f"not on the page: {sorted(rooms - named)}"
+
+
+def test_every_path_in_code_marks_is_there():
+    for path in re.findall(r"`((?:[\w.]+/)+(?:\w+\.(?:py|md))?)`", PAGE):
+        places = (ROOT.parent / path, ROOT / path)
+        assert any(place.exists() for place in places), path
