@@ -3,11 +3,12 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_ssl._tensors import Tensor
 
 # Begins and ends the messages of our own checks within TensorFlow's report of an error, which
 # prints each value in brackets.
@@ -15,7 +16,7 @@ _BEGIN, _END = "keras_ssl: ", "end of keras_ssl"
 _MESSAGE = re.compile(rf"\[{_BEGIN}(.*?)\] \[(.*?)\] \[{_END}\]", re.DOTALL)
 
 
-def require(x: Any, condition: Any, message: str, received: Any) -> Any:
+def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Tensor:
     """`x`, once it is known that `condition` holds; for what only values tell, within a graph.
 
     XLA skips such checks.

@@ -1,15 +1,19 @@
 """Values from the outside as tensors of real numbers, or a message that names the argument."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 
+# A tensor of Keras' backend, symbolic or not, or an array: they have no type in common. Shapes and
+# dtypes are in the docstrings.
+Tensor: TypeAlias = Any
+
 
 def real_tensor(
     name: str, value: Any, expected: str, dtype: Any = None, floats: bool = False
-) -> Any:
+) -> Tensor:
     """`value` as a tensor of real numbers.
 
     Args:

@@ -18,6 +18,7 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import gather_apart, replicas_have_own_collectives
+from keras_ssl._tensors import Tensor
 
 # Every replica is traced in a thread of its own.
 _thread = threading.local()
@@ -45,10 +46,10 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     is_alone = getattr(_thread, "is_alone", False)
 
-    def value_and_gradient(*arguments: Any) -> Any:
+    def value_and_gradient(*arguments: Any) -> Tensor:
         value, gradient = f(*arguments)
 
-        def gradient_in_scope(*upstream: Any) -> Any:
+        def gradient_in_scope(*upstream: Tensor) -> Tensor:
             with _scope(is_alone):
                 return gradient(*upstream)
 
@@ -78,7 +79,7 @@ def replica_count() -> int:
     return 1 if context is None else context.num_replicas_in_sync
 
 
-def replica_id() -> Any:
+def replica_id() -> Tensor:
     """Index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica.
 
     Inside `alone()` too: what a replica draws is its own even where it forgets the others.
@@ -87,12 +88,12 @@ def replica_id() -> Any:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
-def share(global_loss: Any) -> Any:
+def share(global_loss: Tensor) -> Tensor:
     """This replica's part of a loss that all replicas compute alike on the global batch."""
     return ops.divide(global_loss, replica_count())
 
 
-def sum_over_replicas(x: Any) -> Any:
+def sum_over_replicas(x: Tensor) -> Tensor:
     """The sum of the `x` of all replicas, which all of them get.
 
     Args:
@@ -107,7 +108,7 @@ def sum_over_replicas(x: Any) -> Any:
     return _with_gradient(x, _sum(context, x), lambda upstream: _sum(context, upstream))
 
 
-def gather_batch(x: Any) -> Any:
+def gather_batch(x: Tensor) -> Tensor:
     """The rows of `x` of all replicas, in order, with the gradient of the sum of all their losses.
 
     A loss that every replica computes alike from the result must therefore be divided by
@@ -135,7 +136,7 @@ def gather_batch(x: Any) -> Any:
     )
 
 
-def own_rows(x: Any) -> Any:
+def own_rows(x: Tensor) -> Tensor:
     """This replica's rows of an `x` that all replicas have alike: the inverse of `gather_batch`.
 
     Args:
@@ -151,13 +152,13 @@ def own_rows(x: Any) -> Any:
     return _slice(x, context.replica_id_in_sync_group * count, count)
 
 
-def has_even_shards(x: Any) -> bool:
+def has_even_shards(x: Tensor) -> bool:
     """Whether all replicas are known to have as many rows as `x`: what sharing out work needs."""
     # A data set that keeps its remainder does not know its batch size, and the last may be uneven.
     return x.shape[0] is not None
 
 
-def batch_size(x: Any) -> Any:
+def batch_size(x: Tensor) -> Tensor:
     """Number of rows of `x` on all replicas."""
     context = _replica_context()
     rows = ops.shape(x)[0]
@@ -170,13 +171,13 @@ def batch_size(x: Any) -> Any:
     return tf.reduce_sum(_gather(context, tf.reshape(rows, [1])))
 
 
-def first_row(x: Any) -> Any:
+def first_row(x: Tensor) -> Tensor:
     """Index of the first of this replica's rows `x` among those of all replicas."""
     context = _replica_context()
     return 0 if context is None else _first_row(context, x)
 
 
-def batch_mean(x: Any, axis: int | None = None) -> Any:
+def batch_mean(x: Tensor, axis: int | None = None) -> Tensor:
     """Mean of `x` over the batch of all replicas, its axis 0.
 
     Args:
@@ -192,7 +193,7 @@ def batch_mean(x: Any, axis: int | None = None) -> Any:
 # --- The collectives themselves, without gradients ---------------------------------------------
 
 
-def _sum(context: Any, x: Any) -> Any:
+def _sum(context: Any, x: Tensor) -> Tensor:
     import tensorflow as tf
 
     x = tf.stop_gradient(x)
@@ -201,13 +202,13 @@ def _sum(context: Any, x: Any) -> Any:
 
     # What all_reduce does, less its gradient, for whose sake TensorFlow walks back through the
     # graphs of all replicas at every call: four minutes for sixty synchronized layers.
-    def reduce(strategy: Any, x: Any) -> Any:
+    def reduce(strategy: Any, x: Tensor) -> Tensor:
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(x, x)])[0]
 
     return context.merge_call(reduce, args=(x,))
 
 
-def _gather(context: Any, x: Any) -> Any:
+def _gather(context: Any, x: Tensor) -> Tensor:
     import tensorflow as tf
 
     x = tf.stop_gradient(x)
@@ -225,18 +226,18 @@ def _has_own_collectives(context: Any) -> bool:
     return replicas_have_own_collectives() or is_tpu
 
 
-def _with_gradient(x: Any, value: Any, gradient: Callable[[Any], Any]) -> Any:
+def _with_gradient(x: Tensor, value: Any, gradient: Callable[[Any], Any]) -> Tensor:
     """`value`, as a function of `x` with this gradient."""
     import tensorflow as tf
 
     @tf.custom_gradient
-    def attach(x: Any, value: Any) -> Any:
+    def attach(x: Tensor, value: Any) -> Tensor:
         return tf.identity(value), lambda upstream: (gradient(upstream), None)
 
     return attach(x, value)
 
 
-def _first_row(context: Any, x: Any) -> Any:
+def _first_row(context: Any, x: Tensor) -> Tensor:
     if x.shape[0] is not None:
         return context.replica_id_in_sync_group * x.shape[0]
     import tensorflow as tf
@@ -245,5 +246,5 @@ def _first_row(context: Any, x: Any) -> Any:
     return tf.reduce_sum(rows[: context.replica_id_in_sync_group])
 
 
-def _slice(x: Any, start: Any, count: Any) -> Any:
+def _slice(x: Tensor, start: Tensor, count: Tensor) -> Tensor:
     return ops.slice(x, (start, *(0,) * (len(x.shape) - 1)), (count, *ops.shape(x)[1:]))

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._require import require
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import (
     check_count,
     check_fraction,
@@ -41,7 +42,7 @@ _YIQ = np.array(
 )
 
 
-def to_unit_floats(images: Any) -> Any:
+def to_unit_floats(images: Tensor) -> Tensor:
     """Images as float32 in [0, 1]: bytes are divided by 255, floats are taken to be there already.
 
     Args:
@@ -64,7 +65,7 @@ def to_unit_floats(images: Any) -> Any:
     return tf.cast(images, tf.float32)
 
 
-def _check_batch(images: Any) -> None:
+def _check_batch(images: Tensor) -> None:
     """Raises if images are no batch (N, height, width, channels) or have no pixel."""
     if images.shape.rank != 4 or 0 in tuple(images.shape):
         raise ValueError(
@@ -73,7 +74,7 @@ def _check_batch(images: Any) -> None:
         )
 
 
-def _in_range(images: Any, is_integer: bool) -> Any:
+def _in_range(images: Tensor, is_integer: bool) -> Tensor:
     """Unit floats as they are; it raises if any is outside [0, 1], or fails the step of a graph."""
     low, high = tf.reduce_min(images), tf.reduce_max(images)  # NaN if any pixel is.
     is_right = tf.logical_and(low >= -_SLACK, high <= 1 + _SLACK)
@@ -127,7 +128,7 @@ class Augmentation(keras.layers.Layer):
         self._generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
         """What is random, for each image: a function of numbers, see `draws.py`.
 
         Args:
@@ -140,15 +141,15 @@ class Augmentation(keras.layers.Layer):
         """
         return {}
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Changed versions of all images: float32 in and out, of what `draw` returned."""
         raise NotImplementedError
 
-    def leave(self, images: Any) -> Any:
+    def leave(self, images: Tensor) -> Tensor:
         """What becomes of images that are not augmented."""
         return images
 
-    def draw_all(self, numbers: Any, size: Sequence[Any], xp: Any = np) -> dict[str, Any]:
+    def draw_all(self, numbers: Tensor, size: Sequence[Any], xp: Any = np) -> dict[str, Tensor]:
         """What `draw` returns, and "is_chosen": bool (N,), which images are changed at all.
 
         Args:
@@ -159,7 +160,7 @@ class Augmentation(keras.layers.Layer):
         is_chosen = numbers[:, 0] < self.probability
         return {"is_chosen": is_chosen, **self.draw(numbers[:, 1:], size, xp)}
 
-    def apply(self, images: Any, drawn: dict[str, Any]) -> Any:
+    def apply(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Images, unit floats, changed by what `draw_all` returned where they are chosen."""
         if self.probability == 0:
             return self.leave(images)
@@ -169,13 +170,13 @@ class Augmentation(keras.layers.Layer):
         return tf.where(_per_image(drawn["is_chosen"]), changed, self.leave(images))
 
     @tf.autograph.experimental.do_not_convert  # As Keras' own.
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
         # Keras would refuse numbers beside tensors, and makes tensors of NumPy's numbers.
         if kwargs.get("seed") is not None:
             kwargs["seed"] = _whole_numbers(kwargs["seed"])
         return super().__call__(*args, **kwargs)
 
-    def call(self, images: Any, training: bool = True, seed: Any = None) -> Any:  # noqa: D102
+    def call(self, images: Tensor, training: bool = True, seed: Any = None) -> Tensor:  # noqa: D102
         dtype = tf.convert_to_tensor(images).dtype
         images = to_unit_floats(images)
         _check_batch(images)
@@ -190,7 +191,7 @@ class Augmentation(keras.layers.Layer):
             views = self.leave(images)
         return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
 
-    def _next_seed(self) -> list[Any]:
+    def _next_seed(self) -> list[Tensor]:
         # Keras mirrors the generator's state: without its number, replicas would draw alike.
         return [*tf.unstack(self._generator.next()), replica_id()]
 
@@ -206,7 +207,7 @@ def _namespace() -> Any:
     return np if tf.executing_eagerly() else keras.ops
 
 
-def _numbers(seed: Any, n: Any, count: int) -> Any:
+def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
     """Numbers in [0, 1) for a batch of n images, float32 (n, count); see `draws.numbers`."""
     if tf.executing_eagerly():
         return draws.numbers(draws.key(list(seed)), np.arange(n, dtype="int32"), count)
@@ -218,29 +219,29 @@ def _numbers(seed: Any, n: Any, count: int) -> Any:
 
 # Traced once for all graphs: its operations are hundreds, and take a tenth of a second.
 @tf.function(autograph=False)
-def _numbers_of_a_graph(seed: Any, n: Any, count: Any) -> Any:
+def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
     key = draws.key(tf.unstack(seed), keras.ops)
     return draws.numbers(key, tf.range(n), count, keras.ops)
 
 
-def _static(images: Any, axis: int) -> Any:
+def _static(images: Tensor, axis: int) -> Tensor:
     """The length of an axis: a number where it is known, else a tensor."""
     return images.shape[axis] or tf.shape(images)[axis]
 
 
-def _per_image(values: Any) -> Any:
+def _per_image(values: Tensor) -> Tensor:
     """One value for each image, (N,), in the shape (N, 1, 1, 1)."""
     return tf.reshape(values, [-1, 1, 1, 1])
 
 
-def _down_the_columns(matrix: Any, images: Any) -> Any:
+def _down_the_columns(matrix: Tensor, images: Tensor) -> Tensor:
     """Each column of each image multiplied by a matrix: (N or 1, out, height)."""
     shape = tf.shape(images)
     columns = tf.reshape(images, [shape[0], shape[1], shape[2] * shape[3]])
     return tf.reshape(matrix @ columns, [shape[0], tf.shape(matrix)[1], shape[2], shape[3]])
 
 
-def _multiply(rows: Any, images: Any, columns: Any) -> Any:
+def _multiply(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
     """A X B^T for each image X and each of its channels.
 
     Args:
@@ -252,7 +253,7 @@ def _multiply(rows: Any, images: Any, columns: Any) -> Any:
         (N, new height, new width, channels).
     """
 
-    def transpose(x: Any) -> Any:
+    def transpose(x: Tensor) -> Tensor:
         return tf.transpose(x, [0, 2, 1, 3])
 
     product = transpose(_down_the_columns(columns, transpose(_down_the_columns(rows, images))))
@@ -261,7 +262,7 @@ def _multiply(rows: Any, images: Any, columns: Any) -> Any:
     )
 
 
-def resize_boxes(images: Any, boxes: Any, size: Sequence[Any]) -> Any:
+def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
     """Cuts rectangles out of images and resizes them, as torchvision and Pillow do.
 
     A pixel is an area; an output pixel is the mean of the input pixels of its rectangle, weighted
@@ -281,7 +282,7 @@ def resize_boxes(images: Any, boxes: Any, size: Sequence[Any]) -> Any:
     return _multiply(rows, images, _triangles(left, width, _static(images, 2), size[1]))
 
 
-def _triangles(start: Any, length: Any, pixels: Any, new_pixels: Any) -> Any:
+def _triangles(start: Tensor, length: Any, pixels: Tensor, new_pixels: Any) -> Tensor:
     """Weights of each pixel in each new one, (N, new_pixels, pixels); rows sum to 1."""
     start, length = start[:, None, None], length[:, None, None]
     centers = tf.range(pixels, dtype=tf.float32) + 0.5
@@ -324,16 +325,16 @@ class RandomResizedCrop(Augmentation):
         self.scale = _check_range("scale", scale, upper=1.0)
         self.ratio = _check_range("ratio", ratio)
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:  # noqa: D102
         return {"boxes": draws.crop_boxes(numbers, size, self.scale, self.ratio, xp)}
 
-    def leave(self, images: Any) -> Any:  # noqa: D102
+    def leave(self, images: Tensor) -> Tensor:  # noqa: D102
         if self.size is None or self.size == tuple(images.shape[1:3]):
             return images
         whole = tf.stack([0, 0, *(_static(images, axis) for axis in (1, 2))])
         return resize_boxes(images, whole[None], self.size)
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         size = self.size or [_static(images, axis) for axis in (1, 2)]
         return resize_boxes(images, drawn["boxes"], size)
 
@@ -357,7 +358,7 @@ class RandomFlip(Augmentation):
     def __init__(self, probability: float = 0.5, **kwargs: Any) -> None:
         super().__init__(probability, **kwargs)
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.reverse(images, axis=[2])
 
 
@@ -401,7 +402,7 @@ class RandomColorJitter(Augmentation):
         if self.hue > 0.5:
             raise ValueError(f"`hue` must be at most 0.5, half the circle. Received: hue={hue!r}")
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:  # noqa: D102
         strengths = {
             "brightness": self.brightness,
             "contrast": self.contrast,
@@ -413,7 +414,7 @@ class RandomColorJitter(Augmentation):
         }
         return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         # Contrast moves toward the mean luma of the image, taken before brightness scales both.
         contrast, brightness = _per_image(drawn["contrast"]), _per_image(drawn["brightness"])
         mean = tf.reduce_mean(gray(images), axis=[1, 2], keepdims=True)  # (N, 1, 1, 1)
@@ -449,7 +450,7 @@ class RandomColorJitter(Augmentation):
         }
 
 
-def gray(images: Any) -> Any:
+def gray(images: Tensor) -> Tensor:
     """The luma of 3-channel images, the mean of the channels of others, (N, height, width, 1)."""
     if images.shape[-1] == 3:
         return tf.reduce_sum(images * _LUMA, axis=-1, keepdims=True)
@@ -469,7 +470,7 @@ class RandomGrayscale(Augmentation):
     def __init__(self, probability: float = 0.2, **kwargs: Any) -> None:
         super().__init__(probability, **kwargs)
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.broadcast_to(gray(images), tf.shape(images))
 
 
@@ -496,14 +497,14 @@ class RandomGaussianBlur(Augmentation):
         super().__init__(probability, **kwargs)
         self.sigma = _check_range("sigma", sigma)
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:  # noqa: D102
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:  # noqa: D102
         low, high = self.sigma
         return {"sigma": draws.uniform(numbers[:, 0], low, high, xp)}
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         sigma = tf.reshape(drawn["sigma"], [-1, 1, 1])
 
-        def blur_matrix(axis: int) -> Any:
+        def blur_matrix(axis: int) -> Tensor:
             position = tf.range(_static(images, axis), dtype=tf.float32)
             distance = position[:, None] - position[None, :]
             return tf.nn.softmax(-tf.square(distance / sigma) / 2, axis=-1)  # (N, size, size)
@@ -530,7 +531,7 @@ class RandomSolarize(Augmentation):
         super().__init__(probability, **kwargs)
         self.threshold = check_fraction("threshold", threshold)
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.where(images >= self.threshold, 1 - images, images)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
@@ -559,7 +560,7 @@ class Compose(Augmentation):
     def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
         return sum(1 + augmentation.draw_count for augmentation in self.augmentations)
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
         """What each augmentation draws, in order, as "draws"."""
         drawn = []
         for augmentation in self.augmentations:
@@ -569,12 +570,12 @@ class Compose(Augmentation):
             size = augmentation.compute_output_shape((None, *size, None))[1:3]
         return {"draws": drawn}
 
-    def leave(self, images: Any) -> Any:  # noqa: D102
+    def leave(self, images: Tensor) -> Tensor:  # noqa: D102
         for augmentation in self.augmentations:
             images = augmentation.leave(images)
         return images
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         for augmentation, draw in zip(self.augmentations, drawn["draws"], strict=True):
             images = augmentation.apply(images, draw)
         return images
@@ -616,7 +617,7 @@ def _check_size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-def _whole_numbers(seed: Any) -> Any:
+def _whole_numbers(seed: Any) -> Tensor:
     """The numbers of a call's `seed`, as a list, or an int32 tensor (k,) where any is a tensor.
 
     It raises if there are none, or others than whole numbers.

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._tensors import Tensor
+
 # Of Threefry-2x32: rotations of the rounds, repeated, and the parity constant of its key schedule.
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = np.array([0x1BD11BDA], "int32")
@@ -27,7 +29,7 @@ CROP_TRIES = 10
 CROP_NUMBERS = 2 * CROP_TRIES + 2
 
 
-def threefry(key: Sequence[Any], counter: Sequence[Any], xp: Any = np) -> tuple[Any, Any]:
+def threefry(key: Sequence[Any], counter: Sequence[Any], xp: Any = np) -> tuple[Tensor, Tensor]:
     """Two random words for each counter.
 
     Args:
@@ -55,7 +57,7 @@ def threefry(key: Sequence[Any], counter: Sequence[Any], xp: Any = np) -> tuple[
     return a, b
 
 
-def word(number: Any, xp: Any = np) -> Any:
+def word(number: Any, xp: Any = np) -> Tensor:
     """The lower 32 bits of a whole number, or of a scalar tensor of integers, int32 (1,)."""
     try:
         bits = operator.index(number) & 0xFFFFFFFF
@@ -64,7 +66,7 @@ def word(number: Any, xp: Any = np) -> Any:
     return np.array([bits], "uint32").view("int32")
 
 
-def key(numbers: Sequence[Any], xp: Any = np) -> tuple[Any, Any]:
+def key(numbers: Sequence[Any], xp: Any = np) -> tuple[Tensor, Tensor]:
     """The key of whole numbers such as (seed, step) or (seed, epoch, step).
 
     The first two are the key; each further one is folded in.
@@ -84,13 +86,13 @@ def key(numbers: Sequence[Any], xp: Any = np) -> tuple[Any, Any]:
     return folded
 
 
-def fold(key: Sequence[Any], number: Any, xp: Any = np) -> tuple[Any, Any]:
+def fold(key: Sequence[Any], number: Any, xp: Any = np) -> tuple[Tensor, Tensor]:
     """A key of its own for each whole number, see `key`."""
     # No draw has this counter: blocks of `numbers` are counted from 0.
     return threefry(key, (word(number, xp), np.array([-1], "int32")), xp)
 
 
-def numbers(key: Sequence[Any], images: Any, count: int, xp: Any = np) -> Any:
+def numbers(key: Sequence[Any], images: Tensor, count: int, xp: Any = np) -> Tensor:
     """Numbers uniform in [0, 1) for each image.
 
     Number j of image i follows from (key, i, j) alone, not from how many images or numbers there
@@ -112,7 +114,7 @@ def numbers(key: Sequence[Any], images: Any, count: int, xp: Any = np) -> Any:
     return xp.array(xp.right_shift(words, 8) & 0xFFFFFF, "float32") * 2**-24
 
 
-def uniform(numbers: Any, low: float, high: float, xp: Any = np) -> Any:
+def uniform(numbers: Tensor, low: float, high: float, xp: Any = np) -> Tensor:
     """Numbers in [0, 1) as draws uniform in [low, high], float32 of the same shape.
 
     What is added to `low` is cut to 24 bits after the point. Without that, compilers may fuse the
@@ -121,7 +123,7 @@ def uniform(numbers: Any, low: float, high: float, xp: Any = np) -> Any:
     return low + xp.floor(numbers * ((high - low) * 2**24)) * 2**-24
 
 
-def log_uniform(numbers: Any, low: float, high: float, xp: Any = np) -> Any:
+def log_uniform(numbers: Tensor, low: float, high: float, xp: Any = np) -> Tensor:
     """Numbers in [0, 1) as draws from [low, high], their logarithm uniform, of the same shape.
 
     That is `low * (high / low) ** numbers`. As backends' exponential functions differ in the last
@@ -138,12 +140,12 @@ def log_uniform(numbers: Any, low: float, high: float, xp: Any = np) -> Any:
 
 
 def crop_boxes(
-    numbers: Any,
+    numbers: Tensor,
     size: Sequence[Any],
     scale: Sequence[float],
     ratio: Sequence[float],
     xp: Any = np,
-) -> Any:
+) -> Tensor:
     """Random rectangles of images, as torchvision's `RandomResizedCrop` draws them.
 
     Ten tries: an area uniform in `scale` of the image's, a ratio log-uniform in `ratio`, the sides
@@ -170,10 +172,10 @@ def crop_boxes(
     is_any = xp.any(fits, axis=1)
     first = xp.argmax(xp.array(fits, "int32"), axis=1)[:, None]
 
-    def chosen(sides: Any, otherwise: Any) -> Any:
+    def chosen(sides: Tensor, otherwise: Tensor) -> Tensor:
         return xp.where(is_any, xp.take_along_axis(sides, first, axis=1)[:, 0], otherwise)
 
-    def side(longest: Any, of_the_other: Any) -> Any:
+    def side(longest: Tensor, of_the_other: Tensor) -> Tensor:
         # At least a pixel, where torchvision would cut out none and fail.
         return xp.maximum(xp.minimum(longest, xp.round(of_the_other)), 1.0)
 
@@ -185,7 +187,7 @@ def crop_boxes(
     return xp.array(xp.floor(xp.stack([top, left, box_height, box_width], axis=1)), "int32")
 
 
-def _rounded_root(x: Any, xp: Any) -> Any:
+def _rounded_root(x: Tensor, xp: Any) -> Tensor:
     """Square root to the nearest whole number, whatever a backend's `sqrt` does to its last bit."""
     root = xp.floor(xp.sqrt(x) + 0.5)
     below, above = (root - 0.5) * (root - 0.5), (root + 0.5) * (root + 0.5)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_ssl import _renames
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
 from keras_ssl.data.augmentation import (
     Augmentation,
@@ -76,7 +77,7 @@ class Views(Augmentation):
     def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
         return sum(1 + view.draw_count for view in self.views)
 
-    def draw(self, numbers: Any, size: Sequence[Any], xp: Any) -> dict[str, Any]:
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
         """What the views draw, as "view_1", "view_2", ..."""
         drawn = {}
         for i, view in enumerate(self.views, start=1):
@@ -85,10 +86,10 @@ class Views(Augmentation):
             numbers = numbers[:, count:]
         return drawn
 
-    def leave(self, images: Any) -> Any:  # noqa: D102
+    def leave(self, images: Tensor) -> Tensor:  # noqa: D102
         return tuple(view.leave(images) for view in self.views)
 
-    def augment(self, images: Any, drawn: dict[str, Any]) -> Any:  # noqa: D102
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tuple(
             view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
         )

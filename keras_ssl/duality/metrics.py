@@ -24,7 +24,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._tensors import real_tensor
+from keras_ssl._tensors import Tensor, real_tensor
 from keras_ssl._validation import check_count
 from keras_ssl.duality.quantities import theorem_3_3
 from keras_ssl.losses.normalization import unit_embeddings
@@ -40,7 +40,9 @@ class _EmbeddingMetric(keras.metrics.Metric):
         super().__init__(name=name, dtype=dtype)
         self.dimensions = check_count("dimensions", dimensions)
 
-    def update_state(self, y_true: Any, y_pred: Any = None, sample_weight: Any = None) -> None:
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor = None, sample_weight: Any = None
+    ) -> None:
         """Adds a batch.
 
         Args:
@@ -60,10 +62,10 @@ class _EmbeddingMetric(keras.metrics.Metric):
             )
         self._add(ops.cast(ops.stop_gradient(k), self.dtype))
 
-    def _sum(self, shape: tuple[int, ...], name: str) -> Any:
+    def _sum(self, shape: tuple[int, ...], name: str) -> Tensor:
         return self.add_variable(shape, "zeros", dtype=self.dtype, name=name)
 
-    def _add(self, k: Any) -> None:
+    def _add(self, k: Tensor) -> None:
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
@@ -84,7 +86,7 @@ class _SumMetric(_EmbeddingMetric):
         self.fourth_powers = self._sum((), "fourth_powers")  # sum ||K_i||^4
         self.products = self._sum((m, m), "products")  # K^T K
 
-    def _add(self, k: Any) -> None:
+    def _add(self, k: Tensor) -> None:
         if self._unit:
             k = unit_embeddings(k)
         squared_norms = ops.sum(ops.square(k), axis=1)
@@ -93,19 +95,19 @@ class _SumMetric(_EmbeddingMetric):
         self.fourth_powers.assign_add(ops.sum(ops.square(squared_norms)))
         self.products.assign_add(ops.matmul(ops.transpose(k), k))
 
-    def _energy(self) -> Any:
+    def _energy(self) -> Tensor:
         return ops.sum(ops.square(self.products))  # ||K^T K||_F^2
 
-    def _l_c(self) -> Any:
+    def _l_c(self) -> Tensor:
         return self._energy() - self.fourth_powers
 
-    def _l_nc(self) -> Any:
+    def _l_nc(self) -> Tensor:
         return self._energy() - ops.sum(ops.square(ops.diagonal(self.products)))
 
-    def _squared_norm(self) -> Any:
+    def _squared_norm(self) -> Tensor:
         return ops.sum(ops.diagonal(self.products))  # ||K||_F^2
 
-    def _sample_norm_profile(self) -> dict[str, Any]:
+    def _sample_norm_profile(self) -> dict[str, Tensor]:
         upper = ops.square(self._squared_norm())
         return {
             "sample_norm_profile": ops.convert_to_tensor(self.fourth_powers),
@@ -113,7 +115,7 @@ class _SumMetric(_EmbeddingMetric):
             "sample_norm_profile_upper": upper,
         }
 
-    def _dimension_norm_profile(self) -> dict[str, Any]:
+    def _dimension_norm_profile(self) -> dict[str, Tensor]:
         upper = ops.square(self._squared_norm())
         return {
             "dimension_norm_profile": ops.sum(ops.square(ops.diagonal(self.products))),
@@ -121,15 +123,15 @@ class _SumMetric(_EmbeddingMetric):
             "dimension_norm_profile_upper": upper,
         }
 
-    def _pair_mean(self) -> Any:
+    def _pair_mean(self) -> Tensor:
         pairs = ops.maximum(self.count * (self.count - 1), 1)
         return (ops.sum(ops.square(self.total)) - self._squared_norm()) / pairs
 
-    def _pair_variance(self) -> Any:
+    def _pair_variance(self) -> Tensor:
         pairs = ops.maximum(self.count * (self.count - 1), 1)
         return self._l_c() / pairs - ops.square(self._pair_mean())
 
-    def _rankme(self) -> Any:
+    def _rankme(self) -> Tensor:
         # TensorFlow fails on what is not finite; the result is NaN instead.
         is_finite = ops.all(ops.isfinite(self.products))
         eigenvalues, _ = ops.eigh(ops.where(is_finite, self.products, 0))  # rising
@@ -167,7 +169,7 @@ class SampleContrastiveEnergy(_SumMetric):
     Computed as `||K^T K||_F^2 - sum_i ||K_i||^4`, Theorem 3.3.
     """
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._l_c()
 
 
@@ -175,7 +177,7 @@ class SampleContrastiveEnergy(_SumMetric):
 class DimensionContrastiveEnergy(_SumMetric):
     """L_nc, the squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`."""
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._l_nc()
 
 
@@ -187,7 +189,7 @@ class SampleNormProfile(_SumMetric):
     `t^2 / N <= sum_i ||K_i||^4 <= t^2` with `t = ||K||_F^2`.
     """
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._sample_norm_profile()
 
 
@@ -200,7 +202,7 @@ class DimensionNormProfile(_SumMetric):
     has norm a, as the lemma supposes.
     """
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._dimension_norm_profile()
 
 
@@ -210,7 +212,7 @@ class NegativePairMean(_SumMetric):
 
     _unit = True
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._pair_mean()
 
 
@@ -220,7 +222,7 @@ class NegativePairVariance(_SumMetric):
 
     _unit = True
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._pair_variance()
 
 
@@ -232,7 +234,7 @@ class RankMe(_SumMetric):
     values s, square roots of the eigenvalues of K^T K. From 1 to min(N, M).
     """
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         return self._rankme()
 
 
@@ -249,12 +251,12 @@ class Theorem33Residual(_EmbeddingMetric):
         self.of_dimensions = self._sum((), "of_dimensions")
         self.of_samples = self._sum((), "of_samples")
 
-    def _add(self, k: Any) -> None:
+    def _add(self, k: Tensor) -> None:
         sides = theorem_3_3(k)
         self.of_dimensions.assign_add(sides.dimensions)
         self.of_samples.assign_add(sides.samples)
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         difference = ops.absolute(self.of_dimensions - self.of_samples)
         whole = ops.convert_to_tensor(self.of_dimensions)
         return difference / ops.where(whole > 0, whole, 1)
@@ -277,11 +279,11 @@ class DualityMonitor(_EmbeddingMetric):
         self.unit = NegativePairMean(dimensions, "unit", dtype)
         self.residual = Theorem33Residual(dimensions, "residual", dtype)
 
-    def _add(self, k: Any) -> None:
+    def _add(self, k: Tensor) -> None:
         for part in (self.raw, self.unit, self.residual):
             part.update_state(k)
 
-    def result(self) -> Any:  # noqa: D102
+    def result(self) -> Tensor:  # noqa: D102
         raw, unit = self.raw, self.unit
         return {
             "l_c": raw._l_c(),

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_ssl._tensors import real_tensor
+from keras_ssl._tensors import Tensor, real_tensor
 from keras_ssl._validation import check_count, check_non_negative
 from keras_ssl.losses import gram
 from keras_ssl.losses.normalization import unit_embeddings
 from keras_ssl.replicas import alone
 
 
-def _matrix(k: Any) -> Any:
+def _matrix(k: Tensor) -> Tensor:
     k = real_tensor("k", k, "a matrix (samples N, dimensions M)")
     if len(k.shape) != 2 or 0 in tuple(k.shape):
         raise ValueError(
@@ -32,7 +32,7 @@ def _matrix(k: Any) -> Any:
     return k if is_wide else ops.cast(k, "float32")
 
 
-def sample_contrastive_energy(k: Any) -> Any:
+def sample_contrastive_energy(k: Tensor) -> Tensor:
     """L_c: the squared products of different samples (Definition 3.2).
 
     `L_c = || K K^T - diag(K K^T) ||_F^2`
@@ -52,7 +52,7 @@ def sample_contrastive_energy(k: Any) -> Any:
         return gram.sample_energy(_matrix(k), side="gram")
 
 
-def dimension_contrastive_energy(k: Any) -> Any:
+def dimension_contrastive_energy(k: Tensor) -> Tensor:
     """L_nc: the squared products of different dimensions (Definition 3.2).
 
     `L_nc = || K^T K - diag(K^T K) ||_F^2`. Not centered, not divided; VICReg's covariance term is
@@ -68,12 +68,12 @@ def dimension_contrastive_energy(k: Any) -> Any:
         return gram.dimension_energy(_matrix(k), side="covariance")
 
 
-def sample_norm_profile(k: Any) -> Any:
+def sample_norm_profile(k: Tensor) -> Tensor:
     """The sum over samples of the fourth power of their norm, `sum_i ||K_i||^4`, scalar."""
     return ops.sum(ops.square(ops.sum(ops.square(_matrix(k)), axis=1)))
 
 
-def dimension_norm_profile(k: Any) -> Any:
+def dimension_norm_profile(k: Tensor) -> Tensor:
     """The sum over dimensions of the fourth power of their norm, `sum_j ||K_j||^4`, scalar."""
     return sample_norm_profile(ops.transpose(_matrix(k)))
 
@@ -85,7 +85,7 @@ class BothSides(NamedTuple):
     samples: Any
 
 
-def theorem_3_3(k: Any) -> BothSides:
+def theorem_3_3(k: Tensor) -> BothSides:
     """Both sides of the duality, for any K.
 
     `L_nc + sum_j ||K_j||^4 (dimensions) = L_c + sum_i ||K_i||^4 (samples)`; both are ||K^T K||_F^2.
@@ -138,7 +138,7 @@ def dimension_norm_profile_bounds(samples: int, dimensions: int, norm: float = 1
     return Bounds(upper / check_count("dimensions", dimensions), upper)
 
 
-def sample_energy_bounds(k: Any) -> Bounds:
+def sample_energy_bounds(k: Tensor) -> Bounds:
     """Corollary 3.4.1, first half: L_c bounded by L_nc, for embeddings of norm 1.
 
     `L_nc - N + N^2 / M <= L_c <= L_nc - N + N^2`
@@ -155,7 +155,7 @@ def sample_energy_bounds(k: Any) -> Bounds:
     return Bounds(energy - samples + profile.lower, energy - samples + profile.upper)
 
 
-def dimension_energy_bounds(k: Any) -> Bounds:
+def dimension_energy_bounds(k: Tensor) -> Bounds:
     """Corollary 3.4.1, second half: L_nc bounded by L_c, for dimensions of norm 1.
 
     `L_c - M + M^2 / N <= L_nc <= L_c - M + M^2`
@@ -196,7 +196,7 @@ class Moments(NamedTuple):
     variance: Any
 
 
-def negative_pair_moments(k: Any) -> Moments:
+def negative_pair_moments(k: Tensor) -> Moments:
     """Mean and variance of the cosine over all pairs of different samples.
 
     Proposition 3.1: for SimCLR and DCL with infinitely many negatives these are 0 and 1 / M.

@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import all_layers
+from keras_ssl._tensors import Tensor
 from keras_ssl.encoders.input_range import (
     UNIT,
     UNIT_INPUT,
@@ -220,7 +221,7 @@ def _check_no_classifier(model: keras.Model) -> None:
         )
 
 
-def pooled(features: Any) -> Any:
+def pooled(features: Tensor) -> Tensor:
     """Feature maps (N, height, width, D) averaged to (N, D); anything else as it is."""
     return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
 

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssl._keras import all_layers
+from keras_ssl._tensors import Tensor
 
 Range = tuple[float, float] | str
 
@@ -81,7 +82,7 @@ def check_input_range(value: Any) -> Range | None:
     return low, high
 
 
-def scale_images(images: Any, wanted: Range) -> Any:
+def scale_images(images: Tensor, wanted: Range) -> Tensor:
     """Images in [0, 1] brought to another range, by stock Keras layers.
 
     Args:
@@ -107,7 +108,7 @@ def scale_images(images: Any, wanted: Range) -> Any:
     return keras.layers.Rescaling(high - low, low, dtype="float32", name="to_range")(images)
 
 
-def call_on_images(model: keras.Model, images: Any, **kwargs: Any) -> Any:
+def call_on_images(model: keras.Model, images: Tensor, **kwargs: Any) -> Tensor:
     """`model(images)`, for models too whose one input is in a list or a dictionary."""
     if takes_structure(model):
         images = keras.tree.pack_sequence_as(model.input, [images])
@@ -255,7 +256,7 @@ class _Reached(BaseException):
 def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """What reaches the first layer with weights; the model's output, where there is none."""
 
-    def stop(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def stop(inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         raise _Reached(inputs)
 
     # By a call that ends early: models that are no graph, and operations between layers, are

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_count
 from keras_ssl.encoders.input_range import UNIT_INPUT
 
@@ -20,7 +21,7 @@ from keras_ssl.encoders.input_range import UNIT_INPUT
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
 
-def _convolution(x: Any, filters: int, kernel_size: int, strides: int = 1) -> Any:
+def _convolution(x: Tensor, filters: int, kernel_size: int, strides: int = 1) -> Tensor:
     return layers.Conv2D(
         filters,
         kernel_size,
@@ -31,7 +32,9 @@ def _convolution(x: Any, filters: int, kernel_size: int, strides: int = 1) -> An
     )(x)
 
 
-def _residual_block(x: Any, filters: int, strides: int, bottleneck: bool, zero_init: bool) -> Any:
+def _residual_block(
+    x: Tensor, filters: int, strides: int, bottleneck: bool, zero_init: bool
+) -> Tensor:
     """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3, 1x1 to four times the filters."""
     if bottleneck:
         plan = [(filters, 1, 1), (filters, 3, strides), (4 * filters, 1, 1)]

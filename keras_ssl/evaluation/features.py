@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
@@ -17,7 +18,7 @@ _RAW_SIZE = 32
 
 
 def finite(
-    name: str, values: Any, rank: int, description: str, most: int | None = None
+    name: str, values: Tensor, rank: int, description: str, most: int | None = None
 ) -> np.ndarray:
     """Values of a rank in float64, or raises if they are not finite real numbers, or none.
 

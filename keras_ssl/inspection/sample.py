@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import duality, replicas
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
@@ -75,7 +76,7 @@ class Sample:
 
     @classmethod
     def of(
-        cls, views: tuple[Any, ...], labels: Any = None, class_names: Sequence[str] | None = None
+        cls, views: tuple[Any, ...], labels: Tensor = None, class_names: Sequence[str] | None = None
     ) -> "Sample":
         """A sample of views of one's own.
 
@@ -105,7 +106,7 @@ class Sample:
         return sample
 
     def _take(
-        self, views: tuple[Any, ...], labels: Any, class_names: Any, images: Any = None
+        self, views: tuple[Any, ...], labels: Tensor, class_names: Any, images: Tensor = None
     ) -> None:
         self.views = keras.tree.map_structure(np.asarray, tuple(views))
         self.labels, self.class_names = labels, class_names
@@ -130,7 +131,7 @@ class Sample:
             if not model.built:
                 model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
 
-            def embed(views: Any) -> Any:
+            def embed(views: Tensor) -> Tensor:
                 with keras.StatelessScope():  # takes what is assigned, and is forgotten
                     return model.embed(views, training=True)
 
@@ -159,7 +160,7 @@ class Sample:
         return self._embed.graph
 
 
-def _terms(model: Any, embeddings: Any) -> tuple[dict[str, float], dict[str, float]]:
+def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, float]]:
     """The criterion's unweighted terms, and the norms of the weighted ones' gradients."""
     criterion = model.criterion
     z = tuple(tf.constant(one, criterion.dtype) for one in embeddings)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction
 
 
@@ -97,7 +98,7 @@ class MovingAverage(keras.layers.Layer):
             shape=(), initializer="zeros", dtype="int64", trainable=False, name="iterations"
         )
 
-    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: D102
+    def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
         x = inputs
         for copy in self._copies:
             x = copy(x, training=training)

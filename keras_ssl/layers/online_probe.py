@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ssl import replicas
 from keras_ssl._require import require
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.layers.projector import check_matrix
 from keras_ssl.optimizers.apply import apply_gradients
@@ -65,10 +66,10 @@ class OnlineProbe(keras.layers.Layer):
         )
         self.optimizer.build([self.kernel, self.bias])
 
-    def call(self, representations: Any) -> Any:  # noqa: D102
+    def call(self, representations: Tensor) -> Tensor:  # noqa: D102
         return ops.matmul(representations, self.kernel) + self.bias
 
-    def evaluate_step(self, representations: Any, labels: Any) -> Any:
+    def evaluate_step(self, representations: Tensor, labels: Tensor) -> Tensor:
         """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits.
 
         Args:
@@ -86,7 +87,7 @@ class OnlineProbe(keras.layers.Layer):
         self._accuracy_tracker.update_state(labels, logits)
         return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
 
-    def _checked(self, labels: Any, count: int | None) -> Any:
+    def _checked(self, labels: Tensor, count: int | None) -> Tensor:
         """The labels as int32 (N,)."""
         labels = ops.convert_to_tensor(labels)
         dtype = keras.backend.standardize_dtype(labels.dtype)
@@ -119,7 +120,7 @@ class OnlineProbe(keras.layers.Layer):
             "int32",
         )
 
-    def train_step(self, representations: Any, labels: Any) -> None:
+    def train_step(self, representations: Tensor, labels: Tensor) -> None:
         """One step of the probe's optimizer.
 
         Args:

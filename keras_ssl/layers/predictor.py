@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.layers.projector import Projector, check_matrix, parse_widths
 
@@ -50,7 +51,7 @@ class Predictor(keras.layers.Layer):
         self._layer = Projector([*self.hidden, dimensions], dtype=self.dtype_policy)
         self._layer.build(input_shape)
 
-    def call(self, embeddings: Any, training: bool = False) -> Any:  # noqa: D102
+    def call(self, embeddings: Tensor, training: bool = False) -> Tensor:  # noqa: D102
         return self._layer(embeddings, training=training)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

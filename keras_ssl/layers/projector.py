@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_ssl._backend import has_accelerator
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 
 # BatchNorm as in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (Keras' 0.9).
@@ -130,7 +131,7 @@ class Projector(keras.layers.Layer):
             block.build(shape)
             shape = block.compute_output_shape(shape)
 
-    def call(self, representations: Any, training: bool = False) -> Any:  # noqa: D102
+    def call(self, representations: Tensor, training: bool = False) -> Tensor:  # noqa: D102
         x = representations
         for block in self._blocks:
             if isinstance(block, keras.layers.BatchNormalization):

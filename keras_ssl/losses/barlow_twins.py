@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_non_negative
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, Side, dimension_energy, select_energy_side
@@ -78,7 +79,7 @@ class BarlowTwinsLoss(Criterion):
         return select_energy_side("dimensions", samples, dimensions, False, self.side)
 
     @on_shards
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Invariance and redundancy, unweighted."""
         z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)

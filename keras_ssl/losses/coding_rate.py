@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_non_negative, check_positive
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, Side, log_det, select_log_det_side
@@ -90,7 +91,7 @@ class CodingRateLoss(Criterion):
         return select_log_det_side(samples, dimensions, self.side)
 
     @on_shards
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Alignment and minus the coding rate, unweighted."""
         z_1, z_2 = unit_embeddings(z_1), unit_embeddings(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)

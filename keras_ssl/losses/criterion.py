@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_ssl import _renames, replicas
-from keras_ssl._tensors import real_tensor
+from keras_ssl._tensors import Tensor, real_tensor
 from keras_ssl.losses.gram import Side
 
 
@@ -40,12 +40,12 @@ class Terms(dict[str, Any]):
 
     # TensorFlow makes an empty one to put what a graph returns into.
     def __init__(
-        self, terms: Any = (), weights: dict[str, float] | None = None, total: Any = None
+        self, terms: Any = (), weights: dict[str, float] | None = None, total: Tensor = None
     ) -> None:
         super().__init__(terms)
         self._known = dict(self), weights, total
 
-    def total(self, weights: dict[str, float]) -> Any:
+    def total(self, weights: dict[str, float]) -> Tensor:
         """The weighted sum as it was given, or `None` if it is not of these terms and weights."""
         terms, known_weights, total = self._known
         is_known = weights == known_weights and all(self[name] is terms[name] for name in weights)
@@ -97,7 +97,7 @@ class Criterion(keras.losses.Loss):
         """Weight of each term in the loss, by the term's name."""
         raise NotImplementedError
 
-    def terms(self, z_1: Any, z_2: Any, *others: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
 
         On several replicas it is given the samples of all; see `on_shards` for the faster way.
@@ -159,7 +159,7 @@ class Criterion(keras.losses.Loss):
         """
         return None
 
-    def measure(self, z_1: Any, z_2: Any, *others: Any) -> dict[str, Any]:
+    def measure(self, z_1: Tensor, z_2: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """Checks the embeddings, gathers the global batch and returns its unweighted terms."""
         embeddings = self._convert(z_1, z_2, *others)
         check_embeddings(*embeddings)
@@ -174,14 +174,16 @@ class Criterion(keras.losses.Loss):
         with replicas.alone():
             return self.terms(*embeddings)
 
-    def _convert(self, *embeddings: Any) -> list[Any]:
+    def _convert(self, *embeddings: Tensor) -> list[Tensor]:
         expected = "a matrix (samples N, dimensions M) of embeddings"
         return [
             real_tensor(f"z_{i}", z, expected, self.dtype, floats=True)
             for i, z in enumerate(embeddings, start=1)
         ]
 
-    def __call__(self, z_1: Any, z_2: Any, *others: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self, z_1: Tensor, z_2: Tensor, *others: Tensor, sample_weight: Any = None
+    ) -> Tensor:
         """See `call`; Keras' own takes two tensors, and converts what is no matrix of numbers."""
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
@@ -190,14 +192,14 @@ class Criterion(keras.losses.Loss):
         with keras.name_scope(self.name):
             return self.call(*self._convert(z_1, z_2, *others))
 
-    def combine(self, terms: dict[str, Any]) -> Any:
+    def combine(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the terms: this replica's share of it."""
         total = terms.total(self.weights) if isinstance(terms, Terms) else None
         if total is None:
             total = sum(weight * terms[name] for name, weight in self.weights.items())
         return replicas.share(total)
 
-    def call(self, z_1: Any, z_2: Any, *others: Any) -> Any:  # noqa: D102 (see the class)
+    def call(self, z_1: Tensor, z_2: Tensor, *others: Tensor) -> Tensor:  # noqa: D102 (see the class)
         return self.combine(self.measure(z_1, z_2, *others))
 
     def get_config(self) -> dict[str, Any]:

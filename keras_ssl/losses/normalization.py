@@ -3,10 +3,9 @@
 Rows are samples: z is (N, M). Means over the batch are those over all replicas.
 """
 
-from typing import Any
-
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import batch_mean, custom_gradient
 
 # Smallest norm that is divided by: what is shorter is mostly rounding.
@@ -17,7 +16,7 @@ _SMALLEST_NORM = 1e-6
 _EPSILON = 1e-5
 
 
-def unit_embeddings(z: Any, smallest_norm: float = _SMALLEST_NORM) -> Any:
+def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
     """Every embedding over its norm, or over `smallest_norm` if that is larger; 0 stays 0."""
     # By the largest entry first, a constant to the gradient: its square would overflow beyond 1e19.
     scale = ops.max(ops.absolute(z), axis=1, keepdims=True)
@@ -27,17 +26,17 @@ def unit_embeddings(z: Any, smallest_norm: float = _SMALLEST_NORM) -> Any:
     return z * ops.rsqrt(ops.maximum(squared_norm, ops.square(smallest_norm / scale)))
 
 
-def centered(z: Any, axis: int = 0) -> Any:
+def centered(z: Tensor, axis: int = 0) -> Tensor:
     """Takes from z its mean over `axis`: every dimension centered over the batch, by default."""
     return z - (batch_mean(z, axis=0) if axis == 0 else ops.mean(z, axis=axis, keepdims=True))
 
 
-def standard_dimensions(z: Any) -> Any:
+def standard_dimensions(z: Tensor) -> Tensor:
     """Every dimension with mean 0 and (biased) variance 1 over the batch."""
 
     # Its gradient written out, as batch normalization's is: half the passes over the batch.
     @custom_gradient
-    def standardize(z: Any) -> Any:
+    def standardize(z: Tensor) -> Tensor:
         # Twice: where a dimension is nearly constant, its deviations are what rounding of the mean
         # would leave of them.
         x = centered(centered(z))
@@ -46,7 +45,7 @@ def standard_dimensions(z: Any) -> Any:
         scale = ops.rsqrt(variance + _EPSILON) + 0 * variance
         x = x * scale
 
-        def gradient(upstream: Any) -> Any:
+        def gradient(upstream: Tensor) -> Tensor:
             along = batch_mean(upstream * x, axis=0)
             return scale * (upstream - batch_mean(upstream, axis=0) - along * x)
 

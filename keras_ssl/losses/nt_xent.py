@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_optional_count, check_positive
 from keras_ssl.losses import gram
 from keras_ssl.losses.criterion import Criterion, Terms, on_shards
@@ -20,13 +21,13 @@ from keras_ssl.replicas import batch_mean
 _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gram.ABSOLUTE}
 
 
-def _centered_unit_embeddings(z: Any) -> Any:
+def _centered_unit_embeddings(z: Tensor) -> Tensor:
     """SimCLR A: every dimension centered over the batch, then every embedding scaled to norm 1."""
     # Twice: rows that are all alike are 0 then, not what rounding of their mean leaves of them.
     return unit_embeddings(centered(centered(z)))
 
 
-def _scaled_standard_dimensions(z: Any) -> Any:
+def _scaled_standard_dimensions(z: Tensor) -> Tensor:
     """SimCLR B (equation 14): dimensions centered and scaled to norm sqrt(N / M).
 
     The mean squared norm of the embeddings is then 1, so that products stay on the cosine's scale.
@@ -135,7 +136,7 @@ class NTXentLoss(Criterion):
         return {"temperature": "lower"}
 
     @on_shards
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Alignment and contrast, unweighted."""
         normalize, f = _NORMALIZATIONS[self.normalization], _SIMILARITIES[self.similarity]
         z_1, z_2 = normalize(z_1), normalize(z_2)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_positive
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, Side, sample_energy, select_energy_side
@@ -19,7 +20,7 @@ from keras_ssl.losses.normalization import unit_embeddings
 from keras_ssl.replicas import batch_mean, batch_size
 
 
-def project_on_ball(z: Any, squared_radius: float) -> Any:
+def project_on_ball(z: Tensor, squared_radius: float) -> Tensor:
     """The rows of z (N, M) that lie outside the ball, shrunk to its surface; the others as is."""
     radius = math.sqrt(squared_radius)
     return radius * unit_embeddings(z, smallest_norm=radius)
@@ -92,7 +93,7 @@ class SpectralContrastiveLoss(Criterion):
         )
 
     @on_shards
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Alignment and contrast, unweighted."""
         z_1 = project_on_ball(z_1, self.squared_radius)
         z_2 = project_on_ball(z_2, self.squared_radius)

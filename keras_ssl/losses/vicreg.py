@@ -17,6 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import (
     check_choice,
     check_non_negative,
@@ -48,7 +49,7 @@ _CONTRASTS: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def variance_hinge(x: Any, axis: int) -> Any:
+def variance_hinge(x: Tensor, axis: int) -> Tensor:
     """v(x): mean of max(0, 1 - standard deviation) of x, centered over `axis`; unbiased, scalar."""
     n = ops.cast((batch_size(x), ops.shape(x)[1])[axis], x.dtype)
     mean_square = (batch_mean if axis == 0 else ops.mean)(ops.square(x), axis=axis)
@@ -79,8 +80,8 @@ class VICRegFamilyLoss(Criterion):
 
     Args:
         contrast: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples",
-            the Gram matrix (N, N) of embeddings centered and regularized each over its own features:
-            sample-contrastive.
+            the Gram matrix (N, N) of embeddings that are each centered and regularized over its own
+            features: sample-contrastive.
         penalty: "squares" or "log_sum_exp".
         invariance_weight: Weight of the invariance term, lambda, at least 0.
         variance_weight: Weight of the variance term, mu, at least 0.
@@ -180,7 +181,7 @@ class VICRegFamilyLoss(Criterion):
         )
 
     @on_shards
-    def terms(self, z_1: Any, z_2: Any) -> dict[str, Any]:
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Invariance, variance and covariance, unweighted."""
         axis, energy, log_sum_exp = _CONTRASTS[self.contrast]
         shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
@@ -189,7 +190,7 @@ class VICRegFamilyLoss(Criterion):
         # Twice: with a mean far from 0, its rounding would be a part of every deviation.
         x_1, x_2 = (centered(centered(z, axis), axis) for z in (z_1, z_2))
 
-        def penalty(x: Any) -> Any:
+        def penalty(x: Tensor) -> Tensor:
             if self.penalty == "squares":
                 return energy(x, side=self.side) / (m * ops.square(divisor))
             temperature = self.temperature * divisor

@@ -22,6 +22,7 @@ from keras_ssl._keras import (
     replace_layer,
 )
 from keras_ssl._require import readable_errors, require
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
 from keras_ssl.encoders import as_encoder, check_representations, pooled, trust
@@ -201,19 +202,21 @@ class JointEmbeddingModel(ReplicatedModel):
         # In the place of the other one: the order of the weights is that of the layers.
         replace_layer(self, "encoder", encoder)
 
-    def call(self, images: Any, training: bool = False) -> Any:  # noqa: D102
+    def call(self, images: Tensor, training: bool = False) -> Tensor:  # noqa: D102
         if isinstance(images, tuple):
             return tuple(self._represent(view, training) for view in images)
         return self._represent(images, training)
 
-    def _represent(self, view: Any, training: bool) -> Any:
+    def _represent(self, view: Tensor, training: bool) -> Tensor:
         views.check_is_float(view)
         views.check_fits(self.encoder, keras.tree.map_structure(lambda x: tuple(x.shape), view))
         return pooled(self.encoder(view, training=training))
 
     # --- The seam ------------------------------------------------------------------------------
 
-    def embed(self, views: Any, training: bool = False) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def embed(
+        self, views: tuple[Any, ...], training: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """From views to representations and to the embeddings that `pairs` chooses from.
 
         To be overridden for a predictor, a teacher, or a branch of any other kind. Row i of every
@@ -232,7 +235,7 @@ class JointEmbeddingModel(ReplicatedModel):
         embeddings = tuple(self.projector(r, training=training) for r in representations)
         return representations, embeddings
 
-    def pairs(self, embeddings: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def pairs(self, embeddings: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """What the criterion compares; the loss is the mean over the pairs.
 
         By default every two embeddings, in order; all at once for a criterion that
@@ -255,12 +258,12 @@ class JointEmbeddingModel(ReplicatedModel):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
         sample_weight: Any = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor:
         """The criterion on the embeddings `y_pred`, mean over `pairs`, plus the layers' own losses.
 
         Returns:
@@ -280,7 +283,7 @@ class JointEmbeddingModel(ReplicatedModel):
             tracker.update_state(values[tracker.name])
         return loss
 
-    def _check_pairs(self, x: Any, embeddings: Any) -> list[tuple[Any, ...]]:
+    def _check_pairs(self, x: Tensor, embeddings: Tensor) -> list[tuple[Tensor, ...]]:
         """The pairs of the embeddings of views `x`, whose rows are counted."""
         count = views.batch_size(x)
         for i, z in enumerate(embeddings):
@@ -297,7 +300,7 @@ class JointEmbeddingModel(ReplicatedModel):
             )
         return pairs
 
-    def _update_compiled_metrics(self, pairs: Sequence[tuple[Any, ...]]) -> None:
+    def _update_compiled_metrics(self, pairs: Sequence[tuple[Tensor, ...]]) -> None:
         metrics = compiled_metrics(self)
         if metrics is None:
             return
@@ -315,14 +318,14 @@ class JointEmbeddingModel(ReplicatedModel):
                 f"`micro_batch_size`; regularizers of weights are. Received: layers {found}"
             )
 
-    def layer_loss(self) -> Any:
+    def layer_loss(self) -> Tensor:
         """The sum of the layers' own losses (regularizers), whose dtypes may differ; scalar."""
         floatx = keras.config.floatx()
         return sum((ops.cast(loss, floatx) for loss in self.losses), ops.zeros((), floatx))
 
     def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
+        self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None
+    ) -> dict[str, Tensor]:
         """What Keras asks for to build metrics under a strategy, on views `x`; no step calls it."""
         self._update_compiled_metrics(self.pairs(self.embed(x)[1]))
         return self.get_metrics_result()
@@ -427,7 +430,7 @@ class JointEmbeddingModel(ReplicatedModel):
         if not self.built and own_strategy(self) is None:
             self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def train_step(self, data: Any) -> dict[str, Tensor]:
         """One step on `((view_1, view_2), labels)`."""
         x, labels = self._unpack(data)
         count = views.batch_size(x)
@@ -445,7 +448,7 @@ class JointEmbeddingModel(ReplicatedModel):
             self.probe.train_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def test_step(self, data: Any) -> dict[str, Tensor]:
         """The loss, its terms and the probe on `((view_1, view_2), labels)`."""
         x, labels = self._unpack(data)
         if self.micro_batch_size is None:
@@ -457,14 +460,14 @@ class JointEmbeddingModel(ReplicatedModel):
             self.probe.evaluate_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
 
-    def _gradients(self, x: Any) -> tuple[Any, list[Any]]:
+    def _gradients(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Representations, and this replica's part of the gradients, all images at once."""
         with tf.GradientTape() as tape:
             representations, embeddings = self.embed(x, training=True)
             loss = self._scaled_loss(x, embeddings)
         return representations, tape.gradient(loss, self.trainable_weights)
 
-    def _scaled_loss(self, x: Any, embeddings: Any) -> Any:
+    def _scaled_loss(self, x: Tensor, embeddings: Tensor) -> Tensor:
         """The loss, times the scale that keeps gradients of half precision from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
@@ -507,7 +510,7 @@ class JointEmbeddingModel(ReplicatedModel):
         message = "A batch must hold at least 2 images; drop the remainder. Received: "
         return require(x, count > 1, message, count), labels
 
-    def _probe_data(self, representations: Any, labels: Any) -> tuple[Any, Any]:
+    def _probe_data(self, representations: Tensor, labels: Tensor) -> tuple[Any, Any]:
         """Representations and labels for the probe: of the first views, or of its own images."""
         if isinstance(labels, (tuple, list)):
             images, labels = labels
@@ -574,10 +577,10 @@ class JointEmbeddingModel(ReplicatedModel):
         return cls(**parts)
 
 
-def _mean(values: Sequence[Any]) -> Any:
+def _mean(values: Sequence[Any]) -> Tensor:
     """The mean of scalars; that of one is itself, bit for bit."""
     return values[0] if len(values) == 1 else sum(values) / len(values)
 
 
-def _shape(x: Any) -> Any:
+def _shape(x: Tensor) -> Any:
     return tuple(x.shape) if hasattr(x, "shape") else type(x).__name__

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.encoders import check_images
 
 
@@ -66,6 +67,6 @@ def as_lists(shape: Any) -> Any:
     return shape
 
 
-def batch_size(views: Any) -> int | None:
+def batch_size(views: Tensor) -> int | None:
     """The number of rows of a structure of arrays, `None` where it is not known."""
     return None if views is None else keras.tree.flatten(views)[0].shape[0]

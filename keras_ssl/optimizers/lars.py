@@ -7,13 +7,14 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import variable_index
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
 # Beside the norms, in the codes that clip.
 _CLIPPED_EPSILON = 1e-8
 
 
-def _norm(x: Any) -> Any:
+def _norm(x: Tensor) -> Tensor:
     """Euclidean norm of all entries, scalar (`ops.norm` wants at most two axes)."""
     return ops.sqrt(ops.sum(ops.square(x)))
 
@@ -101,7 +102,7 @@ class LARS(keras.optimizers.Optimizer):
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, "momentum")
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """One step of one variable."""
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
@@ -119,7 +120,7 @@ class LARS(keras.optimizers.Optimizer):
             self.assign(momentum, self.momentum * momentum + gradient)
             self.assign_sub(variable, learning_rate * momentum)
 
-    def _adapted(self, gradient: Any, variable: Any, learning_rate: Any) -> Any:
+    def _adapted(self, gradient: Tensor, variable: Any, learning_rate: Any) -> Tensor:
         """The gradient with weight decay, scaled to the norm of the weights."""
         decayed = gradient + self.coupled_weight_decay * variable
         weight_norm = _norm(variable)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import all_layers, replace_moments
+from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import gather_batch, replica_count
 
 
@@ -25,7 +26,7 @@ def synchronize(layer: keras.layers.Layer) -> None:
             replace_moments(inner, functools.partial(_moments, inner))
 
 
-def _moments(layer: keras.layers.BatchNormalization, x: Any, mask: Any) -> tuple[Any, Any]:
+def _moments(layer: keras.layers.BatchNormalization, x: Tensor, mask: Any) -> tuple[Any, Any]:
     """Mean and biased variance of x over all axes but the layer's, each (C,)."""
     if mask is not None:
         raise ValueError(

@@ -22,9 +22,10 @@ import tensorflow as tf
 
 from keras_ssl import replicas
 from keras_ssl._keras import clear_losses
+from keras_ssl._tensors import Tensor
 
 
-def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
+def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]:
     """`model.embed(views, training)`, `model.micro_batch_size` images at a time.
 
     Batch statistics are those of each micro-batch, on each replica by itself.
@@ -32,7 +33,7 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
     parts = _MicroBatches(views, model.micro_batch_size)
     structure: list[Any] = []
 
-    def embed(k: Any) -> list[Any]:
+    def embed(k: Tensor) -> list[Any]:
         with replicas.alone():
             outputs = model.embed(parts.of(views, k), training=training)
         structure.append(outputs)
@@ -46,7 +47,7 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
     ]
     arrays = [array.write(0, x) for array, x in zip(arrays, first, strict=True)]
 
-    def body(k: Any, arrays: Any) -> Any:
+    def body(k: Tensor, arrays: Tensor) -> Tensor:
         return k + 1, [array.write(k, x) for array, x in zip(arrays, embed(k), strict=True)]
 
     _, arrays = parts.loop(body, (tf.constant(1), arrays))
@@ -59,7 +60,7 @@ def embed_in_parts(model: Any, views: Any, training: bool) -> tuple[Any, Any]:
 
 
 def cached_gradients(
-    model: Any, views: Any, scaled_loss: Callable[[Any], Any]
+    model: Any, views: Tensor, scaled_loss: Callable[[Any], Any]
 ) -> tuple[Any, list[Any]]:
     """The gradients of a large batch, `model.micro_batch_size` images at a time.
 
@@ -94,7 +95,7 @@ def cached_gradients(
 
     weights = [weight.value for weight in model.trainable_weights]
 
-    def body(k: Any, gradients: list[Any], sums: list[Any]) -> Any:
+    def body(k: Tensor, gradients: list[Any], sums: list[Any]) -> Tensor:
         clear_losses(model)
         with tf.GradientTape() as tape, replicas.alone():
             _, z = model.embed(parts.of(views, k), training=True)
@@ -129,7 +130,7 @@ def cached_gradients(
 class _MicroBatches:
     """The rows of a batch, so many at a time."""
 
-    def __init__(self, views: Any, size: int) -> None:
+    def __init__(self, views: Tensor, size: int) -> None:
         first = keras.tree.flatten(views)[0]
         self.size, self.rows = size, first.shape[0]
         self.known_rows: int | None = first.shape[0]
@@ -151,7 +152,7 @@ class _MicroBatches:
         else:
             self.count = self.rows // size
 
-    def of(self, structure: Any, k: Any) -> Any:
+    def of(self, structure: Any, k: Tensor) -> Tensor:
         """The rows of micro-batch k in each tensor of `structure`."""
         start = k * self.size
         size = self.size if isinstance(self.rows, int) else tf.minimum(self.size, self.rows - start)
@@ -160,7 +161,7 @@ class _MicroBatches:
             structure,
         )
 
-    def loop(self, body: Callable[..., Any], values: Any) -> Any:
+    def loop(self, body: Callable[..., Any], values: Tensor) -> Any:
         """`values = body(*values)`, the first of which counts, up to the last micro-batch."""
         # One after the other: side by side they would take the memory of the whole batch.
         return tf.while_loop(lambda k, *_: k < self.count, body, values, parallel_iterations=1)

@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ssl._keras import all_layers, cross_device_ops, own_state
+from keras_ssl._tensors import Tensor
 
 # These reduce without TensorFlow's collectives, whose groups a process cannot change.
 _WITHOUT_COLLECTIVES = (
@@ -82,8 +82,8 @@ def warn_of_own_statistics(model: keras.Model) -> None:
     strategy = model.distribute_strategy
 
     @tf.function
-    def copies() -> Any:
-        def copy() -> Any:
+    def copies() -> Tensor:
+        def copy() -> Tensor:
             flat = [tf.reshape(tf.cast(v.value, tf.float32), [-1]) for _, v in states]
             return tf.concat(flat, axis=0)
 

@@ -2,11 +2,11 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 
 from keras_ssl._keras import all_layers, own_seed_generators
+from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import replica_id
 
 
@@ -32,7 +32,7 @@ def draw_apart(layer: keras.layers.Layer) -> None:
         generator.next = functools.partial(_next, generator)
 
 
-def _next(generator: keras.random.SeedGenerator, ordered: bool = True) -> Any:
+def _next(generator: keras.random.SeedGenerator, ordered: bool = True) -> Tensor:
     """The generator's next seed, (2,), and this replica's own of it."""
     seed = type(generator).next(generator, ordered=ordered)
     number = replica_id()

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_ssl._keras import build_for, own_strategy, spec_of_one_replica
+from keras_ssl._tensors import Tensor
 from keras_ssl.training.batch_norm import synchronize
 from keras_ssl.training.guards import check_devices, check_optimizer, warn_of_own_statistics
 from keras_ssl.training.random_layers import draw_apart
@@ -166,7 +167,7 @@ class ReplicatedModel(keras.Model):
         structure: list[Any] = []  # of the logs, some metrics returning dictionaries
 
         @tf.autograph.experimental.do_not_convert
-        def packed_step(data: Any) -> Any:
+        def packed_step(data: Any) -> Tensor:
             logs = step(data)
             structure.append(keras.tree.map_structure(lambda _: 0, logs))
             # One vector: one collective for all figures.

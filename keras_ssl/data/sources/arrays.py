@@ -1,11 +1,11 @@
 """Arrays of images, checked and made into an `ImageSet`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.data.image_set import ImageSet
 
 # Labels below this are accepted even if there are fewer images than classes.
@@ -13,8 +13,8 @@ _FEW_CLASSES = 1000
 
 
 def from_arrays(
-    images: Any,
-    labels: Any = None,
+    images: Tensor,
+    labels: Tensor = None,
     class_names: Sequence[str] | None = None,
     skipped: Sequence[str] = (),
 ) -> ImageSet:
@@ -58,7 +58,7 @@ def from_arrays(
     )
 
 
-def _check_images(images: Any) -> np.ndarray:
+def _check_images(images: Tensor) -> np.ndarray:
     """Images (N, height, width, channels) as uint8 or float32, or raises."""
     try:
         images = np.asarray(images)
@@ -99,7 +99,7 @@ def _check_images(images: Any) -> np.ndarray:
     return images.astype(np.uint8 if is_integer else np.float32, copy=False)
 
 
-def _check_labels(labels: Any, count: int) -> np.ndarray:
+def _check_labels(labels: Tensor, count: int) -> np.ndarray:
     """Labels as int64 (count,), or raises."""
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] > 1:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources import files
 from keras_ssl.data.sources.arrays import from_arrays
@@ -199,7 +200,7 @@ class _Reader:
         members = self.members[places]
         return _Reader(self.names, self.labels, self.size, self.channels, self.replaced, members)
 
-    def fetch(self, index: Any) -> Any:
+    def fetch(self, index: Any) -> Tensor:
         """The image of the file at a place, uint8 (size, size, channels), in a graph."""
         image = tf.numpy_function(self.read, [index], tf.uint8)
         return tf.ensure_shape(image, (self.size, self.size, self.channels))

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data.augmentation import gray
 from keras_ssl.data.image_set import ImageSet, Splits
@@ -45,7 +46,7 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
     if size is None and channels in (None, own):
         return images
 
-    def fetch(key: Any) -> Any:
+    def fetch(key: Tensor) -> Tensor:
         image = images.fetch(key)
         if size is not None:
             image = fit(image, size)
@@ -59,7 +60,7 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
     return dataclasses.replace(images, fetch=fetch, image_shape=shape)
 
 
-def fit(image: Any, size: int) -> Any:
+def fit(image: Tensor, size: int) -> Any:
     """Resizes the shorter side of an image to `size`, antialiased, and crops the center."""
     shape = tf.cast(tf.shape(image)[:2], tf.float32)
     target = tf.cast(tf.math.ceil(shape * (size / tf.reduce_min(shape))), tf.int32)
@@ -67,7 +68,7 @@ def fit(image: Any, size: int) -> Any:
     return _like(image, tf.image.resize_with_crop_or_pad(resized, size, size))
 
 
-def _like(image: Any, pixels: Any) -> Any:
+def _like(image: Tensor, pixels: Tensor) -> Tensor:
     """Pixels in the dtype and range of `image`: integers in [0, 255], or floats in [0, 1]."""
     if image.dtype.is_floating:
         return tf.clip_by_value(pixels, 0, 1)

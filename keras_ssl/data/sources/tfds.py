@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources.resizing import fit
@@ -109,7 +110,7 @@ def _tfds_split(
         )
     )
 
-    def fetch(key: Any) -> Any:
+    def fetch(key: Tensor) -> Tensor:
         image = feature.decode_example(key)
         if image_size is not None:
             image = fit(image, image_size)

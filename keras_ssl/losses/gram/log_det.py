@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.losses.gram.matrices import LARGE_ENOUGH, Batch, gram_matrix, mix, products
 from keras_ssl.replicas import (
     alone,
@@ -19,7 +20,7 @@ from keras_ssl.replicas import (
 _LARGEST_EIGENVALUE = 500.0
 
 
-def log_det(z: Any, side: str = "auto") -> Any:
+def log_det(z: Tensor, side: str = "auto") -> Tensor:
     """Log det(I + z z^T) = log det(I + z^T z) of z (N, M), scalar.
 
     Args:
@@ -29,7 +30,7 @@ def log_det(z: Any, side: str = "auto") -> Any:
     on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
 
     @custom_gradient
-    def value(z: Any) -> Any:
+    def value(z: Tensor) -> Tensor:
         z = ops.stop_gradient(z)
         z = Batch(z, gather_batch(z))
         if isinstance(on_gram, bool):
@@ -45,7 +46,7 @@ def log_det(z: Any, side: str = "auto") -> Any:
     return value(z)
 
 
-def _log_det_through(z: Batch, axis: int) -> tuple[Any, Any]:
+def _log_det_through(z: Batch, axis: int) -> tuple[Tensor, Tensor]:
     """The log-determinant through the products over `axis`, and its gradient, 2 (I + P)^-1 z.
 
     By Cholesky, whose pivots are what is left of the diagonal once the rows above are accounted
@@ -55,10 +56,10 @@ def _log_det_through(z: Batch, axis: int) -> tuple[Any, Any]:
     computed in float64. On the larger of the two matrices the gradient is exact to 1e-4 only.
     """
 
-    def plus_identity(matrix: Any) -> Any:
+    def plus_identity(matrix: Tensor) -> Tensor:
         return matrix + ops.eye(ops.shape(matrix)[0], dtype=matrix.dtype)
 
-    def finish(factor: Any) -> tuple[Any, Any]:
+    def finish(factor: Any) -> tuple[Tensor, Tensor]:
         identity = ops.eye(ops.shape(factor)[0], dtype=factor.dtype)
         inverse = ops.solve_triangular(factor, identity, lower=True)
         inverse = ops.cast(products(inverse, inverse, axis=0), z.own.dtype)
@@ -71,14 +72,14 @@ def _log_det_through(z: Batch, axis: int) -> tuple[Any, Any]:
     diagonal = ops.diagonal(matrix)
     largest = ops.max(diagonal)
 
-    def as_it_is() -> tuple[Any, Any]:
+    def as_it_is() -> tuple[Tensor, Tensor]:
         factor = ops.cholesky(matrix)
         has_pivots = ops.all(ops.square(ops.diagonal(factor)) >= LARGE_ENOUGH * diagonal)
         eigenvalue = ops.sum(ops.square(matrix)) / ops.sum(diagonal)
         is_trusted = ops.logical_and(has_pivots, eigenvalue < _LARGEST_EIGENVALUE)
         return ops.cond(is_trusted, lambda: finish(factor), in_float64)
 
-    def in_float64() -> tuple[Any, Any]:
+    def in_float64() -> tuple[Tensor, Tensor]:
         # To factor what is not finite is an error in TensorFlow; the loss is to be not finite.
         is_finite = largest < float("inf")
         whole = ops.cast(ops.where(is_finite, z.all, 0), "float64")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.losses.gram.matrices import off_diagonal, products
 from keras_ssl.replicas import (
     alone,
@@ -43,13 +44,13 @@ ABSOLUTE = Similarity(ops.absolute, lambda s, w: ops.sign(s) * w, 1)
 
 
 def sample_log_sum_exp(
-    x: Any,
-    y: Any = None,
+    x: Tensor,
+    y: Tensor = None,
     samples: Any = None,
     similarity: Similarity = COSINE,
     temperature: float = 1.0,
     block_size: int | None = None,
-) -> Any:
+) -> Tensor:
     """Sample by sample, `log sum_j exp(f(x_i . x_j) / temperature)` over the j of other images.
 
     Never holds more of the matrix of products than some blocks of `block_size` rows (TensorFlow's
@@ -78,7 +79,7 @@ def sample_log_sum_exp(
     if y is None:
 
         @custom_gradient
-        def log_sums(x: Any) -> Any:
+        def log_sums(x: Tensor) -> Tensor:
             x = ops.stop_gradient(x)
             values, gradients = _log_sum_exp(x, x, samples, similarity, block_size)
             return values[0], lambda upstream: gradients(upstream)[0]
@@ -86,14 +87,16 @@ def sample_log_sum_exp(
         return log_sums(x)
 
     @custom_gradient
-    def mutual_log_sums(x: Any, y: Any) -> Any:
+    def mutual_log_sums(x: Tensor, y: Tensor) -> Tensor:
         x, y = ops.stop_gradient(x), ops.stop_gradient(y)
         return _log_sum_exp(x, y, samples, similarity, block_size)
 
     return mutual_log_sums(x, y * temperature ** (-0.5 / similarity.degree))
 
 
-def dimension_log_sum_exp(x: Any, temperature: float = 1.0, block_size: int | None = None) -> Any:
+def dimension_log_sum_exp(
+    x: Tensor, temperature: float = 1.0, block_size: int | None = None
+) -> Tensor:
     """`sample_log_sum_exp` of the transpose: dimension by dimension, over the other dimensions.
 
     Args:
@@ -121,7 +124,7 @@ def dimension_log_sum_exp(x: Any, temperature: float = 1.0, block_size: int | No
 
 
 def _log_sum_exp(
-    x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any
+    x: Tensor, y: Tensor, samples: Any, similarity: Similarity, block_size: Any
 ) -> tuple[tuple[Any, ...], Callable[..., tuple[Any, ...]]]:
     """Of f(x y^T) over rows and, if y is not x, over columns; and the function of its gradients.
 
@@ -138,8 +141,10 @@ def _log_sum_exp(
     dtype = keras.backend.standardize_dtype(x.dtype)
     is_bounded = largest < (0 if dtype == "float16" else _SAFE_EXPONENT)
 
-    def sums(log_sum: Callable[..., Any]) -> tuple[Any, ...]:
-        def step(start: Any, size: Any, of_rows: Any, *of_columns: Any) -> tuple[Any, ...]:
+    def sums(log_sum: Callable[..., Any]) -> tuple[Tensor, ...]:
+        def step(
+            start: Tensor, size: Tensor, of_rows: Tensor, *of_columns: Tensor
+        ) -> tuple[Tensor, ...]:
             _, f = blocks.products(start, size)
             return blocks.put(of_rows, start, log_sum(f, axis=1)), *(
                 ops.logaddexp(so_far, log_sum(f, axis=0)) for so_far in of_columns
@@ -158,12 +163,14 @@ def _log_sum_exp(
         of_columns = ops.logsumexp(gather_batch(values[1][None]), axis=0)
         values = (values[0], own_rows(of_columns))
 
-    def gradients(*upstream: Any) -> tuple[Any, ...]:
+    def gradients(*upstream: Tensor) -> tuple[Tensor, ...]:
         anchors = values[0], upstream[0]
         candidates = gather_batch(values[-1]), gather_batch(upstream[-1])
 
-        def pulls(weights: Callable[..., Any]) -> tuple[Any, ...]:
-            def step(start: Any, size: Any, of_x: Any, *of_y: Any) -> tuple[Any, ...]:
+        def pulls(weights: Callable[..., Any]) -> tuple[Tensor, ...]:
+            def step(
+                start: Tensor, size: Tensor, of_x: Tensor, *of_y: Tensor
+            ) -> tuple[Tensor, ...]:
                 s, f = blocks.products(start, size)
                 w = similarity.pull(s, weights(f, lambda a: blocks.rows(a, start, size)[:, None]))
                 return blocks.put(of_x, start, ops.matmul(w, y)), *(
@@ -173,15 +180,15 @@ def _log_sum_exp(
 
             return blocks.visit(step, [ops.zeros_like(z) for z in (x, y)][: 1 + mutual])
 
-        def bounded() -> tuple[Any, ...]:
+        def bounded() -> tuple[Tensor, ...]:
             a, c = (g * ops.exp(-value) for value, g in (anchors, candidates))
             return pulls(lambda f, rows: ops.exp(f) * (rows(a) + c))
 
-        def unbounded() -> tuple[Any, ...]:
+        def unbounded() -> tuple[Tensor, ...]:
             (a, g), (c, h) = anchors, candidates
             return pulls(lambda f, rows: part(f, rows(a)) * rows(g) + part(f, c) * h)
 
-        def part(f: Any, log_sum: Any) -> Any:
+        def part(f: Tensor, log_sum: Tensor) -> Tensor:
             # Never above 1; but large products are rounded by more than 1, and those of i and j
             # need not be rounded as those of j and i.
             return ops.exp(ops.minimum(f - log_sum, 0))
@@ -195,7 +202,7 @@ def _log_sum_exp(
 class _Blocks:
     """The matrix f(x y^T), some rows at a time; held, if these are all rows."""
 
-    def __init__(self, x: Any, y: Any, samples: Any, similarity: Similarity, block_size: Any):
+    def __init__(self, x: Tensor, y: Tensor, samples: Any, similarity: Similarity, block_size: Any):
         self.x, self.similarity = x, similarity
         self.n = n = ops.shape(x)[0]
         self.samples = n if samples is None else samples
@@ -211,7 +218,7 @@ class _Blocks:
         self.y_transposed = ops.transpose(y)  # once, not in every block
         self.held: Any = ops.matmul(x, self.y_transposed) if self.is_held else None
 
-    def products(self, start: Any, size: Any) -> tuple[Any, Any]:
+    def products(self, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of s = x y^T and of f(s), the latter -inf for pairs of one image."""
         s = (
             self.held
@@ -227,13 +234,13 @@ class _Blocks:
         nothing = ops.full(ops.shape(j), float("-inf"), dtype=s.dtype)
         return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
 
-    def rows(self, a: Any, start: Any, size: Any) -> Any:
+    def rows(self, a: Tensor, start: Tensor, size: Tensor) -> Tensor:
         """`size` rows of a."""
         if self.is_held:
             return a
         return ops.slice(a, (start, 0)[: len(a.shape)], (size, *ops.shape(a)[1:]))
 
-    def put(self, a: Any, start: Any, update: Any) -> Any:
+    def put(self, a: Tensor, start: Tensor, update: Tensor) -> Tensor:
         """`a` with some rows replaced."""
         if self.is_held:
             return update

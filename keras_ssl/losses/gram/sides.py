@@ -1,6 +1,8 @@
 """Which of the two matrices a quantity is computed on, and why: the rules, which one can ask."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from keras_ssl._tensors import Tensor
 
 # "gram": the products of samples, z z^T, (N, N). "covariance": those of dimensions, z^T z, (M, M).
 SIDES = ("auto", "gram", "covariance")
@@ -22,7 +24,7 @@ class Side(NamedTuple):
     why: str
 
 
-def dual_is_cheaper(n: Any, d: Any, has_one_view: bool) -> Any:
+def dual_is_cheaper(n: Tensor, d: Tensor, has_one_view: bool) -> Tensor:
     """Whether squares of an (n, n) matrix cost less through (d, d), the gradient included.
 
     With the gradient, two products of either size, and the dual is kept where d < 15/16 n; of two

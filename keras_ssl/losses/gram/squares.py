@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_ssl._tensors import Tensor
 from keras_ssl.losses.gram.matrices import (
     LARGE_ENOUGH,
     Batch,
@@ -27,7 +28,7 @@ from keras_ssl.replicas import (
 )
 
 
-def sample_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
+def sample_energy(z_1: Tensor, z_2: Tensor = None, side: str = "auto") -> Tensor:
     """Sum of the squared products of different samples, `sum_{i != j} (z_1i . z_2j)^2`.
 
     With one argument, the paper's L_c.
@@ -44,7 +45,7 @@ def sample_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
     return _energy(z_1, z_2, side, axis=1)
 
 
-def dimension_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
+def dimension_energy(z_1: Tensor, z_2: Tensor = None, side: str = "auto") -> Tensor:
     """Sum of the squared products of different dimensions: `sample_energy` of the transposes.
 
     With one argument, the paper's L_nc. Arguments and result as of `sample_energy`.
@@ -52,7 +53,7 @@ def dimension_energy(z_1: Any, z_2: Any = None, side: str = "auto") -> Any:
     return _energy(z_1, z_2, side, axis=0)
 
 
-def frobenius_energy(z: Any, side: str = "auto") -> Any:
+def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
     """Sum of the squares of all products, `||z z^T||_F^2 = ||z^T z||_F^2` (Theorem 3.3).
 
     The products of a sample, or a dimension, with itself are among them.
@@ -71,7 +72,7 @@ def frobenius_energy(z: Any, side: str = "auto") -> Any:
         return total(ops.square(g), axis), lambda: (mix(g, z, axis),)
 
     @custom_gradient
-    def energy(z: Any) -> Any:
+    def energy(z: Tensor) -> Tensor:
         z = ops.stop_gradient(z)
         batch = Batch(z, gather_batch(z))
         if isinstance(on_gram, bool):
@@ -83,13 +84,13 @@ def frobenius_energy(z: Any, side: str = "auto") -> Any:
     return energy(z)
 
 
-def _energy(z_1: Any, z_2: Any, side: str, axis: int) -> Any:
+def _energy(z_1: Tensor, z_2: Tensor, side: str, axis: int) -> Tensor:
     # With C the products off their diagonal, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
     # Inside a custom gradient nothing else is to be recorded: hence stop_gradient.
     if z_2 is None:
 
         @custom_gradient
-        def energy(x: Any) -> Any:
+        def energy(x: Tensor) -> Tensor:
             x = ops.stop_gradient(x)
             value, slopes = _cheaper(x, x, side, axis)
             return value, lambda upstream: 4 * sum_over_replicas(upstream) * slopes()[0]
@@ -97,10 +98,10 @@ def _energy(z_1: Any, z_2: Any, side: str, axis: int) -> Any:
         return energy(z_1)
 
     @custom_gradient
-    def energy_of_two(x: Any, y: Any) -> Any:
+    def energy_of_two(x: Tensor, y: Tensor) -> Tensor:
         value, slopes = _cheaper(ops.stop_gradient(x), ops.stop_gradient(y), side, axis)
 
-        def gradients(upstream: Any) -> tuple[Any, ...]:
+        def gradients(upstream: Tensor) -> tuple[Tensor, ...]:
             upstream = 2 * sum_over_replicas(upstream)
             return tuple(upstream * slope for slope in slopes())
 
@@ -113,7 +114,7 @@ def _energy(z_1: Any, z_2: Any, side: str, axis: int) -> Any:
 _Energy = tuple[Any, Callable[[], tuple[Any, ...]]]
 
 
-def _cheaper(x: Any, y: Any, side: str, axis: int) -> _Energy:
+def _cheaper(x: Tensor, y: Tensor, side: str, axis: int) -> _Energy:
     shape = batch_size(x), ops.shape(x)[1]
     n, d = shape[1 - axis], shape[axis]
     use_dual = dual_is_cheaper(n, d, x is y) if side == "auto" else side != BY_AXIS[axis]
@@ -132,7 +133,7 @@ def _direct(x: Batch, y: Batch, axis: int) -> _Energy:
     """Through C itself, (n, n), its diagonal masked."""
     c = off_diagonal(gram_matrix(x, y, axis), first_row(x.own) if axis == 1 else 0)
 
-    def slopes() -> tuple[Any, ...]:
+    def slopes() -> tuple[Tensor, ...]:
         c_y = mix(c, y, axis)
         return (c_y,) if x is y else (c_y, mix_transposed(c, x, axis))
 
@@ -146,7 +147,7 @@ def _dual(x: Batch, y: Batch, axis: int) -> _Energy:
     g_x = g_y if x is y else gram_matrix(x, x, other)
     c_ii = diagonal(x, y, axis)
 
-    def slopes() -> tuple[Any, ...]:
+    def slopes() -> tuple[Tensor, ...]:
         c_y = mix(g_y, x, other) - c_ii * y.own
         return (c_y,) if x is y else (c_y, mix(g_x, y, other) - c_ii * x.own)
 
@@ -166,7 +167,7 @@ def _repeated(x: Batch, y: Batch, axis: int) -> _Energy:
     with alone():
         value, slopes = _direct(whole_x, whole_x if x is y else Batch(y.all, y.all), axis)
 
-    def own_slopes() -> tuple[Any, ...]:
+    def own_slopes() -> tuple[Tensor, ...]:
         with alone():
             of_all = slopes()
         return tuple(own_rows(slope) for slope in of_all)
@@ -174,7 +175,7 @@ def _repeated(x: Batch, y: Batch, axis: int) -> _Energy:
     return value, own_slopes
 
 
-def _either(condition: Any, one: Callable[[], _Energy], other: Callable[[], _Energy]) -> _Energy:
+def _either(condition: Tensor, one: Callable[[], _Energy], other: Callable[[], _Energy]) -> _Energy:
     """One of two ways to the same energy, known now or when the graph runs."""
     if isinstance(condition, bool):
         return one() if condition else other()
