@@ -36,9 +36,10 @@ PACKAGES = [
 
 
 def _is_result(thing):
-    """What is returned or raised, and never called by a user with values of their own."""
-    return inspect.isclass(thing) and (
-        issubclass(thing, (BaseException, Warning)) or hasattr(thing, "_fields")
+    """What is returned, raised or a type alone, and never called by a user with values."""
+    return isinstance(thing, types.GenericAlias) or (
+        inspect.isclass(thing)
+        and (issubclass(thing, (BaseException, Warning)) or hasattr(thing, "_fields"))
     )
 
 

@@ -29,6 +29,10 @@ OBJECTS = {
         for name, metric in METRICS.items()
     },
     "float64": lambda: losses.VICRegLoss(name="mine", dtype="float64"),
+    "MovingAverage": lambda: layers.MovingAverage(
+        layers.Projector("8-4"), optimizers.cosine_momentum(0.9, 10)
+    ),
+    "Predictor": lambda: layers.Predictor("8-4"),
     "Projector": lambda: layers.Projector("8-4"),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
     "LARS": lambda: optimizers.LARS(0.5, 0.8, 0.1, 0.01, True, True, 0.5),
@@ -39,6 +43,7 @@ OBJECTS = {
     "RandomGaussianBlur": lambda: data.RandomGaussianBlur((0.5, 1.0), 0.3),
     "RandomSolarize": lambda: data.RandomSolarize(0.3, 0.6),
     "Compose": lambda: data.Compose([data.RandomFlip(), data.RandomSolarize()]),
+    "Views": lambda: data.multi_crop((8, 8), local_count=2),
     "TwoViews": lambda: data.byol((8, 8)),
 }
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import distribution, layers, models
+from keras_ssl import layers, models
 from tests.conftest import tiny_encoder
 
 
@@ -65,7 +65,7 @@ def test_feature_maps_are_refused():
 class TestDefaultProjector:
     @pytest.mark.parametrize("method", [models.VICReg, models.VICRegCtr, models.BarlowTwins])
     def test_a_huge_one_is_warned_of_where_there_is_no_accelerator(self, method, monkeypatch):
-        monkeypatch.setattr(distribution, "has_accelerator", lambda: False)
+        monkeypatch.setattr("keras_ssl.layers.projector.has_accelerator", lambda: False)
         with pytest.warns(UserWarning, match=r'8192.*million.*projector="2048-2048-512"') as caught:
             method(tiny_encoder())
         assert len(caught) == 1
@@ -81,5 +81,5 @@ class TestDefaultProjector:
         ids=["wanted", "accelerator", "small"],
     )
     def test_others_are_not(self, method, projector, has_accelerator, monkeypatch):
-        monkeypatch.setattr(distribution, "has_accelerator", lambda: has_accelerator)
+        monkeypatch.setattr("keras_ssl.layers.projector.has_accelerator", lambda: has_accelerator)
         method(tiny_encoder(), projector)  # Warnings are errors.
