@@ -252,15 +252,6 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
             cut.scalars["rank/embeddings"][0] == read_events(run[0]).scalars["rank/embeddings"][0]
         )
 
-    def test_a_folder_that_another_log_is_writing_to(self, tmp_path):
-        other = EventLog(tmp_path)
-        with pytest.warns(EventLogWarning, match="Another run is writing.*train-2"):
-            log = EventLog(tmp_path)
-        assert log.path == tmp_path / "train-2"
-        for each in (log, other):
-            each.close()
-
-    @pytest.mark.slow  # The same with a process that is killed.
     def test_two_runs_in_one_folder(self, tmp_path):
         program = f"""
 from keras_ssl.inspection import EventLog

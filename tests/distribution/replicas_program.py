@@ -19,6 +19,8 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0],
     [tf.config.LogicalDeviceConfiguration()] * (REPLICAS + 1),
 )
+# As the fast tests: its graphs run but a few steps.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS)])
 
 from keras_ssl import callbacks, data, duality, models  # noqa: E402 (devices first)
