@@ -93,6 +93,8 @@ CALLS = {
     "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),
     "data.RandomResizedCrop": lambda tmp: dict(size=(4, 4)),
     "data.TwoViews": lambda tmp: dict(view_1=data.RandomFlip()),
+    "data.Views": lambda tmp: dict(views=[data.RandomFlip()] * 3),
+    "data.multi_crop": lambda tmp: dict(size=(8, 8)),
     "data.fingerprint": lambda tmp: dict(images=_images()),
     "data.from_arrays": lambda tmp: dict(images=PIXELS),
     "data.hold_out": lambda tmp: dict(splits=data.Splits(_images(), None)),
@@ -144,6 +146,7 @@ CALLS = {
     "evaluation.raw_pixels": lambda tmp: dict(image_shape=(8, 8, 1)),
     "evaluation.uniformity": lambda tmp: dict(features=K),
     "inspection.Sample": lambda tmp: dict(images=_images(), policy=data.weak(), count=8),
+    "layers.MovingAverage": lambda tmp: dict(student=_encoder()),
     "layers.OnlineProbe": lambda tmp: dict(num_classes=3),
     "layers.Projector": lambda tmp: dict(widths="8-4"),
     **{
@@ -154,6 +157,7 @@ CALLS = {
     "models.JointEmbeddingModel": lambda tmp: dict(
         encoder=_encoder(), projector="8-4", criterion=losses.VICRegLoss()
     ),
+    "optimizers.cosine_momentum": lambda tmp: dict(initial_momentum=0.99, steps=10),
     "optimizers.scaled_learning_rate": lambda tmp: dict(base_learning_rate=0.3, batch_size=256),
     "optimizers.warmup_cosine": lambda tmp: dict(
         base_learning_rate=0.3, batch_size=256, steps_per_epoch=4, epochs=20
@@ -175,8 +179,11 @@ NOTHING_TO_GET_WRONG = {
 # What takes nothing that could be wrong, or nothing but a text.
 NOTHING_TO_GET_WRONG = {"runs.stage", "losses.on_shards", "evaluation.table"}
 # Tested for themselves: what needs replicas, a run that was looked at, or a study; what is made by
-# the library alone.
-TESTED_ELSEWHERE = ("distribution.", "inspection.", "studies.", "data.ImageSet")
+# the library alone; and the pieces of criteria, which check their embeddings before.
+TESTED_ELSEWHERE = (
+    *("distribution.", "inspection.", "studies.", "data.ImageSet", "losses.gram."),
+    *("hypermodels.", "recipes.", "report.", "spaces."),
+)
 
 
 def _parameters(thing):
