@@ -62,7 +62,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     it writes.
 
     Args:
-        images: The images that are trained on, or any: an `ImageSet`. Labels colour pictures only.
+        images: The images that are trained on, or any: an `ImageSet`. Labels color pictures only.
         policy: What makes the views.
         log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
             can read `latest`.
