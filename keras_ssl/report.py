@@ -2,9 +2,9 @@
 
     python -m keras_ssl.report RUN [RUN ...] [--output report.html]
 
-A run is any folder with TensorBoard events of an `EmbeddingInspector`; the results.json that
-`examples/pretrain.py` leaves beside them is shown too. The page holds its pictures itself and
-needs nothing from anywhere: options, diagnosis, evaluation, curves, spectrum, matrices, views.
+A run is any folder with TensorBoard events of an `EmbeddingInspector`. The page shows options,
+diagnosis, evaluation, curves, spectrum, matrices and views, and the results.json that
+`examples/pretrain.py` leaves beside the events. It contains its pictures and loads nothing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ __all__ = ["main", "report"]
 
 _JUDGE_AGAIN = "Judge the encoder again (examples/evaluate.py), or delete the file."
 
-# What is shown of which section, in this order; the rest of a section follows.
+# The sections in the order in which they are shown; other sections follow.
 _SECTIONS = {
     "training": "Training",
     "criterion": "Terms of the criterion, unweighted",
@@ -42,7 +42,7 @@ _SECTIONS = {
     "duality": "L_c, L_nc and Theorem 3.3",
     "sample_terms": "Terms on the fixed sample, unweighted",
 }
-# What a figure is to be compared with: drawn dotted beside it.
+# The figure to compare a figure with, which is drawn dotted beside it.
 _REFERENCES = {
     "pairs/negative_variance": "pairs/negative_variance_uniform",
     "spread/std_of_unit_embeddings": "spread/std_uniform",
@@ -86,7 +86,8 @@ def report(
 
     Raises:
         OSError: where the file cannot be written.
-        ValueError: for no run, one that is no folder, or a folder without TensorBoard events.
+        ValueError: if `runs` is empty, or holds a path that is not a folder or has no TensorBoard
+            events.
         TypeError: for one folder that is not in a list.
     """
     if isinstance(runs, (str, os.PathLike)):
@@ -96,7 +97,7 @@ def report(
     output = pathlib.Path(output)
     if output.is_dir():
         raise ValueError(f"`output` must be a file. Received: the folder {str(output)!r}")
-    # By run; a folder may hold several, where two wrote to one.
+    # By run. A folder holds several runs if two wrote to it at once.
     folders: dict[str, pathlib.Path] = {}
     parts: dict[str, pathlib.Path] = {}
     for name, folder in _named(runs).items():
@@ -205,7 +206,7 @@ def _texts(texts: Sequence[tuple[int, str]]) -> str:
 
 
 def _results(folders: Mapping[str, pathlib.Path]) -> str:
-    """The evaluation tables that the script leaves."""
+    """The evaluation tables that examples/pretrain.py leaves."""
     parts = []
     for name, folder in folders.items():
         file = folder / "results.json"
@@ -230,7 +231,7 @@ def _results_table(file: pathlib.Path) -> str:
 
 
 def _number(value: Any) -> str:
-    """A figure as text; what else a file may hold in the place of one as it is."""
+    """A figure as text. A file may hold anything in its place, which is shown as it is."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -281,7 +282,7 @@ def _curves(events: Mapping[str, Events]) -> str:
         curves: dict[str, Any] = {}
         for axis, tag in zip(axes.flat, tags, strict=False):
             curves |= _draw(axis, tag, events)
-            if axis.get_yscale() == "log":  # Plain numbers, for `drawing` reads no formulas.
+            if axis.get_yscale() == "log":  # Plain numbers, for `drawing` shows no formulas.
                 axis.yaxis.set_major_formatter("{x:g}")
                 axis.yaxis.set_minor_formatter(NullFormatter())
         for axis in list(axes.flat)[len(tags) :]:

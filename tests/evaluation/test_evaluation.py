@@ -128,6 +128,17 @@ class TestJudge:
     def test_without_labels_there_is_the_rank(self, images):
         assert set(evaluation.judge(tiny_encoder(), images.without_labels())) == {"rankme"}
 
+    def test_only_the_accuracies_are_computed_where_nothing_else_is_wanted(
+        self, images, monkeypatch
+    ):
+        monkeypatch.setattr(evaluation.judgement, "rankme", None)  # Calling it fails.
+        train, test = data.split(images, 0.25)
+        policy = data.tiny_grey()
+        figures = evaluation.judge(tiny_encoder(), train, test, policy=policy, label_free=False)
+        assert set(figures) == {"knn", "linear"}
+        with pytest.raises(ValueError, match="`test` must be given where `label_free` is False"):
+            evaluation.judge(tiny_encoder(), train, label_free=False)
+
     def test_table(self):
         text = evaluation.table({"a": {"knn": 0.5, "rankme": 3.25}, "bb": {"knn": 1.0}})
         assert text.splitlines() == [
