@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-slow check format tensorboard clean
+.PHONY: pretrain test test-slow test-versions check format tensorboard clean
 
 pretrain: .venv/installed  ## the main job: pretrains an encoder on embedded digits and judges it
 	$(BIN)/python examples/pretrain.py $(ARGS)
@@ -13,6 +13,10 @@ test: .venv/installed  ## the fast tests, about five minutes on two cores
 
 test-slow: .venv/installed  ## the long tests
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
+
+test-versions: .venv-lowest/installed .venv-newest/installed  ## the fast tests with the lowest and the newest versions allowed
+	.venv-lowest/bin/python -m pytest $(ARGS)
+	.venv-newest/bin/python -m pytest $(ARGS)
 
 check: .venv/installed  ## format, lint, types, and the examples in the docstrings
 	$(BIN)/ruff format --check .
@@ -28,11 +32,25 @@ tensorboard: .venv/installed  ## looks at all runs
 	$(BIN)/tensorboard --logdir runs
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq --editable ".[test,dev]"
+	@touch $@
+
+.venv-lowest/installed: setup.cfg tests/constraints-lowest.txt
+	@echo "== Making .venv-lowest, with the lowest versions that setup.cfg allows (a few minutes) =="
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install -qq --upgrade pip
+	.venv-lowest/bin/python -m pip install -qq --constraint tests/constraints-lowest.txt --editable ".[test]"
+	@touch $@
+
+.venv-newest/installed: setup.cfg
+	@echo "== Making .venv-newest, with the newest versions that setup.cfg allows (a few minutes) =="
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install -qq --upgrade pip
+	.venv-newest/bin/python -m pip install -qq --editable ".[test]"
 	@touch $@
