@@ -455,6 +455,7 @@ def course(criterion, embeddings, views=None, representations=None, **logs):
             tuple(views),
             tuple(representations if representations is not None else z),
             tuple(z),
+            (tuple(z),),
             {},
             {name: 1.0 for name in criterion.weights},
         )

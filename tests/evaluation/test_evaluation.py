@@ -131,7 +131,7 @@ class TestJudge:
     def test_only_the_accuracies_are_computed_where_nothing_else_is_wanted(
         self, images, monkeypatch
     ):
-        monkeypatch.setattr(evaluation.judgement, "rankme", None)  # Calling it fails.
+        monkeypatch.setattr(evaluation.judgment, "rankme", None)  # Calling it fails.
         train, test = data.split(images, 0.25)
         policy = data.tiny_grey()
         figures = evaluation.judge(tiny_encoder(), train, test, policy=policy, label_free=False)
