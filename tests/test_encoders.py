@@ -393,7 +393,7 @@ class TestOtherInputs:
         assert encoders.as_encoder(network) is network
 
     def test_it_has_no_range(self):
-        with pytest.raises(ValueError, match="`input_range` is that of images.*'tf'"):
+        with pytest.raises(ValueError, match="does not take images.*'tf'"):
             encoders.as_encoder(self._vectors(), input_range="tf")
 
     def test_it_gives_one_representation_a_row(self):

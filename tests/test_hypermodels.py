@@ -197,7 +197,7 @@ class TestHoldOut:
 
     def test_bad_input(self, images):
         for splits in (images, [images, None], (images,), None, "digits"):
-            with pytest.raises(TypeError, match="`splits` must be what keras_ssl.data.load gives"):
+            with pytest.raises(TypeError, match="must be what keras_ssl.data.load returns"):
                 data.hold_out(splits)
         for splits in ((None, images), (images, "test")):
             with pytest.raises(TypeError, match="`splits` must hold two keras_ssl.data.ImageSet"):
