@@ -481,7 +481,7 @@ class TestAnyModelIsAnEncoder:
                     keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8))])
                 ),
                 ValueError,
-                r"`encoder` must give.*\(None, 8, 8\)",
+                r"`encoder` must return.*\(None, 8, 8\)",
             ),
             (
                 lambda: models.VICReg(tiny_encoder(), "8-6").predict(

@@ -304,7 +304,7 @@ class TestHyperModel:
             hypermodels.PretrainingHyperModel(SMALL, held_out, encoder="resnet99")
         with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):
             tiny(held_out, "simclr")
-        with pytest.raises(TypeError, match="`images` must be what .*hold_out gives"):
+        with pytest.raises(TypeError, match="`images` must be what .*hold_out returns"):
             tiny(data.Splits(held_out.train, None))
         with pytest.raises(ValueError, match="`policy` must be one of"):
             tiny(held_out, dataclasses.replace(SMALL, policy="nothing"))
@@ -323,7 +323,7 @@ class TestHyperModel:
             with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
                 tiny(held_out, **{name: value})
         assert tiny(held_out, seed=np.int64(3)).seed == 3
-        with pytest.raises(ValueError, match="batches of 64, more than there are images"):
+        with pytest.raises(ValueError, match="larger batches than.*batch_size=64"):
             tiny(held_out, dataclasses.replace(SMALL, batch_size=64))
 
 

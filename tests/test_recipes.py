@@ -51,7 +51,7 @@ def test_a_recipe_without_a_method():
     from keras_ssl import models
 
     recipe = recipes.Recipe(models.JointEmbeddingModel, "8-4", 16, 0.1, 0.0, 10, "byol", "test")
-    with pytest.raises(ValueError, match="`model` must be a method.*JointEmbeddingModel"):
+    with pytest.raises(ValueError, match="`model` must have a criterion.*JointEmbeddingModel"):
         recipe.build_model(tiny_encoder())
 
 

@@ -273,5 +273,5 @@ class TestWithoutLabels:
 def test_labels_that_are_none(judge, labels, width):
     good = evaluation.Features(np.random.RandomState(0).randn(8, 4), np.arange(8) % 2)
     bad = evaluation.Features(np.random.RandomState(0).randn(8, width), labels)
-    with pytest.raises(ValueError, match="one whole number for each row|of one width"):
+    with pytest.raises(ValueError, match="one for each row|of the same width"):
         judge(good, bad)
