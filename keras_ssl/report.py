@@ -3,8 +3,9 @@
     python -m keras_ssl.report RUN [RUN ...] [--output report.html]
 
 A run is any folder with TensorBoard events of an `EmbeddingInspector`; the results.json that
-`examples/pretrain.py` leaves beside them is shown too. The page holds its pictures itself and
-needs nothing from anywhere: options, diagnosis, evaluation, curves, spectrum, matrices, views.
+`examples/pretrain.py` leaves beside them is shown too. The page contains
+its pictures and loads nothing else: options, diagnosis, evaluation, curves, spectrum, matrices,
+views.
 """
 
 import argparse
@@ -27,7 +28,7 @@ __all__ = ["main", "report"]
 
 _JUDGE_AGAIN = "Judge the encoder again (examples/evaluate.py), or delete the file."
 
-# What is shown of which section, in this order; the rest of a section follows.
+# The figures that each section shows first, in this order; its other figures follow.
 _SECTIONS = {
     "training": "Training",
     "criterion": "Terms of the criterion, unweighted",
@@ -42,7 +43,7 @@ _SECTIONS = {
     "duality": "L_c, L_nc and Theorem 3.3",
     "sample_terms": "Terms on the fixed sample, unweighted",
 }
-# What a figure is to be compared with: drawn dotted beside it.
+# The reference for a figure, which is drawn dotted beside it.
 _REFERENCES = {
     "pairs/negative_variance": "pairs/negative_variance_uniform",
     "spread/std_of_unit_embeddings": "spread/std_uniform",
@@ -85,9 +86,9 @@ def report(
         The file.
 
     Raises:
-        OSError: where the file cannot be written.
-        ValueError: for no run, one that is no folder, or a folder without TensorBoard events.
-        TypeError: for one folder that is not in a list.
+        OSError: if the file cannot be written.
+        ValueError: for no run, a run that is not a folder, or one without TensorBoard events.
+        TypeError: if `runs` is one folder and not a list.
     """
     if isinstance(runs, (str, os.PathLike)):
         raise TypeError(f"`runs` must be a list of folders. Received: runs={runs!r}")
@@ -96,7 +97,7 @@ def report(
     output = pathlib.Path(output)
     if output.is_dir():
         raise ValueError(f"`output` must be a file. Received: the folder {str(output)!r}")
-    # By run; a folder may hold several, where two wrote to one.
+    # By run; a folder may hold several runs, if two wrote to it.
     folders: dict[str, pathlib.Path] = {}
     parts: dict[str, pathlib.Path] = {}
     for name, folder in _named(runs).items():
@@ -131,7 +132,7 @@ def _escape(text: str) -> str:
 
 
 def _named(runs: Sequence[str | os.PathLike[str]]) -> dict[str, pathlib.Path]:
-    """Folders by the shortest ends of their paths that tell them apart."""
+    """Names folders by the shortest ends of their paths that tell them apart."""
     folders = [pathlib.Path(run) for run in runs]
     for folder in folders:
         if not folder.is_dir():
@@ -180,7 +181,7 @@ def _diagnoses(events: Mapping[str, Events]) -> str:
 
 
 def _illnesses(looks: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> str:
-    """Every illness as it was first found."""
+    """Shows every illness as it was first found."""
     first: dict[str, tuple[int, Mapping[str, Any]]] = {}
     for step, diagnoses in looks:
         for diagnosis in diagnoses:
@@ -197,7 +198,7 @@ def _illnesses(looks: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> str:
 
 
 def _texts(texts: Sequence[tuple[int, str]]) -> str:
-    """What the doctor wrote in a run before diagnoses were records: each text where it began."""
+    """Shows the doctor's texts, which older runs have instead of records, at their first steps."""
     first: dict[str, int] = {}
     for step, text in texts:
         first.setdefault(text, step)
@@ -205,7 +206,7 @@ def _texts(texts: Sequence[tuple[int, str]]) -> str:
 
 
 def _results(folders: Mapping[str, pathlib.Path]) -> str:
-    """The evaluation tables that the script leaves."""
+    """Shows the evaluation tables that the script leaves."""
     parts = []
     for name, folder in folders.items():
         file = folder / "results.json"
@@ -230,12 +231,12 @@ def _results_table(file: pathlib.Path) -> str:
 
 
 def _number(value: Any) -> str:
-    """A figure as text; what else a file may hold in the place of one as it is."""
+    """Formats a figure; anything else that a file may hold instead is left as it is."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _latest(events: Mapping[str, Events]) -> str:
-    """The last value of every scalar."""
+    """Shows the last value of every scalar."""
     tags = _tags(events)
     rows = {
         tag: [
@@ -249,7 +250,7 @@ def _latest(events: Mapping[str, Events]) -> str:
 
 
 def _tags(events: Mapping[str, Events]) -> list[str]:
-    """All scalars' tags, section by section."""
+    """Returns the tags of all scalars, section by section."""
     tags = list(dict.fromkeys(tag for run in events.values() for tag in run.scalars))
     if any(tag.startswith("training/") for tag in tags):
         # Keras' own callback writes the same logs again, without sections.
@@ -281,7 +282,7 @@ def _curves(events: Mapping[str, Events]) -> str:
         curves: dict[str, Any] = {}
         for axis, tag in zip(axes.flat, tags, strict=False):
             curves |= _draw(axis, tag, events)
-            if axis.get_yscale() == "log":  # Plain numbers, for `drawing` reads no formulas.
+            if axis.get_yscale() == "log":  # Plain numbers: `drawing` does not typeset formulas.
                 axis.yaxis.set_major_formatter("{x:g}")
                 axis.yaxis.set_minor_formatter(NullFormatter())
         for axis in list(axes.flat)[len(tags) :]:
@@ -296,7 +297,7 @@ def _curves(events: Mapping[str, Events]) -> str:
 
 
 def _draw(axis: Any, tag: str, events: Mapping[str, Events]) -> dict[str, Any]:
-    """One panel; returns the line of each run."""
+    """Draws one panel and returns the line of each run."""
     lines, values = {}, []
     for i, (name, run) in enumerate(events.items()):
         points = run.scalars.get(tag, [])
@@ -332,7 +333,7 @@ def _image(content: bytes, kind: str, text: str) -> str:
 
 
 def _pictures(tag: str, title: str, events: Mapping[str, Events]) -> str:
-    """The first and the last picture of a tag, run by run."""
+    """Shows the first and the last picture of a tag, run by run."""
     cells = []
     for name, run in events.items():
         drawn = run.images.get(tag, [])
@@ -352,7 +353,7 @@ def _options(events: Mapping[str, Events]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(prog="python -m keras_ssl.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")

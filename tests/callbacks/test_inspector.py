@@ -21,8 +21,8 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 def train(images, views, *watchers, epochs=2, **compile_arguments):
     keras.utils.set_random_seed(0)
-    # Of 8 hidden units all may be off for an image, whose embedding is then zero: the paper's
-    # inequalities are of embeddings that have a length.
+    # All of 8 hidden units may be off for an image, whose embedding is then zero. The paper's
+    # inequalities hold for embeddings that are not zero.
     model = models.VICReg(tiny_encoder(), "32-6", probe=3)
     model.compile("sgd", **compile_arguments)
     model.fit(
@@ -212,7 +212,7 @@ class TestFaults:
         with pytest.warns(EventLogWarning, match="can no longer be written.*training goes on"):
             model = train(images, views, inspector)
         assert model.optimizer.iterations == 6
-        assert inspector.latest is not None  # It still looks: for the doctor, say.
+        assert inspector.latest is not None  # It still looks, for example for the doctor.
 
     @pytest.mark.slow
     def test_a_full_disk(self, tmp_path):
@@ -260,7 +260,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         for each in (log, other):
             each.close()
 
-    @pytest.mark.slow  # The same with a process that is killed.
+    @pytest.mark.slow  # The same, with a process that is killed.
     def test_two_runs_in_one_folder(self, tmp_path):
         program = f"""
 from keras_ssl.inspection import EventLog
@@ -294,7 +294,7 @@ input()
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
     def test_an_error_in_a_picture(self, images, views, tmp_path, monkeypatch):
-        """It is said once, by name, and everything else is written to the end."""
+        """One warning names the picture, and everything else is written until the end."""
         monkeypatch.setattr(pictures, "spectrum", lambda inspection: 1 / 0)
         inspector = callbacks.EmbeddingInspector(
             images, data.tiny_gray(), tmp_path, 1, count=8, pictures_every=1
@@ -321,7 +321,7 @@ input()
         assert [step for step, _ in scalars["training/learning_rate"]] == [1, 2]
 
     def test_names_of_any_kind(self, views, tmp_path):
-        """Of classes, options and the folder: no warning, and all is there."""
+        """Classes, options and the folder may have them: all is written, without a warning."""
         names = list(NAMES.values())
         pixels = np.random.RandomState(0).randint(0, 255, (48, 8, 8, 1)).astype("uint8")
         images = data.from_arrays(pixels, np.arange(48) % len(names), names)

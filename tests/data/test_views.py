@@ -91,7 +91,7 @@ def test_everything_repeats_under_a_seed_whatever_the_global_one(images):
 
 @pytest.mark.parametrize("probe_count", [48, 20])
 def test_an_epoch_goes_on_where_it_stopped(images, probe_count):
-    """With the images of the probe too, which may be reshuffled several times an epoch."""
+    """So do the images of the probe, which may be shuffled several times in an epoch."""
     views = _views(images, probe_images=images.spread(probe_count))
     with views.epochs.at(1):
         whole, rest = list(views), list(views.starting_at(1))
@@ -136,7 +136,7 @@ def test_probe_images_without_labels(images):
 def test_images_that_are_no_image_set(images, value, message):
     for arguments in ((value, data.weak(), 2), (images, data.weak(), 2, 0, value)):
         if arguments[-1] is None:
-            continue  # no images of its own for the probe
+            continue  # the probe has no images of its own
         with pytest.raises(TypeError, match=message):
             data.make_views(*arguments)
 
