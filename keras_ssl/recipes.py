@@ -449,7 +449,7 @@ PUBLISHED: dict[str, Recipe] = {
         models.TCR,
         projector="4096-128",
         batch_size=1024,
-        base_learning_rate=0.3 * 256 / 1024,  # Its code has 0.3 whatever the batch.
+        base_learning_rate=0.3 * 256 / 1024,  # Its code has 0.3 for any batch.
         weight_decay=1e-4,
         epochs=600,
         policy="simclr_cifar",
