@@ -1,11 +1,11 @@
-"""Any method as a keras-tuner `HyperModel`.
+"""Makes a keras-tuner `HyperModel` of any method.
 
     images = data.hold_out(data.load("digits"))
     hypermodel = PretrainingHyperModel(recipes.SMALL["simclr"], images)
     tuner = keras_tuner.BayesianOptimization(hypermodel, hypermodel.objective, max_trials=20)
     tuner.search()
 
-`keras_ssl.spaces` has what is searched.
+`keras_ssl.spaces` has the search spaces.
 """
 
 import warnings
@@ -32,52 +32,52 @@ __all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
 
 Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int]], keras.Model]
 
-# By its name in the results: larger is better for all.
+# Names of figures in the results; for all of them, larger is better.
 OBJECTIVES = ("knn", "linear", "probe", "rankme", "lidar")
-# Those that need labels, and are accuracies in [0, 1].
+# The figures that need labels; they are accuracies in [0, 1].
 ACCURACIES = ("knn", "linear", "probe")
 
 
 class PretrainingHyperModel(keras_tuner.HyperModel):
-    """Pretraining by a recipe with settings of `hp`, scored on images held out.
+    """Pretrains by a recipe with settings of `hp`, and scores the encoder on held-out images.
 
-    `build` gives the compiled model, all variables made, so that keras-tuner can load its weights;
-    `fit` trains it, judges the encoder once at the end, and returns figures by name: those of the
-    validation images (`val_knn`, ...), and of the last epoch's logs (`loss` and the terms).
+    `build` returns the compiled model with all its variables, so that keras-tuner can load its
+    weights. `fit` trains it, judges the encoder once at the end, and returns figures by name: those
+    of the validation images (`val_knn`, ...) and the last epoch's logs (`loss` and the terms).
 
-    The objective is never the loss: losses with different weights or temperatures cannot be
-    compared. `rankme` and `lidar` need no label; after short runs they are poor guides
+    The objective is never the loss, because losses with different weights or temperatures cannot be
+    compared. `rankme` and `lidar` need no labels, but are poor guides after short runs
     (docs/inspection.md has the correlations).
 
-    With `keras_tuner.Hyperband`, the epochs of a rung are the first of the recipe's schedule: give
-    the tuner `max_epochs=recipe.epochs`, and promoted trials go on where they stood, optimizer,
-    order of the images and draws of the augmentations included.
+    With `keras_tuner.Hyperband`, the epochs of a rung are the first ones of the recipe's schedule.
+    Give the tuner `max_epochs=recipe.epochs`; promoted trials then go on exactly where they
+    stopped, with the same optimizer, order of the images and draws of the augmentations.
 
-    All trials have one seed: what differs between them is their settings.
+    All trials have the same seed, so that they differ only in their settings.
 
     Args:
         recipe: Settings that are not searched, and the defaults of those that are.
-        images: Where to train and to judge; see `keras_ssl.data.hold_out`. Without labels, `score`
-            must be "rankme" or "lidar".
-        space: What is searched; see `keras_ssl.spaces`. Default: `spaces.all_settings`.
+        images: Images to train and to judge with; see `keras_ssl.data.hold_out`. Without labels,
+            `score` must be "rankme" or "lidar".
+        space: The search space; see `keras_ssl.spaces`. Default: `spaces.all_settings`.
         encoder: Name of an encoder (`keras_ssl.encoders.build_encoder`), or a function of `hp` and
             the shape of the images.
-        score: What trials are compared by: "knn", "linear", "probe" (the online probe, on the
-            validation images), "rankme" or "lidar".
+        score: The figure by which trials are compared: "knn", "linear", "probe" (the online probe,
+            on the validation images), "rankme" or "lidar".
         label_free: Whether RankMe, alpha-ReQ, uniformity and LiDAR of the validation images are
-            recorded along; "rankme" and "lidar" as `score` turn it on.
-        measure: More figures of a trained model: from (model, `keras_ssl.data.HeldOut`) to a
-            dictionary.
+            recorded too. A `score` of "rankme" or "lidar" turns it on.
+        measure: A function from (model, `keras_ssl.data.HeldOut`) to a dictionary of further
+            figures of the trained model.
         seed: Seed of weights, order and augmentations, unless `hp` holds "seed".
         micro_batch_size: See `keras_ssl.models.JointEmbeddingModel`.
         name: Name of the hypermodel.
 
     Raises:
-        ValueError: for an unknown encoder, policy or score, a score that needs labels where there
-            are none, fewer images than a batch, a seed below 0, or an epoch, a batch or a
+        ValueError: for an unknown encoder, policy or score, a score that needs labels if there are
+            none, fewer images than a batch, a seed below 0, or a number of epochs, a batch or a
             micro-batch below 1.
         TypeError: for a recipe or images of another type, or a space, an encoder or a measure that
-            is no function.
+            is not a function.
     """
 
     def __init__(
@@ -102,19 +102,19 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             )
         if not isinstance(images, data.HeldOut):
             raise TypeError(
-                "`images` must be what keras_ssl.data.hold_out gives. Received: "
+                "`images` must be what keras_ssl.data.hold_out returns. Received: "
                 f"{type(images).__name__}"
             )
-        recipe.build_policy()  # Whether there is one, now and not when every trial fails.
+        recipe.build_policy()  # Raises now if there is none, and not in every trial.
         check_choice("score", score, OBJECTIVES)
         if score in ACCURACIES and not (images.train.has_labels and images.validation.has_labels):
             raise ValueError(
-                f"`score` must be 'rankme' or 'lidar' where there are no labels. Received: {score=}"
+                f"`score` must be 'rankme' or 'lidar' if there are no labels. Received: {score=}"
             )
         if len(images.train) < recipe.batch_size:
             raise ValueError(
-                f"`recipe` has batches of {recipe.batch_size}, more than there are images. "
-                f"Received: {len(images.train)} images to train on"
+                "`recipe` must not have larger batches than there are images to train on. "
+                f"Received: batch_size={recipe.batch_size}, {len(images.train)} images"
             )
         if isinstance(encoder, str):
             encoders.check_encoder(encoder)
@@ -138,7 +138,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         self.trial_recipe(hp)
         if not hp.space and not isinstance(self.encoder, str):
             self.build_encoder(hp)
-        # With `fixed` that is what was asked for.
+        # With `fixed`, this is what the user asked for.
         if not hp.space and self.space is not spaces.fixed:
             warnings.warn(
                 "`space` has no hyperparameter: all trials are the recipe itself. If that is what "
@@ -148,11 +148,11 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     @property
     def objective(self) -> keras_tuner.Objective:
-        """The objective to give to a tuner: `score` on the validation images, larger is better."""
+        """The objective for a tuner: `score` on the validation images, where larger is better."""
         return keras_tuner.Objective(f"val_{self.score}", "max")
 
     def trial_recipe(self, hp: keras_tuner.HyperParameters) -> Recipe:
-        """The recipe with the settings of `hp`."""
+        """Returns the recipe with the settings of `hp`."""
         recipe = self.space(hp, self.recipe)
         if not isinstance(recipe, Recipe):
             raise TypeError(
@@ -162,14 +162,14 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         return recipe
 
     def build_encoder(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """The encoder of a trial, untrained."""
+        """Builds the untrained encoder of a trial."""
         shape = self.images.train.image_shape
         if isinstance(self.encoder, str):
             return encoders.build_encoder(self.encoder, shape)
         return self.encoder(hp, shape)
 
     def build(self, hp: keras_tuner.HyperParameters) -> models.JointEmbeddingModel:
-        """The model of a trial, compiled and built, its optimizer too."""
+        """Builds the model of a trial and its optimizer, and compiles the model."""
         recipe = self.trial_recipe(hp)
         keras.utils.set_random_seed(self._seed(hp))
         shape = self.images.train.image_shape
@@ -177,7 +177,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         classes = len(self.images.train.class_names or ()) if self.score == "probe" else None
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
         model.compile(recipe.build_optimizer(self._steps(recipe)))
-        # Keras-tuner loads weights into what it builds: of a later rung, of the best trial.
+        # Keras-tuner loads weights into the built model, in a later rung or for the best trial.
         model.build((None, *shape))
         model.optimizer.build(model.trainable_variables)
         return model
@@ -196,17 +196,18 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
         Args:
             hp: Settings of the trial.
-            model: What `build` gave for them.
-            epochs: Where to stop; default: the recipe's epochs. Hyperband gives its rung's.
-            initial_epoch: Epochs that the model has behind it.
-            callbacks: Keras-tuner's, and the user's.
+            model: The model that `build` returned for them.
+            epochs: The epoch at which to stop. Default: the recipe's epochs. Hyperband passes its
+                rung's.
+            initial_epoch: Number of epochs for which the model has been trained.
+            callbacks: Keras-tuner's callbacks and the user's.
             verbose: See `keras.Model.fit`.
 
         Returns:
-            Figures by name, the objective's among them.
+            Figures by name, among them the objective.
 
         Raises:
-            keras_ssl.callbacks.NonFiniteLossError: where a loss is not a number; keras-tuner then
+            keras_ssl.callbacks.NonFiniteLossError: if a loss is not finite; keras-tuner then
                 records the trial as failed, with the reason.
         """
         recipe = self.trial_recipe(hp)
@@ -230,24 +231,24 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
     def judge(
         self, model: models.JointEmbeddingModel, images: data.ImageSet, prefix: str = ""
     ) -> dict[str, float]:
-        """Figures of the encoder on images that it was not trained on.
+        """Computes figures of the encoder on images that it was not trained on.
 
         Args:
             model: A trained model.
             images: Images to judge it on.
-            prefix: Begins the figures' names.
+            prefix: Prefix of the figures' names.
         """
         figures: dict[str, float] = {}
         train = self.images.train
         if train.has_labels and images.has_labels:
-            # The rank would be that of the training images.
+            # Without label-free figures: the rank would be that of the training images.
             figures.update(evaluation.judge(model.encoder, train, images, label_free=False))
         if model.probe is not None and images.has_labels:
             features = evaluation.extract(model.encoder, images)
             answers = np.argmax(model.probe(features.values), axis=-1)
             figures["probe"] = float(np.mean(answers == features.labels))
         if self.label_free or not figures:
-            policy = self.recipe.build_policy()  # One for all trials: they are compared.
+            policy = self.recipe.build_policy()  # The same for all trials, which are compared.
             figures.update(evaluation.judge(model.encoder, images, policy=policy))
         return {f"{prefix}{name}": float(value) for name, value in figures.items()}
 

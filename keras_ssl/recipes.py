@@ -1,4 +1,4 @@
-"""Published settings by name, and small ones that work without an accelerator.
+"""Recipes by name: published settings, and small ones that work without an accelerator.
 
 A recipe is a frozen dataclass: read it, change it with `dataclasses.replace`, build from it.
 
@@ -6,14 +6,16 @@ A recipe is a frozen dataclass: read it, change it with `dataclasses.replace`, b
 >>> recipe.base_learning_rate, dict(recipe.criterion)["covariance_weight"]
 (0.3, 0.5)
 
-What the papers do not print, and what stands here instead: the duality paper gives neither the
-trust coefficient of LARS nor what it excludes nor the last learning rate (here: its authors' VICReg
-code, 0.001, one-dimensional variables, 0.001 of the peak), nor the sweep grids.
+The papers do not print everything. The duality paper gives neither LARS's trust coefficient, nor
+the variables that LARS excludes, nor the last learning rate. Here they are those of its authors'
+VICReg code: 0.001, one-dimensional variables, and 0.001 of the peak. The paper does not give the
+grids of its sweeps either.
 
-Where all recipes differ from the published codes: the last layer of the projector is bare (SimCLR,
-SCL and lightly's DCL normalize it, TCR's has a bias); the learning rate warms up and decays step by
-step, the cosine beginning where the warm-up ends (TCR and lightly change it once an epoch, TCR's
-cosine spans the warm-up, too); images are in [0, 1], not standardized; initial weights are Keras'.
+All recipes differ from the published codes in these points. The last layer of the projector is bare
+(SimCLR, SCL and lightly's DCL normalize it, and TCR's has a bias). The learning rate warms up and
+decays step by step, and the cosine begins where the warm-up ends (TCR and lightly change the rate
+once an epoch, and TCR's cosine includes the warm-up). Images are in [0, 1], not standardized.
+Initial weights are Keras'.
 """
 
 import dataclasses
@@ -55,16 +57,16 @@ _MOMENTUM = 0.9
 
 
 def adamw(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """AdamW with Keras' constants."""
+    """Makes AdamW with Keras' constants."""
     return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
 
 
 def sgd(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """SGD with momentum 0.9.
+    """Makes SGD with momentum 0.9.
 
     The published codes add the decay to the gradient, where momentum multiplies it by
-    1 / (1 - 0.9); Keras decays apart from the gradient, so that the factor is put in here. The two
-    are equal but for a lag of some ten steps.
+    1 / (1 - 0.9). Keras decays weights separately from the gradient, and therefore this function
+    multiplies the decay by the factor. The two are equal except for a lag of some ten steps.
     """
     return keras.optimizers.SGD(
         learning_rate, momentum=_MOMENTUM, weight_decay=weight_decay / (1 - _MOMENTUM)
@@ -72,24 +74,27 @@ def sgd(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
 
 
 def lars(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS as in the published code of VICReg: one learning rate for all variables."""
+    """Makes LARS as in VICReg's published code: one learning rate for all variables."""
     return LARS(learning_rate, _MOMENTUM, weight_decay)
 
 
 def lars_simclr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS as in the published code of SimCLR: the learning rate inside the momentum."""
+    """Makes LARS as in SimCLR's published code: the learning rate is inside the momentum."""
     return LARS(learning_rate, _MOMENTUM, weight_decay, learning_rate_in_momentum=True)
 
 
 def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS as in TCR's published code: a trust coefficient of 0.02, steps that are clipped."""
+    """Makes LARS as in TCR's published code: a trust coefficient of 0.02, and clipped steps."""
     return LARS(
         learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02, clip_trust_ratio=True
     )
 
 
 def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
-    """LARS as in Barlow Twins' code: 0.0048 for biases and batch normalization, for weights 0.2."""
+    """Makes LARS as in Barlow Twins' published code: one-dimensional variables have another rate.
+
+    The rate is 0.0048 for biases and batch normalization, and 0.2 for weights.
+    """
     return LARS(learning_rate, _MOMENTUM, weight_decay, one_dimensional_factor=0.0048 / 0.2)
 
 
@@ -113,13 +118,12 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 class Recipe:
     """All that a pretraining run needs besides images and an encoder.
 
-    A method, a criterion, an optimizer and a policy of your own work as ours do. To have a name in
-    files (`get_config`, studies, `--config`), they are registered with Keras; see
-    `keras_ssl.registry`.
+    Your own methods, criteria, optimizers and policies work as ours do. To give them a name in
+    files (`get_config`, studies, `--config`), register them with Keras; see `keras_ssl.registry`.
 
     Raises:
         TypeError: for a model, a criterion, an optimizer or a criterion's settings of another type.
-        ValueError: for a number out of its range, or a projector that is no widths.
+        ValueError: for a number out of its range, or a projector that is not a list of widths.
 
     Attributes:
         model: The method.
@@ -128,17 +132,17 @@ class Recipe:
         base_learning_rate: Learning rate at a batch of 256.
         weight_decay: Weight decay of the optimizer.
         epochs: Epochs in all.
-        policy: Name of the augmentation policy, of `keras_ssl.data.POLICIES`, or the name by which
-            a function that returns a policy is registered with Keras. The function is called with
-            `strength` if it takes that.
+        policy: Name of an augmentation policy in `keras_ssl.data.POLICIES`, or the name by which a
+            function that returns a policy is registered with Keras. The function is called with
+            `strength` if it has this argument.
         source: Where the settings come from.
-        criterion: Arguments of the criterion; the rest are its defaults.
-        warmup_epochs: Epochs of linear warm-up.
-        final_fraction: Last learning rate over the peak.
+        criterion: Arguments of the criterion; the others keep their defaults.
+        warmup_epochs: Epochs of linear warm-up, at most a tenth of `epochs`.
+        final_fraction: Last learning rate, divided by the peak.
         optimizer: A function from a learning rate and a weight decay to an optimizer, or a class
             that is called with (learning rate, weight_decay=...).
         strength: Strength of the augmentations, see `keras_ssl.data.policy`.
-        criterion_class: The criterion, where it is another than the method's own.
+        criterion_class: The criterion, if it is not the method's own.
     """
 
     model: type[models.JointEmbeddingModel]
@@ -157,7 +161,7 @@ class Recipe:
     criterion_class: type[losses.Criterion] | None = None
 
     def __post_init__(self) -> None:
-        # A recipe that is wrong is refused when it is made, before a run has begun.
+        # A wrong recipe raises when it is made, before a run has begun.
         is_model = isinstance(self.model, type)
         if not is_model or not issubclass(self.model, models.JointEmbeddingModel):
             raise TypeError(
@@ -191,12 +195,12 @@ class Recipe:
 
     @property
     def make_criterion(self) -> Callable[..., losses.Criterion]:
-        """What makes the criterion from its settings: `criterion_class`, or the method's own."""
+        """The class that makes the criterion: `criterion_class`, or the method's own."""
         make = self.criterion_class or self.model.default_criterion
         if make is None:
             raise ValueError(
-                "`model` must be a method, which has a criterion, or `criterion_class` must be "
-                f"given. Received: {self.model.__name__}"
+                "`model` must have a criterion of its own, or `criterion_class` must be given. "
+                f"Received: model={self.model.__name__}"
             )
         return make
 
@@ -211,10 +215,10 @@ class Recipe:
         return look_up("`policy`", name, data.POLICIES)
 
     def build_policy(self) -> data.TwoViews:
-        """What makes two views of an image.
+        """Builds the policy, which makes the views of an image.
 
         Raises:
-            ValueError: for an unknown policy, or a strength of a policy that takes none.
+            ValueError: for an unknown policy, or a strength if the policy takes none.
         """
         if self.has_strength:
             return self._make_policy(strength=self.strength)
@@ -228,24 +232,24 @@ class Recipe:
     def build_model(
         self, encoder: keras.layers.Layer, probe: Any = None, **kwargs: Any
     ) -> models.JointEmbeddingModel:
-        """The model, not compiled.
+        """Builds the model, which is not compiled.
 
         Args:
             encoder: Any Keras model from images to representations.
-            probe: Online probe or number of classes; see `JointEmbeddingModel`.
+            probe: Online probe, or number of classes; see `JointEmbeddingModel`.
             **kwargs: See `keras.Model`.
         """
         criterion = self.make_criterion(**self.criterion)
         return self.model(encoder, self.projector, criterion, probe, **kwargs)
 
     def build_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-        """The optimizer with its schedule: linear warm-up, cosine, the rule lr * batch / 256.
+        """Builds the optimizer and its schedule: linear warm-up, cosine, the rule lr * batch / 256.
 
         Args:
             steps_per_epoch: Steps per epoch.
 
         Raises:
-            TypeError: for what does not make an optimizer.
+            TypeError: if `optimizer` does not make an optimizer.
         """
         schedule = warmup_cosine(
             self.base_learning_rate,
@@ -255,7 +259,7 @@ class Recipe:
             min(self.warmup_epochs, self.epochs / 10),
             self.final_fraction,
         )
-        if isinstance(self.optimizer, type):  # Its second argument may be something else.
+        if isinstance(self.optimizer, type):  # A class may have another second argument.
             made = self.optimizer(schedule, weight_decay=self.weight_decay)
         else:
             made = self.optimizer(schedule, self.weight_decay)
@@ -267,9 +271,9 @@ class Recipe:
         return made
 
     def get_config(self) -> dict[str, Any]:
-        """The recipe as JSON can hold it: what is a class or a function by its name.
+        """Returns the recipe as JSON can hold it: classes and functions by name.
 
-        Ours have short names; your own have those that they are registered by with Keras.
+        Ours have short names; yours have the names by which they are registered with Keras.
 
         Raises:
             ValueError: for a method, a criterion or an optimizer of your own that is not registered
@@ -287,13 +291,13 @@ class Recipe:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Recipe":
-        """The recipe that `get_config` described, in this version or an earlier one.
+        """Makes the recipe that `get_config` described, in this version or an earlier one.
 
-        Nothing is imported for it.
+        It imports nothing that the configuration names.
 
         Raises:
-            ValueError: for a setting that recipes do not have, or one that is missing; a method, a
-                criterion or an optimizer that is neither of this library nor registered with
+            ValueError: for a setting that recipes do not have, or a missing setting; for a method,
+                a criterion or an optimizer that is neither part of this library nor registered with
                 Keras.
         """
         config = _renames.recipe(config)
@@ -318,7 +322,7 @@ class Recipe:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy number as Python's."""
+    """Converts a NumPy number to Python's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -445,7 +449,7 @@ PUBLISHED: dict[str, Recipe] = {
         models.TCR,
         projector="4096-128",
         batch_size=1024,
-        base_learning_rate=0.3 * 256 / 1024,  # Its code has 0.3 whatever the batch.
+        base_learning_rate=0.3 * 256 / 1024,  # Its code has 0.3 for any batch.
         weight_decay=1e-4,
         epochs=600,
         policy="simclr_cifar",
@@ -456,11 +460,11 @@ PUBLISHED: dict[str, Recipe] = {
 
 
 def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
-    """Small settings for a method, such as your own: for tiny images and minutes of CPU.
+    """Makes small settings for any method, for tiny images and minutes of CPU.
 
     Args:
-        model: The method.
-        **criterion: Arguments of its criterion; the rest are its defaults.
+        model: The method, such as your own.
+        **criterion: Arguments of its criterion; the others keep their defaults.
     """
     return Recipe(
         model,
@@ -478,8 +482,8 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
 
 
 # One per method, for tiny images and minutes of CPU: AdamW, and the criteria's published constants
-# but for VICReg-exp. There Table S6 (1 / 1 / 2) lets the log-sum-exp crush the variance at this
-# size; 4 / 4 / 2 holds it up, and is better. Both are in the README's table of results.
+# except for VICReg-exp. With Table S6's weights (1 / 1 / 2), its log-sum-exp crushes the variance
+# at this size; 4 / 4 / 2 keep it up, and are better. Both are in the README's table of results.
 SMALL: dict[str, Recipe] = {
     "simclr": small(models.SimCLR),
     "simclr-sq": small(models.SimCLR, similarity="squared"),
@@ -498,11 +502,11 @@ SMALL: dict[str, Recipe] = {
 
 
 def methods() -> dict[str, Recipe]:
-    """A small recipe per method: `SMALL`, and your own methods by the names Keras has for them.
+    """Returns a small recipe per method: `SMALL`, and your own methods by their names in Keras.
 
-    Your own are the subclasses of `keras_ssl.models.JointEmbeddingModel` that have a default
-    criterion and are registered with Keras. For other settings of one, or a shorter name, add a row
-    to `SMALL` where the method is defined.
+    Your own methods are the subclasses of `keras_ssl.models.JointEmbeddingModel` that have a
+    default criterion and are registered with Keras. To give one other settings or a shorter name,
+    add a row to `SMALL` where the method is defined.
     """
     own = {
         name: small(part)

@@ -1,7 +1,7 @@
-"""Search spaces: functions of `hp` and a recipe that give the recipe of a trial.
+"""Search spaces: functions of `hp` and a recipe that return the recipe of a trial.
 
 A space takes keras-tuner's `hp` and the recipe with the settings that are not searched. `combine`
-puts spaces together, and `all_settings` is the space of everything that a method is tuned by:
+puts spaces together, and `all_settings` is the space of everything by which a method is tuned:
 
 >>> import keras_tuner
 >>> from keras_ssl import recipes
@@ -11,8 +11,8 @@ puts spaces together, and `all_settings` is the space of everything that a metho
 >>> recipe.criterion, recipe.base_learning_rate, list(hp.values)
 ({'temperature': 0.15}, 0.006, ['temperature', 'base learning rate'])
 
-What is searched of a criterion is the criterion's own `search_ranges`. Neither the duality paper
-nor the papers before it print the grids that they searched, so the ranges are ours. A criterion's
+Each criterion names the settings that are searched in its `search_ranges`. Neither the duality
+paper nor the papers before it print the grids that they searched, so the ranges are ours. The
 ranges hold every published value. The range of the learning rate is centered on the recipe's rate,
 because LARS and AdamW need rates of different sizes.
 
@@ -59,10 +59,10 @@ Space = Callable[["keras_tuner.HyperParameters", Recipe], Recipe]
 
 
 def combine(*spaces: Space) -> Space:
-    """The space of all settings of `spaces`, applied in this order.
+    """Makes the space of all settings of `spaces`, which are applied in this order.
 
     Raises:
-        TypeError: for a space that is no function.
+        TypeError: for a space that is not a function.
     """
     for one in spaces:
         check_callable("spaces", one)
@@ -76,14 +76,14 @@ def combine(*spaces: Space) -> Space:
 
 
 def fixed(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """The space that searches nothing, for those who want that: the recipe itself."""
+    """Searches nothing: every trial is the recipe itself."""
     return recipe
 
 
 def log_float(
     hp: "keras_tuner.HyperParameters", name: str, low: float, high: float, default: float
 ) -> float:
-    """A positive number on a logarithmic scale; the range is widened to hold `default`.
+    """Searches a positive number on a logarithmic scale; the range is widened to hold `default`.
 
     Raises:
         ValueError: for a `low`, `high` or `default` that is not positive.
@@ -98,24 +98,27 @@ def log_float(
 def around(
     hp: "keras_tuner.HyperParameters", name: str, default: float, factor: float = 10.0
 ) -> float:
-    """A positive number from `default / factor` to `default * factor`, on a logarithmic scale."""
+    """Searches a number from `default / factor` to `default * factor` on a logarithmic scale."""
     return log_float(hp, name, default / factor, default * factor, default)
 
 
 def learning_rate(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """The base learning rate, from an eighth to eight times the recipe's."""
+    """Searches the base learning rate, from an eighth to eight times the recipe's."""
     rate = around(hp, "base learning rate", recipe.base_learning_rate, 8.0)
     return dataclasses.replace(recipe, base_learning_rate=rate)
 
 
 def weight_decay(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """The weight decay, from 1e-7 to 1e-2; by default 1e-7 where the recipe has none."""
+    """Searches the weight decay from 1e-7 to 1e-2; the default is 1e-7 if the recipe has none."""
     decay = log_float(hp, "weight decay", 1e-7, 1e-2, recipe.weight_decay or 1e-7)
     return dataclasses.replace(recipe, weight_decay=decay)
 
 
 def projector_width(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Width of hidden layers, from a quarter to four times the recipe's, in its proportions."""
+    """Searches the width of hidden layers, from a quarter to four times the recipe's.
+
+    The widths keep the recipe's proportions.
+    """
     *hidden, dimensions = map(int, recipe.projector.split("-"))
     if not hidden:
         return recipe
@@ -125,7 +128,7 @@ def projector_width(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe
 
 
 def embedding_dimension(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Width M of the embeddings, from a quarter to four times the recipe's."""
+    """Searches the width M of the embeddings, from a quarter to four times the recipe's."""
     *hidden, last = recipe.projector.split("-")
     dimensions = hp.Choice("embedding dimension", _around_width(int(last)), default=int(last))
     return dataclasses.replace(recipe, projector="-".join([*hidden, str(dimensions)]))
@@ -136,9 +139,9 @@ def _around_width(width: int) -> list[int]:
 
 
 def augmentation_strength(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Strength of the augmentations, from 0 to 1.8 times the policy's own.
+    """Searches the strength of the augmentations, from 0 to 1.8 times the policy's own.
 
-    A policy of your own that takes no strength has nothing to search here.
+    For a policy of your own that takes no strength, it searches nothing.
     """
     if not recipe.has_strength:
         return recipe
@@ -154,21 +157,21 @@ def criterion_setting(
     log: bool = True,
     label: str | None = None,
 ) -> Space:
-    """A space of one argument of the criterion.
+    """Makes a space of one argument of the criterion.
 
     Args:
-        argument: Its name, such as "temperature".
-        low: Smallest value. Default, for `low` and `high` together: what the criterion's
-            `search_ranges` say.
+        argument: Name of the argument, such as "temperature".
+        low: Smallest value. If neither `low` nor `high` is given, the range is that of the
+            criterion's `search_ranges`.
         high: Largest value.
         log: Whether the scale is logarithmic.
-        label: Its name for people; default: `argument` without underscores.
+        label: Name for people. Default: `argument` without underscores.
 
     Raises:
-        ValueError: for an empty range, half a range, or one that is not positive where the scale is
-            logarithmic; when the space is used, if the criterion has no such argument, no range
-            for it where none is given, or one that is 0 where the scale is logarithmic.
-        TypeError: for an argument that is no text.
+        ValueError: for an empty range, half a range, or one that is not positive on a logarithmic
+            scale. When the space is used: if the criterion has no such argument, if no range is
+            given and the criterion has none, or if the default is 0 on a logarithmic scale.
+        TypeError: if `argument` is not a string.
     """
     if not isinstance(argument, str):
         raise TypeError(f"`argument` must be a name. Received: argument={argument!r}")
@@ -207,21 +210,21 @@ def _own_range(recipe: Recipe, argument: str) -> tuple[float, float]:
 
 
 def criterion_default(recipe: Recipe, argument: str) -> Any:
-    """What the recipe's criterion has for `argument`: the recipe's own, or the criterion's."""
+    """Returns the value of a criterion's argument: the recipe's, or the criterion's default."""
     arguments = inspect.signature(recipe.make_criterion).parameters
     check_choice("argument", argument, arguments)
     return recipe.criterion.get(argument, arguments[argument].default)
 
 
 def search_ranges(recipe: Recipe) -> Mapping[str, tuple[float, float]]:
-    """What the recipe's criterion says is worth searching: (low, high) by argument."""
+    """Returns the ranges that the recipe's criterion says are worth searching, by argument."""
     return getattr(recipe.make_criterion, "search_ranges", {})
 
 
 def criterion_settings(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """All settings of the recipe's criterion that its `search_ranges` name, on log scales.
+    """Searches all settings in the `search_ranges` of the recipe's criterion, on log scales.
 
-    A criterion that names none is searched over nothing here, which a warning says.
+    For a criterion without `search_ranges`, it searches nothing and warns.
     """
     ranges = search_ranges(recipe)
     if not ranges:
@@ -239,7 +242,7 @@ temperature = criterion_setting("temperature")
 invariance_weight = criterion_setting("invariance_weight")
 covariance_weight = criterion_setting("covariance_weight")
 
-# Everything that a method is tuned by, a method of your own included.
+# Everything by which a method is tuned, also one of your own.
 all_settings = combine(
     criterion_settings, learning_rate, weight_decay, projector_width, augmentation_strength
 )

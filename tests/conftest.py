@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from keras_ssl import data
 
-# Of a quarter of a minute and more.
+# The files that take a quarter of a minute or more.
 LONGEST_FILES = (
     "test_examples",
     "test_hypermodels",
@@ -37,7 +37,7 @@ LONGEST_FILES = (
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that two processes end together."""
+    """Runs the longest files first, so that two processes end at the same time."""
 
     def place(item):
         name = item.path.stem
@@ -68,7 +68,7 @@ def eagerly():
 
 @pytest.fixture
 def in_graphs():
-    """Within a module that is run `eagerly`, a test of the graphs themselves."""
+    """Runs a test with graphs in a module that runs `eagerly`."""
     was_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)
     yield
@@ -81,7 +81,7 @@ def _fresh_state():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
-    # Without a collection of garbage, which would take a third of a second, a thousand times.
+    # Garbage is not collected, which would take a third of a second, a thousand times.
     keras.backend.clear_session(free_memory=False)
 
 

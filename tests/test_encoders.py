@@ -296,7 +296,7 @@ FAST = ("EfficientNetB0", "EfficientNetV2B0", "MobileNetV3Small", "MobileNetV2")
     [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in sorted(APPLICATIONS)],
 )
 def test_every_application_sees_what_its_own_preprocessing_gives(name):
-    """On images in [0, 1], what the application sees of the same images in [0, 255]."""
+    """The encoder of images in [0, 1] equals the application on the same images in [0, 255]."""
     shape = (331, 331, 3) if name == "NASNetLarge" else (96, 96, 3)
     network = APPLICATIONS[name](weights=None, include_top=False, pooling="avg", input_shape=shape)
     mode = None
@@ -383,7 +383,7 @@ class TestNoEncoder:
 
 
 class TestOtherInputs:
-    """Views need not be images: what takes something else is left as it is."""
+    """Views need not be images: a model with other inputs is left as it is."""
 
     def _vectors(self, *more):
         return keras.Sequential([keras.Input((12,)), *more, keras.layers.Dense(3)])
@@ -393,7 +393,7 @@ class TestOtherInputs:
         assert encoders.as_encoder(network) is network
 
     def test_it_has_no_range(self):
-        with pytest.raises(ValueError, match="`input_range` is that of images.*'tf'"):
+        with pytest.raises(ValueError, match="does not take images.*'tf'"):
             encoders.as_encoder(self._vectors(), input_range="tf")
 
     def test_it_gives_one_representation_a_row(self):
@@ -481,7 +481,7 @@ class TestAnyModelIsAnEncoder:
                     keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8))])
                 ),
                 ValueError,
-                r"`encoder` must give.*\(None, 8, 8\)",
+                r"`encoder` must return.*\(None, 8, 8\)",
             ),
             (
                 lambda: models.VICReg(tiny_encoder(), "8-6").predict(

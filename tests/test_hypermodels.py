@@ -28,7 +28,7 @@ def tiny(held_out, recipe=SMALL, space=spaces.temperature, **kwargs):
     return hypermodels.PretrainingHyperModel(recipe, held_out, space, build_tiny, **kwargs)
 
 
-# What trials of every method are tuned by, typed from the code before criteria said it themselves.
+# The settings by which every method is tuned, copied from the code before criteria had ranges.
 GENERAL = {
     "base learning rate": (7.5e-4, 0.048, "log", 6e-3),
     "weight decay": (1e-7, 1e-2, "log", 1e-4),
@@ -74,7 +74,7 @@ def _described(parameter):
 class TestSpaces:
     @pytest.mark.parametrize("name", SEARCHED)
     def test_what_is_searched_is_what_was(self, name):
-        """Names, order, ranges, scales and defaults."""
+        """Names, order, ranges, scales and defaults are as before."""
         hp = keras_tuner.HyperParameters()
         spaces.all_settings(hp, recipes.SMALL[name])
         found = [(parameter.name, _described(parameter)) for parameter in hp.space]
@@ -115,7 +115,7 @@ class TestSpaces:
 
     @pytest.mark.parametrize("name", recipes.PUBLISHED)
     def test_published_constants_are_inside(self, name):
-        """Of every published recipe, in the space around the small one of its method."""
+        """The space around a method's small recipe holds those of all its published recipes."""
         published = recipes.PUBLISHED[name]
         small = next(r for r in recipes.SMALL.values() if r.model is published.model)
         hp = keras_tuner.HyperParameters()
@@ -197,7 +197,7 @@ class TestHoldOut:
 
     def test_bad_input(self, images):
         for splits in (images, [images, None], (images,), None, "digits"):
-            with pytest.raises(TypeError, match="`splits` must be what keras_ssl.data.load gives"):
+            with pytest.raises(TypeError, match="must be what keras_ssl.data.load returns"):
                 data.hold_out(splits)
         for splits in ((None, images), (images, "test")):
             with pytest.raises(TypeError, match="`splits` must hold two keras_ssl.data.ImageSet"):
@@ -226,7 +226,7 @@ class TestHyperModel:
         figures = hypermodel.fit(hp, model)
         assert {"loss", "alignment", "contrast", "val_knn", "val_linear", "N"} == set(figures)
         assert figures["N"] == len(held_out.validation)
-        # What it was judged by is the validation images, and nothing else.
+        # Only the validation images were used to judge it.
         again = hypermodel.judge(model, held_out.validation, "val_")
         assert again == {name: figures[name] for name in ("val_knn", "val_linear")}
 
@@ -263,7 +263,7 @@ class TestHyperModel:
             hypermodel.fit(hp, hypermodel.build(hp))
 
     def test_labels_do_not_reach_the_encoder(self, held_out):
-        """Shuffled labels of the images to train on leave the loss as it is."""
+        """Without the labels of the images to train on, the loss is the same."""
         hp = keras_tuner.HyperParameters()
         wrong = held_out._replace(train=held_out.train.without_labels())
         losses = [
@@ -273,7 +273,7 @@ class TestHyperModel:
         assert losses[0] == losses[1]
 
     def test_a_batch_size_that_is_searched(self, held_out):
-        """An epoch is all of the images, whatever the batch."""
+        """An epoch has all images, whatever the batch size."""
         space = lambda hp, recipe: dataclasses.replace(  # noqa: E731
             recipe, batch_size=hp.Choice("batch size", [4, 12])
         )
@@ -288,8 +288,8 @@ class TestHyperModel:
     def test_a_space_that_searches_nothing_is_told(self, held_out):
         with pytest.warns(UserWarning, match="`space` has no hyperparameter: all trials are the"):
             tiny(held_out, space=lambda hp, recipe: recipe)
-        tiny(held_out, space=spaces.fixed)  # That is what was asked for.
-        # The encoder may be what is searched.
+        tiny(held_out, space=spaces.fixed)  # This was asked for.
+        # The encoder may have the only hyperparameters.
         hypermodels.PretrainingHyperModel(
             SMALL,
             held_out,
@@ -304,7 +304,7 @@ class TestHyperModel:
             hypermodels.PretrainingHyperModel(SMALL, held_out, encoder="resnet99")
         with pytest.raises(TypeError, match="`recipe` must be a keras_ssl.recipes.Recipe"):
             tiny(held_out, "simclr")
-        with pytest.raises(TypeError, match="`images` must be what .*hold_out gives"):
+        with pytest.raises(TypeError, match="`images` must be what .*hold_out returns"):
             tiny(data.Splits(held_out.train, None))
         with pytest.raises(ValueError, match="`policy` must be one of"):
             tiny(held_out, dataclasses.replace(SMALL, policy="nothing"))
@@ -323,12 +323,12 @@ class TestHyperModel:
             with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
                 tiny(held_out, **{name: value})
         assert tiny(held_out, seed=np.int64(3)).seed == 3
-        with pytest.raises(ValueError, match="batches of 64, more than there are images"):
+        with pytest.raises(ValueError, match="larger batches than.*batch_size=64"):
             tiny(held_out, dataclasses.replace(SMALL, batch_size=64))
 
 
 class TestTuners:
-    """Keras-tuner's own, as a user calls them."""
+    """Keras-tuner's own tuners, as a user calls them."""
 
     def search(self, tuner_class, hypermodel, tmp_path, callbacks=(), **kwargs):
         tuner = tuner_class(
@@ -369,7 +369,7 @@ class TestTuners:
                 recipe, criterion={"temperature": hp.Choice("temperature", [0.1, 0.5])}
             ),
         )
-        # With callbacks, that keras-tuner copies for each trial.
+        # With callbacks, which keras-tuner copies for each trial.
         evaluate = callbacks.EvaluationCallback(
             held_out.train, held_out.validation, policy=data.tiny_gray()
         )

@@ -51,7 +51,7 @@ def test_a_recipe_without_a_method():
     from keras_ssl import models
 
     recipe = recipes.Recipe(models.JointEmbeddingModel, "8-4", 16, 0.1, 0.0, 10, "byol", "test")
-    with pytest.raises(ValueError, match="`model` must be a method.*JointEmbeddingModel"):
+    with pytest.raises(ValueError, match="`model` must have a criterion.*JointEmbeddingModel"):
         recipe.build_model(tiny_encoder())
 
 
@@ -80,7 +80,7 @@ def test_a_config_of_something_else(change, message):
 
 
 def test_what_published_codes_do_apart_from_the_rule():
-    """Rates that no batch scales, biases with one of their own, no warm-up."""
+    """Rates that the batch does not scale, another rate for biases, and no warm-up."""
     tcr = recipes.PUBLISHED["tcr-cifar10"].build_optimizer(steps_per_epoch=10)
     assert float(tcr._learning_rate(60 * 10)) == pytest.approx(0.3, rel=0.03)
     assert tcr.clip_trust_ratio and tcr.trust_coefficient == 0.02

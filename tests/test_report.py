@@ -1,4 +1,4 @@
-"""The report holds what a run left, and compares runs."""
+"""The report shows what a run left, and compares runs."""
 
 import functools
 import re
@@ -51,11 +51,11 @@ def test_one_page_of_two_runs(runs, tmp_path):
     assert page.count("data:image/svg+xml") == 2  # training, rank
     assert re.search(r'class="differs"><td>temperature</td><td>0.1</td><td>0.2</td>', page)
     assert re.search(r"<tr><td>method</td><td>VICReg</td><td>VICReg</td>", page)
-    assert not re.search(r'(src|href)="(?!data:)', page)  # it needs nothing from anywhere
+    assert not re.search(r'(src|href)="(?!data:)', page)  # it loads nothing from elsewhere
 
 
 def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
-    """As runs were written before there were records."""
+    """Earlier versions wrote runs without records."""
     log = EventLog(tmp_path / "old")
     text = "**Complete collapse.** All is <one>. Mend it."
     for step, found in enumerate(["Healthy: nothing was found.", text, text]):
@@ -91,7 +91,7 @@ def test_keras_own_events(tmp_path):
 
 
 def test_names_are_shown_and_not_run(tmp_path):
-    """Those that a folder can have, and that TensorBoard can read."""
+    """The names are those that a folder can have and TensorBoard can read."""
     names = [NAMES[key] for key in NAMES if key not in ("empty", "bytes", "nul")]
     names = [name.replace("/", "|") for name in names]
     runs = [write(tmp_path / name, 5.0, [], name) for name in names]
@@ -128,14 +128,14 @@ def test_damaged_events(kind, runs, tmp_path):
     (file,) = runs[0].rglob("events*")
     content = file.read_bytes()
     broken = bytearray(content)
-    broken[30] ^= 255  # In the first record: nothing behind it can be read.
+    broken[30] ^= 255  # In the first record: nothing after it can be read.
     file.write_bytes({"empty": b"", "garbage": b"?" * 500, "damaged inside": bytes(broken)}[kind])
     page = report.report(runs, tmp_path / "report.html").read_text()
     assert "This run holds no figures" in page and "Healthy at all 3 looks" in page
 
 
 def test_a_run_without_a_finished_epoch(tmp_path):
-    """All that `examples/pretrain.py` has left by then."""
+    """The folder holds only what `examples/pretrain.py` has written by then."""
     EventLog(tmp_path / "run").close()
     (tmp_path / "run" / "metrics.csv").touch()
     page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""Checkpoints that a run can always go on from, within an epoch too."""
+"""Checkpoints from which a run can always go on, also within an epoch."""
 
 import contextlib
 import os
@@ -20,30 +20,30 @@ from keras_ssl._validation import check_count, check_positive
 from keras_ssl.callbacks.non_finite import check_weights
 from keras_ssl.training.strategies import is_chief, is_on_one_machine
 
-# After so many epochs, and perhaps so many steps of the next.
+# The number of epochs done and, in some names, of steps of the next epoch.
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.keras")
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written, or not be read; training goes on."""
+    """A checkpoint could not be written or read; training goes on."""
 
 
-class Stopped(KeyboardInterrupt):  # noqa: N818 (no error: somebody asked for it)
-    """Training was asked to stop, and did so with a checkpoint to go on from."""
+class Stopped(KeyboardInterrupt):  # noqa: N818 (not an error: somebody asked for it)
+    """Training was asked to stop; it saved a checkpoint and stopped."""
 
 
 class StopSignals:
-    """Ctrl-C and SIGTERM, answered while training by a checkpoint at the end of the step.
+    """Answers Ctrl-C and SIGTERM during training by a checkpoint at the end of the step.
 
         with StopSignals() as signals:
             checkpoint = EpochCheckpoint("checkpoints", signals=signals)
             model.fit(views, epochs=100, callbacks=[checkpoint])
 
-    A second Ctrl-C interrupts at once; so does the first outside of training.
+    A second signal interrupts at once, and outside of training the first one does.
 
     Attributes:
-        received: The signal, or `None`.
-        is_training: Whether a checkpoint will answer it: `EpochCheckpoint` sets this.
+        received: The signal that was received, or `None`.
+        is_training: Whether a checkpoint will answer a signal; `EpochCheckpoint` sets it.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class StopSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():  # Others get no signals.
+        if threading.current_thread() is threading.main_thread():  # Other threads get no signals.
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._receive)
         return self
@@ -72,28 +72,31 @@ class StopSignals:
 class EpochCheckpoint(keras.callbacks.Callback):
     """Saves the whole model after every epoch, as `epoch-00012.keras` (12 epochs done).
 
-    With `minutes`, also within an epoch, as `epoch-00012-step-0000340.keras` (340 steps of the
-    13th): `fit(views, initial_epoch=12, initial_step=340)` goes on exactly from there.
+    With `minutes`, it also saves the model within an epoch, as `epoch-00012-step-0000340.keras`
+    (340 steps of the 13th): `fit(views, initial_epoch=12, initial_step=340)` goes on exactly from
+    there.
 
-    The file appears under its name only when it is complete (written beside it and renamed), and
-    older ones are removed after that: a run that is killed at any moment leaves a good one. Weights
-    that are not finite are not saved. Weights, optimizer, probe, step and the figures of the epoch
-    so far are all in it: `keras.models.load_model`. Of several machines only the first leaves
-    files, which all must be able to read. What cannot be written is warned of
-    (`CheckpointWarning`), and training goes on.
+    A file gets its name only when it is complete (it is written under another name and renamed),
+    and older files are removed after that: a run that is killed at any moment leaves a good
+    checkpoint. Weights that are not finite are not saved. A checkpoint holds the weights, the
+    optimizer, the probe, the step and the figures of the epoch so far;
+    `keras.models.load_model` reads it. Of several machines only the first leaves files, which all
+    of them must be able to read. If a file cannot be written, the callback warns
+    (`CheckpointWarning`) and training goes on.
 
     Args:
-        folder: Where the checkpoints are kept; made if it is not there.
+        folder: The folder of the checkpoints; it is made if it does not exist.
         keep: Number of latest checkpoints to keep, at least 1.
-        minutes: Time between checkpoints within an epoch, positive; `None`: none. Not on several
-            machines, whose clocks would have to agree on a step.
-        signals: A `StopSignals`: when it has received one, a checkpoint is saved at the end of the
-            step and `Stopped` is raised. Not on several machines either.
+        minutes: Time between checkpoints within an epoch, positive. `None`: there are none. It has
+            no effect on several machines, whose clocks would have to agree on a step.
+        signals: A `StopSignals`. When it has received a signal, the callback saves a checkpoint at
+            the end of the step and raises `Stopped`. It has no effect on several machines
+            either.
 
     Raises:
         ValueError: for a number out of its range.
-        NonFiniteLossError: in training, where a weight is not finite; the last good checkpoint
-            stays.
+        NonFiniteLossError: in training, if a weight is not finite; the last good checkpoint
+            remains.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._epoch, self._saved = 0, 0.0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts the clock, removes unfinished files, and takes over the signals."""
+        """Starts the clock, removes unfinished files, and begins to answer signals."""
         self._saved = time.monotonic()
         for left in partial_files(self.folder):  # A process was killed while it saved these.
             with contextlib.suppress(OSError):
@@ -124,10 +127,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Saves the model where it is time, or where training is asked to stop."""
+        """Saves the model if it is time, or if training was asked to stop."""
         steps = self.params.get("steps")
         if steps is not None and batch + 1 >= steps:
-            return  # The end of the epoch comes next, with all that belongs to it.
+            return  # The end of the epoch comes next, and saves the model.
         if not is_on_one_machine(self.model.distribute_strategy):
             return
         is_time = self.minutes is not None and time.monotonic() - self._saved > 60 * self.minutes
@@ -139,7 +142,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._save(f"epoch-{epoch + 1:05d}.keras")
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Training is over: signals have nothing to wait for."""
+        """Stops answering signals, because training is over."""
         if self.signals is not None:
             self.signals.is_training = False
 
@@ -156,20 +159,20 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
 
 def save_model(model: keras.Model, path: pathlib.Path) -> None:
-    """Saves a model whole or not at all, and warns where it cannot (a full disk, say).
+    """Saves a model whole or not at all, and warns if it cannot (for example, if the disk is full).
 
-    Of several machines all have to call this, and the first alone leaves a file.
+    On several machines, all have to call this, and only the first leaves a file.
 
     Args:
         model: The model.
-        path: The `.keras` file. Where it cannot be written, what was there before stays.
+        path: The `.keras` file. If it cannot be written, the file from before remains.
 
     Raises:
-        NonFiniteLossError: if a weight is not finite; what was there before stays.
+        NonFiniteLossError: if a weight is not finite; the file from before remains.
     """
     check_weights(model)
     if not is_chief(model.distribute_strategy):
-        # To read a metric's state is a sum over all machines: all have to save.
+        # Reading a metric's state sums over all machines, so that all have to save.
         with tempfile.TemporaryDirectory() as unused:
             model.save(pathlib.Path(unused) / "model.keras")
         return
@@ -178,7 +181,7 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
         with whole(path) as partial:
             model.save(partial)
     except OSError as error:
-        # The weights in memory are worth more than those that could not be written.
+        # The weights in memory are worth more than the file: training must not end here.
         warnings.warn(
             f"The checkpoint {path} could not be written; training goes on, and the one before is "
             f"kept. {type(error).__name__}: {error}",
@@ -188,17 +191,17 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
 
 
 class Position(NamedTuple):
-    """How far a model has been trained: epochs that are done, and steps of the next."""
+    """How far a model has been trained: the epochs done, and the steps of the next one."""
 
     epoch: int
     step: int
 
 
 def position(checkpoint: str | os.PathLike[str]) -> Position:
-    """How far a checkpoint had been trained, from its name.
+    """Reads from a checkpoint's name how far it has been trained.
 
     Raises:
-        ValueError: for a file that has no such name.
+        ValueError: for a file whose name is not that of a checkpoint.
     """
     match = _NAME.fullmatch(pathlib.Path(checkpoint).name)
     if match is None:
@@ -210,20 +213,20 @@ def position(checkpoint: str | os.PathLike[str]) -> Position:
 
 
 def epochs_done(checkpoint: str | os.PathLike[str]) -> int:
-    """Number of whole epochs that a checkpoint had been trained for, from its name."""
+    """Reads from a checkpoint's name the number of whole epochs it has been trained for."""
     return position(checkpoint).epoch
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The checkpoints in a folder, oldest first."""
+    """Returns the checkpoints in a folder, oldest first."""
     files = pathlib.Path(folder).glob("epoch-*.keras")
     return sorted((file for file in files if _NAME.fullmatch(file.name)), key=position)
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> pathlib.Path | None:
-    """The latest checkpoint that is whole, or `None` where there is none at all.
+    """Returns the latest checkpoint that is not damaged, or `None` if there are none.
 
-    A damaged one is warned of (`CheckpointWarning`), and the one before it is taken.
+    It warns of each damaged checkpoint (`CheckpointWarning`) and takes the one before it.
 
     Raises:
         ValueError: if there are checkpoints, and all of them are damaged.
@@ -247,7 +250,7 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> pathlib.Path | None:
 
 
 def _damage(checkpoint: pathlib.Path) -> str | None:
-    """What is wrong with a file that should be a whole archive, or `None`."""
+    """Describes what is wrong with a file that should be a whole archive, or returns `None`."""
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             broken = archive.testzip()

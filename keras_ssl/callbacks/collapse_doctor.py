@@ -1,4 +1,4 @@
-"""Saying what is wrong with a run while it trains."""
+"""Says what is wrong with a run while it trains."""
 
 import dataclasses
 import logging
@@ -108,7 +108,7 @@ class CollapseDoctor(keras.callbacks.Callback):
             self._examine(self._course)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Examines the model where steps count, or where a figure is not finite."""
+        """Examines the model if looks are counted in steps, or if a figure is not finite."""
         course = self._course
         if course is not None:
             course.logs = {name: float(value) for name, value in (logs or {}).items()}
@@ -116,7 +116,7 @@ class CollapseDoctor(keras.callbacks.Callback):
             self._examine_if_new(course)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Examines the model where epochs count."""
+        """Examines the model if looks are counted in epochs."""
         if self._course is not None:
             self._examine_if_new(self._course)
 

@@ -1,4 +1,4 @@
-"""Judging the encoder while it trains."""
+"""Judges the encoder while it trains."""
 
 from typing import Any
 
@@ -13,25 +13,26 @@ from keras_ssl.evaluation import judge
 class EvaluationCallback(keras.callbacks.Callback):
     """Adds `val_knn`, `val_linear` and `val_rankme` to the logs of an epoch.
 
-    With a `policy` also `val_alpha_req` (and `val_alpha_req_distance` from 1, which is best),
-    `val_uniformity` (lower is better) and `val_lidar`, which like RankMe need no label:
-    `ModelCheckpoint("best.keras", "val_lidar", mode="max", save_best_only=True)`. Later callbacks
-    in the list read them: put it before `EmbeddingInspector`, `CSVLogger`, `ModelCheckpoint` and
-    `EarlyStopping`. The first and the last epoch are always judged.
+    With a `policy`, it also adds `val_alpha_req` (and `val_alpha_req_distance`, its distance from
+    the best value, 1), `val_uniformity` (lower is better) and `val_lidar`. Like RankMe, these need
+    no labels: `ModelCheckpoint("best.keras", "val_lidar", mode="max", save_best_only=True)`. Later
+    callbacks in the list can read all of them, so put this one before `EmbeddingInspector`,
+    `CSVLogger`, `ModelCheckpoint` and `EarlyStopping`. The first and the last epoch are always
+    judged.
 
     Args:
         train: Images whose features the classifiers learn from.
-        test: Images they are tested on; `None`: `val_rankme` alone, which needs no labels.
+        test: Images on which the classifiers are tested. `None`: only figures that need no labels.
         every: Epochs between judgments, at least 1.
         batch_size: Images per step.
-        policy: What makes views, see `keras_ssl.evaluation.judge`.
+        policy: The policy that makes views; see `keras_ssl.evaluation.judge`.
 
     Attributes:
-        latest: The figures of the last judgment, as `keras_ssl.evaluation.judge` gives them.
-        latest_epoch: The number of epochs that were done then.
+        latest: The figures of the last judgment, as `keras_ssl.evaluation.judge` returns them.
+        latest_epoch: The number of epochs done at the last judgment.
 
     Raises:
-        TypeError: for images that are no `ImageSet`.
+        TypeError: for images that are not an `ImageSet`.
         ValueError: if `test` is given and either set has no labels.
     """
 
@@ -72,6 +73,6 @@ class EvaluationCallback(keras.callbacks.Callback):
         )
         self.latest, self.latest_epoch = dict(figures), number
         if "alpha_req" in figures:
-            # Best at 1: what a monitor needs is the distance.
+            # The best value is 1, so that a monitor needs the distance from it.
             figures["alpha_req_distance"] = abs(figures["alpha_req"] - 1)
         logs.update({f"val_{name}": value for name, value in figures.items()})

@@ -1,4 +1,4 @@
-"""Looking into a run while it trains, in TensorBoard."""
+"""Shows in TensorBoard what happens in a run while it trains."""
 
 import functools
 import math
@@ -22,8 +22,8 @@ from keras_ssl.inspection.diagnosis import learning_rate
 from keras_ssl.inspection.event_log import RUN
 from keras_ssl.training.strategies import is_chief
 
-# By default a sample is looked at so often that this part of the images trained on is looked at:
-# with the figures that are computed of them, under 3 % of the time (benchmarks/inspection.py).
+# By default, the images looked at are this part of the images trained on. With the figures that are
+# computed from them, that takes under 3 % of the time (benchmarks/inspection.py).
 _SHARE = 0.015
 
 # The figures worth comparing between runs: the columns of the HParams tab.
@@ -41,50 +41,51 @@ _CHOSEN = {
 class EmbeddingInspector(keras.callbacks.Callback):
     """Shows in TensorBoard whether a method is learning: figures, histograms and pictures.
 
-    A fixed sample of images, in views drawn once, passes through the model now and then, as in
-    training (the views of the data set that is trained on are not seen). Beside it stands what
-    `fit` logs of every epoch. Sections of the dashboard:
+    A fixed sample of images, whose views are drawn once, passes through the model from time to
+    time, as in training (the callback does not see the views of the data set that is trained on).
+    It also writes what `fit` logs for every epoch. Sections of the dashboard:
 
     - `training`: loss, learning rate, images per second; `criterion`: every term, unweighted;
-      `probe`, `evaluation`: what the online probe and `EvaluationCallback` log
+      `probe`, `evaluation`: the logs of the online probe and of `EvaluationCallback`
     - `sample_terms`, `gradient_share`, `duality`, `bounds`, `pairs`, `hypersphere`, `spread`,
       `rank`: see `keras_ssl.inspection.Inspection.figures`
     - histograms of cosines, norms, standard deviations and singular values; pictures of the views,
       of the Gram and the correlation matrix, of the spectrum, and of the classes where the sample
       has labels; the HParams tab; the Embedding Projector, at the end of training
 
-    The x-axis counts epochs done, 0 being the model before training; with `every_steps`, steps.
-    Training is the same, bit for bit, with this callback and without. It goes on where nothing can
-    be written (`keras_ssl.inspection.EventLog`). Works beside `keras.callbacks.TensorBoard` on the
-    same folder, whose `profile_batch` profiles. Put it behind `EvaluationCallback`, whose figures
-    it writes.
+    The x-axis counts the epochs done, where 0 is the model before training; with `every_steps`, it
+    counts steps. Training is the same, bit for bit, with and without this callback, and goes on if
+    nothing can be written (`keras_ssl.inspection.EventLog`). The callback works beside
+    `keras.callbacks.TensorBoard` on the same folder, whose `profile_batch` profiles. Put it after
+    `EvaluationCallback`, whose figures it writes.
 
     Args:
-        images: The images that are trained on, or any: an `ImageSet`. Labels color pictures only.
-            Or a `keras_ssl.inspection.Sample`, of views of one's own, which need not be images.
-        policy: What makes the views; `None` where a sample was given.
-        log_dir: The folder to point TensorBoard to. `None`: nothing is written; other callbacks
+        images: An `ImageSet` of the images that are trained on, or of any others. Their labels are
+            only used to color pictures. It can also be a `keras_ssl.inspection.Sample` of your own
+            views, which need not be images.
+        policy: The policy that makes the views; `None` if `images` is a sample.
+        log_dir: The folder to point TensorBoard to. `None`: nothing is written, and other callbacks
             can read `latest`.
-        every: Epochs between looks, at least 1. Default: as many as keep the images looked at below
-            1.5 % of those trained on: under 3 % of the time of a run of two minutes or more. Of a
-            sample of one's own: 1.
-        every_steps: Steps between looks, in the place of epochs.
+        every: Epochs between looks, at least 1. The default keeps the images looked at below 1.5 %
+            of those trained on, which takes under 3 % of the time of a run of two minutes or more.
+            For a sample of your own, the default is 1.
+        every_steps: Steps between looks, instead of epochs.
         count: Number of images in the sample.
-        pictures_every: Looks between pictures and histograms, which cost more than figures. The
-            first and the last are always drawn.
-        hparams: Options of the run for the HParams tab, added to those of the model.
+        pictures_every: Looks between pictures and histograms, which cost more than figures. They
+            are always drawn at the first and the last look.
+        hparams: Options of the run for the HParams tab, in addition to those of the model.
         write_graph: Whether the graph from images to embeddings is written.
         seed: Seed of the sample's views.
 
     Attributes:
         latest: The `keras_ssl.inspection.Inspection` of the latest look, or `None`. Every look
-            makes a new one: callbacks that stand behind this one in the list read it in their own
+            makes a new one. Callbacks that come after this one in the list can read it in their
             hooks, as `CollapseDoctor` does.
-        steps: Steps done, those before a resumed run included.
-        log: The `keras_ssl.inspection.EventLog` of the run, `None` where nothing is written.
+        steps: Steps done, including those before the run was resumed.
+        log: The `keras_ssl.inspection.EventLog` of the run, or `None` if nothing is written.
 
     Raises:
-        ValueError: for numbers below 1, both `every` and `every_steps`, or fewer images than 2.
+        ValueError: for numbers below 1, both `every` and `every_steps`, or fewer than 2 images.
         TypeError: for images, a policy, a folder or options of another type.
     """
 
@@ -112,7 +113,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             )
         if every is not None and every_steps is not None:
             raise ValueError(
-                "`every` counts epochs and `every_steps` steps: give one of them. "
+                "`every` (epochs) and `every_steps` (steps) must not both be given. "
                 f"Received: every={every}, every_steps={every_steps}"
             )
         every = check_optional_count("every", every)
@@ -133,7 +134,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     # --- Keras' hooks --------------------------------------------------------------------------
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Opens the log: of several machines, the first alone."""
+        """Opens the log; on several machines, only the first does."""
         if self.log is not None:
             self.log.close()  # An error has ended the last run.
         writes = self.log_dir is not None and is_chief(self.model.distribute_strategy)
@@ -144,7 +145,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self.latest = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the model before its first epoch; starts the clock."""
+        """Looks at the model before its first epoch, and starts the clock."""
         self._epoch = epoch
         if not self._has_begun:
             self._has_begun, self.steps = True, epoch * (self.params["steps"] or 0)
@@ -152,18 +153,18 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._start, self._looking, self._first_step = time.perf_counter(), 0.0, self.steps
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts the step, and looks where steps count."""
+        """Counts the step, and looks if looks are counted in steps."""
         before, self.steps = self.steps, self._first_step + batch + 1
         self._seconds = time.perf_counter() - self._start - self._looking
         if not self._has_options:
             self._has_options = True
             self._write("hparams", self._write_options)
-        # Several steps may have passed (`steps_per_execution`).
+        # One call may end several steps (`steps_per_execution`).
         if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
             self._look()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes the logs of the epoch, and looks where epochs count."""
+        """Writes the logs of the epoch, and looks if looks are counted in epochs."""
         self._epoch = epoch + 1
         self._write_each(self._log_contents(logs or {}))
         if self.every_steps is None and self._epoch % self.every == 0:
@@ -215,7 +216,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         return inspection
 
     def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
-        """What writes each histogram and each picture, by its tag."""
+        """Returns functions that write each histogram and each picture, by tag."""
 
         def image(tag: str, draw: Callable[[], np.ndarray]) -> None:
             tf.summary.image(tag, draw()[None])
@@ -235,7 +236,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         return {**histograms, **images}
 
     def _log_contents(self, logs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-        """What writes each figure that `fit` logs, and those of the epoch, by its tag."""
+        """Returns functions that write each figure of `fit`'s logs and of the epoch, by tag."""
         figures = {_section(name): value for name, value in logs.items()}
         rate = learning_rate(self.model.optimizer)
         if rate is not None:
@@ -246,7 +247,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             figures["training/images_per_second"] = images * steps / self._seconds
         return _scalars(figures)
 
-    # --- Once a run ----------------------------------------------------------------------------
+    # --- Once per run --------------------------------------------------------------------------
 
     def _write_options(self) -> None:
         from tensorboard.plugins.hparams import api as hparams_api
@@ -261,13 +262,13 @@ class EmbeddingInspector(keras.callbacks.Callback):
             hparams=[hparams_api.HParam(name) for name in values],
             metrics=[hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()],
         )
-        # The row's name in the tab, which has room for little.
+        # The name of the row in the tab, which has little room.
         folder = pathlib.Path(self.log.path if self.log else "").resolve()
         name = plain("/".join(folder.parts[-3:]).removesuffix(f"/{RUN}"))
         hparams_api.hparams(values, trial_id=name)
 
     def _options(self) -> dict[str, Any]:
-        """What the model and `fit` know of the options of the run."""
+        """Returns the options of the run that the model and `fit` know."""
         model = self.model
         optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         schedule = schedule_of(optimizer)
@@ -295,7 +296,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         }
 
     def _write_projector(self, folder: pathlib.Path, inspection: Inspection) -> None:
-        """The sample's embeddings for the Embedding Projector, with the images as sprites."""
+        """Writes the embeddings for the Embedding Projector, with the images as sprites."""
         from tensorboard.plugins import projector
 
         np.savetxt(folder / "embeddings.tsv", inspection.embeddings[0], "%.5g", delimiter="\t")
@@ -323,8 +324,8 @@ def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
     blank = np.ones((side * side - len(images), *images.shape[1:]), images.dtype)
     tiles = np.concatenate([images, blank]).reshape(side, side, *images.shape[1:])
     sprites = mosaic(list(tiles.swapaxes(0, 1)))
-    # One sprite, its border included, in pixels of the picture; TensorBoard takes no picture
-    # of more than 8192 on a side.
+    # The size of one sprite, including its border, in pixels of the picture. TensorBoard does not
+    # accept pictures of more than 8192 pixels on a side.
     sprite = [size // side for size in sprites.shape[1::-1]]
     picture = Image.fromarray(sprites)
     if max(picture.size) > 8192:
@@ -335,7 +336,7 @@ def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
 
 
 def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-    """What writes each figure, by its tag."""
+    """Returns functions that write each figure, by tag."""
 
     def write(tag: str, value: Any) -> None:
         tf.summary.scalar(tag, float(value))
@@ -344,7 +345,7 @@ def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
 
 
 def _section(name: str) -> str:
-    """The tag of a figure that `fit` logs."""
+    """Returns the tag of a figure that `fit` logs."""
     if name.startswith("val_"):
         return f"evaluation/{name.removeprefix('val_')}"
     if name.startswith("probe_"):

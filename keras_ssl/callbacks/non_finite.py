@@ -1,4 +1,4 @@
-"""Stopping at the first figure or weight that is not a number."""
+"""Stops training at the first figure or weight that is not a finite number."""
 
 import math
 from typing import Any
@@ -7,19 +7,19 @@ import keras
 from keras import ops
 
 _MOST_OFTEN = (
-    "Most often the learning rate is too high or has no warm-up; next in line are mixed_float16 "
-    "(mixed_bfloat16 has the range of float32) and images that are not in [0, 1]."
+    "The most common cause is a learning rate that is too high or has no warm-up; the next are "
+    "mixed_float16 (mixed_bfloat16 has the range of float32) and images that are not in [0, 1]."
 )
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss, or a weight, became infinite or NaN; the message names the step and what it was."""
+    """The loss or a weight became infinite or NaN; the message names the step and the figures."""
 
 
 def check_weights(model: keras.Model) -> None:
     """Raises a `NonFiniteLossError` if a weight of the model is not finite.
 
-    A step can break the weights while its loss, which was computed before, still is.
+    The loss of a step is computed before its weights change, so that it can still be finite.
     """
     broken = [
         variable.path
@@ -37,10 +37,10 @@ def check_weights(model: keras.Model) -> None:
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first step whose figures are not finite.
 
-    At the end of an epoch the weights are looked at, too: the last step may have broken them. It
-    raises rather than stop quietly, so that no later callback writes the broken weights over a good
-    checkpoint: put it first in the list. Keras' `TerminateOnNaN` watches the loss alone and does
-    not say which term it was.
+    At the end of an epoch it also checks the weights, because the last step may have broken them.
+    It raises an error, and does not stop quietly, so that no later callback writes broken weights
+    over a good checkpoint: put it first in the list. Keras' `TerminateOnNaN` watches only the loss,
+    and does not say which term was not finite.
     """
 
     def __init__(self) -> None:

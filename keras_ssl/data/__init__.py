@@ -1,4 +1,4 @@
-"""Images in, batches of views out."""
+"""Turns images into batches of views."""
 
 from typing import TYPE_CHECKING
 

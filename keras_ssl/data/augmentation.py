@@ -1,15 +1,16 @@
-"""Random augmentations of whole batches, with draws of their own for every image.
+"""Random augmentations of whole batches, with separate draws for every image.
 
-Keras 3.15's layers of the same names crop and blur a whole batch alike, halve some probabilities,
-and do not repeat under a seed in a parallel `tf.data` map; these are stateless functions of images
-and a seed, wrapped as layers. They run on TensorFlow, in `tf.data` or inside a model.
+Keras 3.15's layers of the same names crop and blur all images of a batch in the same way, halve
+some probabilities, and do not repeat under a seed in a parallel `tf.data` map. These are stateless
+functions of images and a seed, wrapped as layers. They run on TensorFlow, in `tf.data` or inside a
+model.
 
-What is drawn (`draw`, in `draws.py`, without a backend) is apart from what is done with it
-(`augment`). All draws of a policy are columns of one table of numbers, one row for each image.
+The draws (`draw`, in `draws.py`, without a backend) are separate from their use (`augment`). All
+draws of a policy are columns of one table of numbers, which has one row for each image.
 
-Convention: integer images are bytes, 0 to 255; float images lie in [0, 1]; what comes out is
-float32 in [0, 1]. (A functional Keras model hands bytes over as floats up to 255 unless its input
-says `keras.layers.Input(shape, dtype="uint8")`.)
+Integer images are bytes, 0 to 255; float images lie in [0, 1]; the output is float32 in [0, 1]. (A
+functional Keras model hands bytes over as floats up to 255 unless its input says
+`keras.layers.Input(shape, dtype="uint8")`.)
 """
 
 from collections.abc import Sequence
@@ -32,24 +33,26 @@ from keras_ssl._validation import (
 from keras_ssl.data import draws
 from keras_ssl.replicas import replica_id
 
-# Resized images overshoot by rounding; outputs are clipped.
+# Rounding lets resized images overshoot; outputs are clipped.
 _SLACK = 1e-3
-# Luma, ITU-R BT.601: what PIL and torchvision make gray with.
+# Luma, ITU-R BT.601: the weights of PIL's and torchvision's grayscale.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
-# RGB to YIQ, in which a change of hue is a rotation of the last two axes.
+# RGB to YIQ: there, a change of hue is a rotation of the last two axes.
 _YIQ = np.array(
     [_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], "float32"
 )
 
 
 def to_unit_floats(images: Tensor) -> Tensor:
-    """Images as float32 in [0, 1]: bytes are divided by 255, floats are taken to be there already.
+    """Converts images to float32 in [0, 1].
+
+    Integers are divided by 255. Floats are taken to be in [0, 1] already.
 
     Args:
         images: uint8 or other integers in [0, 255], or floats in [0, 1], any shape.
 
     Returns:
-        Tensor of float32 of the same shape.
+        A float32 tensor of the same shape.
 
     Raises:
         ValueError: for images that are neither integers nor real floats, such as booleans.
@@ -66,7 +69,7 @@ def to_unit_floats(images: Tensor) -> Tensor:
 
 
 def _check_batch(images: Tensor) -> None:
-    """Raises if images are no batch (N, height, width, channels) or have no pixel."""
+    """Raises unless images are a batch (N, height, width, channels) with at least one pixel."""
     if images.shape.rank != 4 or 0 in tuple(images.shape):
         raise ValueError(
             "`images` must be a batch (N, height, width, channels), each at least 1. "
@@ -75,7 +78,7 @@ def _check_batch(images: Tensor) -> None:
 
 
 def _in_range(images: Tensor, is_integer: bool) -> Tensor:
-    """Unit floats as they are; it raises if any is outside [0, 1], or fails the step of a graph."""
+    """Returns unit floats as they are, or raises if any is outside [0, 1]; a graph at its step."""
     low, high = tf.reduce_min(images), tf.reduce_max(images)  # NaN if any pixel is.
     is_right = tf.logical_and(low >= -_SLACK, high <= 1 + _SLACK)
     if is_integer:
@@ -89,39 +92,41 @@ def _in_range(images: Tensor, is_integer: bool) -> Tensor:
 
 
 class Augmentation(keras.layers.Layer):
-    """Base of the augmentations: a subclass overrides `augment`, and `draw` where it is random.
+    """Base class of the augmentations.
+
+    A subclass overrides `augment`, and also `draw` if it is random.
 
     Args:
-        probability: Share of the images that are changed, in [0, 1].
-        seed: Seed of the layer's own draws, for its use inside a model, a whole number from 0 to
-            2^31 - 1; `None` draws one. A call with `seed=` does not use it.
-        **kwargs: `name` and the rest of `keras.layers.Layer`.
+        probability: Fraction of the images that are changed, in [0, 1].
+        seed: Seed of the layer's own draws, for use inside a model: a whole number from 0 to
+            2^31 - 1. `None` draws a seed. A call with `seed=` does not use it.
+        **kwargs: `name` and the other arguments of `keras.layers.Layer`.
 
     Call arguments:
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1]. Floats may
-            lie 0.001 outside, as resized images do.
+            lie outside by 0.001, as resized images do.
         training: `False` leaves the images as they are (as floats in [0, 1]; a crop resizes them).
         seed: Whole numbers that decide all draws, such as (seed, step) or (seed, epoch, step), for
             `tf.data`: a sequence of integers and scalar tensors, or an integer tensor (k,). Each
-            counts modulo 2^32. By default the layer draws the next of its own, a different one on
-            each replica.
+            counts modulo 2^32. By default the layer uses the next of its own seeds, which differ
+            between replicas.
 
     Returns:
         float32 in [0, 1], (N, height, width, channels).
 
     Raises:
-        ValueError: for images that are not a batch of rank 4, or hold nothing; for values outside
-            their range or NaN (in a graph at the step that meets them, see
-            `keras_ssl._require`); for a `seed` that is not of whole numbers.
+        ValueError: for images that are not a batch of rank 4, or are empty; for values that are NaN
+            or outside their range (in a graph, at the step that meets them; see
+            `keras_ssl._require`); for a `seed` that does not consist of whole numbers.
     """
 
-    # Whether a call returns several views; such are no parts of others.
+    # Whether a call returns several views; if so, it cannot be part of another augmentation.
     gives_views = False
-    # How many numbers in [0, 1) `draw` takes for each image.
+    # How many numbers in [0, 1) `draw` needs for each image.
     draw_count = 0
 
     def __init__(self, probability: float = 1.0, seed: int | None = None, **kwargs: Any) -> None:
-        # Images stay float32 whatever the policy: half precision would show in the colors.
+        # Images stay float32 under any dtype policy: half precision would show in the colors.
         super().__init__(**{"dtype": "float32", **kwargs})
         self.probability = check_fraction("probability", probability)
         self.seed = check_optional_seed("seed", seed)
@@ -129,12 +134,12 @@ class Augmentation(keras.layers.Layer):
         self.built = True
 
     def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
-        """What is random, for each image: a function of numbers, see `draws.py`.
+        """Computes the random quantities of each image from uniform numbers; see `draws.py`.
 
         Args:
             numbers: Uniform in [0, 1), float32 (N, `draw_count`).
             size: (height, width) of the images.
-            xp: What computes: NumPy, or a namespace with its names.
+            xp: NumPy, or another namespace with NumPy's names, which does the computing.
 
         Returns:
             Arrays by name, each with one row for each image.
@@ -142,26 +147,26 @@ class Augmentation(keras.layers.Layer):
         return {}
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-        """Changed versions of all images: float32 in and out, of what `draw` returned."""
+        """Changes all images, float32, by what `draw` returned."""
         raise NotImplementedError
 
     def leave(self, images: Tensor) -> Tensor:
-        """What becomes of images that are not augmented."""
+        """Returns images that are not augmented, in the output's size."""
         return images
 
     def draw_all(self, numbers: Tensor, size: Sequence[Any], xp: Any = np) -> dict[str, Tensor]:
-        """What `draw` returns, and "is_chosen": bool (N,), which images are changed at all.
+        """Adds "is_chosen" to what `draw` returns: bool (N,), which images are changed.
 
         Args:
             numbers: Uniform in [0, 1), float32 (N, 1 + `draw_count`).
             size: (height, width) of the images.
-            xp: What computes.
+            xp: See `draw`.
         """
         is_chosen = numbers[:, 0] < self.probability
         return {"is_chosen": is_chosen, **self.draw(numbers[:, 1:], size, xp)}
 
     def apply(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-        """Images, unit floats, changed by what `draw_all` returned where they are chosen."""
+        """Changes the chosen ones of images, unit floats, by what `draw_all` returned."""
         if self.probability == 0:
             return self.leave(images)
         changed = self.augment(images, drawn)
@@ -169,9 +174,9 @@ class Augmentation(keras.layers.Layer):
             return changed
         return tf.where(_per_image(drawn["is_chosen"]), changed, self.leave(images))
 
-    @tf.autograph.experimental.do_not_convert  # As Keras' own.
+    @tf.autograph.experimental.do_not_convert  # As in Keras' own.
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
-        # Keras would refuse numbers beside tensors, and makes tensors of NumPy's numbers.
+        # Keras would refuse numbers beside tensors, and turns NumPy's numbers into tensors.
         if kwargs.get("seed") is not None:
             kwargs["seed"] = _whole_numbers(kwargs["seed"])
         return super().__call__(*args, **kwargs)
@@ -192,7 +197,7 @@ class Augmentation(keras.layers.Layer):
         return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
 
     def _next_seed(self) -> list[Tensor]:
-        # Keras mirrors the generator's state: without its number, replicas would draw alike.
+        # Keras mirrors the generator's state: without its number, each replica would draw the same.
         return [*tf.unstack(self._generator.next()), replica_id()]
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
@@ -203,12 +208,12 @@ class Augmentation(keras.layers.Layer):
 
 
 def _namespace() -> Any:
-    """What computes draws: eagerly, TensorFlow would take fifty times as long as NumPy."""
+    """Returns what computes draws: eagerly, TensorFlow would take fifty times as long as NumPy."""
     return np if tf.executing_eagerly() else keras.ops
 
 
 def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
-    """Numbers in [0, 1) for a batch of n images, float32 (n, count); see `draws.numbers`."""
+    """Returns numbers in [0, 1) for n images, float32 (n, count); see `draws.numbers`."""
     if tf.executing_eagerly():
         return draws.numbers(draws.key(list(seed)), np.arange(n, dtype="int32"), count)
     if not tf.is_tensor(seed):
@@ -217,7 +222,7 @@ def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
     return tf.ensure_shape(numbers, (None, count))
 
 
-# Traced once for all graphs: its operations are hundreds, and take a tenth of a second.
+# Traced once for all graphs: it has hundreds of operations, and tracing takes a tenth of a second.
 @tf.function(autograph=False)
 def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
     key = draws.key(tf.unstack(seed), keras.ops)
@@ -225,24 +230,24 @@ def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
 
 
 def _static(images: Tensor, axis: int) -> Tensor:
-    """The length of an axis: a number where it is known, else a tensor."""
+    """Returns the length of an axis: a number where it is known, else a tensor."""
     return images.shape[axis] or tf.shape(images)[axis]
 
 
 def _per_image(values: Tensor) -> Tensor:
-    """One value for each image, (N,), in the shape (N, 1, 1, 1)."""
+    """Reshapes one value for each image, (N,), to (N, 1, 1, 1)."""
     return tf.reshape(values, [-1, 1, 1, 1])
 
 
 def _down_the_columns(matrix: Tensor, images: Tensor) -> Tensor:
-    """Each column of each image multiplied by a matrix: (N or 1, out, height)."""
+    """Multiplies each column of each image by a matrix, (N or 1, out, height)."""
     shape = tf.shape(images)
     columns = tf.reshape(images, [shape[0], shape[1], shape[2] * shape[3]])
     return tf.reshape(matrix @ columns, [shape[0], tf.shape(matrix)[1], shape[2], shape[3]])
 
 
 def _multiply(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
-    """A X B^T for each image X and each of its channels.
+    """Computes A X B^T for each channel of each image X.
 
     Args:
         rows: A, (N or 1, new height, height).
@@ -265,13 +270,14 @@ def _multiply(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
 def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
     """Cuts rectangles out of images and resizes them, as torchvision and Pillow do.
 
-    A pixel is an area; an output pixel is the mean of the input pixels of its rectangle, weighted
-    by a triangle as wide as an output pixel to either side, or as an input pixel where those are
-    wider (bilinear, antialiased). Each image is A X B^T, the weights being the rows of A and B.
+    A pixel is an area. An output pixel is a weighted mean of the input pixels of its rectangle. The
+    weights are a triangle that reaches the width of one output pixel to either side, or of one
+    input pixel where those are wider (bilinear, antialiased). Each result is A X B^T, and the rows
+    of A and B are the weights.
 
     Args:
         images: float32 (N, height, width, channels).
-        boxes: (top, left, height, width), in pixels, int32 (N, 4); or (1, 4), for all images.
+        boxes: (top, left, height, width) in pixels, int32 (N, 4), or (1, 4) for all images.
         size: (height, width) of the result.
 
     Returns:
@@ -283,7 +289,7 @@ def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
 
 
 def _triangles(start: Tensor, length: Any, pixels: Tensor, new_pixels: Any) -> Tensor:
-    """Weights of each pixel in each new one, (N, new_pixels, pixels); rows sum to 1."""
+    """Returns the weight of each pixel in each new one, (N, new_pixels, pixels); rows sum to 1."""
     start, length = start[:, None, None], length[:, None, None]
     centers = tf.range(pixels, dtype=tf.float32) + 0.5
     scale = length / tf.cast(new_pixels, tf.float32)
@@ -296,19 +302,20 @@ def _triangles(start: Tensor, length: Any, pixels: Tensor, new_pixels: Any) -> T
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomResizedCrop(Augmentation):
-    """A random rectangle of each image, resized.
+    """Cuts a random rectangle out of each image and resizes it.
 
-    As torchvision's: area uniform in `scale` of the image's, aspect ratio log-uniform in `ratio`,
-    sides and corners in whole pixels, ten tries to find one that fits, else the largest central
-    rectangle whose ratio is allowed (that of a square image is all of it). Bilinear and antialiased
-    (published codes: bicubic).
+    The rectangle is drawn as torchvision draws it. Its area, as a fraction of the image's, is
+    uniform in `scale`; its aspect ratio is log-uniform in `ratio`; its sides and corners are whole
+    pixels. If none of ten tries fits the image, it is the largest central rectangle whose ratio is
+    allowed (for a square image, the whole image). Resizing is bilinear and antialiased (published
+    codes: bicubic).
 
     Args:
-        size: (height, width) of the result, whole numbers above zero, or `None` for that of the
+        size: (height, width) of the result, whole numbers above zero. `None` keeps the size of the
             images.
         scale: Range of the area, in (0, 1]. Default (0.08, 1): SimCLR, BYOL, VICReg.
-        ratio: Range of width over height. Default (3/4, 4/3): the same.
-        **kwargs: See `Augmentation`. An image that is not chosen is resized whole.
+        ratio: Range of width over height. Default (3/4, 4/3): SimCLR, BYOL, VICReg.
+        **kwargs: See `Augmentation`. An image that is not chosen is resized as a whole.
     """
 
     draw_count = draws.CROP_NUMBERS
@@ -348,10 +355,10 @@ class RandomResizedCrop(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomFlip(Augmentation):
-    """Each image mirrored left to right.
+    """Mirrors images left to right.
 
     Args:
-        probability: Share of the images. Default 0.5.
+        probability: Fraction of the images that are mirrored. Default 0.5.
         **kwargs: See `Augmentation`.
     """
 
@@ -364,22 +371,23 @@ class RandomFlip(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomColorJitter(Augmentation):
-    """Brightness, contrast, saturation and hue of each image changed at random.
+    """Changes brightness, contrast, saturation and hue of each image at random.
 
-    Factors uniform in `[max(0, 1 - s), 1 + s]` for brightness, contrast and saturation of strength
-    s; the hue turned by a share of the circle uniform in `[-hue, hue]`. The change of hue is a
-    rotation in YIQ, which keeps the luma; torchvision turns the hue of HSV. All four are then
-    linear maps that commute, one 3x3 matrix and an offset per image, clipped once to [0, 1]; with
-    HSV and a clip after each they would not quite commute, whence torchvision's random order.
+    The factors of brightness, contrast and saturation of strength s are uniform in
+    `[max(0, 1 - s), 1 + s]`. The hue turns by a fraction of the circle that is uniform in
+    `[-hue, hue]`. The change of hue is a rotation in YIQ, which keeps the luma; torchvision turns
+    the hue of HSV. In YIQ all four are linear maps that commute, so that one 3x3 matrix and one
+    offset per image are enough, with one clip to [0, 1]. With HSV and a clip after each, they would
+    not quite commute, and therefore torchvision applies them in random order.
 
-    Saturation and hue are only defined for 3 channels; others get brightness and contrast.
+    Saturation and hue are only defined for 3 channels. Other images get brightness and contrast.
 
     Args:
         brightness: Strength, at least 0. Default 0.4: Table S1 of the duality paper (BYOL).
         contrast: Strength, at least 0. Default 0.4.
         saturation: Strength, at least 0. Default 0.2.
         hue: Largest turn, in [0, 0.5]. Default 0.1.
-        probability: Share of the images. Default 0.8.
+        probability: Fraction of the images that are changed. Default 0.8.
         **kwargs: See `Augmentation`.
     """
 
@@ -451,7 +459,7 @@ class RandomColorJitter(Augmentation):
 
 
 def gray(images: Tensor) -> Tensor:
-    """The luma of 3-channel images, the mean of the channels of others, (N, height, width, 1)."""
+    """Returns the luma of 3-channel images, else the mean of channels, (N, height, width, 1)."""
     if images.shape[-1] == 3:
         return tf.reduce_sum(images * _LUMA, axis=-1, keepdims=True)
     return tf.reduce_mean(images, axis=-1, keepdims=True)
@@ -460,10 +468,10 @@ def gray(images: Tensor) -> Tensor:
 @_renames.old_names
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomGrayscale(Augmentation):
-    """Each image without its colors, its channels all equal to its luma.
+    """Sets all channels of an image to its luma, which removes its colors.
 
     Args:
-        probability: Share of the images. Default 0.2: SimCLR, BYOL, VICReg.
+        probability: Fraction of the images that become gray. Default 0.2: SimCLR, BYOL, VICReg.
         **kwargs: See `Augmentation`.
     """
 
@@ -476,16 +484,16 @@ class RandomGrayscale(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomGaussianBlur(Augmentation):
-    """Each image convolved with a Gaussian of its own width.
+    """Blurs each image with a Gaussian whose width is drawn for that image.
 
     The blur is separable and linear: rows and columns are each multiplied by a matrix of Gaussian
     weights that sum to one, `B X B^T`. The kernel is not cut off (published codes: 23 pixels at
     224), and is renormalized at the borders.
 
     Args:
-        sigma: Range of the standard deviation, in pixels, uniform. Default (0.1, 2): SimCLR, BYOL
-            and VICReg, at 224 pixels.
-        probability: Share of the images. Default 0.5: SimCLR.
+        sigma: Range of the standard deviation, which is uniform, in pixels. Default (0.1, 2):
+            SimCLR, BYOL and VICReg, at 224 pixels.
+        probability: Fraction of the images that are blurred. Default 0.5: SimCLR.
         **kwargs: See `Augmentation`.
     """
 
@@ -517,10 +525,11 @@ class RandomGaussianBlur(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class RandomSolarize(Augmentation):
-    """The bright part of each image inverted: x becomes 1 - x where x >= threshold.
+    """Inverts the bright part of each image: x becomes 1 - x where x >= threshold.
 
     Args:
-        probability: Share of the images. Default 0.2: the second view of BYOL and VICReg.
+        probability: Fraction of the images that are changed. Default 0.2: the second view of BYOL
+            and VICReg.
         threshold: In [0, 1]. Default 128/255: the published codes.
         **kwargs: See `Augmentation`.
     """
@@ -540,7 +549,7 @@ class RandomSolarize(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class Compose(Augmentation):
-    """Augmentations one after the other, each with draws of its own.
+    """Applies augmentations one after the other, each with its own draws.
 
     Args:
         augmentations: Sequence of `Augmentation`.
@@ -561,7 +570,7 @@ class Compose(Augmentation):
         return sum(1 + augmentation.draw_count for augmentation in self.augmentations)
 
     def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
-        """What each augmentation draws, in order, as "draws"."""
+        """Returns what each augmentation draws, in order, as "draws"."""
         drawn = []
         for augmentation in self.augmentations:
             count = 1 + augmentation.draw_count
@@ -602,13 +611,13 @@ def check_augmentation(name: str, value: Any) -> Augmentation:
     """Returns `value`, or raises if it is not an `Augmentation`."""
     if not isinstance(value, Augmentation) or value.gives_views:
         raise TypeError(
-            f"`{name}` must be keras_ssl.data augmentations, of one view each. Received: {value!r}"
+            f"`{name}` must be keras_ssl.data augmentations that make one view. Received: {value!r}"
         )
     return value
 
 
 def _check_size(size: Any) -> tuple[int, int]:
-    """(height, width) as ints, or raises if they are not two whole numbers above zero."""
+    """Returns (height, width) as ints, or raises unless they are two whole numbers above zero."""
     if isinstance(size, (str, bytes)) or not hasattr(size, "__len__") or len(size) != 2:
         raise ValueError(
             f"`size` must be two whole numbers (height, width), or None. Received: size={size!r}"
@@ -618,9 +627,9 @@ def _check_size(size: Any) -> tuple[int, int]:
 
 
 def _whole_numbers(seed: Any) -> Tensor:
-    """The numbers of a call's `seed`, as a list, or an int32 tensor (k,) where any is a tensor.
+    """Returns the numbers of a call's `seed`: a list, or an int32 tensor (k,) if any is a tensor.
 
-    It raises if there are none, or others than whole numbers.
+    It raises if there are no numbers, or if any is not whole.
     """
     is_array = tf.is_tensor(seed) or isinstance(seed, np.ndarray)
     numbers = seed
@@ -643,7 +652,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _check_range(name: str, value: Sequence[float], upper: float | None = None) -> tuple:
-    """(low, high) as floats, or raises if they are not positive, ordered and at most `upper`."""
+    """Returns (low, high) as floats, or raises unless positive, ordered and at most `upper`."""
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 2:
         raise ValueError(f"`{name}` must be two numbers (low, high). Received: {name}={value!r}")
     low, high = (check_positive(name, v) for v in value)

@@ -1,23 +1,23 @@
-"""Which epoch of a data source comes next: what lets `fit` go on with exactly the epoch's own data.
+"""Counts the epochs of a data source, so that a resumed `fit` gets exactly its epoch's data.
 
-Order and draws of an epoch follow from its number, and Keras does not tell a data set what epoch it
-is in. `fit` of a method therefore holds a source's `Epochs` at the number of each epoch before it
-asks for the first batch, the first epoch of a resumed or restored run included. Any source can keep
-this contract, a `keras.utils.PyDataset` or a Grain loader too: it has an attribute `epochs`, an
-`Epochs`, and asks it with `begin()` for the number of each epoch it begins.
+The order and the draws of an epoch follow from its number, but Keras does not tell a data set which
+epoch it is in. Therefore, before `fit` of a method asks for the first batch of an epoch, it sets
+the source's `Epochs` to the number of that epoch, also in a resumed or restored run. Any source can
+keep this contract, also a `keras.utils.PyDataset` or a Grain loader: its attribute `epochs` is an
+`Epochs`, and it calls `begin()` to get the number of each epoch that it begins.
 
-What follows, for `views = keras_ssl.data.make_views(...)`:
+For `views = keras_ssl.data.make_views(...)` this means:
 
 - `model.fit(views, epochs=20)` trains epochs 0 to 19. A second `fit` begins with epoch 0 again,
   unless it says `initial_epoch=20`.
-- `initial_epoch` and `keras.callbacks.BackupAndRestore` go on with the epoch they name. What is
-  restored in the middle of an epoch begins that epoch again, as Keras does it;
+- `initial_epoch` and `keras.callbacks.BackupAndRestore` go on with the epoch they name. A run that
+  is restored in the middle of an epoch begins that epoch again, as Keras does;
   `fit(initial_epoch=..., initial_step=...)` goes on within an epoch.
-- `evaluate` and `validation_data` see epoch 0, every time the same.
-- Elsewhere, in a loop of one's own or in `fit` of another model, each new iterator gives the next
-  epoch, from 0. Two iterators at once are two epochs.
-- `views.take(n)`, `views.map(f)` and their likes keep all this: they are found by what they are
-  made of.
+- `evaluate` and `validation_data` see epoch 0, the same data every time.
+- Elsewhere, in your own loop or in `fit` of another model, each new iterator gives the next epoch,
+  from 0. Two iterators at the same time are two epochs.
+- `views.take(n)`, `views.map(f)` and similar data sets do the same, because `fit` looks through to
+  the data set that they were made from.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ from keras_ssl._keras import inputs_of
 
 
 class Epochs:
-    """Counts the epochs of a source of batches, unless somebody holds it at one.
+    """Counts the epochs of a source of batches, unless its number is set.
 
     Attributes:
-        held: The epoch that every iterator gives that begins now, from 0; `None`: each gives the
-            next.
+        held: The epoch, from 0, that every iterator gives that begins now. With `None`, each
+            iterator gives the next epoch.
     """
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class Epochs:
         self._next = itertools.count()
 
     def begin(self) -> int:
-        """The number of an epoch that begins now, from 0."""
+        """Returns the number of an epoch that begins now, from 0."""
         return next(self._next) if self.held is None else self.held
 
     @contextlib.contextmanager
     def at(self, epoch: int | None) -> Iterator[None]:
-        """A scope in which every iterator that begins gives this epoch."""
+        """Opens a scope in which every iterator that begins gives this epoch."""
         before, self.held = self.held, epoch
         try:
             yield
@@ -55,7 +55,7 @@ class Epochs:
 
 
 def epochs_of(source: Any) -> list[Epochs]:
-    """The `Epochs` of a source of batches, or of what a `tf.data.Dataset` was made of."""
+    """Returns the `Epochs` of a source of batches, or of what a `tf.data.Dataset` was made from."""
     own = getattr(source, "epochs", None)
     if isinstance(own, Epochs):
         return [own]

@@ -1,22 +1,22 @@
-"""Whether images are the same as before, by a short text."""
+"""A short text that tells whether images are the same as before."""
 
 import zlib
 
 from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.views import check_image_set
 
-# Images that are looked at, spread evenly over all.
+# How many images are looked at, evenly spaced over all.
 _LOOKED_AT = 64
 
 
 def fingerprint(images: ImageSet | None) -> str:
-    """Number and shape of the images, and a checksum of 64 of them and their labels.
+    """Returns the number and shape of images, and a checksum of 64 of them and their labels.
 
     Args:
         images: The images, or `None`.
 
     Returns:
-        Such as "1437 of 8x8x1, 5c1bf3d6"; "none" without images.
+        A text such as "1437 of 8x8x1, 5c1bf3d6", or "none" without images.
     """
     if images is None:
         return "none"

@@ -1,4 +1,4 @@
-"""Images held out to choose settings by, beside those to train on and those to test on."""
+"""Holds out images to choose settings by, beside those to train on and those to test on."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,13 @@ from keras_ssl.data.image_set import ImageSet, Splits, split
 
 
 class HeldOut(NamedTuple):
-    """Images in three: to train on, to choose by, and for the last word.
+    """Images in three parts: to train on, to choose settings by, and to test on at the end.
 
     Attributes:
-        train: Images to pretrain on, without labels in effect; what classifiers learn from.
-        validation: Images that settings are chosen by.
-        test: Images that nothing was chosen by; `None` where there are none.
+        train: Images to pretrain on, which does not use their labels, and from which classifiers
+            learn.
+        validation: Images by which settings are chosen.
+        test: Images by which nothing was chosen, or `None` if there are none.
     """
 
     train: ImageSet
@@ -23,21 +24,22 @@ class HeldOut(NamedTuple):
 
 
 def hold_out(splits: Splits, validation_fraction: float = 0.2, seed: int = 0) -> HeldOut:
-    """Sets a validation split apart from the images to train on.
+    """Splits a validation part off the images to train on.
 
     Args:
         splits: Images to train on and images to test on; see `keras_ssl.data.load`.
-        validation_fraction: Share of the images to train on that settings are chosen by, above 0
-            and below 1; stratified by class where there are labels.
+        validation_fraction: Fraction of the images to train on that becomes the validation part,
+            above 0 and below 1. The choice is stratified by class where there are labels.
         seed: Seed of the choice.
 
     Raises:
-        ValueError: for a fraction that leaves nothing of either part, or a seed below 0.
-        TypeError: for splits that are none.
+        ValueError: for a fraction that leaves fewer than 2 images in either part, or a seed below
+            0.
+        TypeError: for splits of another type.
     """
     if not (isinstance(splits, tuple) and len(splits) == 2):
         raise TypeError(
-            "`splits` must be what keras_ssl.data.load gives, or keras_ssl.data.Splits(train, "
+            "`splits` must be what keras_ssl.data.load returns, or keras_ssl.data.Splits(train, "
             f"test). Received: {type(splits).__name__}"
         )
     train, test = splits

@@ -1,8 +1,8 @@
-"""`ImageSet`: what every source of images becomes, and `split`, which makes two of one.
+"""`ImageSet`, which every source of images becomes, and `split`, which makes two of one.
 
 An image set has a data set of keys that are cheap to shuffle (an index, a path, an encoded image)
-and a function that turns a key into an image. An order is shuffled in full, and an image is decoded
-only when it is needed.
+and a function that turns a key into an image. So all keys can be shuffled at once, and an image is
+decoded only when it is needed.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_ssl._validation import check_count, check_fraction, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
 
-# What sources call their test split, the first that there is.
+# The names that sources give their test split; the first that exists is taken.
 TEST_NAMES = ("test", "validation", "val")
 
 
@@ -24,8 +24,8 @@ class ImageSet:
     """Images of one size, in a fixed order, with or without labels.
 
     Attributes:
-        keys: Dataset of (key, label): what stands for each image, cheap to shuffle, and its label,
-            int64, -1 if there are none.
+        keys: Data set of (key, label). The key stands for an image and is cheap to shuffle. The
+            label is int64, and -1 if there are no labels.
         fetch: Function from a key to its image, uint8 or float32 (height, width, channels).
         size: Number of images; also `len(image_set)`.
         image_shape: (height, width, channels).
@@ -34,9 +34,10 @@ class ImageSet:
         shuffle_buffer: Number of keys that are shuffled at a time. Default: all.
         names: Path of each image's file, in order: row i of features is photo `names[i]`. `None` if
             images are not files.
-        replaced: Files that could be read when the set was made, but not when they were fetched:
-            another file of the set and the class took their place. Grows while images are fetched.
-        reader: What reads the files, if images are files that are read in every epoch.
+        replaced: Files that could be read when the set was made, but not when they were fetched.
+            Another file of the same set and class took their place. The list grows while images are
+            fetched.
+        reader: The object that reads the files, if images are files that are read in every epoch.
     """
 
     keys: tf.data.Dataset
@@ -51,7 +52,7 @@ class ImageSet:
     reader: Any = None
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
-        # Nothing in it changes, and keras-tuner copies callbacks with their images for each trial.
+        # It does not change, and keras-tuner copies callbacks with their images for each trial.
         return self
 
     def __len__(self) -> int:
@@ -63,27 +64,27 @@ class ImageSet:
         return self.class_names is not None
 
     def labels(self) -> np.ndarray:
-        """Labels of all images, int64 (size,), -1 if there are none."""
+        """Returns the labels of all images, int64 (size,), -1 if there are none."""
         labels = self.keys.map(lambda _, label: label).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 
     def shuffled(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
-        """Every image once, in random order.
+        """Returns every image once, in random order.
 
         Args:
             seed: Seed of the order, an int or a tensor.
-            first: Number of images at the beginning of the order to leave out, without fetching
-                them.
+            first: Number of images at the beginning of the order that are left out, and not
+                fetched.
 
         Returns:
-            Dataset of (image, label).
+            Data set of (image, label).
         """
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
         keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
         return self._examples(keys.skip(first))
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
-        """All images in order, in batches: a dataset of (float32 images in [0, 1], labels)."""
+        """Returns all images in order: a data set of batches (float32 in [0, 1], labels)."""
         batches = self._examples(self.keys).batch(check_count("batch_size", batch_size))
         floats = batches.map(lambda images, labels: (to_unit_floats(images), labels))
         return floats.prefetch(tf.data.AUTOTUNE)
@@ -94,17 +95,17 @@ class ImageSet:
         )
 
     def spread(self, count: int) -> "ImageSet":
-        """At most `count` of the images, spread evenly over all."""
+        """Returns at most `count` of the images, evenly spaced over all."""
         if check_count("count", count) >= self.size:
             return self
-        # The numbers i that are chosen are as even as possible: every k-th where size = k * count.
+        # The chosen numbers i are as evenly spaced as possible: every k-th if size = k * count.
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
         return self._narrowed(chosen.map(lambda _, key: key), places)
 
     def subset(self, indices: Any) -> "ImageSet":
-        """The images at `indices`, whole numbers in [0, size), at least one, in their order."""
+        """Returns images at `indices`, one or more whole numbers in [0, size), in that order."""
         numbers = np.asarray(indices)
         if np.issubdtype(numbers.dtype, np.unsignedinteger):
             numbers = numbers.astype(np.int64)
@@ -119,23 +120,23 @@ class ImageSet:
         return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
 
     def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
-        """The images at some places, which have these keys."""
+        """Returns the images at `places`, which have these keys."""
         names = self.names and tuple(self.names[i] for i in places)
         narrowed = dataclasses.replace(self, keys=keys, size=len(places), names=names)
         if self.reader is None:
             return narrowed
-        # Only a file of the same part may take another's place: no test image is ever trained on.
+        # Only a file of the same part may take another's place: no test image is trained on.
         reader = self.reader.narrowed(places)
         return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
 
     def without_labels(self) -> "ImageSet":
-        """The same images, their labels forgotten."""
+        """Returns the same images without their labels."""
         keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
         return dataclasses.replace(self, keys=keys, class_names=None)
 
 
 class Splits(NamedTuple):
-    """Images to train on and images to judge with; `test` is `None` if there are no labels."""
+    """Images to train on and images to test on; `test` is `None` if there are no labels."""
 
     train: ImageSet
     test: ImageSet | None
@@ -145,8 +146,8 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
     """Splits labeled images in two, stratified by class unless classes are too small for that.
 
     Args:
-        images: What to split; must have labels.
-        test_fraction: Share of the images in the second part, above 0 and below 1.
+        images: The images to split, with labels.
+        test_fraction: Fraction of the images in the second part, above 0 and below 1.
         seed: Seed of the choice.
 
     Returns:
@@ -185,6 +186,6 @@ def check_test_fraction(value: Any) -> float:
     if not 0 < fraction < 1:
         raise ValueError(
             "`test_fraction` must be above 0 and below 1, so that there are images to train on and "
-            f"images to judge with. Received: test_fraction={value!r}"
+            f"images to test on. Received: test_fraction={value!r}"
         )
     return fraction

@@ -1,4 +1,4 @@
-"""Named policies: what makes views of an image, with the probabilities of the papers."""
+"""Policies by name: they make views of an image, with the probabilities of the papers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,26 +25,26 @@ Size = Sequence[int] | None
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class Views(Augmentation):
-    """Views of each image of a batch, one from each of some augmentations.
+    """Makes views of each image of a batch, one with each of several augmentations.
 
     Args:
-        views: What makes each view, in order: a sequence of two `Augmentation`s or more. The same
-            one several times draws each time anew. Views may be of several sizes.
+        views: A sequence of two or more `Augmentation`s, each of which makes one view. If one
+            stands in it several times, it draws anew each time. Views may have several sizes.
         seed: Seed of the draws inside a model.
-        **kwargs: `name` and the rest of `keras.layers.Layer`.
+        **kwargs: `name` and the other arguments of `keras.layers.Layer`.
 
     Call arguments:
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
         training: `False` gives the images themselves, resized, once for each view.
-        seed: Whole numbers that decide all draws, see `Augmentation`; by default the layer's own
-            next.
+        seed: Whole numbers that decide all draws, see `Augmentation`. By default the layer uses the
+            next of its own seeds.
 
     Returns:
-        Tuple of float32 in [0, 1], each (N, height, width, channels).
+        Tuple of views, float32 in [0, 1], each (N, height, width, channels).
 
     Raises:
-        TypeError: for what is no sequence of augmentations.
-        ValueError: for fewer than two.
+        TypeError: if `views` is not a sequence of augmentations.
+        ValueError: for fewer than two views.
 
     Example:
         >>> import numpy as np
@@ -62,7 +62,7 @@ class Views(Augmentation):
     ) -> None:
         if "probability" in kwargs:
             raise TypeError(
-                f"`{type(self).__name__}` takes no `probability`: give it to what makes the views."
+                f"`{type(self).__name__}` takes no `probability`: pass it to the augmentations."
             )
         super().__init__(seed=seed, **kwargs)
         if not isinstance(views, (list, tuple)):
@@ -78,7 +78,7 @@ class Views(Augmentation):
         return sum(1 + view.draw_count for view in self.views)
 
     def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
-        """What the views draw, as "view_1", "view_2", ..."""
+        """Returns what the views draw, as "view_1", "view_2", ..."""
         drawn = {}
         for i, view in enumerate(self.views, start=1):
             count = 1 + view.draw_count
@@ -111,22 +111,22 @@ class Views(Augmentation):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class TwoViews(Views):
-    """Two views of each image of a batch, from two augmentations.
+    """Makes two views of each image of a batch, with two augmentations.
 
     Args:
         view_1: `Augmentation` that makes the first view.
-        view_2: The second view's; `None`: the same, with other draws.
+        view_2: `Augmentation` that makes the second view. Default: `view_1`, with other draws.
         seed: Seed of the draws inside a model.
-        **kwargs: `name` and the rest of `keras.layers.Layer`.
+        **kwargs: `name` and the other arguments of `keras.layers.Layer`.
 
     Call arguments:
         images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
         training: `False` gives the images themselves, resized, twice.
-        seed: Whole numbers that decide all draws, see `Augmentation`; by default the layer's own
-            next.
+        seed: Whole numbers that decide all draws, see `Augmentation`. By default the layer uses the
+            next of its own seeds.
 
     Returns:
-        Pair of float32 in [0, 1], each (N, height, width, channels).
+        Pair of views, float32 in [0, 1], each (N, height, width, channels).
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class TwoViews(Views):
 
     @property
     def view_1(self) -> Augmentation:
-        """What makes the first view."""
+        """The augmentation that makes the first view."""
         return self.views[0]
 
     @property
     def view_2(self) -> Augmentation:
-        """What makes the second view."""
+        """The augmentation that makes the second view."""
         return self.views[1]
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
@@ -164,11 +164,12 @@ class TwoViews(Views):
 
 
 def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """The paper's policy (Table S1): BYOL's, asymmetric in blur and solarization.
+    """Makes the duality paper's policy (Table S1): BYOL's, asymmetric in blur and solarization.
 
-    Crop of 8 to 100 % of the area, flip 0.5, color jitter 0.4 / 0.4 / 0.2 / 0.1 with 0.8, gray
-    0.2; blur 1.0 and 0.1, solarization 0.0 and 0.2 for the first and the second view. The paper
-    does not print the scale of the crop; BYOL's and VICReg's codes have (0.08, 1).
+    Both views have a crop of 8 to 100 % of the area, a flip with probability 0.5, color jitter of
+    0.4 / 0.4 / 0.2 / 0.1 with 0.8, and gray with 0.2. The probability of blur is 1.0 for the first
+    view and 0.1 for the second, that of solarization 0.0 and 0.2. The paper does not print the
+    scale of the crop; BYOL's and VICReg's codes have (0.08, 1).
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
@@ -199,15 +200,15 @@ def simclr(
     blur: float = 0.5,
     scale: Sequence[float] = (0.08, 1.0),
 ) -> TwoViews:
-    """SimCLR's policy for ImageNet, the same for both views.
+    """Makes SimCLR's policy for ImageNet, which is the same for both views.
 
-    Crop of 8 to 100 % of the area, flip 0.5, color jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8,
-    gray 0.2, blur 0.5 (its appendix A).
+    It has a crop of 8 to 100 % of the area, a flip with probability 0.5, color jitter of 0.8 s /
+    0.8 s / 0.8 s / 0.2 s with 0.8, gray with 0.2, and blur with 0.5 (SimCLR's appendix A).
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: s of the color jitter.
+        strength: s of the color jitter, at least 0.
         blur: Probability of the blur.
         scale: Range of the area of the crop.
     """
@@ -225,7 +226,7 @@ def simclr(
 
 
 def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """SimCLR's policy for CIFAR (its appendix B.9): jitter of half the strength, no blur.
+    """Makes SimCLR's policy for CIFAR (its appendix B.9): half the jitter, no blur.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
@@ -237,11 +238,11 @@ def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1
 
 
 def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """SimSiam's policy, used by the spectral contrastive loss: SimCLR's, milder.
+    """Makes SimSiam's policy, a milder form of SimCLR's; the spectral contrastive loss uses it too.
 
-    Crop of 20 to 100 % of the area, jitter 0.4 / 0.4 / 0.4 / 0.1. (Its blur, 0.5, is left out for
-    images of up to 32 pixels in its CIFAR settings: there, use `simclr(strength=0.5, blur=0,
-    scale=(0.2, 1))`.)
+    The crop is 20 to 100 % of the area, and the jitter 0.4 / 0.4 / 0.4 / 0.1. (SimSiam's settings
+    for CIFAR leave out the blur, whose probability is 0.5 here. For images of up to 32 pixels, use
+    `simclr(strength=0.5, blur=0, scale=(0.2, 1))`.)
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
@@ -253,12 +254,12 @@ def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -
 
 
 def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """A weak policy, of no paper: crops of at least half the area, and a flip.
+    """Makes a weak policy of ours: crops of at least half the area, and a flip.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: There being no jitter, factor of the area that a crop may cut off, in [0, 1.8].
+        strength: Factor of the area that a crop may cut off, in [0, 1.8]; there is no jitter.
     """
     if check_non_negative("strength", strength) > 1.8:
         raise ValueError(f"`strength` must be in [0, 1.8] for `weak`. Received: {strength=}")
@@ -267,10 +268,11 @@ def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
 
 
 def tiny_gray(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
-    """For tiny gray images such as digits or Fashion-MNIST; of no paper.
+    """Makes a policy of ours for tiny gray images, such as digits or Fashion-MNIST.
 
-    Crops of 40 to 100 % of the area, brightness and contrast by up to 0.4 with 0.8. No flip, which
-    makes another character of many; no blur, which leaves nothing of 8 pixels.
+    It crops 40 to 100 % of the area, and changes brightness and contrast by up to 0.4 with
+    probability 0.8. It does not flip, which would turn many characters into others, and does not
+    blur, which would leave nothing of 8 pixels.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
@@ -294,15 +296,16 @@ def multi_crop(
     seed: int | None = None,
     strength: float = 1.0,
 ) -> Views:
-    """SwAV's multi-crop: two views of most of an image, and some small ones of little of it.
+    """Makes SwAV's multi-crop policy: two large views of an image, and several small local ones.
 
-    Crops of 14 to 100 % of the area, and local ones of 5 to 14 %; to all of them flip 0.5, color
-    jitter 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8, gray 0.2, blur 0.5 (its published code). The
-    encoder must take images of any size: `encoders.resnet18((None, None, 3))`.
+    The large views are crops of 14 to 100 % of the area, the local ones of 5 to 14 %. All of them
+    have a flip with probability 0.5, color jitter of 0.8 s / 0.8 s / 0.8 s / 0.2 s with 0.8, gray
+    with 0.2, and blur with 0.5 (SwAV's published code). The encoder must take images of any size,
+    such as `encoders.resnet18((None, None, 3))`.
 
     Args:
         size: (height, width) of the first two views.
-        local_size: (height, width) of the local ones. Default: 3/7 of `size`, as 96 of 224.
+        local_size: (height, width) of the local views. Default: 3/7 of `size`, as 96 of 224.
         local_count: Number of local views, at least 1. Default 6: SwAV's best.
         seed: Seed of the draws inside a model.
         strength: s of the color jitter, at least 0.
@@ -336,27 +339,28 @@ POLICIES: dict[str, Callable[..., TwoViews]] = {
 def policy(
     name: str, size: Size = None, seed: int | None = None, strength: float = 1.0
 ) -> TwoViews:
-    """A policy by name, for scripts.
+    """Makes a policy by its name, for scripts.
 
     Args:
         name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
             "tiny_gray".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
-        strength: Factor of the policy's own color jitter (for "weak", of what a crop cuts off).
+        strength: Factor of the policy's own color jitter (for "weak", of the area that a crop cuts
+            off).
 
     Raises:
-        ValueError: for an unknown name, or a strength that is negative.
+        ValueError: for an unknown name, or a negative strength.
     """
     name = _renames.renamed(name, _renames.POLICIES)
     return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)
 
 
 def policy_for(image_shape: Sequence[int]) -> str:
-    """Name of the policy that fits images of a shape (height, width, channels).
+    """Returns the name of the policy that fits images of a shape (height, width, channels).
 
     Raises:
-        ValueError: if the shape is not of three numbers.
+        ValueError: if the shape is not three numbers.
     """
     if len(image_shape) != 3:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""From images to batches of views, and a picture of them."""
+"""Makes batches of views from images, and a picture of them."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.image_set import ImageSet, Splits
 from keras_ssl.data.policies import Views
 
-# Passes over the probe's images in an epoch; a range has to end somewhere.
+# Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
 
 
@@ -24,32 +24,34 @@ def make_views(
     seed: int = 0,
     probe_images: ImageSet | None = None,
 ) -> tf.data.Dataset:
-    """Batches of views of each image: all that `fit` of a method needs.
+    """Makes batches of views of each image: all that `fit` of a method needs.
 
         model.fit(make_views(images, policy, batch_size), epochs=20)
 
-    One pass is one epoch of `len(images) // batch_size` batches, in a new order and with new draws,
-    which follow from (seed, epoch, step, image) alone: a run that stops goes on exactly as if it
-    had not. `keras_ssl.data.epochs` says how an epoch gets its number.
+    One pass is one epoch of `len(images) // batch_size` batches, in a new order and with new draws.
+    Both follow from (seed, epoch, step, image) alone, so that a run that stops and goes on is
+    exactly the same as one that did not stop. `keras_ssl.data.epochs` says how an epoch gets its
+    number.
 
     Args:
-        images: What to make views of.
-        policy: What makes them.
-        batch_size: Images per batch over all replicas, at most `len(images)`. Images that fill no
-            batch are left out of an epoch; they are others in the next.
+        images: The images.
+        policy: The policy that makes the views.
+        batch_size: Images per batch over all replicas, at most `len(images)`. An epoch leaves out
+            the last images of its order, which do not fill a batch.
         seed: Seed of orders and draws, a whole number of at least 0.
-        probe_images: Labeled images for the online probe, if they are others than `images`.
+        probe_images: Labeled images for the online probe, if not `images`.
 
     Returns:
-        `tf.data.Dataset` of `((view_1, view_2), labels)`, or of more views where the policy makes
-        more; of `((view_1, view_2),)` where `images` has no labels; of
+        `tf.data.Dataset` of `((view_1, view_2), labels)`, or of more views if the policy makes
+        more; of `((view_1, view_2),)` if `images` has no labels; of
         `((view_1, view_2), (images, labels))` with `probe_images`. Views are
-        float32 in [0, 1], (batch_size, height, width, channels); labels int64, (batch_size,). Its
-        attribute `epochs` is the `keras_ssl.data.Epochs` that numbers its passes; its method
-        `starting_at(step)` gives the same data set without the first batches of each epoch.
+        float32 in [0, 1], (batch_size, height, width, channels); labels are int64, (batch_size,).
+        The data set's attribute `epochs` is the `keras_ssl.data.Epochs` that numbers its passes.
+        Its method `starting_at(step)` returns the same data set without the first `step` batches of
+        each epoch.
 
     Raises:
-        TypeError: for images that are no `ImageSet`, or a policy that is no `Views`.
+        TypeError: if `images` is not an `ImageSet`, or `policy` not a `Views`.
         ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
     """
     check_image_set("images", images)
@@ -65,7 +67,7 @@ def make_views(
     epochs, steps = Epochs(), len(images) // batch_size
 
     def begin() -> np.ndarray:
-        """The number of the epoch that begins, and the seeds of its orders."""
+        """Returns the number of the epoch that begins, and the seeds of its orders."""
         epoch = epochs.begin()
         return np.array([epoch, *np.random.SeedSequence([seed, epoch]).generate_state(2)], np.int64)
 
@@ -92,7 +94,7 @@ def make_views(
         numbers = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(begin, [], tf.int64))
         passes = numbers.flat_map(one_epoch)
         passes = passes.apply(tf.data.experimental.assert_cardinality(steps - first_step))
-        # Of several machines each takes its rows of a batch, not its files of the data set.
+        # Each of several machines takes its rows of every batch, not its files of the data set.
         sharing = tf.data.Options()
         sharing.experimental_distribute.auto_shard_policy = (
             tf.data.experimental.AutoShardPolicy.DATA
@@ -107,9 +109,9 @@ def make_views(
 def _batches(
     images: ImageSet, batch_size: int, order: Any, first_step: int, last_step: int
 ) -> tf.data.Dataset:
-    """The batches of (images, labels) from `first_step` up to `last_step`, reshuffled at each pass.
+    """Makes the batches (images, labels) of steps `first_step` to `last_step`, shuffled each pass.
 
-    What comes before is passed over without being fetched.
+    Images of earlier steps are skipped, and not fetched.
     """
     steps = len(images) // batch_size
 
@@ -136,15 +138,15 @@ def check_policy(name: str, value: Any) -> Views:
 
 
 def check_image_set(name: str, value: Any) -> ImageSet:
-    """Returns `value`, or raises a message that says how to make an `ImageSet` of it."""
+    """Returns `value`, or raises an error that says how to make an `ImageSet` of it."""
     if isinstance(value, ImageSet):
         return value
     if isinstance(value, Splits):
         instead = "one of the two splits, such as `.train`"
     elif isinstance(value, tf.data.Dataset):
         instead = (
-            "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of batches "
-            "of one's own becomes views by `dataset.map(lambda images: (policy(images),))`"
+            "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of "
+            "your own batches becomes views by `dataset.map(lambda images: (policy(images),))`"
         )
     elif isinstance(value, (str, os.PathLike)):
         instead = "loaded first, by keras_ssl.data.load"
@@ -166,13 +168,13 @@ def view_grid(
 ) -> np.ndarray:
     """Draws a grid of images and their views, and writes it to a picture file.
 
-    One row per image: the image, then its views, `draws` times.
+    Each row shows one image and then its views, which are drawn `draws` times.
 
     Args:
         images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
             [0, 1].
-        policy: What makes the views.
-        path: Picture to write, such as "views.png".
+        policy: The policy that makes the views.
+        path: Picture file to write, such as "views.png".
         count: Number of images.
         draws: Number of times that each view is drawn.
         seed: Seed of the draws.
@@ -197,7 +199,7 @@ def view_grid(
 
 
 def mosaic(columns: Sequence[Any]) -> np.ndarray:
-    """Columns of images side by side as one picture.
+    """Puts columns of images side by side in one picture.
 
     Args:
         columns: Floats in [0, 1], each (rows, height, width, channels). Smaller ones are enlarged.
@@ -210,13 +212,13 @@ def mosaic(columns: Sequence[Any]) -> np.ndarray:
     tiles = [np.pad(column, border, constant_values=1.0) for column in columns]
     grid = np.concatenate([np.concatenate(list(tile), axis=0) for tile in tiles], axis=1)
     picture = np.round(grid * 255).astype(np.uint8)
-    # Tiny images are enlarged to be seen: an image should be about 64 pixels high.
+    # Tiny images are enlarged so that they can be seen: to about 64 pixels of height.
     zoom = max(1, 64 // columns[0].shape[1])
     return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Columns of several sizes in the largest one, pixels repeated and a border of white."""
+    """Enlarges all columns to the largest size, by repeated pixels and a white border."""
     sizes = [max(column.shape[axis] for column in columns) for axis in (1, 2)]
 
     def enlarge(column: np.ndarray) -> np.ndarray:
@@ -230,7 +232,7 @@ def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _rgb(images: np.ndarray) -> np.ndarray:
-    """Images of any number of channels as 3: gray repeated, the first 3 of more, 0 for a third."""
+    """Converts images to 3 channels: repeats one, adds zeros to two, takes the first 3 of more."""
     channels = images.shape[-1]
     if channels == 1:
         return np.repeat(images, 3, axis=-1)

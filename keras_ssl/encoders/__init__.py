@@ -1,8 +1,8 @@
-"""Encoders: residual networks for small images, and any Keras model made into one.
+"""Encoders: residual networks for small images, and any Keras model made into an encoder.
 
-All encoders take float images in [0, 1]: `as_encoder` puts what scales them in front of a model
-that wants another range. What the builders return are plain functional Keras models of stock
-layers: saved alone, they load without this library.
+All encoders take float images in [0, 1]: if a model wants another range, `as_encoder` puts a layer
+that scales the images in front of it. The builders return plain functional Keras models of stock
+layers, which load without this library when they are saved alone.
 """
 
 from keras_ssl.encoders.adapt import (

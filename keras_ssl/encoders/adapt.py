@@ -1,7 +1,7 @@
-"""Any Keras model as an encoder: from images in [0, 1] to one representation per image.
+"""Makes an encoder of any Keras model: from images in [0, 1] to one representation per image.
 
 Views need not be images. A model of other inputs (tables, sequences, dictionaries) is an encoder as
-it is, if it gives one representation for each row of a batch.
+it is, if it returns one representation for each row of a batch.
 """
 
 import warnings
@@ -28,44 +28,44 @@ from keras_ssl.encoders.input_range import (
     takes_structure,
 )
 
-# What `as_encoder` returned; nothing is to be put right.
+# What `as_encoder` returned, and need not change again.
 _encoders: weakref.WeakSet[keras.Model] = weakref.WeakSet()
-# The range that was stated for a model, or settled while it was untrained: who trains a model as an
-# encoder, and then judges it, need not state the range.
+# The range that was stated for a model, or found while it was untrained. So a user who trains a
+# model as an encoder, and then judges it, need not state the range.
 _settled: weakref.WeakKeyDictionary[keras.Model, Range] = weakref.WeakKeyDictionary()
 
 
 def as_encoder(
     model: Any, input_range: Any = None, image_shape: Sequence[int | None] | None = None
 ) -> keras.Model:
-    """Any Keras model or layer as an encoder: images in [0, 1] in, one representation each out.
+    """Makes an encoder of a Keras model or layer: from images in [0, 1] to one representation each.
 
-    The range of values that the model wants is found where its own first layers scale the images
-    (`Rescaling`, `Normalization`, `preprocess_input` and the like). Where they do not, a model
-    without training takes [0, 1] like any other range, and a trained one must be accompanied by
-    the range that it was trained on. What scales the images is put in front of the model.
+    If the model's own first layers scale the images (`Rescaling`, `Normalization`,
+    `preprocess_input` and similar ones), the range that it wants is found by trying. If they do
+    not, [0, 1] is as good as any other range for an untrained model, and for a trained model the
+    caller must state the range that it was trained on. A layer that scales the images is put in
+    front of the model.
 
     Args:
         model: A Keras model or layer whose output is (N, D), or feature maps (N, height, width, D),
-            which are then averaged over height and width. One whose inputs are no images is taken
-            as it is. Models of `keras.applications` are built
-            with `include_top=False`.
+            which are then averaged over height and width. A model whose inputs are not images is
+            returned as it is. Models of `keras.applications` are built with `include_top=False`.
         input_range: The range of the images that the model was trained on: a pair (low, high) such
             as (0, 255), or the mode of its `preprocess_input`: "caffe" (ResNet50, VGG), "torch"
-            (DenseNet), "tf" (the other ones that have no preprocessing of their own). Default: as
-            found; else [0, 1], if the model is untrained.
+            (DenseNet), "tf" (the others that have no preprocessing of their own). Default: the
+            range that is found; else [0, 1], if the model is untrained.
         image_shape: (height, width, channels) of the images, for models that do not know it.
 
     Returns:
-        A functional model from images in [0, 1] to (N, D), its weights those of `model`; `model`
-        itself, where it is that already. Saved, it loads without this library, and is known as an
-        encoder again. A model that does not know the shape of its images is returned as it is, to
-        be passed again with an `image_shape`.
+        A functional model from images in [0, 1] to (N, D) that shares the weights of `model`, or
+        `model` itself if it is one already. When it is saved, it loads without this library, and
+        `as_encoder` recognizes it. A model that does not know the shape of its images is returned
+        as it is; call `as_encoder` again with an `image_shape`.
 
     Raises:
         TypeError: if `model` is not a Keras layer.
-        ValueError: if its range must be stated or is stated wrongly, if it has several outputs,
-            ends in a classifier, wants channels first, or if its output is neither of
+        ValueError: if the range must be stated or is stated wrongly, or if the model has several
+            outputs, ends in a classifier, wants channels first, or has an output that is neither of
             rank 2 nor of rank 4.
 
     Warns:
@@ -91,7 +91,7 @@ def as_encoder(
     if inputs and not _takes_images(model):
         if stated is not None:
             raise ValueError(
-                f"`input_range` is that of images, which {model.name!r} does not take. "
+                f"`input_range` must be left out for {model.name!r}, which does not take images. "
                 f"Received: input_range={input_range!r}"
             )
         if len(model.outputs[0].shape) != 4:
@@ -109,9 +109,9 @@ def as_encoder(
 
 
 def trust(encoder: keras.Model) -> keras.Model:
-    """Has `as_encoder` return `encoder` as it is, for it is part of a saved method.
+    """Makes `as_encoder` return `encoder` as it is, because it is part of a saved method.
 
-    What is to be put right in front of it was put right when the method was made.
+    The layers that it needs in front were added when the method was made.
     """
     if getattr(encoder, "inputs", None):
         _encoders.add(encoder)
@@ -119,7 +119,7 @@ def trust(encoder: keras.Model) -> keras.Model:
 
 
 def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.Model:
-    is_trained = looks_trained(model)  # Before it is called: then it has all its weights.
+    is_trained = looks_trained(model)  # Asked before the call, which makes the missing weights.
     images = keras.layers.Input(image_shape, name=UNIT_INPUT)
     outputs = call_on_images(model, images)
     output, *others = keras.tree.flatten(outputs)
@@ -139,7 +139,7 @@ def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.M
         and wanted == UNIT
         and find_range(model, image_shape) == UNIT
     ):
-        return model  # It lacks nothing.
+        return model  # It is an encoder already.
     (output,) = keras.tree.flatten(call_on_images(model, scale_images(images, wanted)))
     if len(output.shape) == 4:
         output = keras.layers.GlobalAveragePooling2D()(output)
@@ -147,7 +147,7 @@ def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.M
 
 
 def _settle(model: keras.Model, image_shape: tuple[int | None, ...], is_trained: bool) -> Range:
-    """The range that the model is given its images in, from now on."""
+    """Returns the range of the images that the model is given from now on."""
     stated = _settled.get(model)
     if stated is None:
         found = find_range(model, image_shape)
@@ -174,7 +174,7 @@ def _settle(model: keras.Model, image_shape: tuple[int | None, ...], is_trained:
 
 
 def _check_graph(model: keras.Model) -> None:
-    """Raises for what can be seen of a model without calling it."""
+    """Raises for errors that can be found without calling the model."""
     if getattr(model, "inputs", None) and len(model.outputs) != 1:
         raise ValueError(
             f"`encoder` must have one output. Received: encoder={model.name!r} with "
@@ -210,7 +210,7 @@ def _check_no_classifier(model: keras.Model) -> None:
         keras.activations.softmax,
         keras.activations.log_softmax,
     )
-    # As keras.applications names its heads; ConvNeXt's begins with the name of the model.
+    # These are keras.applications' names of heads; ConvNeXt's begins with the name of the model.
     is_named_so = last.name.endswith(("predictions", "_head_dense"))
     if is_softmax or (is_named_so and getattr(last, "units", 1000) == 1000):
         raise ValueError(
@@ -222,7 +222,7 @@ def _check_no_classifier(model: keras.Model) -> None:
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Feature maps (N, height, width, D) averaged to (N, D); anything else as it is."""
+    """Averages feature maps (N, height, width, D) to (N, D); returns anything else as it is."""
     return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
 
 
@@ -230,7 +230,7 @@ def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
     """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image."""
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
         raise ValueError(
-            "`encoder` must give one representation (N, D) per image, or feature maps "
+            "`encoder` must return one representation (N, D) per image, or feature maps "
             "(N, height, width, D). "
             f"Received: encoder={encoder.name!r} with output shape {shape}"
         )

@@ -32,7 +32,7 @@ def check_encoder(name: Any) -> None:
 
 
 def build_encoder(name: str, input_shape: Sequence[int | None]) -> keras.Model:
-    """An encoder by name, untrained, pooled, for images in [0, 1].
+    """Builds an untrained encoder by name, with pooled output, for images in [0, 1].
 
     Args:
         name: One of `ENCODERS`, or the name of a model of `keras.applications`, such as
@@ -51,6 +51,6 @@ def build_encoder(name: str, input_shape: Sequence[int | None]) -> keras.Model:
     application = getattr(keras.applications, name)
     settings = {"weights": None, "include_top": False, "pooling": "avg", "input_shape": shape}
     if "include_preprocessing" in inspect.signature(application).parameters:
-        # Theirs has a mean for each of three channels.
+        # Their preprocessing has a mean for each of three channels.
         settings["include_preprocessing"] = shape[-1] == 3
     return as_encoder(application(**settings))

@@ -1,9 +1,9 @@
-"""The range of values that a network wants of its images: found, stated, and put right.
+"""Finds or checks the range of values that a network wants its images in, and scales to it.
 
-Encoders take images in [0, 1]. Many networks want another range, and most of them say so
-themselves, by layers that scale the images in front: those of EfficientNet divide by 255. What
-such layers do is seen by trying: constant images go through the network up to its first layer with
-weights, and the range that the network wants is the one that arrives there as numbers of order one.
+Encoders take images in [0, 1]. Many networks want another range, and most of them contain layers in
+front that scale the images: those of EfficientNet divide by 255. What such layers do is found by
+trying: constant images go through the network up to its first layer with weights, and the network
+wants the range that arrives there as numbers of order one.
 """
 
 import math
@@ -20,23 +20,22 @@ from keras_ssl._tensors import Tensor
 Range = tuple[float, float] | str
 
 UNIT: Range = (0.0, 1.0)
-# The name of the input of a network that takes [0, 1]. It is kept in a .keras file, and costs
-# nothing.
+# The name of the input of a network that takes [0, 1]. A .keras file keeps it, at no cost.
 UNIT_INPUT = "images_from_0_to_1"
 
-# "tf" is a range like any other, [-1, 1].
+# "tf" is a plain range, [-1, 1].
 _NAMED_PAIRS: dict[str, Range] = {"tf": (-1.0, 1.0)}
 
 
 class _Scaling(NamedTuple):
-    """From [0, 1] to a range: channels reversed or not, then times `scale` plus `offset`."""
+    """Scales [0, 1] to a range: reverses channels or not, then multiplies and adds."""
 
     scale: list[float]
     offset: list[float]
     reverses_channels: bool = False
 
 
-# Mean, and standard deviation, of ImageNet's pixels, as keras.applications.imagenet_utils has them.
+# Mean and standard deviation of ImageNet's pixels, as in keras.applications.imagenet_utils.
 _TORCH_MEAN, _TORCH_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MODES = {
     "caffe": _Scaling([255.0] * 3, [-103.939, -116.779, -123.68], reverses_channels=True),
@@ -46,15 +45,15 @@ _MODES = {
     ),
 }
 
-# What images commonly are, the likeliest first.
+# The common ranges of images, the likeliest first.
 _CANDIDATES: tuple[Range, ...] = (UNIT, (0.0, 255.0), (-1.0, 1.0))
-# "Of order one": 4.4 is what is left of [0, 1] divided by ImageNet's deviation; 1 / 57 is what
-# that leaves of [0, 1] where it is meant for [0, 255].
+# "Of order one": division by ImageNet's standard deviation turns [0, 1] into a range of width 4.4.
+# Where the division is meant for [0, 255], it turns [0, 1] into one of width 1 / 57.
 _ORDER_ONE = 20.0
 
 
 def check_input_range(value: Any) -> Range | None:
-    """Returns a stated range in its standard form, or raises.
+    """Returns a stated range in its standard form, or raises an error.
 
     Args:
         value: A pair (low, high) of numbers; "caffe", "torch" or "tf", the modes of
@@ -83,14 +82,14 @@ def check_input_range(value: Any) -> Range | None:
 
 
 def scale_images(images: Tensor, wanted: Range) -> Tensor:
-    """Images in [0, 1] brought to another range, by stock Keras layers.
+    """Scales images in [0, 1] to another range, by stock Keras layers.
 
     Args:
         images: A symbolic tensor, (N, height, width, channels).
         wanted: What `check_input_range` returns.
 
     Raises:
-        ValueError: if a mode of three channels is wanted of images with another number.
+        ValueError: if `wanted` is a mode for three channels and the images have another number.
     """
     if wanted == UNIT:
         return images
@@ -109,7 +108,7 @@ def scale_images(images: Tensor, wanted: Range) -> Tensor:
 
 
 def call_on_images(model: keras.Model, images: Tensor, **kwargs: Any) -> Tensor:
-    """`model(images)`, for models too whose one input is in a list or a dictionary."""
+    """Returns `model(images)`, also for a model whose one input is in a list or a dictionary."""
     if takes_structure(model):
         images = keras.tree.pack_sequence_as(model.input, [images])
     return model(images, **kwargs)
@@ -122,7 +121,7 @@ def takes_structure(model: keras.Model) -> bool:
 
 
 def describe_range(encoder: keras.layers.Layer) -> str:
-    """One line on the range that a network wants, and who scales to it.
+    """Describes in one line the range that a network wants, and what scales to it.
 
     Args:
         encoder: What `as_encoder` returned, or read from a file.
@@ -139,23 +138,23 @@ def describe_range(encoder: keras.layers.Layer) -> str:
 
 def is_marked(model: keras.Model) -> bool:
     """Whether the name of the model's input says that it takes [0, 1]."""
-    inputs: Any = getattr(model, "inputs", None)  # Networks that are not a graph have none.
+    inputs: Any = getattr(model, "inputs", None)  # Networks that are not a graph have no inputs.
     return bool(inputs) and inputs[0].name == UNIT_INPUT
 
 
 def find_range(model: keras.Model, image_shape: Sequence[int | None]) -> Range | None:
-    """The range that a network's own layers in front of its first weights are made for.
+    """Finds the range for which a network's own layers in front of its first weights are made.
 
     Args:
         model: A built network from one batch of images.
         image_shape: (height, width, channels) of its images.
 
     Returns:
-        [0, 1], [0, 255] or [-1, 1] as a pair, or `None` where no layer changes the values: the
-        range cannot be known then.
+        [0, 1], [0, 255] or [-1, 1] as a pair, or `None` if no layer changes the values: then the
+        range cannot be known.
 
     Raises:
-        ValueError: if they are changed, but in a way that fits none of these ranges.
+        ValueError: if layers change the values in a way that fits none of these ranges.
     """
     if is_marked(model):
         return UNIT
@@ -177,7 +176,7 @@ def find_range(model: keras.Model, image_shape: Sequence[int | None]) -> Range |
 def contradicts(
     model: keras.Model, image_shape: Sequence[int | None], stated: Range
 ) -> Range | None:
-    """The range that a network's own layers are made for, if `stated` is clearly not that."""
+    """Returns the range that a network's own layers are made for, if `stated` clearly is not."""
     arrivals = {range_: _arrival(model, image_shape, range_) for range_ in _CANDIDATES}
     if all(arrival.tells_nothing for arrival in arrivals.values()):
         return None
@@ -187,10 +186,10 @@ def contradicts(
 
 
 def looks_trained(model: keras.layers.Layer) -> bool:
-    """Whether a weight that starts as a constant has another value: a bias, a moving average.
+    """Whether a weight that starts as a constant (a bias, a moving average) has another value.
 
-    Keras keeps no record of where weights come from. By its convention the initializer of a weight
-    `bias` is the layer's `bias_initializer`.
+    Keras keeps no record of where weights come from. By its convention, the initializer of a
+    weight `bias` is the layer's `bias_initializer`.
     """
     constants = (
         keras.initializers.Zeros,
@@ -208,7 +207,7 @@ def looks_trained(model: keras.layers.Layer) -> bool:
 
 
 class _Arrival(NamedTuple):
-    """What arrives of a range at the first layer with weights."""
+    """The center and width of a range when it arrives at the first layer with weights."""
 
     center: float
     spread: float
@@ -216,7 +215,7 @@ class _Arrival(NamedTuple):
 
     @property
     def misfit(self) -> float:
-        """0 for numbers of order one around zero, more for others."""
+        """How far the values are from numbers of order one around zero, which give 0."""
         if self.spread == 0 or abs(self.center) > self.spread:
             return math.inf
         return max(abs(math.log(self.spread)) - math.log(_ORDER_ONE), 0.0)
@@ -250,17 +249,17 @@ def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Rang
 
 
 class _Reached(BaseException):
-    """Ends a call at the first layer with weights; no `Exception`, which Keras would decorate."""
+    """Ends a call at the first layer with weights. Keras would add text to an `Exception`."""
 
 
 def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What reaches the first layer with weights; the model's output, where there is none."""
+    """Returns what reaches the first layer with weights; the output, if there is none."""
 
     def stop(inputs: Any, *args: Any, **kwargs: Any) -> Tensor:
         raise _Reached(inputs)
 
-    # By a call that ends early: models that are no graph, and operations between layers, are
-    # followed as well. `Normalization` keeps its constants as weights.
+    # A call that ends early also follows models that are not a graph, and operations between
+    # layers. `Normalization` keeps its constants as weights.
     stops = [
         layer
         for layer in _leaves(model)
@@ -281,7 +280,7 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def _leaves(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """All layers of a network that hold no others."""
+    """Yields all layers of a network that contain no other layers."""
     for layer in all_layers(model):
         if not all_layers(layer, include_self=False):
             yield layer

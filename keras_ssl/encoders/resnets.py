@@ -1,6 +1,7 @@
-"""Residual networks, for small images too.
+"""Residual networks, also for small images.
 
-They are plain functional Keras models of stock layers: saved alone, they load without this library.
+They are plain functional Keras models of stock layers, which load without this library when they
+are saved alone.
 
 References:
     - He et al.: Deep residual learning for image recognition, CVPR 2016.
@@ -35,7 +36,7 @@ def _convolution(x: Tensor, filters: int, kernel_size: int, strides: int = 1) ->
 def _residual_block(
     x: Tensor, filters: int, strides: int, bottleneck: bool, zero_init: bool
 ) -> Tensor:
-    """Two 3x3 convolutions, or with a bottleneck 1x1, 3x3, 1x1 to four times the filters."""
+    """Adds two 3x3 convolutions, or with a bottleneck 1x1, 3x3, and 1x1 to 4 times the filters."""
     if bottleneck:
         plan = [(filters, 1, 1), (filters, 3, strides), (4 * filters, 1, 1)]
     else:
@@ -58,7 +59,7 @@ def _residual_block(
 
 
 def check_image_shape(name: str, value: Any) -> tuple[int | None, int | None, int]:
-    """Returns `value` as (height, width, channels), or raises; height and width may be `None`."""
+    """Returns `value` as (height, width, channels), or raises. Height and width may be `None`."""
     try:
         height, width, channels = value
         sides = [None if side is None else check_count(name, side) for side in (height, width)]
@@ -79,7 +80,7 @@ def resnet(
     zero_init_residual: bool = True,
     name: str = "resnet",
 ) -> keras.Model:
-    """A residual network from images to pooled representations.
+    """Builds a residual network from images to pooled representations.
 
     Args:
         input_shape: (height, width, channels) of the images; height and width may be `None`.
@@ -90,9 +91,9 @@ def resnet(
         stem: "small": one 3x3 convolution, for images up to about 64 pixels (SimCLR's appendix
             B.9); "strided": the same with stride 2, a quarter of the cost; "imagenet": a 7x7
             convolution of stride 2 and max-pooling.
-        zero_init_residual: Whether every block starts as the identity, the last scale of its batch
-            normalization being zero: the published codes of SimCLR and VICReg. Runs of a few dozen
-            epochs do better without.
+        zero_init_residual: Whether every block starts as the identity, because the scale of its
+            last batch normalization starts at zero, as in the published codes of SimCLR and VICReg.
+            Runs of a few dozen epochs do better without this.
         name: Name of the model.
 
     Returns:
@@ -100,7 +101,7 @@ def resnet(
         representations (N, D), D = width * 2^(stages - 1), four times that with bottlenecks.
 
     Raises:
-        ValueError: for an input shape that is not three numbers, an unknown stem, no blocks.
+        ValueError: for an input shape that is not three numbers, an unknown stem, or no blocks.
     """
     shape = check_image_shape("input_shape", input_shape)
     check_choice("stem", stem, ("small", "strided", "imagenet"))
@@ -124,7 +125,7 @@ def resnet(
 def resnet8(
     input_shape: Sequence[int] = (28, 28, 1), width: int = 16, stem: str = "small"
 ) -> keras.Model:
-    """ResNet-8, D = 64 at width 16: for tiny images, short runs, machines without an accelerator.
+    """Builds a ResNet-8, D = 64 at width 16, for tiny images and short runs on a CPU.
 
     Its blocks do not start as the identity; see `resnet`.
     """
@@ -136,12 +137,12 @@ def resnet8(
 def resnet18(
     input_shape: Sequence[int] = (32, 32, 3), width: int = 64, stem: str = "small"
 ) -> keras.Model:
-    """ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
+    """Builds a ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (2, 2, 2, 2), width, stem=stem, name="resnet18")
 
 
 def resnet50(
     input_shape: Sequence[int] = (224, 224, 3), width: int = 64, stem: str = "imagenet"
 ) -> keras.Model:
-    """ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
+    """Builds a ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (3, 4, 6, 3), width, bottleneck=True, stem=stem, name="resnet50")

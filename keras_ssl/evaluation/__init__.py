@@ -1,4 +1,4 @@
-"""Encoders judged by their frozen features: features in, figures out."""
+"""Judges encoders by figures of their frozen features."""
 
 from keras_ssl.evaluation.features import Features, extract, extract_views, raw_pixels
 from keras_ssl.evaluation.hypersphere import alignment, uniformity

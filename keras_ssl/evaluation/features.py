@@ -20,14 +20,14 @@ _RAW_SIZE = 32
 def finite(
     name: str, values: Tensor, rank: int, description: str, most: int | None = None
 ) -> np.ndarray:
-    """Values of a rank in float64, or raises if they are not finite real numbers, or none.
+    """Returns values in float64, or raises unless they are finite real numbers of a given rank.
 
     Args:
         name: Name of the argument, for the message.
         values: Any array.
         rank: Number of axes.
-        description: What they must be, for the message.
-        most: So many rows are enough.
+        description: What the values must be, for the message.
+        most: Number of rows that are enough; the others are dropped.
     """
     try:
         array = np.asarray(values)
@@ -54,12 +54,12 @@ class Features(NamedTuple):
 
 
 def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Features:
-    """The representations of all images, in order, without augmentation, in inference mode.
+    """Computes the representations of all images, in order and inference mode, not augmented.
 
     Args:
         encoder: A Keras model from images to representations or feature maps; see
-            `keras_ssl.encoders.as_encoder` for the range of their values. A `JointEmbeddingModel`
-            too, whose predictions are representations.
+            `keras_ssl.encoders.as_encoder` for the range of their values. It may also be a
+            `JointEmbeddingModel`, whose predictions are representations.
         images: The images.
         batch_size: Images per step.
 
@@ -78,16 +78,16 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
 def extract_views(
     encoder: keras.Model, images: ImageSet, policy: Views, count: int, batch_size: int = 256
 ) -> np.ndarray:
-    """The representations of several views of each image, in inference mode.
+    """Computes the representations of several views of each image, in inference mode.
 
-    The draws are the same for the same images and batch size: figures of two encoders can be
-    compared.
+    The draws are the same for the same images and batch size, so that figures of two encoders can
+    be compared.
 
     Args:
         encoder: See `extract`.
         images: The images.
-        policy: What makes the views; as often as it takes.
-        count: Views of each image, at least 1.
+        policy: The policy that makes the views; it is called until there are enough.
+        count: Number of views of each image, at least 1.
         batch_size: Images per step.
 
     Returns:
@@ -106,7 +106,7 @@ def extract_views(
 
 
 def prepared(encoder: Any, image_shape: tuple[int, int, int]) -> keras.Model:
-    """What `extract` calls: a method as it is, anything else made an encoder."""
+    """Returns the model that `extract` calls: a method as it is, anything else as an encoder."""
     is_method = isinstance(encoder, JointEmbeddingModel)
     return encoder if is_method else as_encoder(encoder, image_shape=image_shape)
 
@@ -114,11 +114,11 @@ def prepared(encoder: Any, image_shape: tuple[int, int, int]) -> keras.Model:
 def _represent(
     encoder: keras.Model, image_shape: tuple[int, int, int]
 ) -> Callable[[Any], np.ndarray]:
-    """From a batch of images to float32 (N, D)."""
+    """Makes a function from a batch of images to float32 (N, D)."""
     model = prepared(encoder, image_shape)
     represent = model.predict_on_batch
     if model.distribute_strategy.num_replicas_in_sync > 1:
-        # Keras would hand the batch to every replica, and concatenate what they all return.
+        # Keras would give every replica the whole batch, and concatenate all results.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
     def features(batch: Any) -> np.ndarray:
@@ -128,10 +128,10 @@ def _represent(
 
 
 def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:
-    """The encoder that every encoder should beat: the pixels themselves, (N, H * W * C).
+    """Builds the encoder that every encoder should beat: the pixels themselves, (N, H * W * C).
 
-    Images larger than 32 pixels are resized to 32 x 32 first, antialiased by averaging: more pixels
-    make neighbors and linear classifiers slower, and no better.
+    Images larger than 32 pixels are first resized to 32 x 32, antialiased by averaging: more pixels
+    would make neighbors and linear classifiers slower, but not better.
 
     Args:
         image_shape: (height, width, channels) of the images.

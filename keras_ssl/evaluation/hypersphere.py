@@ -1,4 +1,4 @@
-"""Alignment and uniformity of features on the unit hypersphere; no labels.
+"""Alignment and uniformity of features on the unit hypersphere, without labels.
 
 References:
     - Wang and Isola: Understanding contrastive representation learning through alignment and
@@ -14,10 +14,10 @@ from keras_ssl.evaluation.features import finite
 
 
 def alignment(features_1: Any, features_2: Any) -> float:
-    """Mean squared distance of the two views of an image, `mean ||x_i - y_i||^2`; 0 is best.
+    """Computes the mean squared distance of two views, `mean ||x_i - y_i||^2`; 0 is best.
 
     Args:
-        features_1: Float (N, D), scaled to norm 1 here.
+        features_1: Float (N, D); the function scales them to norm 1.
         features_2: Float (N, D), of the other views of the same images.
 
     Returns:
@@ -39,20 +39,21 @@ def alignment(features_1: Any, features_2: Any) -> float:
 
 
 def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048) -> float:
-    """How evenly features lie on the sphere, `log mean_{i < j} exp(-t ||x_i - x_j||^2)`.
+    """Measures how evenly features lie on the sphere: `log mean_{i < j} exp(-t ||x_i - x_j||^2)`.
 
     Args:
-        features: Float (N, D), N >= 2, scaled to norm 1 here.
+        features: Float (N, D), N >= 2; the function scales them to norm 1.
         temperature: t, positive; 2 in the paper.
-        max_samples: At most so many of the features are used, evenly: pairs are their square.
+        max_samples: At most this many features are used, evenly spaced, because the number of
+            pairs grows as the square.
 
     Returns:
-        At most 0, where all features are one; the lower, the more even. About -2 t for features
-        evenly on a sphere of many dimensions.
+        At most 0, which means that all features are equal. Lower is more even: about -2 t for
+        features that lie evenly on a sphere of many dimensions.
 
     Raises:
-        ValueError: for features that are not a finite matrix, or fewer than two, or a temperature
-            that is not positive.
+        ValueError: for features that are not a finite matrix or are fewer than two, or for a
+            temperature that is not positive.
     """
     from scipy.spatial.distance import pdist
     from sklearn.preprocessing import normalize

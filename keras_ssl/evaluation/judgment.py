@@ -1,4 +1,4 @@
-"""Judging an encoder, beside the two baselines that give a figure its meaning."""
+"""Judges an encoder, beside the two baselines that give a figure its meaning."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from keras_ssl.evaluation.knn import knn_accuracy
 from keras_ssl.evaluation.linear_probe import linear_accuracy
 from keras_ssl.evaluation.spectrum import alpha_req, lidar, rankme
 
-# LiDAR: 1,000 images as in its paper, ten views of each.
+# LiDAR uses 1,000 images, as in its paper, and ten views of each.
 _LIDAR_IMAGES, _LIDAR_VIEWS = 1000, 10
 
 
@@ -38,9 +38,9 @@ def judge(
         train: Images whose features the classifiers learn from, and whose rank is computed.
         test: Images that the classifiers are tested on. `None`: only figures without labels.
         batch_size: Images per step.
-        max_images: Larger sets are judged by this many of their images, spread evenly: enough to
-            tell encoders apart by one percent, in a minute.
-        policy: What makes views of an image: ten of each of 1,000 images, for LiDAR.
+        max_images: Larger sets are judged by this many of their images, evenly spaced. The default
+            can tell apart encoders that differ by one percent, and takes a minute.
+        policy: The policy that makes views for LiDAR: ten of each of 1,000 images.
         label_free: Whether the figures that need no labels are computed. `False`: only the
             accuracies.
 
@@ -58,7 +58,7 @@ def judge(
         check_image_set("test", test)
     elif not label_free:
         raise ValueError(
-            "`test` must be given where `label_free` is False: nothing else needs computing. "
+            "`test` must be given where `label_free` is False: there is nothing else to compute. "
             "Received: test=None"
         )
     if policy is not None:
@@ -111,7 +111,7 @@ def judge_beside_baselines(
 
 
 def _untrained(encoder: keras.Model) -> keras.Model:
-    """The encoder with new weights. It keeps how it normalizes images, which is not trained."""
+    """Returns the encoder with new weights; its normalization of images, not trained, is kept."""
     clone = keras.models.clone_model(encoder)
     for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
         if isinstance(old, keras.layers.Normalization):
@@ -121,7 +121,7 @@ def _untrained(encoder: keras.Model) -> keras.Model:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Formats figures as a Markdown table, accuracies in percent and strings as given."""
+    """Formats figures as a Markdown table, with accuracies in percent and strings as given."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
 
     def cell(column: str, value: Any) -> str:

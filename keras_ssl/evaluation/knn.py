@@ -1,4 +1,4 @@
-"""k-nearest-neighbor accuracy, weighted, by cosine similarity."""
+"""Accuracy of weighted k nearest neighbors by cosine similarity."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.evaluation.features import Features, finite
 
-# Supplement F of the duality paper: all combinations are tried, the best is reported.
+# Supplement F of the duality paper tries all combinations and reports the best.
 PAPER_NEIGHBORS = (1, 5, 10, 20, 50, 200)
 PAPER_TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
 
@@ -18,15 +18,15 @@ def knn_grid(
     neighbors: Sequence[int] = PAPER_NEIGHBORS,
     temperatures: Sequence[float] = PAPER_TEMPERATURES,
 ) -> dict[tuple[int, float], float]:
-    """Accuracy of k nearest neighbors for every k and temperature.
+    """Computes the accuracy of k nearest neighbors for every k and temperature.
 
-    A test sample is given the class with the largest sum of `exp(cosine / temperature)` over its k
+    A test sample gets the class with the largest sum of `exp(cosine / temperature)` over its k
     nearest training samples (Wu et al., 2018).
 
     Args:
         train: Features that vote.
         test: Features that are classified.
-        neighbors: Values of k; those above the number of training samples are left out.
+        neighbors: Values of k. Values above the number of training samples are left out.
         temperatures: Values of the temperature, positive.
 
     Returns:
@@ -69,13 +69,14 @@ def knn_grid(
 def knn_accuracy(
     train: Features, test: Features, neighbors: int = 20, temperature: float = 0.07
 ) -> float:
-    """Accuracy of k nearest neighbors at one setting.
+    """Computes the accuracy of k nearest neighbors at one setting.
 
     Args:
         train: Features that vote.
         test: Features that are classified.
-        neighbors: k, at least 1. Default 20, with temperature 0.07: solo-learn's setting (Wu et
-            al., 2018: 200 and 0.07); fixed, so that nothing is chosen on the test set.
+        neighbors: k, at least 1. The defaults, 20 and a temperature of 0.07, are solo-learn's
+            (Wu et al., 2018: 200 and 0.07). They are fixed, so that nothing is chosen on the test
+            set.
         temperature: Positive.
 
     Returns:
@@ -85,7 +86,7 @@ def knn_accuracy(
 
 
 def check_labels(*features: Features) -> None:
-    """Raises unless all features are finite matrices, and labeled."""
+    """Raises unless all features are finite matrices with labels."""
     for part in features:
         if not isinstance(part, Features):
             raise TypeError(
@@ -96,12 +97,12 @@ def check_labels(*features: Features) -> None:
         labels = np.asarray(part.labels)
         if labels.shape != (len(part.values),) or labels.dtype.kind not in "iu":
             raise ValueError(
-                "`labels` of features must be one whole number for each row. Received: "
+                "`labels` of features must be whole numbers, one for each row. Received: "
                 f"{labels.dtype} of shape {labels.shape} for {len(part.values)} rows"
             )
         if part.values.shape[1] != features[0].values.shape[1]:
             raise ValueError(
-                "`train` and `test` must be features of one width. Received: "
+                "`train` and `test` must be features of the same width. Received: "
                 f"{[f.values.shape[1] for f in features]}"
             )
         if not len(part.labels) or part.labels.min() < 0:

@@ -8,10 +8,10 @@ from keras_ssl.evaluation.knn import check_labels
 
 
 def linear_accuracy(train: Features, test: Features, regularization: float = 1.0) -> float:
-    """Test accuracy of multinomial logistic regression on standardized features.
+    """Computes the test accuracy of multinomial logistic regression on standardized features.
 
     The problem is convex and is solved by scikit-learn's L-BFGS; there is no learning rate to
-    choose. The paper's offline probe is the same model trained by 100 epochs of SGD on
+    choose. The duality paper's offline probe is the same model, trained by 100 epochs of SGD on
     augmented images (supplement E).
 
     Args:
@@ -36,8 +36,8 @@ def linear_accuracy(train: Features, test: Features, regularization: float = 1.0
         StandardScaler(), LogisticRegression(C=1 / strength, tol=1e-3, max_iter=300)
     )
     with warnings.catch_warnings():
-        # Raw pixels can take thousands of iterations to an optimum whose accuracy they reached in
-        # hundreds: a probe that stops at 300 is good enough to say so.
+        # Raw pixels can need thousands of iterations to the optimum, but reach its accuracy in
+        # hundreds: a probe that stops at 300 is good enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train.values, train.labels)
     return float(probe.score(test.values, test.labels))

@@ -1,4 +1,4 @@
-"""How many dimensions the features use, and how evenly: RankMe, alpha-ReQ, LiDAR; no labels."""
+"""RankMe, alpha-ReQ, LiDAR: how many dimensions features use, and how evenly, without labels."""
 
 from typing import Any
 
@@ -13,10 +13,11 @@ _EPSILON = 1e-7
 
 
 def rankme(features: Any) -> float:
-    """Effective rank: the exponential of the entropy of the normalized singular values.
+    """Computes the effective rank: the exponential of the entropy of the singular values.
 
-    `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7`, s the singular values of the
-    features, not centered. Computed in float64 from the first 25,600 samples.
+    The rank is `exp(-sum_k p_k log p_k)` with `p_k = s_k / sum_j s_j + 1e-7`, where s are the
+    singular values of the features, which are not centered. It is computed in float64 from the
+    first 25,600 samples.
 
     Args:
         features: Float (N, D).
@@ -39,25 +40,26 @@ def rankme(features: Any) -> float:
 
 
 def alpha_req(features: Any, first: int = 4, last: int = 100) -> float:
-    """Decay of the spectrum: alpha of `lambda_i ~ i^-alpha`, eigenvalues of the covariance.
+    """Fits the decay of the covariance's eigenvalues: alpha of `lambda_i ~ i^-alpha`.
 
-    The slope of log lambda_i against log i, by least squares weighted by 1 / i, over the ranks i
-    from `first` to `last`, or up to the last eigenvalue above 1e-10 of the largest: the fit of the
-    paper's authors, who took it from Stringer et al. A spectrum that falls too fast
-    (a large alpha) has collapsed to few dimensions, one that is flat (0) has no structure: the
-    paper finds the best encoders near alpha = 1. To choose an encoder, monitor `|alpha - 1|`.
+    -alpha is the slope of log lambda_i against log i. It is fitted by least squares weighted by
+    1 / i, over the ranks i from `first` to `last`, or up to the last eigenvalue above 1e-10 of the
+    largest. The paper's authors use this fit, which they took from Stringer et al. A spectrum that
+    falls too fast (a large alpha) has collapsed to few dimensions, and a flat one (0) has no
+    structure: the paper finds the best encoders near alpha = 1. To choose an encoder, monitor
+    `|alpha - 1|`.
 
     Args:
-        features: Float (N, D), centered here; the first 25,600 are used.
-        first: First rank, at least 1. The largest eigenvalues do not follow the law: the authors'
-            code begins with 4 or, of many dimensions, with 11.
-        last: Last rank, above `first`. Default 100: the authors'.
+        features: Float (N, D); the function centers them. The first 25,600 are used.
+        first: First rank, at least 1. The largest eigenvalues do not follow the law; the authors'
+            code begins with 4 or, if there are many dimensions, with 11.
+        last: Last rank, above `first`. The default, 100, is the authors'.
 
     Returns:
-        alpha; NaN where fewer than two eigenvalues are left to fit.
+        alpha, or NaN if fewer than two eigenvalues are left to fit.
 
     Raises:
-        ValueError: for features that are not a matrix, or not finite, or ranks in no order.
+        ValueError: for features that are not a finite matrix, or if `last` is not above `first`.
 
     Example:
         >>> i = np.arange(1, 65)
@@ -85,22 +87,22 @@ def alpha_req(features: Any, first: int = 4, last: int = 100) -> float:
 
 
 def lidar(features: Any, delta: float = 1e-4) -> float:
-    """LiDAR: the rank of what tells images apart, beyond what their augmentations change.
+    """Computes LiDAR: the rank of what tells images apart, relative to what augmentations change.
 
-    `exp(-sum_k p_k log p_k)`, `p_k = l_k / sum_j l_j + 1e-7`, l the eigenvalues of
-    `W^-1/2 B W^-1/2`, where B is the covariance of the images' means and W the mean covariance of
-    the views of one image, plus delta I. Computed in float64.
+    The rank is `exp(-sum_k p_k log p_k)` with `p_k = l_k / sum_j l_j + 1e-7`, where l are the
+    eigenvalues of `W^-1/2 B W^-1/2`. B is the covariance of the images' means, and W is the mean
+    covariance of the views of one image, plus delta I. It is computed in float64.
 
     Args:
-        features: Float (images N, views Q, D), Q >= 2: views of one image in one row. The paper
-            uses 1,000 images; ten views do for methods trained with augmentations.
-        delta: Regularizes W, positive; 1e-4 in the paper.
+        features: Float (images N, views Q, D), Q >= 2; one row holds the views of one image. The
+            paper uses 1,000 images; ten views are enough for methods trained with augmentations.
+        delta: Regularization of W, positive; 1e-4 in the paper.
 
     Returns:
         From 1 to min(N - 1, D) (up to the 1e-7).
 
     Raises:
-        ValueError: for features of another rank, fewer than two views, or not finite.
+        ValueError: for features of another rank, of fewer than two views, or that are not finite.
 
     Example:
         >>> random = np.random.RandomState(0)
@@ -130,14 +132,14 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
 
 
 def _finite(features: Any, rank: int, description: str) -> np.ndarray:
-    """The first 25,600 features in float64, checked."""
+    """Checks features and returns the first 25,600 in float64."""
     return finite("features", features, rank, description, _MAX_SAMPLES)
 
 
 def _effective_rank(spectrum: np.ndarray) -> float:
-    """The exponential of the entropy of a spectrum, its values at least 0."""
+    """Returns the exponential of the entropy of a spectrum, whose values are at least 0."""
     total = spectrum.sum()
     if total == 0:
-        return 1.0  # All features are alike: no more than one direction.
+        return 1.0  # All features are zero or equal: they have one direction.
     p = spectrum / total + _EPSILON
     return float(np.exp(-np.sum(p * np.log(p))))

@@ -1,4 +1,4 @@
-"""Looking into a model: a sample of images, its figures and pictures, and what ails it."""
+"""Inspects a model: a sample of images, its figures and pictures, and a diagnosis."""
 
 from keras_ssl.inspection.diagnosis import CHECKS, Course, Diagnosis, diagnose
 from keras_ssl.inspection.event_log import EventLog, EventLogWarning

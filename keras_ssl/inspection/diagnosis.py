@@ -109,7 +109,7 @@ def not_finite(course: Course) -> Diagnosis | None:
 
 
 def _equal_images(course: Course) -> str | None:
-    """The pair of views that are equal in at least half of the images, in a sentence."""
+    """Describes the first two views that are equal in at least half of the images, or `None`."""
     latest = course.latest
     for (i, a), (j, b) in itertools.combinations(enumerate(latest.views), 2):
         if not all(isinstance(view, np.ndarray) for view in (a, b)) or a.shape != b.shape:
@@ -127,7 +127,7 @@ def _equal_images(course: Course) -> str | None:
 
 
 def _encoder_draws(inspection: Inspection, i: int, j: int) -> bool:
-    """Whether exactly equal views have different representations, as where dropout makes views."""
+    """Whether exactly equal views have different representations, for example by dropout."""
     if max(i, j) >= len(inspection.representations):
         return False
     is_equal = np.all(
@@ -140,7 +140,7 @@ def _encoder_draws(inspection: Inspection, i: int, j: int) -> bool:
 
 
 def _has_equal_embeddings(course: Course) -> bool:
-    """Whether the views that are trained on, which the sample may not show, are equal."""
+    """Whether the criterion's terms show that the views trained on, not the sample's, are equal."""
     equal, logs = course.model.criterion.equal_views, course.logs
     is_equal = bool(equal) and all(
         math.isclose(logs.get(name, math.nan), value, rel_tol=1e-6) for name, value in equal.items()
@@ -165,12 +165,12 @@ def identical_views(course: Course) -> Diagnosis | None:
 
 
 def _spread(z: np.ndarray) -> float:
-    """The part of the embeddings' squared length that differs from image to image; z (N, M)."""
+    """Returns the part of the squared length of z, (N, M), that differs from image to image."""
     return float(np.sum(z.var(axis=0)) / max(np.mean(np.sum(z**2, axis=1)), 1e-300))
 
 
 def _participation(inspection: Inspection) -> float:
-    """Participation ratio of the covariance's eigenvalues: 1 where one of them has it all."""
+    """Computes the participation ratio of the covariance's eigenvalues: 1 if only one is not 0."""
     eigenvalues = inspection.singular_values**2
     return float(eigenvalues.sum() ** 2 / max(np.sum(eigenvalues**2), 1e-300))
 
@@ -189,7 +189,7 @@ def _depends_on_size(course: Course) -> bool:
 
 
 def _settings(criterion: Any, directions: dict[str, str]) -> str:
-    """Settings that the criterion has, such as "raise `covariance_weight` (1.0)"."""
+    """Names settings that the criterion has, such as "raise `covariance_weight` (1.0)"."""
     config = criterion.get_config()
     return ", ".join(
         f"{direction} `{name}` ({config[name]})"
@@ -199,7 +199,7 @@ def _settings(criterion: Any, directions: dict[str, str]) -> str:
 
 
 def _hold_apart(course: Course) -> str:
-    """What holds the embeddings of this method apart, and what to check there."""
+    """Describes what keeps the embeddings of this method apart, and what to check in it."""
     criterion = course.model.criterion
     repulsive = [name for name in criterion.weights if name not in criterion.attractive]
     in_the_model = (
@@ -234,7 +234,7 @@ def complete_collapse(course: Course) -> Diagnosis | None:
     # An untrained deep network without batch normalization may be like this, and may still learn.
     is_one = spread <= min(1e-3, 1.05 * _spread(first.embeddings[0]))
     if not is_one and on_sphere <= min(1e-3, 1.05 * _spread(first.unit[0])):
-        # Embeddings that differ in length alone are one embedding to a cosine.
+        # A cosine cannot tell apart embeddings that differ only in length.
         spread, is_one = on_sphere, not _depends_on_size(course)
     is_small = size < min(1e-2, 0.1 * size_before)
     if not course.has_trained or not (is_one or (is_small and _depends_on_size(course))):
@@ -279,7 +279,7 @@ def dimensional_collapse(course: Course) -> Diagnosis | None:
 
 
 def _positive_above_negative(representations: Any) -> float:
-    """As the figure of that name, of representations: how often a positive pair is the closer."""
+    """Computes for representations how often a positive pair is closer than a negative one."""
     if len(representations) < 2 or representations[0].shape != representations[1].shape:
         return math.nan
     from sklearn.metrics import roc_auc_score
@@ -298,7 +298,7 @@ def unrelated_views(course: Course) -> Diagnosis | None:
     if not course.has_trained or chance > min(0.6, before + 0.15):
         return None
     if complete_collapse(course) is not None or dimensional_collapse(course) is not None:
-        return None  # What a collapse leaves tells nothing.
+        return None  # After a collapse, this figure means nothing.
     finding = (
         f"Two views of one image are closer than views of two images in only {100 * chance:.0f} % "
         f"of all cases (50 % is chance; it was {100 * before:.0f} % when the run began)."
@@ -312,8 +312,8 @@ def unrelated_views(course: Course) -> Diagnosis | None:
             f"{_hold_apart(course)}",
             heals=False,
         )
-    # A predictor has to learn first which prediction belongs to which target: what the encoder
-    # makes of the views tells whether they share anything.
+    # A predictor first has to learn which prediction belongs to which target. Until then, the
+    # representations tell whether the views share anything.
     if _positive_above_negative(course.latest.representations) > 0.6:
         return None
     return Diagnosis(
@@ -339,7 +339,7 @@ def normalized_output(course: Course) -> Diagnosis | None:
         return None
     last = layers[-1]
     scale = np.abs(keras.ops.convert_to_numpy(last.gamma)) if last.scale else 1.0
-    # A model of one's own may put more layers between the projector and the criterion.
+    # A user's model may put more layers between the projector and the criterion.
     if not np.median(np.abs(course.latest.deviations / np.maximum(scale, 1e-6) - 1)) < 0.1:
         return None
     return Diagnosis(
@@ -443,7 +443,7 @@ CHECKS: tuple[Callable[[Course], Diagnosis | None], ...] = (
 
 
 def diagnose(course: Course) -> list[Diagnosis]:
-    """All illnesses of a run. Where a value is not finite, that alone: nothing else can be told."""
+    """Finds all illnesses of a run; if a value is not finite, only that, since no figure counts."""
     checks = CHECKS if course.is_finite else (not_finite,)
     diagnoses = [check(course) for check in checks]
     return [diagnosis for diagnosis in diagnoses if diagnosis is not None]

@@ -1,4 +1,4 @@
-"""Writing to TensorBoard at no risk to a run: a failure is a warning, and training goes on."""
+"""Writes to TensorBoard without risk to a run: a failure is a warning, and training goes on."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from keras_ssl._files import FolderLock
 
-# As Keras' own callback calls it: its figures and these are then one run in TensorBoard.
+# Keras' own callback uses this name, so that TensorBoard shows its figures and these as one run.
 RUN = "train"
 
 
-# The plugin's name that marks JSON among the events. TensorBoard has no plugin of this name, and
+# The plugin name that marks JSON among the events. TensorBoard has no plugin of this name, and so
 # does not show them.
 RECORDS = "keras_ssl_records"
 
@@ -25,24 +25,24 @@ class EventLogWarning(UserWarning):
     """Something could not be written for TensorBoard; training goes on."""
 
 
-# By path: within a process, logs share a folder. What ends in an error, as in a notebook, may not
-# have let go of it.
+# By path: logs of one process share a folder, because a run that ended in an error, as in a
+# notebook, may still hold it.
 _in_use: "weakref.WeakValueDictionary[pathlib.Path, FolderLock]" = weakref.WeakValueDictionary()
 
 
 class EventLog:
-    """A folder of TensorBoard events that one process writes to.
+    """A folder of TensorBoard events to which one process writes.
 
-    Each of these is warned of once, as an `EventLogWarning`:
+    The log warns once of each of these, with an `EventLogWarning`:
 
-    - Where another run writes to the same folder, this run takes `train-2`, `train-3`, ... beside
-      it (or whatever `run` is, numbered).
-    - Where something cannot be made, such as a picture, it is left out and the rest is written.
-    - Where the folder cannot be written to, or the disk is full, nothing more is written.
+    - If another run writes to the same folder, this run takes `train-2`, `train-3`, ... beside
+      it (or the name `run`, numbered).
+    - If something cannot be made, such as a picture, it is left out and the rest is written.
+    - If the folder cannot be written to, or the disk is full, nothing more is written.
 
     Args:
-        log_dir: The folder that TensorBoard is pointed to.
-        run: Name of the folder below it that the events are in; ".": in `log_dir` itself.
+        log_dir: The folder to point TensorBoard to.
+        run: Name of the folder of events below `log_dir`. ".": `log_dir` itself.
     """
 
     def __init__(self, log_dir: Any, run: str = RUN) -> None:
@@ -52,13 +52,13 @@ class EventLog:
         self._failed: set[str] = set()
         try:
             self._folder: FolderLock | None = self._take_folder()
-            # As bytes: a path may hold what is no text.
+            # As bytes: a path may contain bytes that are not text.
             self._writer = tf.summary.create_file_writer(os.fsencode(self.path))
         except (OSError, tf.errors.OpError) as error:
             self._give_up(error)
 
     def _take_folder(self) -> FolderLock:
-        """The first folder that no other process has."""
+        """Takes the first folder that no other process holds."""
         wanted, number = self.path, 1
         while True:
             try:
@@ -70,25 +70,25 @@ class EventLog:
         _in_use[self.path.resolve()] = folder
         if number > 1:
             warnings.warn(
-                f"Another run is writing its TensorBoard events to {wanted}: those of this run go "
-                f"to {self.path}.",
+                f"Another run is writing its TensorBoard events to {wanted}. This run writes "
+                f"its events to {self.path}.",
                 EventLogWarning,
                 stacklevel=4,
             )
         return folder
 
     def write(self, step: int, content: Callable[[], Any], name: str = "events") -> None:
-        """Calls `content`, whose `tf.summary` calls are written at `step`.
+        """Calls `content`, and writes its `tf.summary` calls at `step`.
 
         Args:
             step: The position on the x-axis.
-            content: What calls `tf.summary`.
-            name: What is written, for the warning if `content` fails.
+            content: A function that calls `tf.summary`.
+            name: Name of the content, for the warning if `content` fails.
         """
         self.write_each(step, {name: content})
 
     def write_each(self, step: int, contents: Mapping[str, Callable[[], Any]]) -> None:
-        """As `write`, of several contents by name: if one fails, the others are written."""
+        """Writes contents by name, as `write` does. If one fails, the others are written."""
         if self._writer is None:
             return
         try:
@@ -102,21 +102,21 @@ class EventLog:
     def _attempt(self, name: str, content: Callable[[], Any]) -> None:
         try:
             content()
-        except Exception as error:  # A run is worth more than its log, whatever went wrong.
+        except Exception as error:  # A run is worth more than its log, so that any error is caught.
             is_of_content = isinstance(error, tf.errors.InvalidArgumentError)
             if isinstance(error, tf.errors.OpError) and not is_of_content:
-                raise  # Of the event file itself.
+                raise  # The event file itself failed.
             if name not in self._failed:
                 self._failed.add(name)
                 self._warn(f"{name!r} could not be written to {self.path}; the rest is.", error)
 
     def share(self) -> "EventLog":
-        """This log, for one more user: it ends when each of them has closed it."""
+        """Returns this log for one more user; it ends when each user has closed it."""
         self._users += 1
         return self
 
     def close(self) -> None:
-        """Ends the file and lets go of the folder, if no one else shares the log."""
+        """Closes the file and releases the folder, if no other user shares the log."""
         self._users -= 1
         if self._users > 0:
             return
@@ -142,7 +142,7 @@ class EventLog:
 
 
 def write_record(tag: str, content: Any) -> None:
-    """Writes what JSON can hold under a tag, as `tf.summary` writes a scalar.
+    """Writes JSON content under a tag, as `tf.summary` writes a scalar.
 
     `keras_ssl.inspection.events.read_events` reads it back.
     """

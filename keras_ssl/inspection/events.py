@@ -1,4 +1,4 @@
-"""Reading what a run wrote for TensorBoard."""
+"""Reads what a run wrote for TensorBoard."""
 
 import dataclasses
 import json
@@ -37,9 +37,10 @@ class Events:
 
 
 def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The folders of event files at or below a folder, those of an inspector where there are any.
+    """Finds the folders of event files at or below a folder.
 
-    Keras' own callback writes in others besides (`validation`, a profile).
+    If an inspector wrote any of them, only those are returned: Keras' own callback also writes to
+    others (`validation`, a profile).
 
     Raises:
         ValueError: if there are no event files, or the folder's name is not in UTF-8.
@@ -60,12 +61,12 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 
 
 def read_events(folder: str | os.PathLike[str]) -> Events:
-    """Reads the event files of one run; what a killed run left of a last record is passed over.
+    """Reads the event files of one run, but skips a last record that a killed run left unfinished.
 
-    Where a run was interrupted and went on, a step that was done twice counts as the later one.
+    If a run was interrupted and went on, the later one counts of a step that was done twice.
 
     Args:
-        folder: A run's folder, or the one given to `EmbeddingInspector` as `log_dir`.
+        folder: The folder of a run, or the `log_dir` of its `EmbeddingInspector`.
 
     Raises:
         ValueError: if there are no event files, or those of several runs.
@@ -108,7 +109,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
         {tag: sorted(values.items()) for tag, values in scalars.items()},
         {tag: sorted(values.items()) for tag, values in images.items()},
         {tag: sorted(values.items()) for tag, values in texts.items()},
-        # By step alone: dictionaries have no order.
+        # Sorted by step alone: dictionaries have no order.
         {tag: [(step, values[step]) for step in sorted(values)] for tag, values in records.items()},
         dict(sorted(hparams.items())),
     )

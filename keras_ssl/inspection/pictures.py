@@ -14,13 +14,13 @@ from keras_ssl._text import drawing, legend
 from keras_ssl.data.views import mosaic
 from keras_ssl.inspection.sample import Inspection, Sample
 
-# Rows and columns of a heat map: more could not be told apart.
+# The most rows and columns of a heat map: nobody could tell more apart.
 _SHOWN = 256
 
-# In inches. TensorBoard's cards are about 350 pixels wide: what is drawn larger cannot be read.
+# In inches. TensorBoard's cards are about 350 pixels wide, where larger pictures become illegible.
 _SIZE = (4.2, 3.6)
 
-# Characters of a class' name: the widest leave two fifths of the picture to the dots.
+# The most characters of a class name: the widest leave two fifths of the picture for the dots.
 _LONGEST_CLASS = 24
 
 
@@ -30,7 +30,7 @@ def has_images(sample: Sample) -> bool:
 
 
 def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
-    """Images and their views, one row each, as the encoder sees them."""
+    """Draws images and their views, one row each, as the encoder sees them."""
     images = [] if sample.unaugmented is None else [sample.unaugmented]
     columns = [column[:count] for column in (*images, *sample.views)]
     half = (len(columns[0]) + 1) // 2
@@ -44,7 +44,7 @@ def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
 
 
 def gram_matrix(inspection: Inspection, labels: Any = None) -> Figure:
-    """Cosines of samples, sorted by class where there are labels: the paper's figure S8."""
+    """Draws cosines of samples, by class if there are labels: the duality paper's figure S8."""
     order = np.arange(len(inspection.cosines)) if labels is None else np.argsort(labels)
     order = order[:: -(-len(order) // _SHOWN)]
     by_class = "" if labels is None else ", by class"
@@ -53,7 +53,7 @@ def gram_matrix(inspection: Inspection, labels: Any = None) -> Figure:
 
 
 def correlation_matrix(inspection: Inspection) -> Figure:
-    """Correlations of dimensions, the scaled covariance: the paper's figure S8."""
+    """Draws correlations of dimensions, the scaled covariance: the duality paper's figure S8."""
     z = inspection.embeddings[0][:, :_SHOWN]
     deviations = z.std(axis=0)
     z = (z - z.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
@@ -63,7 +63,7 @@ def correlation_matrix(inspection: Inspection) -> Figure:
 def _heat_map(matrix: np.ndarray, title: str) -> Figure:
     figure = Figure(figsize=_SIZE, layout="constrained")
     axis = figure.subplots()
-    # Signed, and 0 means nothing is shared: a map that diverges from white.
+    # Values are signed, and 0 means that nothing is shared: the color map diverges from white.
     image = axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=8)
@@ -72,7 +72,7 @@ def _heat_map(matrix: np.ndarray, title: str) -> Figure:
 
 
 def spectrum(inspection: Inspection) -> Figure:
-    """Singular values on log axes, beside a spectrum of eigenvalues that falls as 1 / rank."""
+    """Draws singular values on log axes, beside eigenvalues that fall as 1 / rank."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     axis = figure.subplots()
     curves = {
@@ -93,18 +93,18 @@ def spectrum(inspection: Inspection) -> Figure:
     )
     axis.set_title("Spectrum of the centered sample", fontsize=9)
     for direction in (axis.xaxis, axis.yaxis):
-        # Plain numbers: to set 10^-1 as a formula takes half the time of the picture.
+        # Plain numbers: typesetting 10^-1 as a formula takes half the time of the picture.
         direction.set_major_formatter("{x:g}")
         direction.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
-    axis.set_ylim(bottom=1e-5)  # Below, there is only rounding.
+    axis.set_ylim(bottom=1e-5)  # Below this, there are only rounding errors.
     axis.legend(fontsize=8, loc="lower left")
     return figure
 
 
 @drawing()
 def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Figure:
-    """The representations in two dimensions, by principal components, colored by class."""
+    """Draws two principal components of the representations, colored by class."""
     points = PCA(2, random_state=0).fit_transform(inspection.representations[0])
     figure = Figure(figsize=_SIZE, layout="constrained")
     axis = figure.subplots()
@@ -127,7 +127,7 @@ def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Fig
 
 @drawing()
 def pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
-    """A figure as uint8 (height, width, 3)."""
+    """Renders a figure to uint8 (height, width, 3)."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -135,7 +135,7 @@ def pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
 
 
 def all_pictures(sample: Sample, inspection: Inspection) -> dict[str, Callable[[], np.ndarray]]:
-    """What makes each picture, by "section/name"."""
+    """Returns functions that make each picture, by "section/name"."""
     pictures = {
         "matrices/gram": lambda: pixels(gram_matrix(inspection, sample.labels)),
         "matrices/correlation": lambda: pixels(correlation_matrix(inspection)),

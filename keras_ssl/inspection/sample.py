@@ -1,4 +1,4 @@
-"""A fixed sample of images through a model: what its embeddings are like, in the paper's terms."""
+"""Describes a model's embeddings of a fixed sample of images, in the duality paper's terms."""
 
 import dataclasses
 import functools
@@ -16,34 +16,34 @@ from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 
-# A dimension is dead where its standard deviation, on the unit sphere, is this part of an even one.
+# A dimension of unit embeddings is dead if its standard deviation is below this / sqrt(M).
 _DEAD = 0.01
 
-# Dimensions up to which their matrix is computed beside that of the samples.
+# Up to this many dimensions, their matrix is computed beside that of the samples.
 _LARGEST_MATRIX = 1024
 
 
 class Sample:
-    """Images and their views, drawn once: figures of different moments can be compared.
+    """Images and their views, which are drawn once so that figures can be compared over time.
 
-    `Sample.of(views, labels)` is a sample of views of one's own, which need not be images.
+    `Sample.of(views, labels)` is a sample of your own views, which need not be images.
 
     Args:
-        images: The images, at least 2; a sample is spread evenly over them.
-        policy: What makes the views.
+        images: At least 2 images; the sample is evenly spaced over them.
+        policy: The policy that makes the views.
         count: Number of images, at least 2.
         seed: Seed of the draws.
 
     Attributes:
-        images: float32 (N, height, width, channels) in [0, 1]; `None` in a sample of one's own
+        images: float32 (N, height, width, channels) in [0, 1], or `None` in a sample of your own
             views.
-        unaugmented: The same in the size of the first view, or `None`.
-        labels: int64 (N,), or `None` where there are none.
-        class_names: Their names, or `None`.
-        views: Tuple of views, each float32 (N, height, width, channels), or what the user gave.
+        unaugmented: The images in the size of the first view, or `None`.
+        labels: int64 (N,), or `None` if there are none.
+        class_names: Names of the classes, or `None`.
+        views: Tuple of views, each float32 (N, height, width, channels), or your own views.
 
     Raises:
-        ValueError: for fewer images than 2, or a seed below 0.
+        ValueError: for fewer than 2 images, or a seed below 0.
         TypeError: for images or a policy of another type.
     """
 
@@ -68,7 +68,7 @@ class Sample:
         seed = check_seed("seed", seed)
         chosen = images.spread(int(count))
         (pixels, labels) = next(iter(chosen.batches(int(count))))
-        # Draws that no step of a data set has: `make_views` counts steps from 0.
+        # No step of a data set has these draws: `make_views` counts steps from 0.
         views = policy(pixels, training=True, seed=(seed, -1))
         labels = labels.numpy() if images.has_labels else None
         self._take(views, labels, images.class_names, pixels.numpy())
@@ -78,26 +78,27 @@ class Sample:
     def of(
         cls, views: tuple[Any, ...], labels: Tensor = None, class_names: Sequence[str] | None = None
     ) -> "Sample":
-        """A sample of views of one's own.
+        """Makes a sample of your own views.
 
         Args:
-            views: Tuple of two views or more, as in a batch of training, of at least 2 rows.
-            labels: Integers (N,), for pictures; `None`: there are none.
-            class_names: Their names.
+            views: Tuple of two or more views, as in a batch of training, with at least 2 rows.
+            labels: Integers (N,), for pictures, or `None` if there are none.
+            class_names: Names of the classes.
 
         Raises:
-            TypeError: if `views` is no tuple of views.
-            ValueError: if their rows are fewer than 2, or not as many in all.
+            TypeError: if `views` is not a tuple of views.
+            ValueError: if there are fewer than 2 rows, or not the same number in all views and
+                labels.
         """
         if not isinstance(views, tuple) or len(views) < 2:
             raise TypeError(
-                "`views` must be a tuple of two views or more. "
+                "`views` must be a tuple of two or more views. "
                 f"Received: views of type {type(views).__name__}"
             )
         rows = {len(array) for array in keras.tree.flatten((views, labels)) if array is not None}
         if len(rows) != 1 or min(rows) < 2:
             raise ValueError(
-                "`views` and `labels` must have as many rows, at least 2. "
+                "`views` and `labels` must have the same number of rows, at least 2. "
                 f"Received: rows {sorted(rows)}"
             )
         sample = cls.__new__(cls)
@@ -119,12 +120,13 @@ class Sample:
     def inspect(self, model: Any, batch_size: int = 128) -> "Inspection":
         """Passes the views through `model`, a `JointEmbeddingModel`, as in training.
 
-        That is with the batch statistics of the sample, in batches of about `batch_size`: what the
-        criterion sees. In inference mode, the moving averages of an untrained network, which are 0
-        and 1, would make its embeddings as large or small as you like. Nothing is updated.
+        Batch normalization uses the batch statistics of the sample, in batches of about
+        `batch_size`, so that the embeddings are like those that the criterion sees. In inference
+        mode, the moving averages of an untrained network are 0 and 1, and its embeddings could be
+        arbitrarily large or small. Nothing is updated.
         """
         if self._model is not model:
-            # Traced once for a model.
+            # Traced once per model.
             specs = keras.tree.map_structure(
                 lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), self.views
             )
@@ -132,7 +134,7 @@ class Sample:
                 model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
 
             def embed(views: Tensor) -> Tensor:
-                with keras.StatelessScope():  # takes what is assigned, and is forgotten
+                with keras.StatelessScope():  # receives assignments, and is dropped
                     return model.embed(views, training=True)
 
             self._model, self._embed = model, tf.function(embed).get_concrete_function(specs)
@@ -161,10 +163,10 @@ class Sample:
 
 
 def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, float]]:
-    """The criterion's unweighted terms, and the norms of the weighted ones' gradients."""
+    """Computes the criterion's unweighted terms, and the gradient norms of the weighted ones."""
     criterion = model.criterion
     z = tuple(tf.constant(one, criterion.dtype) for one in embeddings)
-    # What a callback holds is the whole batch.
+    # A callback has the whole batch, not a replica's part of it.
     with replicas.alone(), tf.GradientTape(persistent=True) as tape:
         tape.watch(z)
         measured = [criterion.measure(*pair) for pair in model.pairs(z)]
@@ -179,13 +181,14 @@ def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What a sample looked like to a model at one moment.
+    """The representations, embeddings and terms of a sample in a model at one moment.
 
     Args:
         views: Tuple of views, each float32 (N, height, width, channels) or another structure.
         representations: Tuple of float64, each (N, D).
-        embeddings: Tuple of float64, each (N, M): as many as the method has, of N images each.
-        pairs: Of these, what the criterion compares; see `JointEmbeddingModel.pairs`.
+        embeddings: Tuple of float64, each (N, M), of the same N images; the method decides how
+            many there are.
+        pairs: The embeddings that the criterion compares; see `JointEmbeddingModel.pairs`.
         terms: The criterion's unweighted terms on the sample.
         gradient_norms: By term, the norm of the gradient of its weighted value at the embeddings.
     """
@@ -199,7 +202,7 @@ class Inspection:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all representations and embeddings are numbers."""
+        """Whether all representations and embeddings are finite."""
         return all(np.isfinite(x).all() for x in (*self.representations, *self.embeddings))
 
     @functools.cached_property
@@ -211,13 +214,13 @@ class Inspection:
 
     @functools.cached_property
     def positive_cosines(self) -> np.ndarray:
-        """Cosines of the embeddings of an image that are compared, (N,): the mean of its pairs."""
+        """Cosine of each image's compared embeddings, (N,): the mean over its pairs."""
         cosines = [np.sum(a * b, axis=1) for a, b in self._unit_pairs]
         return np.mean(cosines, axis=0)
 
     @functools.cached_property
     def _unit_pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The pairs, scaled to norm 1; of several embeddings at once, every two."""
+        """The pairs, scaled to norm 1; more than two embeddings in one give all their pairs."""
         from sklearn.preprocessing import normalize
 
         return [
@@ -248,13 +251,13 @@ class Inspection:
 
     @functools.cached_property
     def singular_values(self) -> np.ndarray:
-        """Singular values of the first embeddings, centered, falling, (min(N, M),)."""
+        """Singular values of the centered first embeddings, in falling order, (min(N, M),)."""
         z = self.embeddings[0]
         return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
 
     @property
     def gradient_shares(self) -> dict[str, float]:
-        """Each weighted term's part of the norms of all gradients at the embeddings."""
+        """The gradient norm of each weighted term, as a fraction of the sum of all of them."""
         total = sum(self.gradient_norms.values())
         return {name: norm / total if total else 0.0 for name, norm in self.gradient_norms.items()}
 
@@ -262,21 +265,24 @@ class Inspection:
     def figures(self) -> dict[str, float]:
         """All scalars, by "section/name": the sections of the dashboard.
 
-        - `sample_terms`: the criterion's terms on the sample, unweighted; `gradient_share`: each
-          one's part of the gradient at the embeddings, weighted
-        - `duality`: L_c, L_nc, both sides of Theorem 3.3 and their relative difference; of more
-          than 1,024 dimensions, L_nc by the theorem, and no difference
+        - `sample_terms`: the criterion's terms on the sample, unweighted; `gradient_share`: the
+          fraction of each weighted term in the gradient norms at the embeddings
+        - `duality`: L_c, L_nc, both sides of Theorem 3.3 and their relative difference; above 1,024
+          dimensions, L_nc is computed by the theorem, and there is no difference
         - `bounds`: Corollary 3.4.1. `..._over_lower`: the sum of the fourth powers of the norms of
-          dimensions (of embeddings of norm 1), and of samples (dimensions of norm 1), over its
-          lower bound, as in Table S4, where trained networks are at 1.0 to 1.7; `..._position`: the
-          same between the bounds on a log scale, 0 the lower and 1 the upper
-        - `pairs`: mean and variance of the cosines of negatives, 0 and `negative_variance_uniform`
-          (1 / M) by Proposition 3.1; mean of positives, the pairs that the criterion compares; the
-          chance that a positive pair has a greater cosine than two views of different images
+          dimensions (of embeddings of norm 1), and of samples (of dimensions of norm 1), divided by
+          its lower bound, as in Table S4, where trained networks are at 1.0 to 1.7;
+          `..._position`: the position of the same sum between its bounds on a log scale, where 0 is
+          the lower bound and 1 the upper one
+        - `pairs`: mean and variance of the cosines of negatives, which are 0 and
+          `negative_variance_uniform` (1 / M) by Proposition 3.1; mean of the cosines of positives,
+          which are the pairs that the criterion compares; the chance that a positive pair has a
+          greater cosine than two views of different images
         - `hypersphere`: alignment and uniformity of the embeddings
-        - `spread`: standard deviation of embeddings of norm 1, beside 1 / sqrt(M); dimensions
-          below a hundredth of that; root mean square of the embeddings
+        - `spread`: standard deviation of embeddings of norm 1, beside 1 / sqrt(M); number of
+          dimensions below a hundredth of 1 / sqrt(M); root mean square of the embeddings
         - `rank`: RankMe and alpha-ReQ of representations and embeddings, and the highest possible
+          RankMe of the embeddings
         """
         from sklearn.metrics import roc_auc_score
         from sklearn.preprocessing import normalize
@@ -292,14 +298,14 @@ class Inspection:
             "duality/theorem_3_3_samples": whole,
         }
         if m <= _LARGEST_MATRIX:
-            # From its own matrix, (M, M), which of 8192 dimensions would take seconds.
+            # Computed from its own matrix, (M, M), which would take seconds for 8192 dimensions.
             side = float(duality.theorem_3_3(z).dimensions)
             energies["duality/l_nc"] = side - of_dimensions
             energies["duality/theorem_3_3_dimensions"] = side
             energies["duality/theorem_3_3_residual"] = abs(side - whole) / max(side, 1e-300)
         norms = {
             "dimension_norms": (unit, n, m),
-            # Dimensions of norm 1: the same of the transpose.
+            # Dimensions of norm 1: the same computation on the transpose.
             "sample_norms": (normalize(z.T), m, n),
         }
         bounds = {}
@@ -311,7 +317,7 @@ class Inspection:
                 np.log(max(over, 1e-12)) / np.log(limits.upper / limits.lower)
             )
         spread = unit.std(axis=0)
-        # Of both sides of a pair, as positives are: they may differ in more than the image.
+        # Negatives have one embedding from each side, too: sides may differ in more than the image.
         above = [
             roc_auc_score(np.eye(n, dtype=bool).ravel(), (a @ b.T).ravel())
             for a, b in self._unit_pairs
@@ -342,7 +348,7 @@ class Inspection:
 
     @property
     def distributions(self) -> dict[str, np.ndarray]:
-        """What is shown as histograms, by "section/name"."""
+        """The values that are shown as histograms, by "section/name"."""
         return {
             "pairs/positive_cosines": self.positive_cosines,
             "pairs/negative_cosines": self.negative_cosines,

@@ -1,4 +1,4 @@
-"""The figures of every epoch in a CSV file that survives whatever the run survives."""
+"""A CSV file of the figures of every epoch that survives a kill or a full disk."""
 
 import contextlib
 import csv

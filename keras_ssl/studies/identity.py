@@ -43,7 +43,7 @@ def name_of(function: Any) -> Any:
 
 
 def differences(found: Any, mine: Any, where: str = "") -> Iterator[str]:
-    """A line for each place where two descriptions differ."""
+    """Writes a line for each place where two descriptions differ."""
     if isinstance(found, dict) and isinstance(mine, dict):
         for key in {**found, **mine}:
             path = f"{where}.{key}" if where else key

@@ -33,18 +33,20 @@ class StudyOracle(keras_tuner.Oracle):
     See `keras_ssl.studies.plan`. Draw 0 of an arm has the default settings, `search` proposes the
     others.
 
-    All that was done is known from the trials' own files alone, each written whole or not at all:
-    whenever the process is killed, the next one runs the unfinished trials and nothing else. The
-    plan can grow (more trials, seeds or finalists) from one process to the next.
+    The trials' own files are the whole state, and each is written whole or not at all. Whenever the
+    process is killed, the next one runs only the unfinished trials. The plan can grow (more trials,
+    seeds or finalists) from one process to the next.
 
     Args:
         arms: Hypermodels by name.
         spaces: Their hyperparameters, see `keras_ssl.studies.settings.space_of`.
         trials: Draws per arm, the defaults included.
         seeds: Final runs per arm of each of its two settings; runs of each finalist.
-        finalists: Draws per arm that are confirmed, the best of the search; 1: none is.
-        search: What proposes settings: from (objective, seed) to a keras-tuner oracle that needs
-            no other past than the trials that have ended, as random and Bayesian search do not.
+        finalists: Draws per arm that are confirmed, the best of the search. 1: no
+            draw is confirmed.
+        search: A function from (objective, seed) to the keras-tuner oracle that proposes settings.
+            The oracle must need no state besides the trials that have ended, like random and
+            Bayesian search.
         objective: See `keras_tuner.Oracle`.
         seed: Seed of the draws.
         on_change: Called with every trial that has ended.
@@ -103,7 +105,7 @@ class StudyOracle(keras_tuner.Oracle):
         ]
 
     def best_draw(self, arm: str) -> int | None:
-        """The draw with the best score so far; `None` where all have failed."""
+        """The draw with the best score so far; `None` if all have failed."""
         return self.plan.best_draw(arm, self.records())
 
     def done(self) -> int:
@@ -127,7 +129,7 @@ class StudyOracle(keras_tuner.Oracle):
 
     def _draw(self, step: Step) -> dict[str, Any] | None:
         space = self.spaces[step.arm]
-        # Each draw has a fresh oracle, which is told the trials that exist: none has to be saved.
+        # Each draw gets a new oracle and the trials that exist, so that no oracle has to be saved.
         arm_number = list(self.plan.arms).index(step.arm)
         seed = self.draw_seed + 1000 * arm_number + 100_000 * step.draw
         oracle = self.search(objective=self.objective, seed=seed)
@@ -160,9 +162,9 @@ class StudyOracle(keras_tuner.Oracle):
         return {**rounded, **dataclasses.asdict(step)}
 
     def update_space(self, hyperparameters: keras_tuner.HyperParameters) -> None:
-        """Nothing: arms have spaces of their own, in which one name may have several ranges."""
+        """Does nothing: arms have their own spaces, in which one name may have several ranges."""
 
-    # --- What lasts ----------------------------------------------------------------------------
+    # --- Saved state ---------------------------------------------------------------------------
 
     @keras_tuner.synchronized
     def create_trial(self, tuner_id: str) -> Any:  # noqa: D102
@@ -187,7 +189,7 @@ class StudyOracle(keras_tuner.Oracle):
         write_trial(trial, self._folder_of(trial))
 
     def save(self) -> None:
-        """Nothing: the trials' files are the whole state."""
+        """Does nothing: the trials' files are the whole state."""
 
     def reload(self) -> None:
         """Reads the trials found in the folder; those that were running are run again.
@@ -196,7 +198,8 @@ class StudyOracle(keras_tuner.Oracle):
         number stays that of a failed trial, and its file is kept.
 
         Raises:
-            ValueError: if a trial is missing, whose number another would get, or cannot be read.
+            ValueError: if a trial is missing, so that another would get its number, or if a trial
+                cannot be read.
         """
         folders = trial_folders(pathlib.Path(project_folder(self)))
         for number, found in enumerate(folders):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-# Values of a trial that are no hyperparameters: its arm, its stage, whose settings it has (the
+# Values of a trial that are not hyperparameters: its arm, its stage, whose settings it has (the
 # number of a draw), and its seed.
 ARM, STAGE, DRAW, SEED = "arm", "stage", "draw", "seed"
 SEARCH, CONFIRM, FINAL = "search", "confirm", "final"
@@ -51,7 +51,7 @@ class Step:
         return cls(values[ARM], values[STAGE], int(values[DRAW]), int(values[SEED]))
 
 
-# What a hyperparameter cannot be called.
+# Names that a hyperparameter cannot have.
 RESERVED = frozenset(field.name for field in dataclasses.fields(Step))
 
 
@@ -134,7 +134,7 @@ class Plan:
         arms: Each arm's own seed, by the arm's name.
         draws: Number of draws of each arm, the defaults included, by the arm's name.
         seeds: Final runs of each of an arm's two settings; runs of each finalist.
-        finalists: Draws of each arm that are confirmed; 1: none is.
+        finalists: Draws of each arm that are confirmed. 1: no draw is confirmed.
     """
 
     arms: Mapping[str, int]
@@ -173,7 +173,7 @@ class Plan:
     def planned(self, records: Sequence[Record]) -> int:
         """Number of trials in all, as far as it is known.
 
-        It shrinks where the defaults turn out to be the best draw: they run only once.
+        It shrinks if the defaults turn out to be the best draw: they run only once.
         """
         count = len(self._search_steps())
         for arm in self.arms:

@@ -87,7 +87,7 @@ class StudyTuner(keras_tuner.Tuner):
             self.oracle.reload()
 
     def save(self) -> None:
-        """Nothing: the trials' files are the whole state."""
+        """Does nothing: the trials' files are the whole state."""
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains and judges one model."""

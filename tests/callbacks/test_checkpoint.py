@@ -63,7 +63,7 @@ def test_other_names_are_refused():
 
 
 def test_weights_that_a_last_step_broke_are_not_saved_over_good_ones(views, tmp_path):
-    """The loss of the step that breaks them is still finite."""
+    """The step that breaks the weights still has a finite loss."""
 
     class Break(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -157,7 +157,7 @@ def test_a_signal_ends_training_with_a_checkpoint_to_go_on_from(
     resumed, resumed_figures = _train(views, tmp_path / "cut", checkpoint=kept)
     for a, b in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    # Those of an epoch that was cut in two too; after the last epoch nothing is left to train.
+    # Also those of an epoch that was cut in two. After the last epoch nothing is left to train.
     assert resumed_figures == figures[callbacks.position(kept).epoch :]
 
 

@@ -22,7 +22,7 @@ BATCH, STEPS = 64, 8
 
 @keras.saving.register_keras_serializable(package="tests")
 class Noise(Augmentation):
-    """Nothing of the image is left."""
+    """Replaces the whole image by noise."""
 
     draw_count = 8 * 8 * 1
 
@@ -73,7 +73,7 @@ def train(
     policy = policy or data.tiny_gray()
     optimizer = optimizer or keras.optimizers.Adam(3e-3)
     model = models.VICReg(encoder(), projector, criterion or losses.VICRegLoss(), probe=probe)
-    # A graph takes as long to trace as some twenty steps take without it.
+    # Tracing a graph takes as long as some twenty steps without one.
     model.compile(optimizer, run_eagerly=epochs * STEPS <= 16)
     views = fixed_views(images, policy, labels)
     inspector = callbacks.EmbeddingInspector(images, policy, every=1, count=128)
@@ -119,7 +119,7 @@ def test_complete_collapse(digits, tmp_path):
 
 
 def test_one_embedding_for_all_images(digits):
-    """A last layer with a bias that outweighs all images: cosines are 1 whatever they show."""
+    """The last layer's bias outweighs all images, so that every cosine is 1."""
     bias = keras.initializers.Constant(1e4)
     projector = keras.Sequential([keras.layers.Dense(32, bias_initializer=bias)])
     model = models.SimCLR(encoder(), projector)
@@ -250,7 +250,7 @@ def inspector(images, tmp_path):
 
 
 class Breaks(keras.callbacks.Callback):
-    """Ends a fit before its end."""
+    """Interrupts `fit` after an epoch."""
 
     def on_epoch_end(self, epoch, logs=None):
         raise InterruptedError
@@ -259,7 +259,7 @@ class Breaks(keras.callbacks.Callback):
 @pytest.mark.parametrize("used", ["never", "before", "interrupted"])
 @pytest.mark.parametrize("order", ["absent", "behind its doctor"])
 def test_the_inspector_must_be_before_its_doctor(order, used, model, inspector, views):
-    """It is refused before the first step, whatever the inspector saw in an earlier fit."""
+    """The error comes before the first step, also if the inspector was used in an earlier fit."""
     doctor = callbacks.CollapseDoctor(inspector)
     if used == "before":
         fit(model, views, inspector, doctor)
@@ -291,13 +291,13 @@ def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(
 
     assert examined(*doctors) == [0, 0, 1, 1]  # Before training and after.
     assert examined(doctors[1]) == [1, 1]
-    assert examined(Breaks(), doctors[0]) == [0]  # It does not come to its end.
+    assert examined(Breaks(), doctors[0]) == [0]  # This fit is interrupted.
     assert examined(doctors[0]) == [0, 0]
     assert examined() == []
 
 
 def test_diagnoses_are_written_until_the_last_look(model, inspector, views, tmp_path, monkeypatch):
-    """Also by two doctors, though the inspector closes its log before they do."""
+    """Two doctors can write them, although the inspector closes its log before they do."""
     ill = diagnosis.Diagnosis("an illness", "It was seen.", "Cure it.", heals=False)
     monkeypatch.setattr(collapse_doctor, "diagnose", lambda course: [ill] * bool(course.steps))
     inspector.every = 2  # The look at the end of training is the second one.
@@ -310,11 +310,11 @@ def test_diagnoses_are_written_until_the_last_look(model, inspector, views, tmp_
         (0, "Healthy: nothing was found."),
         (1, "**An illness.** It was seen. Cure it."),
     ]
-    FolderLock(tmp_path / "train")  # Nobody has kept the folder.
+    FolderLock(tmp_path / "train")  # The folder is free again.
 
 
 def test_a_data_set_that_hands_over_one_view_twice(digits):
-    """Its policy is fine, and so are the views of the inspector's own."""
+    """The policy and the inspector's views are fine, so that only the logs can show it."""
     model = models.VICReg(encoder(), "64-32")
     model.compile(keras.optimizers.Adam(3e-3), run_eagerly=True)
     policy = data.tiny_gray()
@@ -333,7 +333,7 @@ def test_a_bottleneck_is_a_dimensional_collapse(digits):
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_deep_plain_networks_are_healthy(digits, batch_norm):
-    """Whose embeddings in inference mode, or before training, are of no size to speak of."""
+    """Their embeddings are tiny in inference mode and before training."""
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.layers.Input((8, 8, 1))])
     for _ in range(8):
@@ -385,7 +385,7 @@ def test_an_alignment_that_goes_below_minus_one_is_healthy(digits):
 
 @keras.saving.register_keras_serializable(package="tests")
 class Distance(losses.Criterion):
-    """BYOL's: the mean squared distance of embeddings of norm 1, and nothing else."""
+    """BYOL's criterion: only the mean squared distance of embeddings of norm 1."""
 
     @property
     def weights(self):
@@ -398,7 +398,7 @@ class Distance(losses.Criterion):
 
 
 class Predicting(models.JointEmbeddingModel):
-    """BYOL without a teacher, as SimSiam: a predictor and a stop-gradient, one direction."""
+    """BYOL without a teacher, like SimSiam: a predictor and a stop-gradient, in one direction."""
 
     default_projector = "128-64"
     default_criterion = Distance
@@ -445,7 +445,7 @@ def test_a_predicting_model_that_collapses_gets_advice_that_it_can_take(digits):
 
 
 def course(criterion, embeddings, views=None, representations=None, **logs):
-    """A run whose first look saw embeddings drawn at random, and whose latest saw these."""
+    """Makes a course whose first look saw random embeddings, and whose latest saw these."""
     drawn = np.random.RandomState(0).randn(2, 64, 32)
     views = np.random.RandomState(1).rand(2, 64, 8, 8, 1) if views is None else views
     model = models.JointEmbeddingModel(tiny_encoder(), "8-32", criterion)
@@ -521,9 +521,9 @@ def test_views_of_several_sizes_and_ranges_are_compared():
     same = course(criterion, HEALTHY, [*large, small[0], small[0]], [*HEALTHY, *HEALTHY[:1]])
     (found,) = inspection.diagnose(same)
     assert found.name == "identical views" and "Views 3 and 4" in found.finding
-    # Spectrograms, say, of a range that is not that of pixels.
+    # These may be spectrograms, whose range is not that of pixels.
     assert names(course(criterion, HEALTHY, 1e-4 * rng.rand(2, 64, 9, 5))) == []
-    # Equal views that dropout in the encoder tells apart, and that an encoder without it does not.
+    # Dropout in the encoder makes equal views differ; an encoder without it does not.
     equal = [large[0], large[0]]
     assert names(course(criterion, HEALTHY, equal, HEALTHY)) == []
     assert names(course(criterion, HEALTHY, equal, HEALTHY[[0, 0]])) == ["identical views"]

@@ -136,7 +136,7 @@ class TestFolder:
             images.names[i] for i in np.flatnonzero((after[0] != before[0]).numpy().any((1, 2, 3)))
         ]
         assert set(changed) <= set(images.replaced)
-        # One of its class, and of its part: what is held out is never trained on.
+        # The other file is of the same class and part: a held-out image is never trained on.
         train, test = data.split(images, 0.5)
         for part in (train, test):
             assert set(part.reader.members) == {images.names.index(name) for name in part.names}
@@ -175,7 +175,7 @@ class TestFolder:
         assert len(images) == 12 and images.skipped == (str(folder / "cat" / f"photo.{suffix}"),)
 
     def test_only_regular_files_are_opened(self, folder):
-        os.mkfifo(folder / "cat" / "pipe.png")  # to read it would wait for ever
+        os.mkfifo(folder / "cat" / "pipe.png")  # reading it would wait forever
         (folder / "cat" / "folder.png").mkdir()
         (folder / "cat" / "lost.png").symlink_to(folder / "nowhere.png")
         (folder / "cat" / "loop.png").symlink_to(folder / "cat" / "loop.png")
@@ -185,7 +185,7 @@ class TestFolder:
         assert len(images) == 13
 
     def test_links_to_folders_are_followed(self, folder, tmp_path_factory):
-        """A class may be kept elsewhere; a link back to a folder that it lies in ends there."""
+        """A class may be a link; a link back to a folder that contains it is not followed again."""
         elsewhere = tmp_path_factory.mktemp("elsewhere")
         for i in range(3):
             _write(elsewhere / "more" / f"{i}.jpg")
@@ -202,7 +202,7 @@ class TestFolder:
 
     def test_folders_that_cannot_be_listed_are_named(self, folder, monkeypatch):
         (folder / "bird").symlink_to(folder / "unmounted")
-        (folder / "notes.txt").symlink_to(folder / "nowhere.txt")  # No folder, as it seems.
+        (folder / "notes.txt").symlink_to(folder / "nowhere.txt")  # By its name, not a folder.
         scandir = os.scandir
 
         def forbid(path):
@@ -240,12 +240,12 @@ class TestFolder:
         assert data.load("digits").train.names is None
 
     def test_sub_folders_need_not_be_classes(self, folder):
-        """Dates, say: nothing is held out, and there is nothing to judge by."""
+        """They may be dates: nothing is held out, and there is no test set."""
         train, test = data.load(folder, image_size=16, labels=False)
         assert len(train) == 12 and not train.has_labels and test is None
         train, test = data.load("digits", labels=False)
         assert len(train) == 1797 and not train.has_labels and test is None
-        _write(folder / "loose.png")  # which would be pointed out beside classes
+        _write(folder / "loose.png")  # beside classes, this would raise a warning
         assert len(data.load(folder, image_size=16, labels=False).train) == 13
 
     @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ class TestFolder:
         assert float(batch[0, 2, 8, 0]) < 0.1 and float(batch[0, 13, 8, 0]) > 0.9
 
     @pytest.mark.parametrize("broken", [False, True], ids=["empty", "all-corrupt"])
-    @pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")  # that is what is tested
+    @pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")  # this warning is expected
     def test_a_folder_without_images(self, tmp_path, broken):
         if broken:
             (tmp_path / "a.jpg").write_bytes(b"no image")
@@ -363,7 +363,7 @@ class TestArrays:
 
     @pytest.mark.parametrize("dtype", ["uint8", "float32"])
     def test_another_size_and_other_channels(self, dtype, tmp_path):
-        """As of files: a third of a bright field is bright at any size."""
+        """They are resized as files are: a third of each image is bright at any size."""
         pixels = np.zeros((4, 12, 16, 1), dtype)
         pixels[:, :4] = 1 if dtype == "float32" else 255
         np.savez(tmp_path / "a.npz", images=pixels, labels=np.arange(4) % 2)
@@ -410,7 +410,7 @@ class TestArrays:
 
 
 def _of_channels(pixels, channels):
-    """Gray by the luma of ITU-R BT.601, as Pillow makes it."""
+    """Converts channels; gray is the luma of ITU-R BT.601, as in Pillow."""
     if channels == 1 < pixels.shape[-1]:
         return pixels @ np.array([[0.299], [0.587], [0.114]])
     return np.broadcast_to(pixels, (*pixels.shape[:-1], channels))
@@ -521,7 +521,7 @@ def test_spread_is_even():
     np.testing.assert_array_equal(
         images.subset(np.arange(20)).spread(5).labels(), [0, 4, 8, 12, 16]
     )
-    many = images.spread(15).labels()  # of images sorted by class, not the first classes alone
+    many = images.spread(15).labels()  # images sorted by class: not only the first classes
     assert len(many) == 15 and set(np.diff(many)) == {1, 2}
     assert len(images.spread(5)) == 5 and images.spread(23) is images
     assert len(next(iter(images.spread(5).batches(9)))[0]) == 5
@@ -533,7 +533,7 @@ def test_split_needs_labels():
 
 
 class TestIdx:
-    """The four files of MNIST and its likes."""
+    """The four files of MNIST and of sets in its format."""
 
     @staticmethod
     def write(folder, name, values):

@@ -9,10 +9,11 @@ from keras_ssl import data
 from keras_ssl.data import draws
 
 RATIO = (3 / 4, 4 / 3)
-# Of torchvision 0.28.0 (torch 2.13.0), 50,000 boxes after torch.manual_seed(0):
-# RandomResizedCrop.get_params(torch.zeros(1, *size), scale, [3 / 4, 4 / 3]). Shares of boxes that
-# are the whole image and that are smaller than the scale; mean and standard deviation of the area,
-# as a share, and of the logarithm of width over height; mean top and left, as shares of the sides.
+# From torchvision 0.28.0 (torch 2.13.0), 50,000 boxes after torch.manual_seed(0):
+# RandomResizedCrop.get_params(torch.zeros(1, *size), scale, [3 / 4, 4 / 3]). Fractions of boxes
+# that are the whole image and that are smaller than the scale; mean and standard deviation of the
+# area, as a fraction, and of the logarithm of width over height; mean top and left, as fractions of
+# the sides.
 TORCHVISION = {
     ((224, 224), (0.9, 1.0)): (0.1186, 0.0229, 0.9421, 0.0312, 0.0000, 0.0419, 0.0147, 0.0147),
     ((32, 32), (0.9, 1.0)): (0.0917, 0.0154, 0.9399, 0.0304, 0.0003, 0.0545, 0.0152, 0.0149),
@@ -132,7 +133,7 @@ class TestCropBoxes:
         is_whole = (height == size[0]) & (width == size[1])
         whole, below, *others = TORCHVISION[size, scale]
         for share, theirs in ((is_whole, whole), (area < scale[0], below)):
-            # Five standard errors of a difference of shares, and what four digits hide.
+            # Five standard errors of a difference of fractions, plus the rounding to four digits.
             error = 5 * math.sqrt(2 * theirs * (1 - theirs) / n) + 1e-4
             assert share.mean() == pytest.approx(theirs, abs=error)
         ours = [area.mean(), area.std(), ratio.mean(), ratio.std()]
@@ -165,7 +166,7 @@ class TestCropBoxes:
         ids=str,
     )
     def test_where_no_try_fits_it_is_the_largest_central_box(self, size, expected):
-        # Of the whole area, no ratio but the image's own fits.
+        # With the whole area, only the image's own ratio fits.
         numbers = _numbers(n=50)
         numbers[:, 10:20] = 0.0
         boxes = draws.crop_boxes(numbers, size, (1.0, 1.0), RATIO)

@@ -34,7 +34,7 @@ class TestKnn:
 
     def test_the_papers_grid(self):
         grid = evaluation.knn_grid(_features(), _features(30, 1))
-        assert {k for k, _ in grid} == {1, 5, 10, 20, 50}  # 200 are more than there are
+        assert {k for k, _ in grid} == {1, 5, 10, 20, 50}  # there are fewer than 200
         assert {t for _, t in grid} == {0.05, 0.07, 0.1, 0.2, 0.5, 1.0}
 
     def test_scale_of_the_features_does_not_matter(self):
@@ -122,7 +122,7 @@ class TestJudge:
         assert rows["trained"] == evaluation.judge(encoder, train, test) != rows["untrained"]
         assert list(rows) == ["raw pixels", "untrained", "trained"]
         assert all(set(row) == {"knn", "linear", "rankme"} for row in rows.values())
-        # Brightness tells the classes apart, for pixels as for anything.
+        # The classes differ in brightness, so that even pixels tell them apart.
         assert rows["raw pixels"]["linear"] == 1.0
 
     def test_without_labels_there_is_the_rank(self, images):
@@ -133,7 +133,7 @@ class TestJudge:
     ):
         monkeypatch.setattr(evaluation.judgment, "rankme", None)  # Calling it fails.
         train, test = data.split(images, 0.25)
-        policy = data.tiny_grey()
+        policy = data.tiny_gray()
         figures = evaluation.judge(tiny_encoder(), train, test, policy=policy, label_free=False)
         assert set(figures) == {"knn", "linear"}
         with pytest.raises(ValueError, match="`test` must be given where `label_free` is False"):
@@ -217,7 +217,7 @@ class TestWithoutLabels:
         assert evaluation.alpha_req(x, first, last) == pytest.approx(expected, rel=1e-9)
 
     def test_alpha_req_of_the_pixels_of_digits(self):
-        """All 1,797 of them, as scikit-learn has them: 2.31, as plain NumPy gave."""
+        """It is 2.31 for all 1,797 images of scikit-learn, as computed by plain NumPy."""
         assert evaluation.alpha_req(load_digits().data) == pytest.approx(2.3107, abs=5e-5)
 
     def test_alpha_req_wants_ranks_in_order(self):
@@ -230,7 +230,7 @@ class TestWithoutLabels:
             images = rng.randn(2000, 1, 8) * (np.arange(8) < directions)
             views = images + 0.05 * rng.randn(2000, 10, 8)
             assert evaluation.lidar(views) == pytest.approx(directions, rel=0.05)
-        # What the augmentations change as much as the images do counts for nothing.
+        # A direction in which augmentations change as much as images do does not count.
         views = images + rng.randn(2000, 10, 8) * np.array([0.01] + [30] * 7)
         assert evaluation.lidar(views) == pytest.approx(1, abs=0.2)
         assert evaluation.lidar(np.ones((4, 2, 3))) == 1.0
@@ -284,5 +284,5 @@ class TestWithoutLabels:
 def test_labels_that_are_none(judge, labels, width):
     good = evaluation.Features(np.random.RandomState(0).randn(8, 4), np.arange(8) % 2)
     bad = evaluation.Features(np.random.RandomState(0).randn(8, width), labels)
-    with pytest.raises(ValueError, match="one whole number for each row|of one width"):
+    with pytest.raises(ValueError, match="one for each row|of the same width"):
         judge(good, bad)

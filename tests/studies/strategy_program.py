@@ -2,7 +2,7 @@
 
     python -m tests.studies.strategy_program FOLDER 2
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be made before TensorFlow starts, in a separate process.
 """
 
 import json
@@ -43,7 +43,7 @@ print(
     json.dumps(
         {
             "replicas": sorted(set(seen)),
-            # Of the search: which draw is best, a rounding may decide.
+            # Only of the search: rounding may decide which draw is best.
             "losses": [r["figures"]["loss"] for r in results.rows if r["stage"] == "search"],
             "reasons": [row["reason"] for row in results.rows],
             "tuner": [

@@ -36,7 +36,7 @@ from tests.studies import program
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 ROOT = pathlib.Path(__file__).parents[2]
-NOT_RESULTS = {"seconds", "memory_mib"}  # What differs from one run to the next.
+NOT_RESULTS = {"seconds", "memory_mib"}  # These differ from one run to the next.
 
 
 def rows_in(folder, without=NOT_RESULTS):
@@ -51,7 +51,7 @@ def done(tmp_path_factory):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         studies.Study(folder, program.arms(), 3, 2).run()
-    # There is nothing left to do.
+    # Nothing is left to do.
     return folder, studies.Study(folder, program.arms(), 3, 2).run(), printed.getvalue()
 
 
@@ -70,7 +70,7 @@ class TestResults:
         assert {row["test_knn"] for row in search} == {""}
         finals = [row for row in rows if row["stage"] == "final"]
         assert all(row["test_knn"] and row["seed"] in "12" for row in finals)
-        assert {row["seed"] for row in search} == {"0"}  # Not the seeds of the last word.
+        assert {row["seed"] for row in search} == {"0"}  # Not the seeds of the final runs.
 
     def test_default_and_tuned_of_each_arm(self, done):
         folder, results, _ = done
@@ -90,7 +90,7 @@ class TestResults:
                 ]
                 np.testing.assert_allclose(getattr(arm, kind), found, rtol=1e-5)
                 assert len(found) == 2
-            # To the last bit: seed by seed, as it is defined.
+            # Equal to the last bit: it is defined seed by seed.
             assert arm.gain == np.mean(arm.tuned - arm.default)
 
     def test_the_best_settings_can_be_gone_on_with(self, done):
@@ -137,7 +137,7 @@ class TestResults:
                 assert min(picture.size) > 100
 
     def test_tensorboard_shows_every_trial(self, done):
-        """Asked as the HParams tab asks, for the whole study and for one arm."""
+        """It is asked as the HParams tab asks, for the whole study and for one arm."""
         folder, results, _ = done
         found = {}
         for part in ("", "vicreg"):
@@ -146,7 +146,7 @@ class TestResults:
                 tags = ask("scalars/tags")["vicreg/draw 01" if not part else "draw 01"]
             assert {"training/loss", "trial/seconds", "validation/linear probe"} <= set(tags)
         columns, metrics, groups = found[""]
-        # What all arms have, so that every trial has a line in the parallel coordinates.
+        # The settings that all arms have: every trial has a line in the parallel coordinates.
         assert columns == ["arm", "base learning rate", "stage"]
         assert metrics == ["validation kNN", "validation linear probe", "trial seconds"]
         assert len(groups) == len(results.rows)
@@ -186,7 +186,7 @@ def _hparams(ask):
 
 
 def test_settings_are_those_that_were_trained_with(tmp_path):
-    """Short, and in single precision the same to the last bit."""
+    """They are short, and in single precision the same to the last bit."""
     trial = oracle_of(tmp_path, program.arms(), 1, 1).create_trial("tuner")
     used = {"temperature": float(np.float32(0.15)), "rate": float(np.float32(1 / 3000))}
     trial.hyperparameters.values.update(used)
@@ -347,7 +347,7 @@ class TestFolder:
             path.name for path in (tmp_path / "s" / "tensorboard").iterdir() if path.is_dir()
         }
         assert folders == {"other", plan.file_name(name)}
-        assert [path.name for path in tmp_path.iterdir()] == ["s"]  # Nothing is outside.
+        assert [path.name for path in tmp_path.iterdir()] == ["s"]  # Nothing is written outside.
         report = studies.write_report(results, tmp_path / "r", "$_$", "q", {"a": "b\nc"}, "a")
         text = report.read_text(encoding="utf-8")
         assert "<script" not in text and "<b>" not in text and "- a: b c" in text
@@ -425,7 +425,7 @@ def changed(**values):
     return lambda state: json.dumps({**state, **values}).encode()
 
 
-# What may have become of a trial's file, from what was in it.
+# The ways in which a trial's file may be damaged, as functions of its content.
 DAMAGE = [
     ("empty", lambda state: b""),
     ("cut short", lambda state: json.dumps(state).encode()[:-20]),
@@ -442,18 +442,18 @@ DAMAGE = [
 
 
 class Killed(BaseException):
-    """As SIGKILL: no `except Exception` sees it."""
+    """Acts like SIGKILL: no `except Exception` catches it."""
 
 
 class TestOracle:
-    """The plan, with scores from the air."""
+    """The plan, with made-up scores."""
 
     @pytest.mark.parametrize(
         "life",
         [1, 3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5, 6, 7, 9, 10, 11))],
     )
     def test_a_kill_at_any_write_repeats_no_finished_trial(self, tmp_path, monkeypatch, life):
-        """Killed at every `life`-th file that it writes, whole or half, until it is done."""
+        """The study is killed at every `life`-th file that it writes, whole or half, until done."""
         arms, replace, writes, ended = program.arms(), os.replace, [0], []
 
         def kill_sometimes(source, target):
@@ -476,7 +476,7 @@ class TestOracle:
                 continue
         else:
             pytest.fail("It never ended")
-        # Of both arms three draws, two seeds of two finalists, of the best and of the defaults.
+        # For each arm: three draws; two seeds of two finalists, of the best and of the defaults.
         count = 2 * (3 + 2 * 2 + 2 * 2)
         assert len(ended) <= len(oracle.trials) == count
         assert len({step_of(t) for t in oracle.trials.values()}) == count
@@ -508,10 +508,10 @@ class TestOracle:
             row["figures"]["test_knn"] = 0.5
         found = studies.Results(rows, "knn", ["simclr"], finalists=3).arms["simclr"]
         assert found.best_draw == 1 and found.confirmed == {2: 0.0, 1: 1.0, 0: 0.0}
-        assert list(found.final["tuned"]) == [1, 2]  # Not the seeds that it was chosen by.
+        assert list(found.final["tuned"]) == [1, 2]  # Not the seeds by which it was chosen.
 
     def test_finalists_of_a_shorter_search_do_not_count(self, tmp_path):
-        """Nor their means of fewer seeds: draw 1 was lucky once."""
+        """Means over fewer seeds do not count either: draw 1 was lucky once."""
         arms = {"simclr": program.arms()["simclr"]}
 
         def score(step):
@@ -542,7 +542,7 @@ class TestOracle:
         ],
         ids=["random", "bayesian"],
     )
-    # Keras-tuner's Gaussian process, on scores from the air.
+    # Keras-tuner's Gaussian process, on made-up scores.
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
     def test_draws_differ_and_repeat(self, tmp_path, search):
         arms = program.arms()
@@ -564,7 +564,7 @@ class TestOracle:
 
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
     def test_bayesian_search_while_others_run(self, tmp_path):
-        """Two workers: what runs has no score yet, and a guess stands for it."""
+        """With two workers, a guess stands for the score of a running trial."""
         arms = {"simclr": program.arms()["simclr"]}
         bayesian = functools.partial(
             keras_tuner.oracles.BayesianOptimizationOracle, num_initial_points=1
@@ -578,7 +578,7 @@ class TestOracle:
         assert draws == [0, 1, 2, 3]
 
     def test_settings_under_a_condition(self, tmp_path):
-        """They are there in the final run of the draw that had them."""
+        """The final run of a draw that had them has them too."""
         arms = {"simclr": program.arms()["simclr"]}
 
         def space(hp, recipe):
@@ -606,7 +606,8 @@ class TestOracle:
         trial = oracle.create_trial("tuner")
         trial.status, trial.message = "FAILED", "the disk was full"
         oracle.end_trial(trial)
-        assert run_next(oracle_of(tmp_path, arms, 1, 1)).arm == "vicreg"  # Not by itself.
+        # A failed trial does not run again by itself.
+        assert run_next(oracle_of(tmp_path, arms, 1, 1)).arm == "vicreg"
         again = oracle_of(tmp_path, arms, 1, 1, retry_failed=True)
         steps = []
         while (step := run_next(again)) is not None:
@@ -625,7 +626,7 @@ class TestOracle:
 
     @pytest.mark.parametrize("damage", DAMAGE, ids=[name for name, _ in DAMAGE])
     def test_a_damaged_trial_is_run_again(self, tmp_path, damage):
-        """By itself, and nothing else is; what is left of it is kept."""
+        """Only this trial is run again, and its damaged file is kept."""
         arms = program.arms()
         before = oracle_of(tmp_path, arms, 2, 1)
         for _ in range(5):
@@ -651,11 +652,11 @@ class TestOracle:
         assert settings[0] == settings[1]
         rows = tables.rows_of(oracle.trials)
         assert rows[2]["status"] == "failed" and "is damaged" in rows[2]["reason"]
-        again = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)  # Without a warning.
+        again = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)  # There is no warning.
         assert run_next(again) is None and again.done() == again.planned()
 
     def test_a_trial_that_cannot_be_read_is_not_run_again(self, tmp_path):
-        """It may be intact: root has left its files here, say."""
+        """It may be intact, for example if its files belong to root."""
         oracle = oracle_of(tmp_path, program.arms(), 1, 1)
         run_next(oracle)
         path = tmp_path / "trials" / "trial_0000" / "trial.json"
@@ -687,7 +688,7 @@ class TestOracle:
 
 
 def build_failing(hp, image_shape):
-    """The encoder of a trial that fails, each in its way."""
+    """Makes the encoder of a trial fail in one of several ways."""
     kind = hp.values["kind"]
     if kind == "error":
         raise OSError("the disk is on fire")
@@ -742,9 +743,10 @@ class TestFailures:
         arms = {name: arm for name, arm in program.arms().items() if name == "simclr"}
         arms["simclr"].encoder = lambda hp, shape: 1 / 0
         arms["simclr"].space = spaces.temperature
-        with pytest.raises(ZeroDivisionError):  # Already when its space is looked at.
+        with pytest.raises(ZeroDivisionError):  # It fails already when its space is read.
             studies.Study(tmp_path / "s", arms, trials=5, seeds=1)
-        arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)  # In trials.
+        # It fails in trials only.
+        arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)
         results = studies.Study(tmp_path / "s", arms, trials=5, seeds=1).run()
         assert len(results.rows) == 6 and {row["status"] for row in results.rows} == {"failed"}
         arm = results.arms["simclr"]
@@ -755,7 +757,7 @@ class TestFailures:
         arms = {"simclr": program.arms()["simclr"]}
         folder = tmp_path / "s"
         studies.Study(folder, arms, trials=1, seeds=1)
-        # What is left of a process that died in the first trial three times.
+        # The state after a process died in the first trial three times.
         oracle = oracle_of(folder, arms, 1, 1)
         trial = oracle.create_trial("tuner0")
         starts = folder / "trials" / f"trial_{trial.trial_id}" / "starts"
@@ -776,7 +778,7 @@ def test_told_to_stop_it_ends_as_by_ctrl_c():
 def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
     counts = [str(trials), str(seeds), str(finalists)]
     command = [sys.executable, "-m", "tests.studies.program", str(folder), *counts]
-    # One thread each, that sums of floats are the same.
+    # One thread each, so that sums of floats are the same.
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command,
@@ -789,7 +791,7 @@ def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
 
 
 def start_workers(command, folder):
-    """A starter of a chief and two workers, as a process of its own."""
+    """Starts a chief and two workers from a separate process."""
     code = (
         "import sys; from keras_ssl.studies import run_with_workers; "
         f"sys.exit(run_with_workers([sys.executable, *{command!r}], 2, {str(folder)!r}))"
@@ -820,7 +822,7 @@ def is_locked(path):
 
 
 class TestStarter:
-    """What it started ends when it ends, however that is."""
+    """Its processes end when it ends, however it ends."""
 
     def test_a_killed_starter_leaves_no_orphans(self, tmp_path):
         sleeper = str(ROOT / "tests" / "studies" / "sleeper.py")
@@ -850,7 +852,7 @@ class TestStarter:
         assert not (tmp_path / "s").exists()
 
     def test_other_programs_are_left_alone(self, monkeypatch):
-        """A variable that came from elsewhere, whose descriptor is no pipe, or none."""
+        """The variable may come from elsewhere, and its descriptor may not be an open pipe."""
         before = threading.active_count()
         for descriptor in (os.open(os.devnull, os.O_RDONLY), 10_000):
             monkeypatch.setenv("KERAS_SSL_STARTER", str(descriptor))
@@ -861,7 +863,7 @@ class TestStarter:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The folder of a study that one process ran, whom nobody disturbed."""
+    """The folder of a study that one process ran without interruption."""
     folder = tmp_path_factory.mktemp("alone") / "study"
     process = run_program(folder)
     process.communicate(timeout=300)
@@ -906,7 +908,7 @@ class TestProcesses:
         output, _ = again.communicate(timeout=300)
         assert again.returncode == 0
         assert rows_in(folder) == rows_in(alone)
-        # What was finished was not touched again: its seconds are what they were.
+        # Finished trials were not run again: their seconds are the same.
         after_all = rows_in(folder, without=())
         assert [r["seconds"] for r in after_all][: len(before)] == [r["seconds"] for r in before]
         assert output.count("\ntrial ") <= len(rows_in(alone)) - after
@@ -944,7 +946,7 @@ class TestProcesses:
         assert rows_in(folder) == rows_in(alone)
 
     def test_a_killed_starter_takes_chief_and_workers_with_it(self, alone, tmp_path):
-        """The study goes on from there and ends the same; no trial counts as one that kills."""
+        """The study goes on and ends the same, and no trial counts as the cause of the kill."""
         folder = tmp_path / "shared"
         command = ["-m", "tests.studies.program", str(folder), "3", "2", "2"]
         process = start_workers(command, folder)
@@ -965,17 +967,17 @@ class TestProcesses:
         assert all(seconds[row["trial"]] == row["seconds"] for row in before if row["seconds"])
 
     def test_memory_does_not_grow(self, tmp_path):
-        """Over 30 trials, none of them held back by the last."""
+        """It does not grow over 30 trials, because each frees what the one before used."""
         process = run_program(tmp_path / "study", 13, 1, 1)
         process.communicate(timeout=600)
         rows = rows_in(tmp_path / "study", without=())
         memory = [float(row["memory_mib"]) for row in rows]
         assert len(memory) >= 28
-        # A trial leaves nothing; what the first ones warm up is allowed to them.
+        # A trial leaves nothing behind; the first ones may, because they warm up.
         assert np.median(memory[-5:]) - np.median(memory[5:10]) < 15
 
     def test_trials_on_several_replicas(self, tmp_path):
-        """What one device finds, two find: a study's trials, and those of keras-tuner's tuner."""
+        """One and two devices find the same, in a study's trials and in keras-tuner's tuner."""
         found = []
         for replicas in (1, 2):
             process = subprocess.run(

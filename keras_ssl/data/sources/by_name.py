@@ -42,7 +42,7 @@ def load(
             folders; for other sources the images' own size if they all have the same, else 128.
         channels: Number of channels. For folders 1, 3 or 4, by default 1 if the files are gray,
             else 3. For other sources 1 or 3, by default the images' own.
-        test_fraction: Share of the labeled images that are held out for judging if the source has
+        test_fraction: Fraction of the labeled images that is held out for testing if the source has
             no such split, in (0, 1), at least one image. They are stratified by class; of
             tensorflow-datasets they are the last ones.
         seed: Seed of that choice.
