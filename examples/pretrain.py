@@ -422,7 +422,7 @@ def check_run(options: Options) -> None:
 
 
 def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
-    """Raises a `ValueError` for a batch that is too small, or that the devices cannot share evenly."""
+    """Raises a `ValueError` for a batch that is too small or cannot be shared evenly."""
     if recipe.batch_size < 2:
         raise ValueError(
             "--batch-size must be at least 2: a criterion compares the images of a batch. "
