@@ -3,9 +3,9 @@
     python benchmarks/inspection.py --data-dir ../shared/data
 
 Trains VICReg with the default settings of `EmbeddingInspector` and `CollapseDoctor`, on digits as
-`make pretrain` does and on 10,000 images of Fashion-MNIST as benchmarks/methods.py does. Adds up the
-time in all hooks of the two and divides it by the rest of the time of `fit`. Both times come from
-one run. The first look traces a graph and imports matplotlib. It is counted and also shown by
+`make pretrain` does and on 10,000 images of Fashion-MNIST as benchmarks/methods.py does. Adds up
+the time in all hooks of the two and divides it by the rest of the time of `fit`. Both times come
+from one run. The first look traces a graph and imports matplotlib. It is counted and also shown by
 itself, because it does not grow with the length of a run.
 """
 

@@ -1,8 +1,8 @@
-"""A study, and one of keras-tuner's own tuners, whose trials train on two replicas each.
+"""Runs a study, and one of keras-tuner's own tuners, whose trials train on two replicas each.
 
     python -m tests.studies.strategy_program FOLDER 2
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be set before TensorFlow starts, so this is a program.
 """
 
 import json
@@ -43,7 +43,7 @@ print(
     json.dumps(
         {
             "replicas": sorted(set(seen)),
-            # Of the search: which draw is best, a rounding may decide.
+            # Only the search: a rounding may decide which draw is best.
             "losses": [r["figures"]["loss"] for r in results.rows if r["stage"] == "search"],
             "reasons": [row["reason"] for row in results.rows],
             "tuner": [

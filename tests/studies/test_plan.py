@@ -1,4 +1,4 @@
-"""The plan alone, with scores from a function; and what stands on what in `studies`."""
+"""Tests the plan alone, with scores from a function, and what `studies` may import."""
 
 import ast
 import graphlib
@@ -19,7 +19,7 @@ def plan_of(draws=3, seeds=2, finalists=1, arms=("a", "b")):
 
 
 def run(plan, score=lambda step: step.draw, records=()):
-    """Records of all trials, those in `records` first; `None` is the score of a failed one."""
+    """Returns records of all trials, those in `records` first; a failed one's score is `None`."""
     records = list(records)
     while isinstance(step := plan.next_step(records), Step):
         records.append(Record(step, True, score(step)))
@@ -63,14 +63,14 @@ def test_later_steps_wait_for_trials_that_are_running():
     search = [Step("a", "search", 0, 0), Step("a", "search", 1, 0)]
     records = [Record(search[0], True, 0.0), Record(search[1], False)]
     default = plan.next_step(records)
-    assert default == Step("a", "final", 0, 1)  # It is known whatever the search finds.
+    assert default == Step("a", "final", 0, 1)  # It does not depend on what the search finds.
     records.append(Record(default, True, 0.0))
     assert plan.next_step(records) is Pause.WAIT
     records[1] = Record(search[1], True, 1.0)
     assert plan.next_step(records) == Step("a", "confirm", 1, 1000)
     records += [Record(Step("a", "confirm", draw, 1000), draw == 1, 1.0) for draw in (1, 0)]
     assert plan.next_step(records) is Pause.WAIT
-    # A search that was longer once, and of which a trial is running, is not over either.
+    # A search that was longer before, and has a trial that is still running, is not over either.
     shorter = plan_of(1, 1, 1, ["a"])
     assert shorter.next_step(records[:1] + [Record(search[1], False), records[2]]) is Pause.WAIT
 
@@ -97,7 +97,7 @@ def test_a_plan_can_grow():
 def test_finalists_may_be_asked_for_later():
     records = run(plan_of(3, 1, 1, ["a"]))
     more = run(plan_of(3, 1, 2, ["a"]), lambda step: -step.draw, records)
-    # Draw 2 was best and has its final run; of it and draw 1, draw 1 is better on second look.
+    # Draw 2 was best and has its final run. Compared again, draw 1 is better than draw 2.
     assert [(stage, draw) for stage, _, draw, _ in stages(more)[len(records) :]] == [
         ("confirm", 2),
         ("confirm", 1),
@@ -138,11 +138,11 @@ def test_long_names_of_files_differ():
     assert len(names) == 2 and all(len(os.fsencode(name)) < 230 for name in names)
 
 
-# --- What stands on what -------------------------------------------------------------------------
+# --- Which modules import which ------------------------------------------------------------------
 
 
 def imports(path):
-    """The modules of `studies` that a file imports, anywhere in it."""
+    """Returns the modules of `studies` that a file imports, anywhere in it."""
     tree = ast.parse(path.read_text())
     found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     return {
@@ -151,7 +151,7 @@ def imports(path):
 
 
 def test_the_plan_needs_neither_keras_nor_a_backend():
-    """Loaded from its file, without the packages that it is in."""
+    """The plan loads from its file alone, without the packages that it is in."""
     code = (
         "import importlib.util, sys\n"
         "spec = importlib.util.spec_from_file_location('plan', sys.argv[1])\n"
@@ -170,6 +170,6 @@ def test_a_trials_walk_is_one_way():
     assert above["plan"] == set()
     walk = ["plan", "oracle", "tuner", "study"]
     assert sorted(walk, key=order.index) == walk
-    # Results are read without what runs trials.
+    # Reading results does not import the modules that run trials.
     for name in ("results", "plots", "report"):
         assert above[name] <= {"plan", "results", "plots"}, name

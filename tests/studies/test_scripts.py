@@ -1,4 +1,4 @@
-"""The scripts under tuning/, shrunk to seconds, as a user would run them."""
+"""Tests the scripts under tuning/, shrunk to seconds, as a user would run them."""
 
 import dataclasses
 import importlib
@@ -15,7 +15,7 @@ from keras_ssl.studies import tuner
 from tests.conftest import tiny_encoder
 
 ROOT = pathlib.Path(__file__).parents[2]
-# By script: methods that are enough to see it run, and a picture of its own.
+# For each script: methods that are enough to see it run, and a picture of its own.
 SCRIPTS = {
     "embedding_dimension": (["simclr"], "dimensions.png"),
     "tuning_gap": (["barlow-twins", "tcr"], None),
@@ -27,7 +27,7 @@ SCRIPTS = {
 
 @pytest.fixture
 def script(monkeypatch):
-    """From a script's name to its module, with an encoder that is quick to trace."""
+    """Returns a function that loads a script by name, with an encoder that is quick to trace."""
     monkeypatch.syspath_prepend(str(ROOT / "tuning"))
     monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
     yield importlib.import_module
@@ -40,7 +40,7 @@ def run(module, folder, *arguments):
 
 
 def run_trial_without_training(self, trial, **kwargs):
-    """Figures from the air, for settings that make a recipe."""
+    """Ends a trial with invented figures, if its settings make a recipe."""
     values = trial.hyperparameters.values
     arm = self.hypermodel.arms[values["arm"]]
     arm.trial_recipe(trial.hyperparameters)
@@ -76,7 +76,7 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
     "name", ["embedding_dimension", "interpolation", "projector", "tuning_gap"]
 )
 def test_a_method_of_the_users_own(script, name, tmp_path, monkeypatch):
-    """Named by `--import` and `--methods`, it is an arm as ours are."""
+    """A method of one's own, named by `--import` and `--methods`, is an arm as ours are."""
     monkeypatch.setattr(tuner.StudyTuner, "run_trial", run_trial_without_training)
     module = script(name)
     methods = ["simclr", "stranger>Uniformity"]
@@ -96,7 +96,7 @@ def test_a_module_that_is_not_there(script, tmp_path):
 
 
 def test_energies_along_the_path(script, images):
-    """Of unit embeddings of the validation images, as written in Definition 3.2."""
+    """They are those of the validation images' unit embeddings, as Definition 3.2 has them."""
     held = data.hold_out(data.Splits(images, None))
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], batch_size=8)
     arm = hypermodels.PretrainingHyperModel(recipe, held, encoder="resnet8")
@@ -112,7 +112,7 @@ def test_energies_along_the_path(script, images):
 
 @pytest.mark.slow
 def test_images_without_labels(script, tmp_path):
-    """Chosen by RankMe, for want of anything better."""
+    """Without labels, settings are chosen by RankMe, because there is nothing better."""
     pixels = np.random.RandomState(0).randint(0, 255, (120, 8, 8), "uint8")
     np.savez(tmp_path / "photos.npz", images=pixels)
     module = script("normalization")
@@ -138,7 +138,7 @@ def test_bad_options(script, tmp_path):
 
 
 def test_workers_are_started(script, tmp_path, monkeypatch):
-    """As many as asked for, with the script's own command line."""
+    """The script starts as many workers as it is asked for, with its own command line."""
     module, calls = script("normalization"), []
 
     def run_with_workers(command, count, folder):
@@ -155,7 +155,7 @@ def test_workers_are_started(script, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_readmes_question_runs(tmp_path, monkeypatch, capsys):
-    """As written, with fewer and shorter trials."""
+    """It runs as written, with fewer and shorter trials."""
     text = (ROOT / "tuning" / "README.md").read_text()
     code = text.partition("```python\n")[2].partition("```")[0]
     assert len(code.splitlines()) <= 22

@@ -36,7 +36,7 @@ from tests.studies import program
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 ROOT = pathlib.Path(__file__).parents[2]
-NOT_RESULTS = {"seconds", "memory_mib"}  # What differs from one run to the next.
+NOT_RESULTS = {"seconds", "memory_mib"}  # These differ from one run to the next.
 
 
 def rows_in(folder, without=NOT_RESULTS):
@@ -46,7 +46,7 @@ def rows_in(folder, without=NOT_RESULTS):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A study that ran: its folder, its results, and what it printed."""
+    """Runs a study, and returns its folder, its results, and what it printed."""
     folder = tmp_path_factory.mktemp("studies") / "done"
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -65,12 +65,12 @@ class TestResults:
             (arm, str(draw)) for draw in range(3) for arm in ("simclr", "vicreg")
         ]
         assert {row["status"] for row in rows} == {"completed"}
-        # Draw 0 is the defaults; the score of the search is of the validation images alone.
+        # Draw 0 is the defaults; the search scores the validation images alone.
         assert search[0]["temperature"] == "0.15" and search[1]["covariance weight"] == "1"
         assert {row["test_knn"] for row in search} == {""}
         finals = [row for row in rows if row["stage"] == "final"]
         assert all(row["test_knn"] and row["seed"] in "12" for row in finals)
-        assert {row["seed"] for row in search} == {"0"}  # Not the seeds of the last word.
+        assert {row["seed"] for row in search} == {"0"}  # These are not the seeds of final runs.
 
     def test_default_and_tuned_of_each_arm(self, done):
         folder, results, _ = done
@@ -90,7 +90,7 @@ class TestResults:
                 ]
                 np.testing.assert_allclose(getattr(arm, kind), found, rtol=1e-5)
                 assert len(found) == 2
-            # To the last bit: seed by seed, as it is defined.
+            # It is equal to the last bit: the gain is defined seed by seed.
             assert arm.gain == np.mean(arm.tuned - arm.default)
 
     def test_the_best_settings_can_be_gone_on_with(self, done):
@@ -137,7 +137,7 @@ class TestResults:
                 assert min(picture.size) > 100
 
     def test_tensorboard_shows_every_trial(self, done):
-        """Asked as the HParams tab asks, for the whole study and for one arm."""
+        """The test asks as the HParams tab does, for the whole study and for one arm."""
         folder, results, _ = done
         found = {}
         for part in ("", "vicreg"):
@@ -146,7 +146,7 @@ class TestResults:
                 tags = ask("scalars/tags")["vicreg/draw 01" if not part else "draw 01"]
             assert {"training/loss", "trial/seconds", "validation/linear probe"} <= set(tags)
         columns, metrics, groups = found[""]
-        # What all arms have, so that every trial has a line in the parallel coordinates.
+        # All arms have these, so that every trial has a line in the parallel coordinates.
         assert columns == ["arm", "base learning rate", "stage"]
         assert metrics == ["validation kNN", "validation linear probe", "trial seconds"]
         assert len(groups) == len(results.rows)
@@ -165,7 +165,7 @@ class TestResults:
 
 
 def _hparams(ask):
-    """Names of columns and metrics, and trials by name."""
+    """Returns the names of columns and metrics, and the trials by name."""
     experiment = ask("hparams/experiment", {"experimentName": ""})
     statuses = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
     answer = ask(
@@ -186,7 +186,7 @@ def _hparams(ask):
 
 
 def test_settings_are_those_that_were_trained_with(tmp_path):
-    """Short, and in single precision the same to the last bit."""
+    """They are short, and in single precision the same to the last bit."""
     trial = oracle_of(tmp_path, program.arms(), 1, 1).create_trial("tuner")
     used = {"temperature": float(np.float32(0.15)), "rate": float(np.float32(1 / 3000))}
     trial.hyperparameters.values.update(used)
@@ -325,7 +325,7 @@ class TestFolder:
         ],
     )
     def test_names_of_any_kind(self, tmp_path, name):
-        """They make files in the folder, and tables and pictures show them."""
+        """Arms with such names make files in the folder, and tables and pictures show them."""
         arms = {name: program.arms()["vicreg"], "other": program.arms()["simclr"]}
         study = studies.Study(tmp_path / "s", arms, 1, 1)
         rows = [
@@ -347,7 +347,7 @@ class TestFolder:
             path.name for path in (tmp_path / "s" / "tensorboard").iterdir() if path.is_dir()
         }
         assert folders == {"other", plan.file_name(name)}
-        assert [path.name for path in tmp_path.iterdir()] == ["s"]  # Nothing is outside.
+        assert [path.name for path in tmp_path.iterdir()] == ["s"]  # No file is outside.
         report = studies.write_report(results, tmp_path / "r", "$_$", "q", {"a": "b\nc"}, "a")
         text = report.read_text(encoding="utf-8")
         assert "<script" not in text and "<b>" not in text and "- a: b c" in text
@@ -409,7 +409,7 @@ def oracle_of(
 
 
 def run_next(oracle, score=None):
-    """Runs the next trial without training; `None` at the end."""
+    """Runs the next trial without training; returns `None` at the end."""
     trial = oracle.create_trial("tuner")
     if trial.status == "STOPPED":
         return None
@@ -425,7 +425,7 @@ def changed(**values):
     return lambda state: json.dumps({**state, **values}).encode()
 
 
-# What may have become of a trial's file, from what was in it.
+# Kinds of damage: functions from what was in a trial's file to what is left.
 DAMAGE = [
     ("empty", lambda state: b""),
     ("cut short", lambda state: json.dumps(state).encode()[:-20]),
@@ -442,18 +442,18 @@ DAMAGE = [
 
 
 class Killed(BaseException):
-    """As SIGKILL: no `except Exception` sees it."""
+    """Ends a process like SIGKILL: no `except Exception` sees it."""
 
 
 class TestOracle:
-    """The plan, with scores from the air."""
+    """Tests the oracle with invented scores."""
 
     @pytest.mark.parametrize(
         "life",
         [1, 3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5, 6, 7, 9, 10, 11))],
     )
     def test_a_kill_at_any_write_repeats_no_finished_trial(self, tmp_path, monkeypatch, life):
-        """Killed at every `life`-th file that it writes, whole or half, until it is done."""
+        """The oracle is killed at every `life`-th file that it writes, until it is done."""
         arms, replace, writes, ended = program.arms(), os.replace, [0], []
 
         def kill_sometimes(source, target):
@@ -476,7 +476,7 @@ class TestOracle:
                 continue
         else:
             pytest.fail("It never ended")
-        # Of both arms three draws, two seeds of two finalists, of the best and of the defaults.
+        # Both arms: three draws, and two seeds each of two finalists, the best and the defaults.
         count = 2 * (3 + 2 * 2 + 2 * 2)
         assert len(ended) <= len(oracle.trials) == count
         assert len({step_of(t) for t in oracle.trials.values()}) == count
@@ -484,7 +484,7 @@ class TestOracle:
         assert len(ended) == len(set(ended))
 
     def test_finalists_are_confirmed(self, tmp_path):
-        """Draw 2 was lucky with the search's seed; of the three best, others prefer draw 1."""
+        """Draw 2 was lucky with the search's seed; other seeds prefer draw 1 of the three best."""
         arms = {"simclr": program.arms()["simclr"]}
         luck = {0: 1.0, 1: 2.0, 2: 3.0, 3: 0.0}
         steps = []
@@ -508,10 +508,10 @@ class TestOracle:
             row["figures"]["test_knn"] = 0.5
         found = studies.Results(rows, "knn", ["simclr"], finalists=3).arms["simclr"]
         assert found.best_draw == 1 and found.confirmed == {2: 0.0, 1: 1.0, 0: 0.0}
-        assert list(found.final["tuned"]) == [1, 2]  # Not the seeds that it was chosen by.
+        assert list(found.final["tuned"]) == [1, 2]  # The draw was not chosen by these seeds.
 
     def test_finalists_of_a_shorter_search_do_not_count(self, tmp_path):
-        """Nor their means of fewer seeds: draw 1 was lucky once."""
+        """Their means of fewer seeds do not count either: draw 1 was lucky once."""
         arms = {"simclr": program.arms()["simclr"]}
 
         def score(step):
@@ -523,7 +523,7 @@ class TestOracle:
         while run_next(more, score) is not None:
             pass
         assert more.best_draw("simclr") == 3 and more.done() == more.planned()
-        fewer = oracle_of(tmp_path, arms, 6, 1)  # Without finalists the search decides.
+        fewer = oracle_of(tmp_path, arms, 6, 1)  # If there are no finalists, the search decides.
         while run_next(fewer, score) is not None:
             pass
         assert fewer.best_draw("simclr") == 5 and fewer.done() == fewer.planned()
@@ -542,7 +542,7 @@ class TestOracle:
         ],
         ids=["random", "bayesian"],
     )
-    # Keras-tuner's Gaussian process, on scores from the air.
+    # Keras-tuner's Gaussian process warns about the invented scores.
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
     def test_draws_differ_and_repeat(self, tmp_path, search):
         arms = program.arms()
@@ -564,7 +564,7 @@ class TestOracle:
 
     @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
     def test_bayesian_search_while_others_run(self, tmp_path):
-        """Two workers: what runs has no score yet, and a guess stands for it."""
+        """With two workers, a trial that is running has no score yet, and gets a guess."""
         arms = {"simclr": program.arms()["simclr"]}
         bayesian = functools.partial(
             keras_tuner.oracles.BayesianOptimizationOracle, num_initial_points=1
@@ -578,7 +578,7 @@ class TestOracle:
         assert draws == [0, 1, 2, 3]
 
     def test_settings_under_a_condition(self, tmp_path):
-        """They are there in the final run of the draw that had them."""
+        """The final run has the conditional settings of its draw."""
         arms = {"simclr": program.arms()["simclr"]}
 
         def space(hp, recipe):
@@ -606,7 +606,7 @@ class TestOracle:
         trial = oracle.create_trial("tuner")
         trial.status, trial.message = "FAILED", "the disk was full"
         oracle.end_trial(trial)
-        assert run_next(oracle_of(tmp_path, arms, 1, 1)).arm == "vicreg"  # Not by itself.
+        assert run_next(oracle_of(tmp_path, arms, 1, 1)).arm == "vicreg"  # It is not run again.
         again = oracle_of(tmp_path, arms, 1, 1, retry_failed=True)
         steps = []
         while (step := run_next(again)) is not None:
@@ -625,7 +625,7 @@ class TestOracle:
 
     @pytest.mark.parametrize("damage", DAMAGE, ids=[name for name, _ in DAMAGE])
     def test_a_damaged_trial_is_run_again(self, tmp_path, damage):
-        """By itself, and nothing else is; what is left of it is kept."""
+        """It is run again without being asked for, it alone, and its damaged file is kept."""
         arms = program.arms()
         before = oracle_of(tmp_path, arms, 2, 1)
         for _ in range(5):
@@ -651,11 +651,11 @@ class TestOracle:
         assert settings[0] == settings[1]
         rows = tables.rows_of(oracle.trials)
         assert rows[2]["status"] == "failed" and "is damaged" in rows[2]["reason"]
-        again = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)  # Without a warning.
+        again = oracle_of(tmp_path, arms, 2, 1, retry_failed=True)  # This does not warn.
         assert run_next(again) is None and again.done() == again.planned()
 
     def test_a_trial_that_cannot_be_read_is_not_run_again(self, tmp_path):
-        """It may be intact: root has left its files here, say."""
+        """The file may be intact, for example if root wrote it."""
         oracle = oracle_of(tmp_path, program.arms(), 1, 1)
         run_next(oracle)
         path = tmp_path / "trials" / "trial_0000" / "trial.json"
@@ -687,7 +687,7 @@ class TestOracle:
 
 
 def build_failing(hp, image_shape):
-    """The encoder of a trial that fails, each in its way."""
+    """Builds the encoder of a trial, or fails in the way that its settings name."""
     kind = hp.values["kind"]
     if kind == "error":
         raise OSError("the disk is on fire")
@@ -742,9 +742,9 @@ class TestFailures:
         arms = {name: arm for name, arm in program.arms().items() if name == "simclr"}
         arms["simclr"].encoder = lambda hp, shape: 1 / 0
         arms["simclr"].space = spaces.temperature
-        with pytest.raises(ZeroDivisionError):  # Already when its space is looked at.
+        with pytest.raises(ZeroDivisionError):  # It fails when the study looks at its space.
             studies.Study(tmp_path / "s", arms, trials=5, seeds=1)
-        arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)  # In trials.
+        arms["simclr"].encoder = lambda hp, shape: 1 / ("arm" not in hp.values)  # fails in trials
         results = studies.Study(tmp_path / "s", arms, trials=5, seeds=1).run()
         assert len(results.rows) == 6 and {row["status"] for row in results.rows} == {"failed"}
         arm = results.arms["simclr"]
@@ -755,7 +755,7 @@ class TestFailures:
         arms = {"simclr": program.arms()["simclr"]}
         folder = tmp_path / "s"
         studies.Study(folder, arms, trials=1, seeds=1)
-        # What is left of a process that died in the first trial three times.
+        # A process that died in the first trial three times leaves these files.
         oracle = oracle_of(folder, arms, 1, 1)
         trial = oracle.create_trial("tuner0")
         starts = folder / "trials" / f"trial_{trial.trial_id}" / "starts"
@@ -776,7 +776,7 @@ def test_told_to_stop_it_ends_as_by_ctrl_c():
 def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
     counts = [str(trials), str(seeds), str(finalists)]
     command = [sys.executable, "-m", "tests.studies.program", str(folder), *counts]
-    # One thread each, that sums of floats are the same.
+    # Each process has one thread, so that sums of floats are the same.
     threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command,
@@ -789,7 +789,7 @@ def run_program(folder, trials=3, seeds=2, finalists=2, **environment):
 
 
 def start_workers(command, folder):
-    """A starter of a chief and two workers, as a process of its own."""
+    """Starts a process that starts a chief and two workers."""
     code = (
         "import sys; from keras_ssl.studies import run_with_workers; "
         f"sys.exit(run_with_workers([sys.executable, *{command!r}], 2, {str(folder)!r}))"
@@ -820,7 +820,7 @@ def is_locked(path):
 
 
 class TestStarter:
-    """What it started ends when it ends, however that is."""
+    """The processes that a starter started end when it ends, however it ends."""
 
     def test_a_killed_starter_leaves_no_orphans(self, tmp_path):
         sleeper = str(ROOT / "tests" / "studies" / "sleeper.py")
@@ -850,7 +850,7 @@ class TestStarter:
         assert not (tmp_path / "s").exists()
 
     def test_other_programs_are_left_alone(self, monkeypatch):
-        """A variable that came from elsewhere, whose descriptor is no pipe, or none."""
+        """The variable came from elsewhere: its descriptor is not a pipe, or does not exist."""
         before = threading.active_count()
         for descriptor in (os.open(os.devnull, os.O_RDONLY), 10_000):
             monkeypatch.setenv("KERAS_SSL_STARTER", str(descriptor))
@@ -861,7 +861,7 @@ class TestStarter:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """The folder of a study that one process ran, whom nobody disturbed."""
+    """Returns the folder of a study that one process ran without an interruption."""
     folder = tmp_path_factory.mktemp("alone") / "study"
     process = run_program(folder)
     process.communicate(timeout=300)
@@ -888,7 +888,7 @@ class TestProcesses:
         )
         assert process.returncode == 0, process.stderr[-2000:]
         assert rows_in(folder) == rows_in(alone)
-        # Both have worked.
+        # Both workers have worked.
         logs = [(folder / f"worker-{number}.log").is_file() for number in (1, 2)]
         assert all(logs)
         assert (folder / "best" / "simclr.json").is_file()
@@ -906,7 +906,7 @@ class TestProcesses:
         output, _ = again.communicate(timeout=300)
         assert again.returncode == 0
         assert rows_in(folder) == rows_in(alone)
-        # What was finished was not touched again: its seconds are what they were.
+        # Finished trials were not run again: their seconds are the same.
         after_all = rows_in(folder, without=())
         assert [r["seconds"] for r in after_all][: len(before)] == [r["seconds"] for r in before]
         assert output.count("\ntrial ") <= len(rows_in(alone)) - after
@@ -944,7 +944,7 @@ class TestProcesses:
         assert rows_in(folder) == rows_in(alone)
 
     def test_a_killed_starter_takes_chief_and_workers_with_it(self, alone, tmp_path):
-        """The study goes on from there and ends the same; no trial counts as one that kills."""
+        """The study goes on from there and ends the same; no trial counts as one that killed."""
         folder = tmp_path / "shared"
         command = ["-m", "tests.studies.program", str(folder), "3", "2", "2"]
         process = start_workers(command, folder)
@@ -965,17 +965,17 @@ class TestProcesses:
         assert all(seconds[row["trial"]] == row["seconds"] for row in before if row["seconds"])
 
     def test_memory_does_not_grow(self, tmp_path):
-        """Over 30 trials, none of them held back by the last."""
+        """The memory is compared over 30 trials; a trial must not keep the one before it."""
         process = run_program(tmp_path / "study", 13, 1, 1)
         process.communicate(timeout=600)
         rows = rows_in(tmp_path / "study", without=())
         memory = [float(row["memory_mib"]) for row in rows]
         assert len(memory) >= 28
-        # A trial leaves nothing; what the first ones warm up is allowed to them.
+        # A trial keeps no memory. The first trials may, because they warm things up.
         assert np.median(memory[-5:]) - np.median(memory[5:10]) < 15
 
     def test_trials_on_several_replicas(self, tmp_path):
-        """What one device finds, two find: a study's trials, and those of keras-tuner's tuner."""
+        """Two devices find what one finds, in a study and with keras-tuner's own tuner."""
         found = []
         for replicas in (1, 2):
             process = subprocess.run(
