@@ -1,24 +1,24 @@
-# Everything runs in .venv, which is made where it is missing. PYTHON picks the interpreter.
+# Everything runs in .venv; make creates it if it is missing. PYTHON names the interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
 .PHONY: pretrain test test-slow test-versions check format tensorboard clean
 
-pretrain: .venv/installed  ## the main job: pretrains an encoder on embedded digits and judges it
+pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/python examples/pretrain.py $(ARGS)
 
-test: .venv/installed  ## the fast tests, about five minutes on two cores
+test: .venv/installed  ## runs the fast tests, about five minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: .venv/installed  ## the long tests
+test-slow: .venv/installed  ## runs the long tests
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
 
-test-versions: .venv-lowest/installed .venv-newest/installed  ## the fast tests with the lowest and the newest versions allowed
+test-versions: .venv-lowest/installed .venv-newest/installed  ## runs the fast tests with the lowest and the newest versions allowed
 	.venv-lowest/bin/python -m pytest $(ARGS)
 	.venv-newest/bin/python -m pytest $(ARGS)
 
-check: .venv/installed  ## format, lint, types, and the examples in the docstrings
+check: .venv/installed  ## checks format, lint, types, and the examples in the docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -28,7 +28,7 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-tensorboard: .venv/installed  ## looks at all runs
+tensorboard: .venv/installed  ## shows all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 clean:

@@ -1,10 +1,10 @@
-"""What micro-batches cost and save: peak memory and time of a step against the batch size.
+"""Measures what micro-batches cost and save: peak memory and time of a step by batch size.
 
     python benchmarks/gradient_caching.py
 
-SimCLR with a ResNet-8 of width 16 on random images of 32 x 32 pixels; every row compares the whole
-batch at once with micro-batches of 256, in turns. Peak memory is that of a first step above what
-the process held before, each in a process of its own.
+Trains SimCLR with a ResNet-8 of width 16 on random images of 32 x 32 pixels. Every row compares the
+whole batch at once with micro-batches of 256, in turns. Peak memory is that of a first step, above
+what the process held before; each is measured in a process of its own.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from keras_ssl import encoders, models
 
 MICRO_BATCH = 256
 SHAPE = (32, 32, 3)
-# The whole batch at once would take more memory than the machine has from here on.
+# A larger batch at once would take more memory than the machine has.
 LARGEST_WHOLE = 2048
 
 
 def make_step(batch_size, micro_batch_size):
-    """One training step on a batch of random images."""
+    """Returns a function that takes one training step on a batch of random images."""
     keras.utils.set_random_seed(0)
     model = models.SimCLR(encoders.resnet8(SHAPE), "128-64", micro_batch_size=micro_batch_size)
     model.compile(keras.optimizers.SGD(0.1))
@@ -50,7 +50,7 @@ def main():
     for batch in options.batches:
         for micro in (None, MICRO_BATCH):
             if micro is not None or batch <= LARGEST_WHOLE:
-                # Bound now: the fork runs it at once.
+                # The defaults bind the loop's variables; the fork runs the function at once.
                 peaks[batch, micro] = peak_above(lambda b=batch, m=micro: make_step(b, m))
     print("| batch | whole, MiB | micro-batches, MiB | whole, s | micro-batches, s | time, x |")
     print("|---|---|---|---|---|---|")
@@ -62,7 +62,7 @@ def main():
             for micro, step in steps.items():
                 begin = time.perf_counter()
                 step()
-                if turn:  # the first traces
+                if turn:  # The first turn traces.
                     times[micro].append(time.perf_counter() - begin)
         seconds = {micro: statistics.median(values) for micro, values in times.items()}
         whole = None in kinds

@@ -1,12 +1,12 @@
-"""What it costs to look: the inspector's and the doctor's part of the time of training.
+"""Measures how much of the time of training the inspector and the doctor take.
 
     python benchmarks/inspection.py --data-dir ../shared/data
 
-Trains VICReg at the default settings of `EmbeddingInspector` and `CollapseDoctor`, on digits as
-`make pretrain` does and on 10,000 images of Fashion-MNIST as benchmarks/methods.py does. The time
-spent in every hook of the two is added up and divided by the rest of the time of `fit`: both come
-from one run. The first look, which traces a graph and imports matplotlib, is counted and also shown
-by itself, for it does not grow with the length of a run.
+Trains VICReg with the default settings of `EmbeddingInspector` and `CollapseDoctor`, on digits as
+`make pretrain` does and on 10,000 images of Fashion-MNIST as benchmarks/methods.py does. Adds up
+the time in all hooks of the two and divides it by the rest of the time of `fit`. Both times come
+from one run. The first look traces a graph and imports matplotlib. It is counted and also shown by
+itself, because it does not grow with the length of a run.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Timed:
 
 
 def measure(name, encoder, images, epochs):
-    """Prints the row of one run."""
+    """Trains one run and prints its row."""
     recipe = dataclasses.replace(recipes.SMALL["vicreg"], epochs=epochs)
     policy = data.policy(recipe.policy)
     model = recipe.build_model(encoder)

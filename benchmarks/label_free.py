@@ -1,14 +1,14 @@
-"""Do figures without labels find the encoder with the best labels? Rank correlations.
+"""Correlates figures that need no labels with accuracy: do they find the best encoder?
 
     python benchmarks/label_free.py --data-dir ../shared/data
 
 Trains encoders that differ in method and settings (every method's small recipe, and sweeps of the
 weights of VICReg, of the temperature of SimCLR and of the learning rate) on 10,000 images of
-Fashion-MNIST without labels, and compares RankMe, LiDAR, alpha-ReQ and uniformity of each with its
-linear accuracy on the test split: Spearman's correlation over all encoders and within each sweep, 1
-where the figure puts them in the order of their accuracy; and the accuracy of the encoder that each
-figure would have chosen, beside the best there is. About a minute per encoder on two CPU cores. A
-run that is stopped goes on with what is in `--output`.
+Fashion-MNIST without labels. Compares RankMe, LiDAR, alpha-ReQ and uniformity of each encoder with
+its linear accuracy on the test split. Prints Spearman's correlation over all encoders and within
+each sweep, which is 1 if the figure puts them in the order of their accuracy. Also prints the
+accuracy of the encoder that each figure would have chosen, beside the best accuracy. Takes about a
+minute per encoder on two CPU cores. A stopped run goes on from what `--output` holds.
 """
 
 import argparse
@@ -26,7 +26,7 @@ VICREG, SIMCLR = recipes.SMALL["vicreg"], recipes.SMALL["simclr"]
 
 
 def with_criterion(recipe, **arguments):
-    """A recipe with other settings of its criterion."""
+    """Returns a recipe with other settings of its criterion."""
     return dataclasses.replace(recipe, criterion={**recipe.criterion, **arguments})
 
 
@@ -46,7 +46,7 @@ SWEEPS = {
         for lr in (1e-4, 1e-3, 6e-3, 6e-2)
     },
 }
-# From a figure of `judge` to one of which more is better.
+# Functions of the figures of `judge` that return a score, where more is better.
 SCORES = {
     "RankMe": lambda figures: figures["rankme"],
     "LiDAR": lambda figures: figures["lidar"],
@@ -56,11 +56,11 @@ SCORES = {
 
 
 def table(figures):
-    """Correlations, and what each score would have chosen, in Markdown."""
+    """Returns correlations, and the accuracy of each score's choice, in Markdown."""
     groups = {
         sweep: [figures[f"{sweep}: {name}"] for name in runs] for sweep, runs in SWEEPS.items()
     }
-    # A default stands in several sweeps, with the same figures.
+    # The default settings are in several sweeps, with the same figures.
     different = {json.dumps(run): run for runs in groups.values() for run in runs}
     groups = {"all": list(different.values()), **groups}
     rows = {}
@@ -69,7 +69,7 @@ def table(figures):
         row = {"encoders": str(len(runs)), "best": f"{100 * max(accuracies):.1f}"}
         row["worst"] = f"{100 * min(accuracies):.1f}"
         for name, score in SCORES.items():
-            # NaN, of an encoder whose spectrum has nothing to fit, is the worst.
+            # The score is NaN if the spectrum of an encoder has nothing to fit: count it as worst.
             scores = [-math.inf if math.isnan(score(run)) else score(run) for run in runs]
             correlation = spearmanr(scores, accuracies).statistic
             chosen = accuracies[scores.index(max(scores))]
@@ -79,7 +79,7 @@ def table(figures):
 
 
 def main():
-    """Trains what is not in the output yet and prints the table."""
+    """Trains the encoders that are not in the output yet, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data-dir", required=True, help="folder that holds fashion-mnist/")
@@ -100,7 +100,7 @@ def main():
             figures[key] = evaluation.judge(encoder, train, test, policy=policy)
             options.output.write_text(json.dumps(figures, indent=1) + "\n")
             print(key, {k: round(v, 3) for k, v in figures[key].items()}, flush=True)
-    print("\nSpearman's correlation with linear accuracy (the accuracy, %, of its choice)\n")
+    print("\nSpearman's correlation with linear accuracy (accuracy of the chosen encoder, %)\n")
     print(table(figures))
 
 

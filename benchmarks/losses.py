@@ -1,12 +1,14 @@
-"""What a criterion costs, forward and backward: ours, our other side, plain TensorFlow, lightly.
+"""Measures what a criterion costs, forward and backward, against its other forms.
+
+The contenders are our criterion, the same on its other side, plain TensorFlow, and lightly's.
 
     python benchmarks/losses.py      # the table, the curves, losses.json, losses.png
     python benchmarks/losses.py --criteria vicreg --grid 256x8192 --no-curves
 
-Every figure of a row comes from one run: the contenders take turns on the same embeddings, and the
-median of their turns is printed, as a ratio to ours. Peak memory above the inputs is that of a
-first step in a process of its own. `lightly` takes part where it can be
-imported (`pip install torch lightly torchvision`); it is no dependency of anything else.
+All figures of a row come from one run: the contenders take turns on the same embeddings, and the
+program prints the median of each one's turns, as a ratio to ours. Peak memory is that of a first
+step above its inputs, in a process of its own. `lightly` takes part if it can be imported
+(`pip install torch lightly torchvision`); nothing else depends on it.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from keras_ssl import losses
 
 HERE = pathlib.Path(__file__).parent
 GRID = [(256, 2048), (256, 8192), (1024, 8192), (1024, 256), (4096, 128)]
-# Time against M at one N, and against N at one M.
+# Times by M at one N, and by N at one M.
 CURVE_SAMPLES, CURVE_DIMENSIONS = 256, 128
 CURVES = [(CURVE_SAMPLES, 2**k) for k in range(6, 14)] + [
     (2**k, CURVE_DIMENSIONS) for k in range(6, 13)
@@ -38,7 +40,7 @@ LARGE_BATCH = (32_768, 128)
 LARGEST_FACTOR = 4096
 
 
-# --- The plain form, as one writes it down -----------------------------------------------------
+# --- The plain form, as one writes it ----------------------------------------------------------
 
 
 def _off_diagonal_energy(c):
@@ -171,7 +173,7 @@ CONTENDERS = ["ours", "other side", "dense", "lightly"]
 
 
 def tensorflow_step(loss, z_1, z_2):
-    """A function that runs one forward and backward pass and returns (loss, gradient)."""
+    """Returns a function that runs a forward and a backward pass and returns (loss, gradient)."""
     inputs = tf.constant(z_1), tf.constant(z_2)
 
     @tf.function(autograph=False)
@@ -189,12 +191,12 @@ def tensorflow_step(loss, z_1, z_2):
 
 
 def lightly_losses():
-    """The module `lightly.loss`, or None where it is not installed."""
+    """Returns the module `lightly.loss`, or None if it is not installed."""
     try:
         import torch
 
-        # torchvision's compiled part does not load beside a CPU build of torch; these two of its
-        # operators are looked up at import and never called.
+        # torchvision's compiled part does not load beside a CPU build of torch. Its import looks up
+        # these two operators and never calls them.
         operators = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -205,7 +207,7 @@ def lightly_losses():
 
 
 def torch_step(loss, z_1, z_2):
-    """The same of a PyTorch loss."""
+    """Returns the same for a PyTorch loss."""
     import torch
 
     inputs = [torch.tensor(z, requires_grad=True) for z in (z_1, z_2)]
@@ -221,7 +223,7 @@ def torch_step(loss, z_1, z_2):
 
 
 def contenders(criterion, samples, dimensions, lightly_module):
-    """The steps that take part, by name: functions without arguments."""
+    """Returns the steps that take part, by name: functions without arguments."""
     ours, has_sides, dense, peer = CRITERIA[criterion]
     rng = np.random.RandomState(0)
     z_1 = rng.randn(samples, dimensions).astype("float32")
@@ -243,12 +245,13 @@ def contenders(criterion, samples, dimensions, lightly_module):
 
 
 def time_in_turns(steps, seconds):
-    """Median seconds of each step, and what each returned: the contenders take turns.
+    """Runs the steps in turns, and returns the median seconds of each and what each returned.
 
-    At most 25 turns; at least 3, or 1 where a turn takes four times the `seconds`. Short steps run
-    once more, untimed, before they are timed: the threads of the step before wait busily awhile.
+    There are at most 25 turns, and at least 3, or 1 if a turn takes four times the `seconds`. A
+    short step runs once more before it is timed, because the threads of the step before it keep a
+    core busy for a while.
     """
-    results = {name: step() for name, step in steps.items()}  # traces, too
+    results = {name: step() for name, step in steps.items()}  # This traces them, too.
     times = {name: [] for name in steps}
     start = time.perf_counter()
     for turn in range(25):
@@ -265,7 +268,7 @@ def time_in_turns(steps, seconds):
 
 
 def peak_memory(criterion, samples, dimensions, name):
-    """MiB of the resident set above the inputs' at the peak of a first step."""
+    """Returns the MiB of the resident set at the peak of a first step, above its inputs."""
 
     def prepare():
         module = lightly_losses()
@@ -276,7 +279,7 @@ def peak_memory(criterion, samples, dimensions, name):
 
 
 def memory_of(criterion, samples, dimensions):
-    """Peak memory by contender."""
+    """Returns the peak memory by contender."""
     names = ["ours", "dense"]
     if criterion == "tcr" and max(samples, dimensions) > LARGEST_FACTOR:
         return {"ours": peak_memory(criterion, samples, dimensions, "ours")}
@@ -286,7 +289,13 @@ def memory_of(criterion, samples, dimensions):
 
 
 def agreement(results):
-    """Largest relative difference of a value or a gradient (Frobenius) to the plain form's."""
+    """Returns each contender's largest relative difference from the plain form.
+
+    It is that of the value or of the gradient (in the Frobenius norm), whichever is larger.
+
+    Raises:
+        RuntimeError: if a difference is above 1e-3.
+    """
     if "dense" not in results:
         return {}
     value, gradient = results["dense"]
@@ -297,7 +306,7 @@ def agreement(results):
             float(np.linalg.norm(other_gradient - gradient) / np.linalg.norm(gradient)),
         )
     if max(worst.values()) > 1e-3:
-        raise RuntimeError(f"Not all compute the same: {worst}")
+        raise RuntimeError(f"The contenders do not compute the same: {worst}")
     return worst
 
 
@@ -305,7 +314,7 @@ def agreement(results):
 
 
 def row_of(record):
-    """A line of the table, in Markdown."""
+    """Returns a line of the table, in Markdown."""
     seconds, memory = record["seconds"], record.get("memory", {})
     ours = seconds["ours"]
     cells = [record["criterion"], f"{record['samples']}, {record['dimensions']}"]
@@ -324,14 +333,14 @@ HEADER = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 def plot(records, path):
-    """Seconds against M at one N, and against N at one M, on log axes."""
+    """Draws the seconds by M at one N, and by N at one M, on log axes."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     def curve(criterion, name, fixed, along):
-        # By size: where the table has a point of the curve too, the curve's own, measured last.
+        # By size: if the table has a point of the curve too, the curve's own, measured last, wins.
         points = {
             record[along]: record["seconds"][name]
             for record in records
@@ -381,7 +390,7 @@ def plot(records, path):
 
 
 def print_large_batches(records):
-    """Peak memory of a step where the matrix of products would be 16 GiB."""
+    """Prints the peak memory of a step whose matrix of products would be 16 GiB."""
     for criterion in ("simclr", "dcl"):
         peak = peak_memory(criterion, *LARGE_BATCH, "ours")
         record = {"criterion": criterion, "samples": LARGE_BATCH[0], "dimensions": LARGE_BATCH[1]}
@@ -394,9 +403,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA, default=list(CRITERIA))
     parser.add_argument("--grid", nargs="+", metavar="NxM", default=[f"{n}x{m}" for n, m in GRID])
-    parser.add_argument("--seconds", type=float, default=4.0, help="for the turns of one row")
-    parser.add_argument("--no-curves", action="store_true", help="only the table")
-    parser.add_argument("--no-memory", action="store_true", help="only times")
+    parser.add_argument("--seconds", type=float, default=4.0, help="time for the turns of one row")
+    parser.add_argument("--no-curves", action="store_true", help="print only the table")
+    parser.add_argument("--no-memory", action="store_true", help="measure only times")
     parser.add_argument("--output", type=pathlib.Path, default=HERE / "losses.json")
     arguments = parser.parse_args()
     grid = [tuple(map(int, shape.split("x"))) for shape in arguments.grid]

@@ -1,4 +1,4 @@
-"""Peak memory of one piece of work, in a process of its own (Linux)."""
+"""Measures the peak memory of one piece of work, in a process of its own (Linux)."""
 
 import gc
 import json
@@ -7,31 +7,31 @@ import pathlib
 
 
 def _resident(field):
-    """A resident size of this process, in MiB."""
+    """Returns a resident size of this process, in MiB."""
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"no {field} in /proc/self/status")
+    raise RuntimeError(f"/proc/self/status has no {field}")
 
 
 def peak_above(prepare):
-    """MiB of the resident set at the peak of a step, above what it was before.
+    """Returns the MiB of the resident set at the peak of a step, above what it was before.
 
-    In a fork, because TensorFlow and PyTorch keep what they have once allocated. To be called
-    before any kernel has run: there must be no threads yet.
+    The step runs in a fork, because TensorFlow and PyTorch keep all memory that they have
+    allocated. Call this before any kernel has run: there must be no threads yet.
 
     Args:
-        prepare: Function without arguments that returns the step, another one.
+        prepare: Function without arguments that returns the step, another such function.
 
     Raises:
-        RuntimeError: if the process died, most often for want of memory.
+        RuntimeError: if the process died, most often because memory ran out.
     """
     reader, writer = os.pipe()
     if os.fork() == 0:
         try:
             step = prepare()
             gc.collect()
-            pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark
+            pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
             before = _resident("VmRSS")
             step()
             os.write(writer, json.dumps(_resident("VmHWM") - before).encode())
@@ -42,5 +42,5 @@ def peak_above(prepare):
         text = pipe.read()
     os.wait()
     if not text:
-        raise RuntimeError("the step failed: out of memory?")
+        raise RuntimeError("The step failed, probably because memory ran out")
     return json.loads(text)

@@ -1,15 +1,16 @@
-"""Does every method learn? All of them under one small budget on Fashion-MNIST.
+"""Trains every method with the same small budget on Fashion-MNIST: does every method learn?
 
     python benchmarks/methods.py --data-dir ../shared/data --output runs/methods.json
 
-The same encoder (ResNet-8, width 16, strided stem: 78 thousand parameters), images (the first
-10,000 of Fashion-MNIST, their labels unused), augmentation, projector, optimizer and epochs for
-every method; only the criterion differs, with the constants of `keras_ssl.recipes.SMALL`. Judged by
-weighted kNN (k = 20, temperature 0.07) and logistic regression on frozen features, fitted on the
-same 10,000 images and tested on the 10,000 of the test split, beside raw pixels and the untrained
-encoder. Prints a Markdown table. About three minutes per run on two CPU cores.
+Every method has the same encoder (ResNet-8, width 16, strided stem: 78 thousand parameters), images
+(the first 10,000 of Fashion-MNIST, without their labels), augmentation, projector, optimizer and
+number of epochs. Only the criterion differs, with the constants of `keras_ssl.recipes.SMALL`.
+Weighted kNN (k = 20, temperature 0.07) and logistic regression judge the frozen features. They are
+fitted on the same 10,000 images and tested on the 10,000 of the test split, and raw pixels and the
+untrained encoder are judged in the same way. Prints a Markdown table. Takes about three minutes per
+run on two CPU cores.
 
-A run that is stopped goes on with what is in `--output`.
+A stopped run goes on from what `--output` holds.
 """
 
 import argparse
@@ -28,11 +29,12 @@ from keras_ssl import data, encoders, evaluation, recipes, registry
 
 
 def fashion_mnist(data_dir: str, count: int) -> data.Splits:
-    """The first `count` training images, and all test images, of the four official files."""
+    """Loads the first `count` training images and all test images of the four official files."""
     folder = pathlib.Path(data_dir) / "fashion-mnist"
     if not folder.is_dir():
         raise SystemExit(
-            f"error: --data-dir must hold fashion-mnist/, the official files. Received: {folder}"
+            "error: --data-dir must hold fashion-mnist/ with the official files. "
+            f"Received: {folder}"
         )
 
     train, test = data.load(folder)
@@ -40,13 +42,13 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
 
 
 def build_encoder(image_shape: tuple[int, int, int], seed: int) -> keras.Model:
-    """The encoder of all runs, from its seed."""
+    """Builds the encoder of all runs from its seed."""
     keras.utils.set_random_seed(seed)
     return encoders.resnet8(image_shape, stem="strided")
 
 
 def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[keras.Model, dict]:
-    """An encoder trained by the recipe, and the last epoch's figures."""
+    """Trains an encoder by the recipe, and returns it with the last epoch's figures."""
     encoder = build_encoder(images.image_shape, seed)
     model = recipe.build_model(encoder)
     views = data.make_views(images, recipe.build_policy(), recipe.batch_size, seed)
@@ -56,7 +58,7 @@ def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[
 
 
 def summary(figures: dict[str, dict]) -> str:
-    """One row per method: means, and standard deviations where there are several seeds."""
+    """Returns one row per method: means, and standard deviations if there are several seeds."""
     rows: dict[str, dict[str, str]] = {}
     for method in dict.fromkeys(figure["method"] for figure in figures.values()):
         runs = [figure for figure in figures.values() if figure["method"] == method]
@@ -77,7 +79,7 @@ def summary(figures: dict[str, dict]) -> str:
 
 
 def main() -> None:
-    """Runs what is not in the output yet and prints the table."""
+    """Runs the methods that are not in the output yet, and prints the table."""
     registry.import_named()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -1,14 +1,15 @@
-"""What a criterion costs a replica, as replicas are added: compute, and bytes to communicate.
+"""Measures what a criterion costs each of several replicas: computing time, and bytes to send.
 
     python benchmarks/replicas.py      # the table
 
-The replicas are logical devices of one machine, which take turns on its cores: the time of a step,
-forward and backward, is that of all replicas, and that time divided by their number is what one of
-them computes. "gathered" is the same criterion as a user's would be who never thought of replicas:
-it sees the embeddings of all, and every replica computes all of it. Both take turns in one run.
+The replicas are logical devices of one machine, which take turns on its cores. The time of a step,
+forward and backward, is that of all replicas; one of them computes for that time divided by their
+number. "gathered" is the same criterion as a user would write it who never thought of replicas: it
+sees the embeddings of all, and every replica computes all of it. Both take turns in one run.
 
-Bytes are counted where they are handed to TensorFlow's collectives: what each replica sends of a
-sum over R replicas, 2 (R - 1) / R of the tensor (a ring), and of a gathering, R - 1 times its own.
+Bytes are counted where they are given to TensorFlow's collectives. For a sum over R replicas, each
+replica sends 2 (R - 1) / R of the tensor (in a ring); for a gathering, it sends its own part R - 1
+times.
 """
 
 import os
@@ -42,12 +43,12 @@ TURNS = 7
 
 
 def gathered(kind):
-    """The criterion as one that was never marked `on_shards`."""
+    """Returns the criterion as if it had never been marked `on_shards`."""
     return type("Gathered", (kind,), {"terms": lambda self, *z: kind.terms(self, *z)})
 
 
 class Bytes:
-    """Counts what one replica sends, while a step is traced."""
+    """Counts the bytes that one replica sends, while a step is traced."""
 
     def __enter__(self):
         self.sent = 0.0
@@ -56,7 +57,7 @@ class Bytes:
         def counting(function, share):
             def counted(context, x):
                 count = context.num_replicas_in_sync
-                # Every replica traces the step: one of them counts.
+                # Every replica traces the step, so each counts its share of one replica's bytes.
                 self.sent += share(count) * np.prod(x.shape) * x.dtype.size / count
                 return function(context, x)
 
@@ -71,7 +72,7 @@ class Bytes:
 
 
 def make_step(criterion, z, strategy):
-    """A step on the replicas of `strategy`, and the bytes that each sends in it."""
+    """Returns a step on the replicas of `strategy`, and the bytes that each sends in it."""
     rows = len(z[0]) // strategy.num_replicas_in_sync
     pair = strategy.experimental_distribute_values_from_function(
         lambda c: tuple(tf.constant(a[c.replica_id_in_sync_group * rows :][:rows]) for a in z)
@@ -90,7 +91,7 @@ def make_step(criterion, z, strategy):
 
 
 def measure(count):
-    """Prints the rows of one number of replicas."""
+    """Prints the rows for one number of replicas."""
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count
     )
@@ -122,7 +123,11 @@ def measure(count):
 
 
 def main():
-    """Prints the table, one process per number of replicas: devices are fixed at the start."""
+    """Prints the table.
+
+    Each number of replicas needs a process of its own, because TensorFlow fixes its devices when it
+    starts.
+    """
     if len(sys.argv) > 1:
         measure(int(sys.argv[1]))
         return

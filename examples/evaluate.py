@@ -3,9 +3,10 @@
     python examples/evaluate.py runs/RUN/encoder.keras --data digits
     python examples/evaluate.py runs/RUN/encoder.keras --data path/to/images --knn-grid
 
-Takes an encoder.keras or a whole checkpoint of `pretrain.py`. Prints k-nearest-neighbor and
-linear accuracy and the effective rank (RankMe) of its frozen features; with `--knn-grid` the
-paper's grid of k and temperature too, whose best cell is chosen on the test set, as the paper does.
+Takes an encoder.keras or a whole checkpoint of `pretrain.py`. Prints the k-nearest-neighbor
+accuracy, the linear accuracy and the effective rank (RankMe) of its frozen features. With
+`--knn-grid` it also tries the paper's grid of k and temperature, and prints the best cell, which it
+chooses on the test set, as the paper does.
 """
 
 import argparse
@@ -30,15 +31,17 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     )
     parser.add_argument("encoder", help="a .keras file")
     parser.add_argument("--data", default="digits", help="as for pretrain.py (default: digits)")
-    parser.add_argument("--image-size", type=int, help="pixels; default: the encoder's")
+    parser.add_argument("--image-size", type=int, help="in pixels; default: the encoder's")
     parser.add_argument("--data-dir", help="where tensorflow-datasets keeps its data")
     parser.add_argument("--download", action="store_true", help="let tensorflow-datasets download")
     parser.add_argument(
         "--input-range",
-        help="range of the images of a trained encoder that does not tell: "
+        help="range of images that a trained encoder wants, if it does not tell: "
         '"0,1", "0,255", "caffe", "torch" or "tf"',
     )
-    parser.add_argument("--knn-grid", action="store_true", help="all k and temperatures too")
+    parser.add_argument(
+        "--knn-grid", action="store_true", help="also try all k and temperatures of the paper"
+    )
     options = parser.parse_args(arguments)
 
     if not os.path.isfile(options.encoder):
@@ -64,7 +67,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         )
     encoders.check_images(encoder, (None, *train.image_shape))
 
-    keras.utils.set_random_seed(0)  # of the untrained encoder
+    keras.utils.set_random_seed(0)  # for the untrained encoder
     with runs.stage(f"judging on {len(train)} + {len(test)} images"):
         rows = evaluation.judge_beside_baselines(encoder, train, test)
     print(evaluation.table(rows))

@@ -9,9 +9,9 @@
     python examples/pretrain.py --import my_module --method "my_package>MyMethod"
     python examples/pretrain.py --resume runs/20260101-120000-vicreg-digits
 
-Hardware and time: the default runs on two CPU cores in about a minute. Expected: both accuracies
-of the trained encoder well above the untrained one's; digits of 8x8 pixels are easy for raw pixels
-too.
+Hardware and time: the default runs on two CPU cores in about a minute. Expected result: both
+accuracies of the trained encoder are well above those of the untrained one. Raw pixels are good
+too, because digits of 8x8 pixels are easy.
 
 The run folder holds config.json (options, versions, command), encoder.keras (plain Keras, for any
 program), checkpoints/ (the whole model, to go on from), tensorboard/, metrics.csv, results.json,
@@ -54,18 +54,24 @@ with quiet.quiet_start():
     tf.config.list_physical_devices()
 
 SMOKE_EPOCHS = 2
-# The last checkpoint, and the one before in case the disk damages it.
+# A run keeps its last checkpoint, and the one before in case the disk damages the last.
 KEPT_CHECKPOINTS = 2
 
 
 def option(default: Any, group: str, text: str | Callable[[], str], **kwargs: Any) -> Any:
-    """A field of `Options` with its place and text in `--help`, or what gives the text then."""
+    """Returns a field of `Options` with its group and text in `--help`.
+
+    A function as `text` is called when the parser is made.
+    """
     return dataclasses.field(default=default, metadata={"group": group, "help": text, **kwargs})
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line sets; `None` takes the recipe's value, or what fits the images."""
+    """The options of the command line.
+
+    `None` stands for the recipe's value, or for what fits the images.
+    """
 
     source: str = option(
         "digits",
@@ -74,15 +80,17 @@ class Options:
         flags=("--data",),
     )
     evaluate_on: str | None = option(
-        None, "data", "other, labeled data to judge the encoder on, of the same kinds"
+        None, "data", "other data, with labels, to judge the encoder on; the same kinds as --data"
     )
     image_size: int | None = option(None, "data", "height and width of the images, in pixels")
-    channels: int | None = option(None, "data", "channels of the images: 1, 3 or, of files, 4")
+    channels: int | None = option(
+        None, "data", "channels of the images: 1 or 3, and for files also 4"
+    )
     labels: bool = option(
         True,
         "data",
-        "judge the encoder by labels, where there are any; --no-labels trains on all images, and "
-        "sub-folders are no classes",
+        "judge the encoder by labels if there are any; --no-labels trains on all images, and does "
+        "not take sub-folders for classes",
     )
     data_dir: str | None = option(None, "data", "where tensorflow-datasets keeps its data")
     download: bool = option(False, "data", "let tensorflow-datasets download")
@@ -92,28 +100,32 @@ class Options:
     recipe: str = option(
         "vicreg",
         "model",
-        # Asked for when the modules of --import have registered their methods.
+        # A function, because the modules of --import must register their methods first.
         lambda: (
-            f"method, with small settings: {', '.join(recipes.methods())}; or published settings: "
-            f"{', '.join(recipes.PUBLISHED)}"
+            f"a method, with small settings: {', '.join(recipes.methods())}; or published "
+            f"settings: {', '.join(recipes.PUBLISHED)}"
         ),
         flags=("--method", "--recipe"),
     )
     config: str | None = option(
         None,
         "model",
-        "settings to start from, in place of a method: best/NAME.json of a study (tuning/), or "
+        "settings to start from, instead of --method: best/NAME.json of a study (tuning/), or "
         "config.json of a run",
     )
     encoder: str | None = option(
         None, "model", f"{', '.join(encoders.ENCODERS)}, or a name of keras.applications"
     )
     projector: str | None = option(None, "model", 'widths, such as "2048-2048-512"')
-    temperature: float | None = option(None, "criterion", "temperature, where it has one")
-    criterion: str | None = option(
-        None, "criterion", 'any of its settings, such as "covariance_weight=4,variance_weight=10"'
+    temperature: float | None = option(
+        None, "criterion", "temperature of the criterion, if it has one"
     )
-    epochs: int | None = option(None, "optimizer", "epochs")
+    criterion: str | None = option(
+        None,
+        "criterion",
+        'any settings of the criterion, such as "covariance_weight=4,variance_weight=10"',
+    )
+    epochs: int | None = option(None, "optimizer", "number of epochs")
     batch_size: int | None = option(None, "optimizer", "images per step, over all devices")
     micro_batch_size: int | None = option(
         None, "optimizer", "images at a time on one device, for batches larger than its memory"
@@ -133,13 +145,15 @@ class Options:
         "run",
         f"devices: {', '.join(distribution.STRATEGIES)}; see docs/devices.md",
     )
-    probe: bool = option(True, "run", "train the online linear probe along, if there are labels")
+    probe: bool = option(True, "run", "also train the online linear probe, if there are labels")
     evaluate_every: int = option(10, "run", "epochs between judgments of the encoder")
     checkpoint_minutes: float = option(
         15.0, "run", "minutes between checkpoints within an epoch; each epoch ends with one"
     )
     inspect_every: int | None = option(
-        None, "run", "epochs between looks at a fixed sample (default: what costs under 3 %%)"
+        None,
+        "run",
+        "epochs between looks at a fixed sample (default: so that they cost under 3 %%)",
     )
     stop_when_ill: bool = option(
         False, "run", "stop at a collapse or a learning rate that blows up"
@@ -148,17 +162,17 @@ class Options:
     profile: str | None = option(
         None,
         "run",
-        'steps to profile for TensorBoard, as "10,20"; needs tensorboard-plugin-profile',
+        'steps to profile for TensorBoard, such as "10,20"; needs tensorboard-plugin-profile',
     )
     seed: int = option(0, "run", "seed of weights, orders and augmentations")
     logdir: str | None = option(None, "run", "run folder; default: runs/TIME-METHOD-DATA")
     smoke: bool = option(False, "run", "shrink everything to seconds")
-    # Recorded for people. What is imported is what the command line names, also with --resume.
+    # Recorded for people to read: --resume, too, imports only what the command line names.
     imports: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def label(self) -> str:
-        """What the settings are called."""
+        """The name of the settings."""
         if self.config is None:
             return self.recipe
         path = pathlib.Path(self.config)
@@ -166,7 +180,7 @@ class Options:
 
 
 def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder | None]:
-    """Options from the command line, or of the run to resume, and its folder."""
+    """Returns the options of the command line, or those of the run to resume and its folder."""
     registry.import_named(arguments)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -189,18 +203,18 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder |
         text = settings.pop("help")
         text = text if isinstance(text, str) else text()
         text += "" if default in (None, False) else f" (default: {default})"
-        # Not given is told from given as the default: --resume takes no other option.
+        # SUPPRESS tells an option that was given from one that was not: --resume takes no others.
         groups[group].add_argument(
             *flags, dest=field.name, default=argparse.SUPPRESS, help=text, **settings
         )
     registry.add_import_option(groups["model"], default=argparse.SUPPRESS)
     groups["run"].add_argument(
-        "--resume", metavar="RUN", help="go on with an interrupted run, with its own options"
+        "--resume", metavar="RUN", help="go on with an interrupted run, with the run's own options"
     )
     given = vars(parser.parse_args(arguments))
     resume = given.pop("resume")
     if {"config", "recipe"} <= set(given):
-        parser.error("--config has a method: remove --method")
+        parser.error("--config already has a method: remove --method")
     if resume is None:
         return Options(**given), None
     given.pop("imports", None)
@@ -216,13 +230,13 @@ def parse(arguments: list[str] | None = None) -> tuple[Options, runs.RunFolder |
         )
     options = Options(**config["options"])
     if options.config is not None:
-        # What the run began with: the other file may have changed since.
+        # The run's own file has the settings that it began with; the other may have changed since.
         options = dataclasses.replace(options, config=str(folder / "config.json"))
     return options, folder
 
 
 def read_config(options: Options) -> dict[str, Any]:
-    """What --config names: a recipe, and perhaps an encoder."""
+    """Reads the file of --config: a recipe, and perhaps an encoder."""
     try:
         config = json.loads(pathlib.Path(options.config).read_text())
         recipe = recipes.Recipe.from_config(config["recipe"])
@@ -233,14 +247,14 @@ def read_config(options: Options) -> dict[str, Any]:
         ) from error
     if config.get("encoder") is None and options.encoder is None and "settings" in config:
         raise ValueError(
-            "--encoder must be given: the study of --config made its encoders by a function of its "
-            f"own, with {config['settings']}. Received: {options.config!r}"
+            "--encoder must be given: the study of --config made its encoders by its own function, "
+            f"with {config['settings']}. Received: {options.config!r}"
         )
     return {"recipe": recipe, "encoder": config.get("encoder")}
 
 
 def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
-    """The named recipe with the options put in."""
+    """Returns the named recipe, changed by the options."""
     small_ones = recipes.methods()
     known = {**small_ones, **recipes.PUBLISHED}
     if options.config is not None:
@@ -258,7 +272,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     policy = options.policy
     is_small = options.config is None and options.recipe in small_ones
     if policy is None and is_small and recipe.policy in data.POLICIES:
-        policy = data.policy_for(image_shape)  # A policy of the user's own stays.
+        policy = data.policy_for(image_shape)  # The user's own policy stays as it is.
     changes = {
         "policy": policy,
         "projector": options.projector,
@@ -268,7 +282,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
         "weight_decay": options.weight_decay,
         "optimizer": optimizer,
     }
-    if options.smoke:  # What is asked for stays.
+    if options.smoke:  # Options that were given stay as they are.
         small = {"epochs": SMOKE_EPOCHS, "batch_size": 64, "projector": "32-32"}
         changes.update({name: small[name] for name in small if changes[name] is None})
     settings = dict(recipe.criterion)
@@ -286,7 +300,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text  # a word
-        # An earlier version may have written the options that --resume goes on with.
+        # --resume may read options that an earlier version wrote.
         named = _renames.arguments(recipe.make_criterion, {name: value})
         if not named.keys() <= set(arguments) or not text:
             raise ValueError(
@@ -301,7 +315,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
 
 
 def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
-    """Images to train on, and labeled ones to judge with."""
+    """Loads the images to train on, and those with labels to judge the encoder by."""
 
     def load(source: str, image_size: int | None, channels: int | None) -> data.Splits:
         splits = data.load(
@@ -334,21 +348,21 @@ def load_images(options: Options) -> tuple[data.ImageSet, data.Splits]:
 
 
 def name_folder(options: Options, writes: bool) -> runs.RunFolder:
-    """The folder of a new run."""
+    """Returns the folder of a new run."""
     if options.logdir is not None:
         return runs.RunFolder(options.logdir)
     if not writes:
-        raise ValueError("--logdir must be given: the same folder on all machines")
+        raise ValueError("--logdir must be given, the same folder on all machines")
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     source = pathlib.Path(options.source.replace(":", "-")).resolve().stem
-    label = options.label.replace(">", "-")  # A name that Keras knows; files have no ">".
+    label = options.label.replace(">", "-")  # A name registered with Keras has a ">".
     return runs.RunFolder(pathlib.Path("runs") / f"{time}-{label}-{source}")
 
 
 def describe_run(
     options: Options, recipe: recipes.Recipe, encoder: str, replicas: int, prints: dict[str, str]
 ) -> dict[str, Any]:
-    """config.json: everything needed to know what this run was, and to repeat it."""
+    """Returns what config.json holds: all that is needed to know this run and to repeat it."""
     return {
         "command": [sys.executable, *sys.argv],
         "options": dataclasses.asdict(options),
@@ -366,13 +380,13 @@ def check_data(prints: dict[str, str], config: dict[str, Any]) -> None:
     for part, before in config.get("data", {}).items():
         if prints.get(part) != before:
             raise ValueError(
-                f"--resume goes on with the images that the run began with: its {part} images were "
-                f"{before}. Received: {prints.get(part)}"
+                "--resume must be given the images that the run began with: its "
+                f"{part} images were {before}. Received: {prints.get(part)}"
             )
 
 
 def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
-    """Every option of the run for TensorBoard's HParams tab; the model adds its own."""
+    """Returns all options of the run for TensorBoard's HParams tab; the model adds its own."""
     chosen = {
         **{name: value for name, value in dataclasses.asdict(options).items() if value is not None},
         "policy": recipe.policy,
@@ -385,19 +399,19 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
     }
     if options.config is not None:
         chosen["recipe"] = options.label
-    for name in ("logdir", "imports"):  # What tells runs apart says nothing about them.
+    for name in ("logdir", "imports"):  # These differ between runs that are otherwise the same.
         chosen.pop(name, None)
     return {name.replace("_", " "): value for name, value in chosen.items()}
 
 
 def check_profile(steps: str | None) -> None:
-    """Raises a `ValueError` for what are no steps to profile."""
+    """Raises a `ValueError` if `steps` does not name steps to profile."""
     if steps and not all(part.strip().isdecimal() for part in steps.split(",")):
         raise ValueError(f'--profile must be steps, such as "10,20". Received: {steps!r}')
 
 
 def check_run(options: Options) -> None:
-    """Raises a `ValueError` for a precision or a seed that there is not."""
+    """Raises a `ValueError` for an unknown precision or a seed out of range."""
     precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
     if options.precision not in precisions:
         raise ValueError(
@@ -408,7 +422,7 @@ def check_run(options: Options) -> None:
 
 
 def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
-    """Raises a `ValueError` for a batch that cannot be shared out."""
+    """Raises a `ValueError` for a batch that is too small or cannot be shared evenly."""
     if recipe.batch_size < 2:
         raise ValueError(
             "--batch-size must be at least 2: a criterion compares the images of a batch. "
@@ -427,13 +441,13 @@ def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int |
 
 
 def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str, Any]) -> str:
-    """What is about to be trained, on what, by which means."""
+    """Describes the run that is about to start: images, encoder, training, devices and folder."""
     images, judged = parts["images"], parts["judged"]
     skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
     lines = {
         "images": f"{options.source}: {len(images)} of {images.image_shape}, "
         f"policy {recipe.policy}{skipped}",
-        "judged on": "effective rank alone, there being no labels"
+        "judging": "effective rank alone, because there are no labels"
         if judged.test is None
         else f"{options.evaluate_on or options.source}: {describe_classes(judged.train)}; "
         f"{len(judged.test)} images held out"
@@ -451,16 +465,16 @@ def header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[str
 
 
 def describe_classes(images: data.ImageSet) -> str:
-    """How many classes, and the first of their names."""
+    """Says how many classes there are, and the first of their names."""
     names = [str(name) for name in images.class_names or ()]
     return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
 def judge_baselines(folder: runs.RunFolder, encoder: Any, judged: data.Splits, policy: Any) -> Any:
-    """The figures of raw pixels and of the untrained encoder, or those of the run that goes on."""
+    """Judges raw pixels and the untrained encoder; a resumed run reads its earlier figures."""
     if (baselines := folder.read_json(BASELINES)) is not None:
         return baselines
-    # An interrupted run has the same seed, and so the same encoder.
+    # A resumed run has the same seed, and therefore the same untrained encoder.
     with runs.stage("judging raw pixels"):
         pixels = evaluation.raw_pixels(judged.train.image_shape)
         baselines = {"raw pixels": evaluation.judge(pixels, judged.train, judged.test)}
@@ -482,7 +496,7 @@ def run(
     """Trains by the options; goes on with the run in `folder` if there is one."""
     check_run(options)
     is_new = folder is None
-    # First of all: several machines find each other before TensorFlow does anything else.
+    # This comes first: several machines must find each other before TensorFlow does anything else.
     strategy = distribution.strategy(options.strategy)
     replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)
     keras.utils.set_random_seed(options.seed)
@@ -494,7 +508,7 @@ def run(
 
     with runs.stage(f"loading {options.source}"):
         images, judged = load_images(options)
-    # Everything that can be wrong is looked at before anything is written.
+    # Everything that can be wrong is checked before anything is written.
     recipe = make_recipe(options, images.image_shape)
     check_batches(recipe, replicas, options.micro_batch_size)
     check_profile(options.profile)
@@ -518,7 +532,7 @@ def run(
     evaluate = callbacks.EvaluationCallback(
         judged.train, judged.test, every=options.evaluate_every, policy=policy
     )
-    # Every machine looks, for all have to stop together; the first alone writes.
+    # Every machine looks, because all must stop together; only the first one writes.
     inspector = callbacks.EmbeddingInspector(
         images,
         policy,
@@ -583,34 +597,34 @@ def run(
                 verbose=progress.verbose,
                 callbacks=[
                     progress,
-                    callbacks.StopOnNonFinite(),  # before anything looks at broken weights
+                    callbacks.StopOnNonFinite(),  # before any callback looks at broken weights
                     evaluate,
                     inspector,
                     doctor,
                     *([log] if log else []),
                     *profilers(options, folder, writes),
-                    # Last: what it holds is logged already.
+                    # The last one: everything that it saves is already logged.
                     saved,
                 ],
             )
         finally:
-            # Keras calls these only where training ends by itself.
+            # Keras calls these only if training ends normally.
             for callback in (progress, inspector, doctor, saved):
                 callback.on_train_end()
         if writes:
             finish(folder, model, recipe.epochs, evaluate, baselines)
     except callbacks.NonFiniteLossError as error:
         kept = callbacks.checkpoints(folder.checkpoints)
-        where = f"The last good checkpoint is kept: {kept[-1]}" if kept else "No epoch was finished"
+        where = f"The last good checkpoint is {kept[-1]}" if kept else "No epoch was finished"
         raise SystemExit(f"{error}\n{where}") from None
     except distribution.WorkerLostError as error:
-        # At once: what TensorFlow does at the end of a program waits for the machine that is lost.
+        # End at once: a normal end of the program would wait for the machine that is lost.
         print(f"error: {error}\nGo on with --resume {folder.path}", file=sys.stderr, flush=True)
         os._exit(1)
     except OSError as error:
         raise SystemExit(
             f"error: {type(error).__name__}: {error}\n"
-            "Make room or mend it, then go on with what is saved: "
+            "Make room or repair the disk, then go on from the last checkpoint: "
             f"{resume_command(folder, options)}"
         ) from error
     except KeyboardInterrupt:
@@ -632,7 +646,7 @@ def run(
 
 
 def profilers(options: Options, folder: runs.RunFolder, writes: bool) -> list[Any]:
-    """Keras' own profiler, if it is wanted."""
+    """Returns Keras' own profiler in a list, or an empty list without `--profile`."""
     if not (writes and options.profile):
         return []
     return [
@@ -643,7 +657,7 @@ def profilers(options: Options, folder: runs.RunFolder, writes: bool) -> list[An
 
 
 def resume_command(folder: runs.RunFolder, options: Options) -> str:
-    """What to type to go on with a run."""
+    """Returns the command that goes on with a run."""
     imports = [word for name in options.imports for word in ("--import", name)]
     command = ["python", sys.argv[0], "--resume", str(folder.path), *imports]
     return shlex.join(command)
@@ -656,10 +670,10 @@ def finish(
     evaluate: callbacks.EvaluationCallback,
     baselines: dict[str, Any],
 ) -> None:
-    """Leaves the encoder, its figures and a picture of the way there."""
+    """Writes the encoder, its figures and a picture of the curves."""
     folder.save_encoder(model.encoder)
     trained = evaluate.latest
-    if trained is None or evaluate.latest_epoch != epochs:  # stopped early, or nothing was left
+    if trained is None or evaluate.latest_epoch != epochs:  # stopped early, or already complete
         with runs.stage("judging the trained encoder"):
             trained = evaluation.judge(
                 model.encoder, evaluate.train, evaluate.test, policy=evaluate.policy
@@ -673,7 +687,7 @@ def finish(
 
 
 if __name__ == "__main__":
-    # One line, without the line of the code that warns.
+    # A warning is one line, without the source line that raised it.
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         main()

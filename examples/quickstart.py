@@ -1,4 +1,4 @@
-"""Self-supervised learning in one screen of plain Keras: an encoder from digits without labels.
+"""Trains an encoder on digits without labels, in one screen of plain Keras.
 
 Run it with `python examples/quickstart.py`.
 """
@@ -21,4 +21,4 @@ schedule = optimizers.warmup_cosine(3e-3, batch_size, len(views), epochs, warmup
 model.compile(keras.optimizers.AdamW(schedule))
 model.fit(views, epochs=epochs)
 
-print(evaluation.judge(encoder, train, test))  # the labels' first and only use
+print(evaluation.judge(encoder, train, test))  # uses the labels, for the first and only time

@@ -1,4 +1,4 @@
-"""TensorFlow without the lines that it logs before anybody can tell it not to."""
+"""Imports TensorFlow without the lines that it logs before anybody can switch them off."""
 
 import contextlib
 import os
@@ -7,8 +7,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# Of what TensorFlow 2.21 says while it starts: that it has loaded, and that there is no GPU where
-# there is none. What else it says, of a GPU that it cannot use, say, is passed on.
+# The lines of TensorFlow 2.21 that say that it has loaded, or that a machine without a GPU has no
+# GPU. All other lines are passed on, for example those about a GPU that it cannot use.
 _CHATTER = re.compile(
     r"^(WARNING: All log messages before absl::InitializeLog|I\d{4} |"
     r"E\d{4} .*failed call to cuInit|To enable the following instructions:|\s*$)"
@@ -17,7 +17,7 @@ _CHATTER = re.compile(
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """A scope to import TensorFlow in, and to ask it for its devices, without its chatter."""
+    """Hides TensorFlow's chatter while it is imported and asked for its devices."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # for the rest of the program
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -7,7 +7,7 @@ import sys
 import urllib.request
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Two processes for two cores: more threads would wait for each other.
+# Two processes use two cores; more threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from keras_ssl import data
 
-# The files that take a quarter of a minute or more.
+# Files that take a quarter of a minute or more.
 LONGEST_FILES = (
     "test_examples",
     "test_hypermodels",
@@ -37,7 +37,7 @@ LONGEST_FILES = (
 
 
 def pytest_collection_modifyitems(items):
-    """Runs the longest files first, so that two processes end at the same time."""
+    """Runs the longest files first, so that two processes end together."""
 
     def place(item):
         name = item.path.stem
@@ -47,9 +47,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """The fast tests run graphs as they were traced; the slow ones optimized, as a user's are.
+    """Switches off the optimizer of graphs in the fast tests.
 
-    Optimizing takes a sixth of the time of the fast tests, whose graphs run but a few steps.
+    It takes a sixth of their time, and their graphs run only a few steps. The slow tests run
+    optimized graphs, as a user does.
     """
     if config.option.markexpr == "not slow":
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -57,9 +58,9 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module")
 def eagerly():
-    """Training steps run eagerly: for a few steps, a graph takes longer to trace than to run.
+    """Runs training steps eagerly: for a few steps, a graph takes longer to trace than to run.
 
-    That a graph makes no difference is shown by the tests of models, criteria and methods.
+    The tests of models, criteria and methods show that a graph makes no difference.
     """
     tf.config.run_functions_eagerly(True)
     yield
@@ -68,7 +69,7 @@ def eagerly():
 
 @pytest.fixture
 def in_graphs():
-    """Runs a test with graphs in a module that runs `eagerly`."""
+    """Runs one test in graphs, in a module that runs `eagerly`."""
     was_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)
     yield
@@ -81,13 +82,13 @@ def _fresh_state():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
-    # Garbage is not collected, which would take a third of a second, a thousand times.
+    # Collecting garbage would take a third of a second in each of a thousand tests.
     keras.backend.clear_session(free_memory=False)
 
 
 @pytest.fixture
 def images():
-    """48 tiny gray images of three classes that differ in brightness."""
+    """Returns 48 tiny gray images of three classes that differ in brightness."""
     rng = np.random.RandomState(0)
     labels = np.arange(48) % 3
     noise = rng.uniform(0, 80, (48, 8, 8, 1))
@@ -97,7 +98,10 @@ def images():
 
 @pytest.fixture
 def views(images):
-    """Three batches of ((view_1, view_2), labels) that stay the same: nothing to trace."""
+    """Returns three batches of ((view_1, view_2), labels) that stay the same, repeated.
+
+    They are quick because there is no augmentation to trace.
+    """
     pixels, labels = next(iter(images.batches(48)))
     noise = np.random.RandomState(1).uniform(-0.1, 0.1, (2, *pixels.shape)).astype("float32")
     pair = tuple(np.clip(pixels + n, 0, 1) for n in noise)
@@ -105,12 +109,12 @@ def views(images):
 
 
 def quick_policy():
-    """Two views that differ in brightness, by image, step and epoch: quick to trace and to run."""
+    """Returns a policy whose two views differ in brightness, which is quick to trace and run."""
     return data.TwoViews(data.RandomColorJitter(0.4, 0, 0, 0, probability=1.0))
 
 
 def tiny_encoder():
-    """A convolution, batch normalization and pooling: quick to trace, D = 16."""
+    """Returns a convolution, batch normalization and pooling, quick to trace, with D = 16."""
     return keras.Sequential(
         [
             keras.layers.Input((8, 8, 1)),
@@ -125,7 +129,7 @@ def tiny_encoder():
 
 @contextlib.contextmanager
 def tensorboard_server(logdir):
-    """A real TensorBoard, as a function that asks it what its own page asks."""
+    """Starts a real TensorBoard, and gives a function that asks it as its own page does."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
     with subprocess.Popen(
         [*command, "--load_fast", "false"],

@@ -1,4 +1,4 @@
-"""The scripts, shrunk to seconds, as a user would run them."""
+"""Tests the scripts, shrunk to seconds, as a user would run them."""
 
 import importlib.util
 import json
@@ -24,7 +24,7 @@ WITHOUT_LABELS = {"rankme", "alpha_req", "uniformity", "lidar"}
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-sys.path.insert(0, str(ROOT / "examples"))  # where a script finds what lies beside it
+sys.path.insert(0, str(ROOT / "examples"))  # where the scripts find the modules beside them
 
 
 def _load(name):
@@ -37,7 +37,7 @@ def _load(name):
 pretrain, evaluate = _load("pretrain"), _load("evaluate")
 
 
-# Three epochs of which the second is not judged: its row must not shift the columns.
+# The second of the three epochs is not judged: its row must not shift the columns.
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "vicreg"
@@ -64,7 +64,7 @@ def test_pretrain_leaves_a_run_folder(run):
 
 
 def test_tensorboard_shows_the_run(run):
-    """Asked as its own page asks it."""
+    """TensorBoard is asked as its own page asks it."""
     with tensorboard_server(run) as ask:
         _check_tensorboard(ask)
 
@@ -98,7 +98,7 @@ def test_a_config_gives_the_settings(run, tmp_path):
     given = pretrain.parse(["--config", str(settings), "--criterion", "covariance_weight=3"])[0]
     recipe = pretrain.make_recipe(given, (8, 8, 1))
     assert (recipe.model, recipe.projector, recipe.epochs) == (models.VICReg, "32-32", 3)
-    assert recipe.criterion["covariance_weight"] == 3  # Other options change it.
+    assert recipe.criterion["covariance_weight"] == 3  # --criterion changes the setting.
     assert pretrain.read_config(given)["encoder"] == "resnet8"
     with pytest.raises(SystemExit):
         pretrain.parse(["--config", str(settings), "--method", "simclr"])
@@ -123,7 +123,7 @@ def test_an_existing_run_folder_is_not_overwritten(run):
     assert (run / "results.json").read_bytes() == before
 
 
-@pytest.mark.slow  # The next but one shows the same, in the middle of an epoch.
+@pytest.mark.slow  # A fast test below shows the same in the middle of an epoch.
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeypatch):
     folder = tmp_path / "interrupted"
     monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
@@ -152,7 +152,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeyp
 def test_a_signal_ends_in_two_lines_with_the_command_to_go_on(
     run, number, tmp_path, monkeypatch, capsys
 ):
-    """In the middle of an epoch, on the way to the same run as `run`."""
+    """The signal comes in the middle of an epoch; the resumed run ends like `run`."""
     folder = tmp_path / "interrupted"
     monkeypatch.setattr(pretrain, "SMOKE_EPOCHS", 3)
 
@@ -198,7 +198,7 @@ def test_a_real_process_ends_so_too(number, tmp_path):
 
 
 class TestResume:
-    """A finished run, damaged in all the ways that were found."""
+    """Resumes a finished run after all the kinds of damage that were found."""
 
     @pytest.fixture
     def copy(self, run, tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ class TestResume:
         (tmp_path / "config.json.123.partial").write_text("{")
         with pytest.raises(ValueError, match="stopped before it began: start it again"):
             self._resume(tmp_path)
-        runs.RunFolder(tmp_path).check_new()  # may be begun there
+        runs.RunFolder(tmp_path).check_new()  # A new run may begin there.
         with pytest.raises(ValueError, match="The run folder .*nowhere does not exist"):
             self._resume(tmp_path / "nowhere")
 
@@ -288,7 +288,7 @@ class TestResume:
 
 
 def test_unlabeled_images_judged_on_others(tmp_path, in_graphs):
-    """What most people have: photographs without labels, and a few with."""
+    """Most people have photographs without labels, and a few with labels."""
     rng = np.random.RandomState(0)
     for i in range(80):
         path = tmp_path / "photos" / f"{i}.jpg"
@@ -393,7 +393,7 @@ def test_evaluate_bad_input(run, tmp_path):
         evaluate.main([str(run / "encoder.keras"), "--data", str(tmp_path / "b.npz")])
 
 
-@pytest.mark.slow  # the README's block, which the fast tests run, is nearly the same
+@pytest.mark.slow  # The README's block, which the fast tests run, is nearly the same.
 def test_quickstart(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["quickstart.py", "--smoke"])
     _load("quickstart")

@@ -1,4 +1,4 @@
-"""The README's Python runs as written."""
+"""Tests that the README's Python runs as written."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def test_in_keras_and_inspected(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, inspected = (block for block in BLOCKS if "model.fit" in block)
-    # One short epoch in the place of twenty.
+    # One short epoch instead of twenty.
     code = code.replace("= 20, 256", "= 1, 512").replace("warmup_epochs=2", "warmup_epochs=0")
     namespace = {}
     exec(code, namespace)
@@ -46,7 +46,7 @@ def test_a_method_of_your_own(views):
 def test_tuned(tmp_path, monkeypatch):
     (code,) = (block for block in BLOCKS if "tuner.search" in block)
     monkeypatch.chdir(tmp_path)
-    # One short trial of a small network in the place of twenty.
+    # One short trial of a small network instead of twenty.
     monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
     short = dataclasses.replace(recipes.SMALL["simclr"], epochs=1)
     monkeypatch.setitem(recipes.SMALL, "simclr", short)

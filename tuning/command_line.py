@@ -1,6 +1,6 @@
-"""What the scripts of this folder share: their options, their images, and how they run.
+"""The code that the scripts of this folder share: their options, their images, and how they run.
 
-A script says what it asks, and calls `main`; see README.md.
+A script states its question and calls `main`; see README.md.
 """
 
 import argparse
@@ -31,20 +31,21 @@ SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What a script asks.
+    """The question of a script.
 
     Attributes:
-        name: Its folder's name.
+        name: Name of the study's folder.
         title: First line of the report.
-        question: In a sentence or two.
-        arms: From (options, images) to hypermodels by name.
-        answer: From results to the answer, with figures.
-        sections: From (results, folder) to more sections of the report; may write pictures.
-        budget: Draws per arm.
-        seeds: Final runs of default and tuned.
-        finalists: Best draws among which more runs decide.
+        question: The question, in a sentence or two.
+        arms: Function of (options, images) that returns hypermodels by name.
+        answer: Function of the results that returns the answer, with figures.
+        sections: Function of (results, folder) that returns more sections of the report; it may
+            write pictures.
+        budget: Number of draws per arm.
+        seeds: Number of final runs of the defaults, and of the tuned settings.
+        finalists: Number of best draws that run with more seeds before one is chosen.
         epochs: Epochs of every trial.
-        images: Images to train and to choose by, at most.
+        images: Largest number of images to train on and to choose by.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Question:
 
 
 def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Namespace:
-    """The options of a script."""
+    """Reads the options of a script from the command line."""
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,20 +75,25 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         help='"digits", a folder of images, an .npz file, a folder with the .gz files of '
         "Fashion-MNIST, or a tensorflow-datasets name (default: digits)",
     )
-    add("--data-dir", help="where data sets lie: folders, files, or tensorflow-datasets'")
+    add("--data-dir", help="folder of the data sets: folders, files, or tensorflow-datasets' own")
     add("--download", action="store_true", help="let tensorflow-datasets download")
     add("--image-size", type=int, help="height and width of a folder's images, in pixels")
-    add("--images", type=int, default=ask.images, help=f"at most (default: {ask.images})")
+    add(
+        "--images",
+        type=int,
+        default=ask.images,
+        help=f"largest number of images to train on and to choose by (default: {ask.images})",
+    )
     add(
         "--validation",
         type=float,
         default=0.5,
-        help="share of them that settings are chosen by; the rest is trained on (default: 0.5)",
+        help="share of the images to choose settings by; the rest is trained on (default: 0.5)",
     )
     add(
         "--methods",
         nargs="*",
-        help="only these of the script's methods; where a script takes any method: "
+        help="only these of the script's methods; some scripts take any method: "
         f"{', '.join(recipes.methods())}",
     )
     add(
@@ -96,24 +102,38 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         default=ask.budget,
         help=f"trials of each arm's search, the defaults included (default: {ask.budget})",
     )
-    add("--seeds", type=int, default=ask.seeds, help=f"of the final runs (default: {ask.seeds})")
+    add(
+        "--seeds",
+        type=int,
+        default=ask.seeds,
+        help=f"number of seeds of the final runs (default: {ask.seeds})",
+    )
     add(
         "--finalists",
         type=int,
         default=ask.finalists,
-        help="best draws of each arm that are run with as many more seeds before one is chosen "
-        f"(default: {ask.finalists})",
+        help="number of best draws of each arm that run with as many more seeds before one is "
+        f"chosen (default: {ask.finalists})",
     )
-    add("--epochs", type=int, default=ask.epochs, help=f"of each trial (default: {ask.epochs})")
+    add(
+        "--epochs",
+        type=int,
+        default=ask.epochs,
+        help=f"epochs of each trial (default: {ask.epochs})",
+    )
     add("--batch-size", type=int, default=64, help="images per step (default: 64)")
-    add("--encoder", help="name of an encoder; default: what fits the size of the images")
+    add("--encoder", help="name of an encoder; default: one that fits the size of the images")
     add(
         "--score",
         default="knn",
         choices=hypermodels.OBJECTIVES,
-        help="what trials are compared by; rankme and lidar need no labels (default: knn)",
+        help="figure that trials are compared by; rankme and lidar need no labels (default: knn)",
     )
-    add("--folder", help="results; the same again goes on (default: runs/STUDY-DATASET)")
+    add(
+        "--folder",
+        help="folder of the results; if it holds this study, the study goes on "
+        "(default: runs/STUDY-DATASET)",
+    )
     add("--workers", type=int, default=1, help="processes that share the trials (default: 1)")
     add(
         "--strategy",
@@ -121,7 +141,7 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         choices=[name for name in distribution.STRATEGIES if name != "multiworker"],
         help="devices of each trial (default: auto)",
     )
-    add("--retry-failed", action="store_true", help="run trials again that failed before")
+    add("--retry-failed", action="store_true", help="run trials that failed before again")
     add("--smoke", action="store_true", help="shrink everything to seconds")
     if parser.parse_known_args(arguments)[0].smoke:
         parser.set_defaults(**SMOKE)
@@ -133,10 +153,10 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
 
 
 def load_images(options: argparse.Namespace) -> data.HeldOut:
-    """The images in three parts."""
+    """Loads the images, in three parts."""
     source = options.dataset
     beside = pathlib.Path(options.data_dir or "") / source
-    # A folder that tensorflow-datasets has prepared goes by its name.
+    # A data set that tensorflow-datasets has prepared is loaded by its name.
     if options.data_dir and beside.exists() and not any(beside.rglob("dataset_info.json")):
         source = str(beside)
     splits = data.load(
@@ -153,9 +173,9 @@ def load_images(options: argparse.Namespace) -> data.HeldOut:
 def fit_recipe(
     name: str, options: argparse.Namespace, images: data.HeldOut, **changes: object
 ) -> recipes.Recipe:
-    """A small recipe with the options put in, and what else is to be changed."""
+    """Returns a small recipe, changed by the options and by `changes`."""
     recipe = recipes.methods()[name]
-    if recipe.policy in data.POLICIES:  # A policy of the user's own stays.
+    if recipe.policy in data.POLICIES:  # The user's own policy stays as it is.
         changes["policy"] = data.policy_for(images.train.image_shape)
     return dataclasses.replace(
         recipe, epochs=options.epochs, batch_size=options.batch_size, **changes
@@ -169,7 +189,7 @@ def hypermodel(
     space: spaces.Space,
     **kwargs: object,
 ) -> hypermodels.PretrainingHyperModel:
-    """An arm of a study."""
+    """Returns an arm of a study."""
     size = images.train.image_shape[0]
     fitting = "resnet8" if size <= 16 else "resnet8-strided" if size <= 32 else "resnet18"
     return hypermodels.PretrainingHyperModel(
@@ -180,14 +200,14 @@ def hypermodel(
 def criterion_arm(
     name: str, options: argparse.Namespace, images: data.HeldOut, **kwargs: object
 ) -> hypermodels.PretrainingHyperModel:
-    """A small recipe, tuned by its criterion's own settings and the base learning rate."""
+    """Returns an arm that tunes the settings of a criterion and the base learning rate."""
     recipe = fit_recipe(name, options, images)
     space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
     return hypermodel(recipe, options, images, space, **kwargs)
 
 
 def baselines(arm: hypermodels.PretrainingHyperModel, images: data.HeldOut, score: str) -> str:
-    """What raw pixels and the untrained encoder score on the test images."""
+    """Says what raw pixels and the untrained encoder score on the test images."""
     keras.utils.set_random_seed(arm.seed)
     encoders = {
         "raw pixels": evaluation.raw_pixels(images.train.image_shape),
@@ -202,24 +222,28 @@ def baselines(arm: hypermodels.PretrainingHyperModel, images: data.HeldOut, scor
 def chosen(
     own: Iterable[str], options: argparse.Namespace, others: Iterable[str] = ()
 ) -> list[str]:
-    """The methods that are asked for, or all of a script's own.
+    """Returns the methods that the command line names, or all of the script's own.
 
     Args:
         own: The script's methods.
         options: The command line.
-        others: More that may be asked for: `recipes.methods()` where any method will do.
+        others: More methods that the command line may name: `recipes.methods()` if the script takes
+            any method.
+
+    Raises:
+        ValueError: if the command line names a method that is not known.
     """
     known = list(dict.fromkeys([*own, *others]))
     if strange := sorted(set(options.methods or ()) - set(known)):
         raise ValueError(
-            f"--methods must be of {known}, or methods of your own, whose module --import names. "
-            f"Received: {strange}"
+            f"--methods must be some of {known}, or methods of your own, whose module --import "
+            f"names. Received: {strange}"
         )
     return [name for name in known if name in (options.methods or own)]
 
 
 def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
-    """Runs a script: its study, and its report."""
+    """Runs a script: runs its study and writes its report."""
     try:
         options = parse(text, ask, arguments)
         images = load_images(options)
@@ -237,7 +261,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if results is None:
-        return  # A worker; its chief reports.
+        return  # This is a worker; its chief writes the report.
     arm = next(iter(study.arms.values()))
     recipe, finalists = arm.recipe, min(options.finalists, options.budget)
     facts = {
@@ -247,10 +271,10 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         "encoder": arm.encoder,
         "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
         f"{recipe.optimizer.__name__}, policy {recipe.policy}",
-        "score": f"{results.score}, of the last epoch",
-        "budget": f"{options.budget} draws per arm, the defaults the first; "
-        + (f"{options.seeds} more seeds of the {finalists} best; " if finalists > 1 else "")
-        + f"then {options.seeds} seeds of the defaults and of the best draw",
+        "score": f"{results.score} of the last epoch",
+        "budget": f"{options.budget} draws per arm, of which the first is the defaults; "
+        + (f"{options.seeds} more seeds for the {finalists} best; " if finalists > 1 else "")
+        + f"then {options.seeds} seeds each for the defaults and the best draw",
     }
     if images.test is not None and results.score in ("knn", "linear"):
         facts["for comparison"] = baselines(arm, images, results.score)

@@ -1,16 +1,16 @@
 """Does it matter how SimCLR normalizes?
 
-Question: SimCLR scales embeddings to unit norm; variant A centers the dimensions first, variant B
-standardizes the dimensions instead, as VICReg's variance term would have them. Which is better? The
-paper (section 5.1, Table 1, Figure 2): they reach the same peak.
+Question: SimCLR scales embeddings to unit norm. Variant A centers the dimensions first. Variant B
+standardizes the dimensions instead, as VICReg's variance term would have them. Which is better? In
+the paper (section 5.1, Table 1, Figure 2) they reach the same peak.
 Space: the temperature and the base learning rate.
 Objective: kNN on validation images; the answer is from test images.
-Budget: per variant 6 draws, then 3 seeds each of default and tuned: 36 runs, about 15 minutes on
-two cores.
-Answer: hardly, as in the paper: on Fashion-MNIST the three are within 0.2 points of kNN with
-default settings, less than a seed changes, and five random draws found better settings for the
-classical form alone, 0.9 +- 0.2 points; on digits, tuned, 95.2, 95.4 and 94.4 %, again within the
-errors. The reports: results/normalization-*.
+Budget: 6 draws per variant, then 3 seeds each of the defaults and the tuned settings: 36 runs,
+about 15 minutes on two cores.
+Answer: it hardly matters, as in the paper. On Fashion-MNIST with default settings, the three are
+within 0.2 points of kNN, which is less than a seed changes. Five random draws found better settings
+for the classical form alone, by 0.9 +- 0.2 points. On digits the three have 95.2, 95.4 and 94.4 %
+once tuned, again within the errors. The reports are in results/normalization-*.
 
     python tuning/normalization.py                      # digits, which come with scikit-learn
     python tuning/normalization.py --dataset fashion-mnist --data-dir DIR --workers 2
@@ -28,7 +28,7 @@ VARIANTS = {
 
 
 def arms(options, images):
-    """Every variant."""
+    """Returns an arm for every variant."""
     space = spaces.combine(spaces.temperature, spaces.learning_rate)
     return {
         name: hypermodel(
@@ -43,7 +43,7 @@ def arms(options, images):
 
 
 def answer(results):
-    """Each variant against the classical one, tuned."""
+    """Compares each variant with the classical one, both tuned."""
     parts = []
     for name, arm in results.arms.items():
         part = f"{name}, tuned: {studies.spread(arm.tuned, results.scale)}"
@@ -57,8 +57,8 @@ def answer(results):
 ASK = Question(
     "normalization",
     "Does it matter how SimCLR normalizes?",
-    "SimCLR with unit embeddings, with centered ones (A), with standardized dimensions (B): which "
-    "is better? (The paper's section 5.1.)",
+    "Which is better: SimCLR with unit embeddings, with centered ones (A), or with standardized "
+    "dimensions (B)? (The paper's section 5.1.)",
     arms,
     answer,
     budget=6,

@@ -1,20 +1,21 @@
 """How much of the gap between methods is tuning?
 
 Question: with an equal budget, how far apart are the methods with the constants that their papers
-publish, and how far apart are they tuned? The paper: SimCLR at 66.3 % as published gains more than
-two points by its temperature and learning rate, and meets VICReg (68.1 %).
+publish, and how far apart are they tuned? In the paper SimCLR has 66.3 % as published, gains more
+than two points by its temperature and learning rate, and meets VICReg (68.1 %).
 Space: each criterion's own settings (temperature, weights, ...) and the base learning rate.
 Objective: kNN on validation images; the answer is from test images.
-Budget: per method 5 draws, then 3 seeds each of default and tuned: 132 runs, half an hour to an
-hour on two cores. (On digits 9 draws, the best 3 of which were finalists.)
-Answer: that between the families, on Fashion-MNIST: the sample-contrastive methods' mean is 1.0
-points above the others' with the defaults and 0.2 below tuned; single methods span 74.0 to 76.6 %
-and 74.8 to 77.0 %. On digits VICReg goes from 92.9 to 97.0 % and from ninth to first, the families
-are 1.3 points apart before and 0.9 after, and the spread of single methods stays (few draws for
-three or four settings). The reports: results/tuning_gap-*.
+Budget: 5 draws per method, then 3 seeds each of the defaults and the tuned settings: 132 runs, half
+an hour to an hour on two cores. (On digits there were 9 draws, and the best 3 were finalists.)
+Answer: on Fashion-MNIST, the gap between the families is tuning. The mean of the sample-contrastive
+methods is 1.0 points above that of the others with the defaults, and 0.2 below it tuned. Single
+methods span 74.0 to 76.6 % with the defaults, and 74.8 to 77.0 % tuned. On digits VICReg goes from
+92.9 to 97.0 % and from ninth to first. The families are 1.3 points apart before tuning and 0.9
+after. The differences between single methods stay (there are few draws for three or four settings).
+The reports are in results/tuning_gap-*.
 
-The defaults are the criteria's published constants, with an optimizer and a projector of ours: no
-paper publishes any for images as small as these.
+The defaults are the criteria's published constants. The optimizer and the projector are ours,
+because no paper publishes any for images as small as these.
 
     python tuning/tuning_gap.py                         # digits, which come with scikit-learn
     python tuning/tuning_gap.py --dataset fashion-mnist --data-dir DIR --workers 2
@@ -42,7 +43,7 @@ METHODS = tuple(method for family in FAMILIES.values() for method in family)
 
 
 def arms(options, images):
-    """Every method."""
+    """Returns an arm for every method."""
     return {
         method: criterion_arm(method, options, images)
         for method in chosen(METHODS, options, recipes.methods())
@@ -50,13 +51,13 @@ def arms(options, images):
 
 
 def answer(results):
-    """The range and the deviation of the methods' means, and each family's, before and after."""
+    """Says how far apart the methods and the families are, before and after tuning."""
     text = []
     for kind in ("default", "tuned"):
         means = {
             name: results.scale * float(np.mean(getattr(arm, kind)))
             for name, arm in results.arms.items()
-            if len(arm.default) and len(arm.tuned)  # The same methods before and after.
+            if len(arm.default) and len(arm.tuned)  # the same methods before and after
         }
         if not means:
             return "No arm has a figure."
@@ -79,8 +80,8 @@ def answer(results):
 ASK = Question(
     "tuning_gap",
     "How much of the gap is tuning?",
-    "How far apart are the methods with their published constants, and how far apart tuned, with "
-    "an equal budget? (The paper's sections 5 and 6.)",
+    "With an equal budget, how far apart are the methods with their published constants, and how "
+    "far apart are they tuned? (The paper's sections 5 and 6.)",
     arms,
     answer,
 )

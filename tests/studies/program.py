@@ -1,4 +1,4 @@
-"""A small study as a program of its own.
+"""Runs a small study as a program of its own.
 
 python -m tests.studies.program FOLDER TRIALS SEEDS [FINALISTS]
 """

@@ -1,8 +1,8 @@
-"""Sleeps until it is ended: a chief or a worker that needs no imports.
+"""Sleeps until it is ended, as a chief or a worker that imports nothing.
 
 python tests/studies/sleeper.py STARTER_FILE FOLDER
 
-It holds a lock on FOLDER/NAME as long as it lives. Worker 2 does not listen to SIGTERM.
+It holds a lock on FOLDER/NAME as long as it lives. Worker 2 ignores SIGTERM.
 """
 
 import fcntl
