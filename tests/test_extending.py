@@ -218,7 +218,7 @@ class TestMovingAverage:
             layers.MovingAverage(student)
 
     def test_a_student_that_is_not_built(self):
-        with pytest.raises(ValueError, match="`student` must be of layers that are built"):
+        with pytest.raises(ValueError, match="`student` must be made of layers that are built"):
             layers.MovingAverage(keras.layers.Dense(3)).build((None, 4))
 
 

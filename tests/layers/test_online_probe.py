@@ -74,7 +74,7 @@ def test_compiled_by_xla_a_label_outside_shows_as_nan():
 
 
 def test_as_many_labels_as_images():
-    with pytest.raises(ValueError, match="as many as the images. Received: 3 labels of 4 images"):
+    with pytest.raises(ValueError, match="as many as the images. Received: 3 labels for 4 images"):
         _probe().train_step(np.ones((4, 4), "float32"), np.array([0, 1, 2]))
 
 

@@ -52,7 +52,7 @@ def select_energy_side(
         side: "auto", or the matrix that the user chose.
     """
     if side != "auto":
-        return Side(side, "It was asked for.")
+        return Side(side, "The argument `side` chose it.")
     axis = int(contrast == "samples")
     n, d = (dimensions, samples) if axis == 0 else (samples, dimensions)
     use_dual = dual_is_cheaper(n, d, has_one_view)
@@ -70,7 +70,7 @@ def select_log_det_side(samples: int, dimensions: int, side: str = "auto") -> Si
         side: "auto", or the matrix that the user chose.
     """
     if side != "auto":
-        return Side(side, "It was asked for.")
+        return Side(side, "The argument `side` chose it.")
     name = "gram" if samples <= dimensions else "covariance"
     return _described(name, samples, dimensions, "are not more")
 
