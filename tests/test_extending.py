@@ -125,7 +125,7 @@ class TestSeam:
 
         model = Stacked(extending.dense_encoder(), extending.linear_head())
         model.compile("sgd", run_eagerly=True)
-        with pytest.raises(ValueError, match="row i is image i.*32 rows, of views with 16"):
+        with pytest.raises(ValueError, match="row i is image i.*32 rows, for views with 16"):
             model.fit(_dataset(extending.make_batches("BYOL", count=1)), verbose=0)
 
     def test_no_pair_is_refused(self):

@@ -146,8 +146,8 @@ def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         copy.build_from_config(layer.get_build_config())
     if [w.shape for w in copy.weights] != [w.shape for w in layer.weights]:
         raise ValueError(
-            "`student` must be made of layers that `get_config` and `get_build_config` describe, so "
-            f"that they can be copied. Received: layer {layer.name!r} with {len(layer.weights)} "
+            "`student` must be made of layers that `get_config` and `get_build_config` describe, "
+            f"so that they can be copied. Received: layer {layer.name!r} with {len(layer.weights)} "
             f"weights, whose copy has {len(copy.weights)}"
         )
     for own, theirs in zip(copy.weights, layer.weights, strict=True):

@@ -13,8 +13,8 @@ from tests.catalog import CRITERIA, check_complete
 @pytest.mark.parametrize(
     ("shape_1", "shape_2", "message"),
     [
-        ((4, 3), (4, 2), r"one shape.*Received: z_1.shape=\(4, 3\), z_2.shape=\(4, 2\)"),
-        ((4, 3), (5, 3), "one shape"),
+        ((4, 3), (4, 2), r"same shape.*Received: z_1.shape=\(4, 3\), z_2.shape=\(4, 2\)"),
+        ((4, 3), (5, 3), "same shape"),
         ((4,), (4,), r"matrices.*Received: z_1.shape=\(4,\)"),
         ((4, 3, 2), (4, 3, 2), "matrices"),
         ((1, 3), (1, 3), r"at least 2 samples.*\(1, 3\)"),
