@@ -520,7 +520,7 @@ class JointEmbeddingModel(ReplicatedModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics that a step returns: the loss, its terms, the probe's and those of `compile`."""
+        """The metrics of a step: those of the loss, its terms, the probe and `compile`."""
         probe = self.probe.metrics if self.probe is not None else []
         compiled = compiled_metrics(self)
         return [*self._trackers, *probe, *([] if compiled is None else [compiled])]

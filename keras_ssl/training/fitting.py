@@ -227,8 +227,9 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
         is_whole = isinstance(given, numbers.Integral) and not isinstance(given, bool)
         if not is_whole or not 1 <= int(given) <= steps:
             raise ValueError(
-                "`steps_per_epoch` must be None, as an epoch ends with the images, or a whole number "
-                f"up to its batches. Received: steps_per_epoch={given}, for epochs of {steps} batches"
+                "`steps_per_epoch` must be None, as an epoch ends with the images, or a whole "
+                "number up to its batches. Received: "
+                f"steps_per_epoch={given}, for epochs of {steps} batches"
             )
         call["x"], steps = x if given == steps else x.take(given), given
     if initial_step == 0:
@@ -236,8 +237,8 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     if not sources or steps is None or not 0 < initial_step < steps:
         raise ValueError(
             "`initial_step` must be the number of a batch in the first epoch, from 0, and needs "
-            f"batches made by keras_ssl.data.make_views. Received: initial_step={initial_step}, for "
-            f"epochs of {steps} batches"
+            f"batches made by keras_ssl.data.make_views. Received: initial_step={initial_step}, "
+            f"for epochs of {steps} batches"
         )
     if call.get("epochs", 1) <= call.get("initial_epoch", 0):
         raise ValueError(

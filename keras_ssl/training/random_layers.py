@@ -21,9 +21,9 @@ def draw_apart(layer: keras.layers.Layer) -> None:
 
     Keras mirrors the state of a `SeedGenerator`, so dropout, noise and stochastic depth would
     change the images of all replicas in the same way. After this call, replicas draw as
-    independently as the images of a batch on one device. Their draws are not those of one device, which replicas
-    cannot repeat. On one device nothing changes. It changes the layers in place. (It does not reach
-    layers that draw with a fixed seed or with `tf.random`.)
+    independently as the images of a batch on one device. Their draws are not those of
+    one device, which no number of replicas can repeat. On one device nothing changes. The layers
+    are changed in place. (Layers that draw with a fixed seed or with `tf.random` are not reached.)
 
     Args:
         layer: A layer or a model; its inner layers are included.
