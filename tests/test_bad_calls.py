@@ -1,7 +1,7 @@
-"""Every public callable with arguments that are wrong: it says which, or gives the right answer.
+"""Calls every public callable with wrong arguments: it must name them, or give a right answer.
 
-The list of callables is `__all__` of every package, and what is wrong follows from the annotations;
-the only table is `CALLS`, one good call of each, and what is forgotten there fails.
+The callables come from the `__all__` of every package, and the wrong arguments from annotations.
+The only table is `CALLS`, one good call of each callable; a missing entry fails a test.
 """
 
 import functools
@@ -36,7 +36,7 @@ PACKAGES = [
 
 
 def _is_result(thing):
-    """What is returned or raised, and never called by a user with values of their own."""
+    """Whether users never create it themselves, because the library returns or raises it."""
     return inspect.isclass(thing) and (
         issubclass(thing, (BaseException, Warning)) or hasattr(thing, "_fields")
     )
@@ -77,7 +77,7 @@ def _encoder():
     return tiny_encoder()
 
 
-# One good call of each, by the arguments that it needs.
+# The arguments of one good call of each callable.
 CALLS = {
     "callbacks.CollapseDoctor": lambda tmp: dict(
         inspector=callbacks.EmbeddingInspector(_images(), data.weak())
@@ -171,10 +171,10 @@ NOTHING_TO_GET_WRONG = {
     float: ["x", float("nan"), [1.0], 1j],
 }
 
-# What takes nothing that could be wrong, or nothing but a text.
+# Callables without arguments that could be wrong, or with only a text.
 NOTHING_TO_GET_WRONG = {"runs.stage", "losses.on_shards", "evaluation.table"}
-# Tested for themselves: what needs replicas, a run that was looked at, or a study; what is made by
-# the library alone.
+# Other tests cover these: they need replicas, an inspected run or a study, or only the library
+# creates them.
 TESTED_ELSEWHERE = ("distribution.", "inspection.", "studies.", "data.ImageSet")
 
 
@@ -188,7 +188,7 @@ def _call(name, tmp_path):
 
 
 def _numbers():
-    """(callable, argument, kind, whether it may be None) of every argument that is a number."""
+    """Yields (callable, argument, kind, whether it may be None) for every numeric argument."""
     for name, thing in PUBLIC.items():
         if name.startswith(TESTED_ELSEWHERE):
             continue
@@ -230,7 +230,7 @@ def test_numbers(name, argument, kind, is_optional, tmp_path):
         thing(**{**call, argument: (np.int64 if kind is int else np.float32)(value)})
 
 
-# Arrays by the argument's name: of which callables, and what is wrong of each.
+# The names of arguments that are matrices, and wrong values for them.
 MATRIX_ARGUMENTS = ("k", "features", "features_1", "features_2")
 _NAN = np.where(np.arange(24).reshape(6, 4) == 5, np.nan, K)
 WRONG_MATRICES = {
@@ -255,7 +255,7 @@ def _matrices():
 @pytest.mark.parametrize("kind", WRONG_MATRICES)
 @pytest.mark.parametrize(("name", "argument"), list(_matrices()))
 def test_matrices(name, argument, kind, tmp_path):
-    """Refused; but NaN may come out as NaN, of what is differentiable."""
+    """They are refused, except that a differentiable function may return NaN for NaN."""
     call = {**_call(name, tmp_path), argument: WRONG_MATRICES[kind]}
     try:
         result = PUBLIC[name](**call)
@@ -269,7 +269,7 @@ def test_matrices(name, argument, kind, tmp_path):
 @pytest.mark.parametrize("kind", WRONG_MATRICES)
 @pytest.mark.parametrize("name", [n for n in losses.__all__ if n.endswith("Loss")])
 def test_criteria(name, kind):
-    """Refused; but NaN comes out as NaN, for a run to notice."""
+    """They are refused, except that NaN gives NaN, which a run notices."""
     wrong = WRONG_MATRICES[kind]
     with pytest.raises(ValueError, match="`z_1`.*floats"):
         getattr(losses, name)()(np.ones((6, 4), int), np.ones((6, 4), int))
@@ -308,7 +308,7 @@ def test_what_is_no_image_set(wrong, tmp_path):
         if name.startswith(TESTED_ELSEWHERE):
             continue
         for parameter in _parameters(thing):
-            # `view_grid` takes arrays as well.
+            # `view_grid` also takes arrays.
             is_set = "ImageSet" in str(parameter.annotation)
             if not is_set or (wrong is None and "None" in str(parameter.annotation)):
                 continue

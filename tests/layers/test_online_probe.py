@@ -14,7 +14,7 @@ def _probe(classes=3):
 
 
 def _in_a_graph(probe, labels, **options):
-    """As in `fit`: a step on labels whose values, and number, are not known while it is traced."""
+    """Does a step as `fit` does: tracing knows neither the values nor the number of the labels."""
     labels = np.asarray(labels)
     shape = (None, *labels.shape[1:])
     step = tf.function(
@@ -60,7 +60,7 @@ class TestLabels:
     def test_whole_numbers_of_every_size_are_the_same(self, step, dtype, shape):
         kernels = []
         for labels in (np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2], dtype).reshape(shape)):
-            probe = _probe(300)  # more than a byte holds
+            probe = _probe(300)  # More than a byte can hold.
             step(probe, labels)
             kernels.append(np.array(probe.kernel.numpy()))
         np.testing.assert_array_equal(*kernels)
