@@ -18,7 +18,7 @@ def check_backend() -> None:
         name = keras.backend.backend()  # A file can set it too: ~/.keras/keras.json.
     if name != "tensorflow":
         raise ImportError(
-            "keras_ssl runs only on the TensorFlow backend of Keras: set the environment variable "
+            "keras_ssl runs on the TensorFlow backend of Keras only: set the environment variable "
             'KERAS_BACKEND to "tensorflow" before Python starts, or before Keras is imported. '
             f'Received: Keras backend "{name}"'
         )
