@@ -45,9 +45,9 @@ __all__ = [
     "studies",
 ]
 
-# These stand on keras-tuner. They are imported when they are first asked for, so that
-# `import keras_ssl` loads nothing that `import keras` does not. Elsewhere functions import what
-# they alone need: scikit-learn, SciPy, matplotlib, Pillow, TensorBoard, tensorflow-datasets.
+# These need keras-tuner. They are imported on first use, so that `import keras_ssl` loads nothing
+# that `import keras` does not. In other modules, functions import the packages that only they need:
+# scikit-learn, SciPy, matplotlib, Pillow, TensorBoard, tensorflow-datasets.
 _LAZY = ("hypermodels", "studies")
 
 

@@ -16,7 +16,7 @@ except ImportError:  # On Windows, two processes in one folder do not notice eac
 
 # The name of the lock, a file in every folder that was locked.
 LOCK = ".lock"
-# How the names of unfinished files end: after the process's number.
+# The end of an unfinished file's name: the number of its process, and this suffix.
 _PARTIAL = re.compile(r"\.\d+\.partial(\.[^.]*)?$")
 
 
@@ -26,17 +26,17 @@ class DamagedFileError(ValueError):
 
 @contextlib.contextmanager
 def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A scope that writes a file whole or not at all: through a kill, a full disk and a power cut.
+    """A scope that writes a file whole or not at all, despite a kill, a full disk or a power cut.
 
         with whole(path) as partial:
             model.save(partial)
 
     Args:
-        path: The file. It is what it was until the scope ends, and stays so if that is by an error.
+        path: The file. It does not change before the scope ends, or if the scope ends in an error.
 
     Yields:
-        Where to write: a path beside `path` with the same suffix. It takes the name of `path` once
-        its content is on the disk.
+        The path to write to, beside `path` and with the same suffix. The file is renamed to `path`
+        once its content is on the disk.
 
     Raises:
         OSError: if the file cannot be written.
@@ -46,7 +46,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     try:
         yield partial
         with open(partial, "rb+") as file:
-            os.fsync(file.fileno())  # Or a power cut may leave the new name with no content.
+            os.fsync(file.fileno())  # Otherwise a power cut can leave the name without content.
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -55,19 +55,19 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a UTF-8 file whole or not at all, see `whole`.
+    """Writes a UTF-8 file whole or not at all; see `whole`.
 
     Characters that UTF-8 cannot hold, such as the undecodable bytes of a file's name, are escaped.
 
     Raises:
-        OSError: if the file cannot be written; `path` is then what it was.
+        OSError: if the file cannot be written; `path` is then unchanged.
     """
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def partial_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """What processes that were killed have left of files they had not finished."""
+    """Returns the unfinished files that killed processes have left."""
     return [file for file in folder.glob("*.partial*") if _PARTIAL.search(file.name)]
 
 
@@ -85,7 +85,7 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode(
             "utf-8-sig"
-        )  # Windows' editors put a mark at the beginning.
+        )  # Some Windows editors put a mark at the beginning.
         content = json.loads(text)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
@@ -98,7 +98,7 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
 
 
 def damaged(path: pathlib.Path, remedy: str, found: str) -> DamagedFileError:
-    """The error for a file whose content is not what was written to it.
+    """Returns the error for a file whose content is not what was written to it.
 
     Args:
         path: The file.
@@ -109,7 +109,7 @@ def damaged(path: pathlib.Path, remedy: str, found: str) -> DamagedFileError:
 
 
 class FolderLock:
-    """A lock on a folder against other processes, as long as this object lives.
+    """A lock that keeps other processes out of a folder as long as this object lives.
 
     Raises:
         BlockingIOError: if another process holds the lock.

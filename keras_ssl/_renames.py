@@ -1,8 +1,8 @@
-"""Every rename that old files and old programs may not know of, in one table, and how it is read.
+"""A table of every rename that matters to old files and old programs, and the code that reads it.
 
-A file that an earlier version wrote loads under the names that it holds; docs/compatibility.md says
-what is promised. Whoever renames something that a file can hold adds a row here, from the old name
-to the new one. Names are never reused: a row stays true.
+A file that an earlier version wrote still loads, under the names that it holds;
+docs/compatibility.md says what we promise. If you rename something that a file can hold, add a row
+here, from the old name to the new one. Names are never reused, so a row stays true.
 """
 
 import importlib
@@ -17,11 +17,11 @@ Class = TypeVar("Class", bound=type)
 
 
 class Argument(NamedTuple):
-    """What an argument is called today.
+    """The current name of an argument.
 
     Attributes:
         name: Its name.
-        values: Those of its values that were renamed along with it, from old to new.
+        values: The values that were renamed together with it, from old to new.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Argument(NamedTuple):
 
 # --- The table: names in files -------------------------------------------------------------------
 
-# Classes, by the name that they are registered by with Keras.
+# Classes, by the name under which they are registered with Keras.
 CLASSES: dict[str, str] = {
     "keras_ssl>RandomGreyscale": "keras_ssl>RandomGrayscale",
 }
@@ -45,18 +45,18 @@ ARGUMENTS: dict[str, dict[str, Argument]] = {
     "keras_ssl>VICRegFamilyLoss": {"gram": _SIDE, "matrix": Argument("contrast")},
 }
 
-# Policies, of `keras_ssl.data.POLICIES`.
+# Policies in `keras_ssl.data.POLICIES`.
 POLICIES: dict[str, str] = {"tiny_grey": "tiny_gray"}
 
-# Recipes, of `keras_ssl.recipes.SMALL` and `PUBLISHED`.
+# Recipes in `keras_ssl.recipes.SMALL` and `PUBLISHED`.
 RECIPES: dict[str, str] = {}
 
-# Options of a run, in its config.json.
+# Options of a run in its config.json.
 OPTIONS: dict[str, str] = {}
 
 # --- The table: names in programs ----------------------------------------------------------------
 
-# By the module that had the name; a new name with dots has its module in front.
+# By the module that had the name. A new name with dots begins with its module.
 PYTHON: dict[str, dict[str, str]] = {
     "keras_ssl.data": {
         "RandomGreyscale": "RandomGrayscale",
@@ -101,23 +101,23 @@ PYTHON: dict[str, dict[str, str]] = {
     },
 }
 
-# --- How it is read ------------------------------------------------------------------------------
+# --- Reading the table ---------------------------------------------------------------------------
 
 
 def renamed(value: Any, table: Mapping[str, str]) -> Any:
-    """The name of today; what is no old name comes back as it is."""
+    """Returns the current name for an old one; any other value comes back unchanged."""
     return table.get(value, value) if isinstance(value, str) else value
 
 
 def arguments(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a constructor, or some of them, by their names of today.
+    """Returns all or some arguments of a constructor under their current names.
 
-    A class that inherits from one of the table inherits its renames, but for an argument of its own
-    that has the old name.
+    A subclass of a class in the table inherits its renames, unless the subclass has an argument of
+    its own with the old name.
 
     Args:
-        cls: The class that they are for. Of a function, no argument was renamed.
-        config: The arguments by name, such as a file holds them.
+        cls: The class that they are for. It may be a function, whose arguments were never renamed.
+        config: The arguments by name, as a file holds them.
     """
     config = dict(config)
     for parent in getattr(cls, "__mro__", ()):
@@ -129,11 +129,12 @@ def arguments(cls: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe(config: Mapping[str, Any], criterion: Any = None) -> dict[str, Any]:
-    """The config of a recipe by the names of today.
+    """Returns the config of a recipe under the current names.
 
     Args:
         config: The config, or a part of it.
-        criterion: The class of its method's criterion, where that is known, for its arguments.
+        criterion: The class of its method's criterion, if known; it tells the names of the
+            criterion's arguments.
     """
     config = _renamed_values(config, {"model": _METHODS, "policy": POLICIES})
     if isinstance(config.get("criterion"), Mapping):
@@ -142,7 +143,7 @@ def recipe(config: Mapping[str, Any], criterion: Any = None) -> dict[str, Any]:
 
 
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a run by the names of today."""
+    """Returns the options of a run under the current names."""
     config = {renamed(name, OPTIONS): value for name, value in config.items()}
     return _renamed_values(config, {"policy": POLICIES, "recipe": RECIPES})
 
@@ -153,14 +154,14 @@ def _renamed_values(
     return {name: renamed(value, tables.get(name, {})) for name, value in config.items()}
 
 
-# Recipes name a method by its class alone.
+# Recipes name a method by its class, without a package.
 _METHODS = {old.rpartition(">")[2]: new.rpartition(">")[2] for old, new in CLASSES.items()}
 
 
 def old_names(cls: Class) -> Class:
-    """Registers a class with Keras by the names that it had, too: the decorator of a renamed one.
+    """A decorator for a renamed class: it registers the class under its old names, too.
 
-    It stands above `keras.saving.register_keras_serializable`.
+    Put it above `keras.saving.register_keras_serializable`.
     """
     for old, new in CLASSES.items():
         if new == keras.saving.get_registered_name(cls):
@@ -169,17 +170,17 @@ def old_names(cls: Class) -> Class:
 
 
 def moved(module: str, table: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a module, which gives by its old name what was renamed or moved.
+    """Returns a `__getattr__` for a module that still knows the old names in `table`.
 
-    It warns with a `DeprecationWarning` that names both. The condition keeps type checkers from
-    taking every name for one of the module's:
+    It warns with a `DeprecationWarning` that gives both names. The condition below keeps type
+    checkers from believing that the module has every name:
 
         if not TYPE_CHECKING:
             __getattr__ = moved(__name__, PYTHON[__name__])
 
     Args:
         module: The module's name.
-        table: From old names to new ones; one with dots has its module in front.
+        table: From old names to new ones. A new name with dots begins with its module.
     """
 
     def __getattr__(name: str) -> Any:  # noqa: N807

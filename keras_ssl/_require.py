@@ -1,4 +1,4 @@
-"""What a step checks of the values that it is given, and how that reaches the user."""
+"""Checks of values inside a training step, and how their messages reach the user."""
 
 import contextlib
 import re
@@ -10,26 +10,26 @@ import tensorflow as tf
 
 from keras_ssl._tensors import Tensor
 
-# Begins and ends the messages of our own checks within TensorFlow's report of an error, which
-# prints each value in brackets.
+# These mark our own messages in TensorFlow's report of an error, which prints each value in
+# brackets.
 _BEGIN, _END = "keras_ssl: ", "end of keras_ssl"
 _MESSAGE = re.compile(rf"\[{_BEGIN}(.*?)\] \[(.*?)\] \[{_END}\]", re.DOTALL)
 
 
 def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Tensor:
-    """`x`, once it is known that `condition` holds; for what only values tell, within a graph.
+    """Returns `x` after checking `condition`, which depends on values inside a graph.
 
     XLA skips such checks.
 
     Args:
-        x: A tensor that nothing is to be done with otherwise.
+        x: The tensor that must not be used if the condition is false.
         condition: Boolean scalar.
-        message: What is said otherwise; `received` follows it.
+        message: The error message, to which `received` is appended.
         received: Scalar.
 
     Raises:
-        ValueError: when it does not hold; where a graph runs outside of `readable_errors`,
-            TensorFlow's own InvalidArgumentError.
+        ValueError: if the condition is false. A graph that runs outside `readable_errors` raises
+            TensorFlow's own InvalidArgumentError instead.
     """
     if tf.executing_eagerly():
         if not condition:
@@ -42,7 +42,7 @@ def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Ten
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """A scope in which the error of a `require` is a ValueError that says just its message."""
+    """A scope in which a failed `require` raises a ValueError with just its message."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""Values from the outside as tensors of real numbers, or a message that names the argument."""
+"""Conversion of users' values to tensors of real numbers, with errors that name the argument."""
 
 from typing import Any, TypeAlias
 
@@ -14,20 +14,20 @@ Tensor: TypeAlias = Any
 def real_tensor(
     name: str, value: Any, expected: str, dtype: Any = None, floats: bool = False
 ) -> Tensor:
-    """`value` as a tensor of real numbers.
+    """Returns `value` as a tensor of real numbers.
 
     Args:
         name: Name of the argument.
         value: A tensor, an array, or nested lists of numbers.
-        expected: What it must be, for the message.
-        dtype: Its dtype in the end. Default: its own.
-        floats: Whether integers are refused: embeddings are none, labels are.
+        expected: What the value must be, for the message.
+        dtype: The dtype of the result. Default: the dtype of `value`.
+        floats: Whether to refuse integers. Embeddings are never integers, labels are.
 
     Raises:
-        ValueError: for anything that is no array of real numbers.
+        ValueError: if `value` is not an array of real numbers.
     """
     try:
-        # A list is float64 until its dtype is chosen.
+        # NumPy reads a list as float64; `dtype` is applied below.
         own_dtype = value if hasattr(value, "dtype") else np.asarray(value)
         tensor = ops.convert_to_tensor(own_dtype)
         own = keras.backend.standardize_dtype(tensor.dtype)

@@ -1,7 +1,7 @@
-"""Text from the outside, such as names of classes, runs and arms: shown as it is, never run.
+"""Display of users' text, such as names of classes, runs and arms, exactly as it is written.
 
 matplotlib reads `$` as the beginning of a formula, leaves a curve whose name begins with `_` out of
-its legend, and fails at the undecodable bytes of a file's name.
+its legend, and fails on undecodable bytes in a file's name.
 """
 
 import contextlib
@@ -9,16 +9,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Characters of a name in a picture: a longer one leaves no room for what is drawn.
+# The most characters of a name in a picture; a longer name would leave no room for the plot.
 _LONGEST = 48
 
 
 def plain(text: Any, longest: int | None = None) -> str:
-    """A text on one line, of characters that every program can show, never empty.
+    """Returns a text as one line of printable characters, never empty.
 
     Args:
-        text: Any text, or what `str` makes one of.
-        longest: Characters to keep, of both ends of the text. Default: all.
+        text: Any text, or any object that `str` turns into text.
+        longest: The number of characters to keep, half from each end. Default: all.
     """
     words = " ".join(str(text).split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
@@ -29,22 +29,22 @@ def plain(text: Any, longest: int | None = None) -> str:
 
 
 def short(text: Any) -> str:
-    """A text that is short enough for a title; see `plain`."""
+    """Returns a text that is short enough for a title; see `plain`."""
     return plain(text, _LONGEST)
 
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Within it, and within the functions that it decorates, matplotlib reads no formulas.
+    """A scope, or a decorator of functions, in which matplotlib reads no formulas.
 
-    Figures must be made and drawn inside. Their logarithmic axes need a formatter without formulas,
-    such as "{x:g}".
+    Figures must be created and drawn inside it. Their logarithmic axes need a formatter without
+    formulas, such as "{x:g}".
     """
-    import matplotlib  # A second, which training without pictures need not wait for.
+    import matplotlib  # It takes a second, which training without pictures need not spend.
 
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        # A script that the font lacks is drawn as boxes, and names that are too wide for a layout
-        # hide a part of each other. The picture is still worth having.
+        # If the font lacks a script, boxes are drawn; if names are too wide for a layout, they
+        # overlap. The picture is still worth having.
         for message in ("Glyph .* missing from", "Tight layout not applied"):
             warnings.filterwarnings("ignore", message, UserWarning)
         yield
@@ -57,16 +57,16 @@ def legend(
     longest: int = _LONGEST,
     **kwargs: Any,
 ) -> None:
-    """Adds a legend, whatever the names are.
+    """Adds a legend that shows any name as it is.
 
     Args:
         owner: A matplotlib `Axes` or `Figure`.
-        handles: What is drawn.
-        names: As many names.
-        longest: Characters of a name to keep.
+        handles: The artists that the legend describes.
+        names: Their names, one for each handle.
+        longest: The most characters of a name to keep.
         **kwargs: See `matplotlib.axes.Axes.legend`.
     """
-    # Placeholders first: before Matplotlib 3.10 names that begin with "_" are left out.
+    # First with placeholders: matplotlib before 3.10 leaves out names that begin with "_".
     found = owner.legend(handles, ["name"] * len(handles), **kwargs)
     for text, name in zip(found.get_texts(), names, strict=True):
         text.set_text(plain(name, longest))

@@ -1,4 +1,4 @@
-"""Checks of arguments, with one form of message: name, expectation, what was received."""
+"""Checks of arguments. Every message gives the name, what is expected, and what was received."""
 
 import math
 import numbers
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def _is_number(value: Any) -> bool:
-    # NumPy's numbers of any precision are registered there, its booleans are not.
+    # NumPy registers its numbers of any precision as `numbers.Real`, but not its booleans.
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -63,7 +63,7 @@ def check_optional_seed(name: str, value: Any) -> int | None:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> Any:
-    """Returns `value`, or raises a message that lists `choices` if it is not one of them."""
+    """Returns `value`, or raises an error that lists `choices` if it is not one of them."""
     known = list(choices)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")

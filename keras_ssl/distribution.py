@@ -1,4 +1,4 @@
-"""Devices that train in step: what one needs to start them, and to write a criterion for them."""
+"""Training on several devices in step: how to start them, and how to write a criterion for them."""
 
 from typing import TYPE_CHECKING
 

@@ -1,13 +1,13 @@
 """Names of classes and functions in JSON files and on command lines.
 
-Ours have short names. A user's own has the name that it is registered by with Keras:
+The library's own have short names. Yours have the name under which you register them with Keras:
 
     @keras.saving.register_keras_serializable(package="my_package")
     class MyMethod(keras_ssl.models.JointEmbeddingModel): ...
 
-is "my_package>MyMethod" in a recipe's config, once the module that registers it is imported. A
-module is imported by the program itself, or by its option `--import`, and never because a file
-names it: a JSON file cannot run code.
+is "my_package>MyMethod" in a recipe's config, once the module that registers it is imported. Only
+the program itself, or its option `--import`, imports a module. A name in a file never does: a JSON
+file cannot run code.
 """
 
 import argparse
@@ -21,15 +21,15 @@ import keras
 
 
 def name_of(label: str, part: Any, own: Mapping[str, Any]) -> str:
-    """The name of a class or a function, by which `look_up` finds it again.
+    """Returns the name by which `look_up` finds a class or function again.
 
     Args:
         label: What the part is called in messages, such as "`model`".
         part: The class or function.
-        own: The library's own, by their short names.
+        own: The library's own classes or functions, by their short names.
 
     Raises:
-        ValueError: for what is neither of the library nor registered with Keras.
+        ValueError: if the part is neither the library's own nor registered with Keras.
     """
     for name, known in own.items():
         if known is part:
@@ -39,45 +39,45 @@ def name_of(label: str, part: Any, own: Mapping[str, Any]) -> str:
             return name
     found = getattr(part, "__name__", repr(part))
     raise ValueError(
-        f"{label} must be registered with Keras, to have a name in a file: put "
+        f"{label} must be registered with Keras, so that a file can name it: put "
         '`@keras.saving.register_keras_serializable(package="my_package")` above the definition of '
         f"{found}. Received: {part!r}"
     )
 
 
 def look_up(label: str, name: Any, own: Mapping[str, Any]) -> Any:
-    """The class or function that has a name; nothing is imported for it.
+    """Returns the class or function that has a name, without importing anything.
 
     Args:
         label: What the part is called in messages, such as "`model`".
         name: A short name of the library's own, or a name registered with Keras.
-        own: The library's own, by their short names.
+        own: The library's own classes or functions, by their short names.
 
     Raises:
-        ValueError: for a name that is neither of the library nor registered with Keras.
+        ValueError: if the name is neither the library's own nor registered with Keras.
     """
     if isinstance(name, str):
         found = own[name] if name in own else keras.saving.get_registered_object(name)
         if found is not None:
             return found
     raise ValueError(
-        f"{label} must be one of {list(own)}, or the name by which one of your own is registered "
+        f"{label} must be one of {list(own)}, or the name under which you registered your own "
         'with Keras, such as "my_package>MyMethod". Import the module that registers it first: '
         f"--import my_module on a command line. Received: {name!r}"
     )
 
 
 def import_modules(names: Iterable[str]) -> None:
-    """Imports modules by name, those in the current directory too.
+    """Imports modules by name, also from the current directory.
 
     Args:
         names: Names of modules, such as "my_module" or "my_package.methods".
 
     Raises:
-        ValueError: for a module that cannot be found.
+        ValueError: if a module cannot be imported.
     """
     if os.getcwd() not in sys.path:
-        # Last: a file here does not replace a library that has the same name.
+        # At the end, so that a file here does not replace a library of the same name.
         sys.path.append(os.getcwd())
     for name in names:
         try:
@@ -90,10 +90,10 @@ def import_modules(names: Iterable[str]) -> None:
 
 
 def add_import_option(parser: Any, **kwargs: Any) -> None:
-    """Gives a parser, or a group of its options, the option `--import`.
+    """Adds the option `--import` to a parser, or to a group of its options.
 
     Args:
-        parser: What `argparse` gives.
+        parser: An `argparse` parser or argument group.
         **kwargs: More arguments of `add_argument`.
     """
     parser.add_argument(
@@ -102,21 +102,21 @@ def add_import_option(parser: Any, **kwargs: Any) -> None:
         action="append",
         metavar="MODULE",
         help="module with methods, criteria, optimizers or policies of your own, registered with "
-        "Keras; imported first, from the current directory too; may be given several times",
+        "Keras; it is imported first, also from the current directory; can be given several times",
         **kwargs,
     )
 
 
 def import_named(arguments: Sequence[str] | None = None) -> None:
-    """Imports what `--import` names on a command line, before its other options are read.
+    """Imports the modules that `--import` names, before the other options are read.
 
-    Names and help of the other options then include what the modules register.
+    The choices and the help of the other options then include what the modules register.
 
     Args:
         arguments: The command line. Default: that of the program.
 
     Raises:
-        ValueError: for a module that cannot be found.
+        ValueError: if a module cannot be imported.
     """
     parser = argparse.ArgumentParser(add_help=False)
     add_import_option(parser, default=[])

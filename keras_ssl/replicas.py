@@ -1,12 +1,12 @@
-"""What a replica needs to know of the others, and how their numbers come together.
+"""What a replica needs to know about the others, and how their numbers are combined.
 
-The rule, from which everything follows: what replicas compute are *parts*, and parts add up. Every
-replica returns its share of the loss, the shares add up to the loss of the global batch, because
-the optimizer adds up the gradients; and a gradient that arrives at a value all replicas have alike
-is a part too. Each function below has the gradient of the sum of all replicas' losses.
+One rule explains everything here: replicas compute *parts*, and parts add up. The optimizer adds up
+the gradients of all replicas, so every replica returns its share of the loss, and the shares add up
+to the loss of the global batch. A gradient that arrives at a value that is the same on all replicas
+is a part too. The gradient of each function below is that of the sum of all replicas' losses.
 
-Outside a replica, with one replica, and inside `alone()`, each function here does nothing (but for
-`replica_id`).
+Outside a replica, with one replica, and inside `alone()`, the functions here do nothing, except
+`replica_id`.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from keras import ops
 from keras_ssl._keras import gather_apart, replicas_have_own_collectives
 from keras_ssl._tensors import Tensor
 
-# Every replica is traced in a thread of its own.
+# TensorFlow traces every replica in its own thread.
 _thread = threading.local()
 
 
@@ -35,14 +35,14 @@ def _scope(is_alone: bool) -> Iterator[None]:
 
 
 def alone() -> contextlib.AbstractContextManager[None]:
-    """A scope in which a replica forgets the others: what it holds is the whole batch."""
+    """A scope in which a replica ignores the others: its own rows are the whole batch."""
     return _scope(True)
 
 
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`keras.ops.custom_gradient` whose gradient is alone where its value was.
+    """A `keras.ops.custom_gradient` whose gradient is inside `alone()` if its value was.
 
-    Gradients run when a tape is asked for them, outside of the scope of the value.
+    A gradient runs when a tape is asked for it, which is outside the scope of the value.
     """
     is_alone = getattr(_thread, "is_alone", False)
 
@@ -59,45 +59,45 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _replica_context(even_alone: bool = False) -> Any:
-    """The `tf.distribute` context of a replica that has company, else `None`."""
+    """The `tf.distribute` context of a replica among several, else `None`."""
     if keras.backend.backend() != "tensorflow":
-        return None  # JAX compiles one program over the global batch: there is nothing to gather.
+        return None  # JAX compiles one program for the global batch: there is nothing to gather.
     if getattr(_thread, "is_alone", False) and not even_alone:
         return None
     import tensorflow as tf
 
     context = tf.distribute.get_replica_context()
-    # None: cross-replica context, which is where Keras traces a model symbolically.
+    # None is the cross-replica context, in which Keras traces a model symbolically.
     if context is None or context.num_replicas_in_sync == 1:
         return None
     return context
 
 
 def replica_count() -> int:
-    """Number of replicas that train in step with this one, itself included."""
+    """The number of replicas that train in step, including this one."""
     context = _replica_context()
     return 1 if context is None else context.num_replicas_in_sync
 
 
 def replica_id() -> Tensor:
-    """Index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica.
+    """The index of this replica, from 0: a Python int, or a scalar int32 tensor inside a replica.
 
-    Inside `alone()` too: what a replica draws is its own even where it forgets the others.
+    It is the same inside `alone()`: a replica draws its own random numbers even there.
     """
     context = _replica_context(even_alone=True)
     return 0 if context is None else context.replica_id_in_sync_group
 
 
 def share(global_loss: Tensor) -> Tensor:
-    """This replica's part of a loss that all replicas compute alike on the global batch."""
+    """This replica's share of a loss that every replica computes on the whole global batch."""
     return ops.divide(global_loss, replica_count())
 
 
 def sum_over_replicas(x: Tensor) -> Tensor:
-    """The sum of the `x` of all replicas, which all of them get.
+    """Returns the sum of `x` over all replicas, on every replica.
 
     Args:
-        x: Float tensor, of one shape on all replicas.
+        x: Float tensor, with the same shape on all replicas.
 
     Returns:
         Tensor of the shape of `x`. The gradient is the sum of the replicas' gradients.
@@ -109,14 +109,15 @@ def sum_over_replicas(x: Tensor) -> Tensor:
 
 
 def gather_batch(x: Tensor) -> Tensor:
-    """The rows of `x` of all replicas, in order, with the gradient of the sum of all their losses.
+    """Returns the rows of `x` of all replicas, in order.
 
-    A loss that every replica computes alike from the result must therefore be divided by
-    `replica_count()`. (The paper's footnote 1: much published code loses exactly this factor.)
+    The gradient is that of the sum of all replicas' losses. If every replica computes the same loss
+    from the result, that loss must therefore be divided by `replica_count()`. (The paper's footnote
+    1: much published code loses exactly this factor.)
 
     Args:
-        x: Tensor of shape (N, ...), N rows on each replica. Where N is not known when the graph is
-            traced, it may differ from replica to replica.
+        x: Tensor of shape (N, ...), with N rows on each replica. If N is not known when the graph
+            is traced, it may differ from replica to replica.
 
     Returns:
         Tensor of shape (N * replicas, ...).
@@ -127,7 +128,7 @@ def gather_batch(x: Tensor) -> Tensor:
     import tensorflow as tf
 
     gathered = _gather(context, x)
-    # To gather forgets every static dimension, and set_shape would not survive a retrace.
+    # Gathering loses every static dimension, and set_shape would not survive a retrace.
     rows = None if x.shape[0] is None else x.shape[0] * context.num_replicas_in_sync
     gathered = tf.ensure_shape(gathered, (rows, *x.shape[1:]))
     count = ops.shape(x)[0]
@@ -137,10 +138,11 @@ def gather_batch(x: Tensor) -> Tensor:
 
 
 def own_rows(x: Tensor) -> Tensor:
-    """This replica's rows of an `x` that all replicas have alike: the inverse of `gather_batch`.
+    """Returns this replica's rows of `x`: the inverse of `gather_batch`.
 
     Args:
-        x: Tensor of shape (N * replicas, ...), the number of rows known.
+        x: Tensor of shape (N * replicas, ...), the same on all replicas. The number of rows must be
+            known.
 
     Returns:
         Tensor of shape (N, ...).
@@ -153,13 +155,13 @@ def own_rows(x: Tensor) -> Tensor:
 
 
 def has_even_shards(x: Tensor) -> bool:
-    """Whether all replicas are known to have as many rows as `x`: what sharing out work needs."""
-    # A data set that keeps its remainder does not know its batch size, and the last may be uneven.
+    """Whether all replicas are known to have as many rows as `x`, so that they can share work."""
+    # If a data set keeps its remainder, the batch size is unknown and the last batch may be uneven.
     return x.shape[0] is not None
 
 
 def batch_size(x: Tensor) -> Tensor:
-    """Number of rows of `x` on all replicas."""
+    """The number of rows of `x` on all replicas together."""
     context = _replica_context()
     rows = ops.shape(x)[0]
     if context is None:
@@ -172,20 +174,20 @@ def batch_size(x: Tensor) -> Tensor:
 
 
 def first_row(x: Tensor) -> Tensor:
-    """Index of the first of this replica's rows `x` among those of all replicas."""
+    """The index of this replica's first row of `x` among the rows of all replicas."""
     context = _replica_context()
     return 0 if context is None else _first_row(context, x)
 
 
 def batch_mean(x: Tensor, axis: int | None = None) -> Tensor:
-    """Mean of `x` over the batch of all replicas, its axis 0.
+    """Returns the mean of `x` over the global batch.
 
     Args:
-        x: Tensor (N, ...), with as many rows on every replica.
-        axis: 0, over the batch alone, or `None`, over all entries.
+        x: Tensor (N, ...), with the same number of rows on every replica.
+        axis: 0 for the mean over the batch only, `None` for the mean over all entries.
 
     Returns:
-        Tensor of the shape of a row of `x`, or a scalar.
+        Tensor with the shape of a row of `x`, or a scalar.
     """
     return sum_over_replicas(share(ops.mean(x, axis=axis)))
 
@@ -200,8 +202,9 @@ def _sum(context: Any, x: Tensor) -> Tensor:
     if _has_own_collectives(context):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
-    # What all_reduce does, less its gradient, for whose sake TensorFlow walks back through the
-    # graphs of all replicas at every call: four minutes for sixty synchronized layers.
+    # This does what all_reduce does, but without its gradient. For that gradient TensorFlow walks
+    # back through the graphs of all replicas at every call: four minutes for sixty synchronized
+    # layers.
     def reduce(strategy: Any, x: Tensor) -> Tensor:
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(x, x)])[0]
 
@@ -214,12 +217,12 @@ def _gather(context: Any, x: Tensor) -> Tensor:
     x = tf.stop_gradient(x)
     if _has_own_collectives(context):
         return context.all_gather(x, axis=0)
-    # What all_gather does, less its gradient, as above.
+    # This does what all_gather does, but without its gradient, as above.
     return context.merge_call(gather_apart, args=(x,))
 
 
 def _has_own_collectives(context: Any) -> bool:
-    """Whether replicas communicate from within their own graphs: TPUs, and GPUs under XLA."""
+    """Whether replicas communicate from within their own graphs, as TPUs and GPUs under XLA do."""
     import tensorflow as tf
 
     is_tpu = isinstance(context.strategy, tf.distribute.TPUStrategy)
@@ -227,7 +230,7 @@ def _has_own_collectives(context: Any) -> bool:
 
 
 def _with_gradient(x: Tensor, value: Any, gradient: Callable[[Any], Any]) -> Tensor:
-    """`value`, as a function of `x` with this gradient."""
+    """Returns `value` as a function of `x` that has this gradient."""
     import tensorflow as tf
 
     @tf.custom_gradient

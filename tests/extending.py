@@ -1,4 +1,4 @@
-"""The code of docs/extending.md as a module, and what its methods are trained on."""
+"""The code of docs/extending.md as a module, and data to train its methods on."""
 
 import importlib.util
 import pathlib
@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re
 
 
 def load(blocks=BLOCKS):
-    """Runs code of the page as a module: from a file, which TensorFlow's AutoGraph reads."""
+    """Runs code of the page as a module, from a file, because TensorFlow's AutoGraph reads it."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "extending.py"
         path.write_text("\n\n".join(blocks), encoding="utf-8")
@@ -24,12 +24,12 @@ def load(blocks=BLOCKS):
 
 
 def load_classes():
-    """The page's classes alone, nothing trained."""
+    """Runs only the page's classes, without training anything."""
     return load([BLOCKS[0], *(block for block in BLOCKS if "\nclass " in block)])
 
 
 def dense_encoder():
-    """Of images of any size, without batch normalization: micro-batches are then the whole."""
+    """An encoder for images of any size. Without batch normalization, micro-batches are exact."""
     return keras.Sequential(
         [
             keras.layers.Input((None, None, 1)),
@@ -45,12 +45,12 @@ def linear_head():
     return keras.layers.Dense(8, name="head")
 
 
-# By class: the sizes of the views, and arguments besides the encoder and the projector.
+# The sizes of the views, by class.
 METHODS = {"BYOL": (8, 8), "MultiCropSimCLR": (8, 8, 5, 5, 5), "FroSSL": (8, 8, 8)}
 
 
 def make_method(page, name):
-    """A method without batch statistics, but for BYOL's predictor, which has none here either."""
+    """Makes a method without batch statistics, also in the predictor of BYOL."""
     model = getattr(page, name)(dense_encoder(), linear_head(), name=name.lower())
     if name == "BYOL":
         model.predictor = keras.layers.Dense(8, name="predictor")
@@ -58,7 +58,7 @@ def make_method(page, name):
 
 
 def make_batches(name, count=3, rows=16, seed=0):
-    """Arrays of views: (views, labels) for each of some batches."""
+    """Makes arrays: (views, labels) for each of some batches."""
     random = np.random.RandomState(seed)
     return [
         (

@@ -1,4 +1,4 @@
-"""What every public class owes Keras: a config that holds all arguments and survives JSON."""
+"""Checks that the config of every public class holds all arguments and survives JSON."""
 
 import inspect
 import json
@@ -23,7 +23,7 @@ OBJECTS = {
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
     "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
     "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
-    # All of one constructor.
+    # These all have the same constructor.
     **{
         name: lambda metric=metric: metric(4, name="mine", dtype="float32")
         for name, metric in METRICS.items()
@@ -91,7 +91,7 @@ def test_a_criterion_may_take_keywords():
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, views, tmp_path):
     model = method(tiny_encoder(), "8-6", probe=3)
-    # Graphs take seconds to trace: one method is enough to show that they make no difference.
+    # Graphs take seconds to trace, and one method is enough to show that they make no difference.
     model.compile(
         optimizers.LARS(optimizers.warmup_cosine(0.3, 16, 3, 4, 1)),
         run_eagerly=method is not models.VICReg,
@@ -120,7 +120,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 def test_every_criterion_is_measured(benchmark):
     text = (ROOT / "benchmarks" / benchmark).read_text()
     measured = re.findall(r"\blosses\.(\w+)", text)
-    # Its corners are what is measured: VICReg, VICReg-exp and VICReg-ctr.
+    # The benchmark measures its special cases instead: VICReg, VICReg-exp and VICReg-ctr.
     own = set(CRITERIA) - {"VICRegFamilyLoss"}
     check_complete(measured, own, f"add a row to benchmarks/{benchmark}")
 

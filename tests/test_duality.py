@@ -1,4 +1,4 @@
-"""The paper's statements, held against matrices."""
+"""Checks the paper's statements on matrices."""
 
 import keras
 import numpy as np
@@ -70,13 +70,13 @@ def test_bounds_of_lemma_3_4_are_met():
 def test_table_s4_bounds():
     assert duality.dimension_norm_profile_bounds(1024, 8192) == (128.0, 1024.0**2)
     assert duality.dimension_norm_profile_bounds(1024, 512).lower == 2048.0
-    # The other half of the table, by exchanging samples and dimensions.
+    # Exchanging samples and dimensions gives the other half of the table.
     assert duality.dimension_norm_profile_bounds(8192, 1024).lower == 65536.0
 
 
 @pytest.mark.parametrize(("n", "m"), [(4, 8), (8, 4), (16, 16)])
 def test_doubly_normalized_case(n, m):
-    """Unit rows and columns of norm sqrt(N / M): any matrix of signs, scaled, is one."""
+    """A scaled matrix of signs has rows of norm 1 and columns of norm sqrt(N / M)."""
     k = np.sign(_matrix((n, m))) / np.sqrt(m)
     difference = duality.dimension_contrastive_energy(k) - duality.sample_contrastive_energy(k)
     assert float(difference) == pytest.approx(duality.doubly_normalized_difference(n, m), abs=1e-9)
@@ -87,7 +87,7 @@ def test_proposition_3_1_on_the_sphere(dimensions):
     k = np.random.RandomState(0).randn(2000, dimensions)
     moments = duality.negative_pair_moments(k)
     pairs = 2000 * 1999 / 2
-    # Five standard errors, the pairs being uncorrelated on the uniform sphere.
+    # Five standard errors, because pairs are uncorrelated on the uniform sphere.
     assert abs(float(moments.mean)) < 5 * np.sqrt(1 / dimensions / pairs) + 1 / 2000
     assert float(moments.variance) == pytest.approx(1 / dimensions, rel=0.02)
 
@@ -136,7 +136,7 @@ def test_streamed_quantities_are_those_of_all_samples(shape):
         (duality.RankMe(m), evaluation.rankme(k)),
     ]:
         assert float(_stream(metric, k)) == pytest.approx(float(expected), rel=1e-6, abs=1e-9)
-        # In one batch, after a reset: the batches make no difference.
+        # After a reset, one batch gives the same as several.
         metric.reset_state()
         metric.update_state(k)
         assert float(metric.result()) == pytest.approx(float(expected), rel=1e-6, abs=1e-9)

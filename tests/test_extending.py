@@ -1,4 +1,4 @@
-"""docs/extending.md is a program, and its methods keep all that the library promises of its own."""
+"""Checks that docs/extending.md runs, and that its methods keep all promises of the library."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def test_the_page_runs(page):
     ("name", "most"), [("class BYOL", 40), ("class MultiCropSimCLR", 10), ("class FroSSLLoss", 40)]
 )
 def test_a_method_is_short(name, most):
-    """Nothing is left out: blank lines and docstrings count, and the criterion."""
+    """Every line counts, including blank lines, docstrings and the criterion."""
     (block,) = [block for block in extending.BLOCKS if name in block]
     assert len(block.strip().splitlines()) <= most
 
@@ -55,7 +55,7 @@ def _weights(model):
 
 @every_method
 def test_a_method_goes_on_as_if_it_had_not_been_saved(page, name, tmp_path):
-    """With batch normalization everywhere, a probe, and a teacher's schedule in between."""
+    """The method has batch normalization everywhere, a probe, and a teacher with a schedule."""
     encoder = encoders.resnet((None, None, 1), blocks=(1,), width=4)
     model = getattr(page, name)(encoder, "8-6", probe=3)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), run_eagerly=True)
@@ -86,7 +86,7 @@ def test_micro_batches_are_the_whole_batch(page, name):
 
 
 def test_replicas_are_one_device():
-    """In float64, where only another method could make a difference."""
+    """They are compared in float64, where only a different method could make a difference."""
     results = {}
     for replicas in (1, 2):
         done = subprocess.run(
@@ -108,7 +108,7 @@ def test_replicas_are_one_device():
 
 class TestSeam:
     def test_the_loss_is_the_mean_over_pairs(self, page):
-        """Of three views, all three pairs, by hand."""
+        """With three views there are three pairs, which are computed by hand."""
         model = models.SimCLR(extending.dense_encoder(), extending.linear_head())
         model.compile("sgd", run_eagerly=True)
         (views, _), *_ = extending.make_batches("FroSSL", count=1)
@@ -125,7 +125,7 @@ class TestSeam:
 
         model = Stacked(extending.dense_encoder(), extending.linear_head())
         model.compile("sgd", run_eagerly=True)
-        with pytest.raises(ValueError, match="row i is image i.*32 rows, of views with 16"):
+        with pytest.raises(ValueError, match="row i is image i.*32 rows, for views with 16"):
             model.fit(_dataset(extending.make_batches("BYOL", count=1)), verbose=0)
 
     def test_no_pair_is_refused(self):
@@ -193,7 +193,7 @@ class TestMovingAverage:
         with tf.GradientTape() as tape:
             value = tf.reduce_sum(teacher(x, training=True) ** 2)
         assert tape.gradient(value, student.trainable_weights) == [None] * 4
-        # By the batch it normalizes, and its own moving average moves, not the student's.
+        # It normalizes by the batch, and updates its own moving average, not the student's.
         np.testing.assert_allclose(np.mean(teacher(x, training=True), axis=0), 0, atol=1e-6)
         assert np.any(teacher._copies[0].layers[1].moving_mean)
         assert not np.any(student.layers[1].moving_mean)
@@ -218,7 +218,7 @@ class TestMovingAverage:
             layers.MovingAverage(student)
 
     def test_a_student_that_is_not_built(self):
-        with pytest.raises(ValueError, match="`student` must be of layers that are built"):
+        with pytest.raises(ValueError, match="`student` must be made of layers that are built"):
             layers.MovingAverage(keras.layers.Dense(3)).build((None, 4))
 
 
@@ -227,7 +227,7 @@ class TestMovingAverage:
 
 class TestViews:
     def test_two_of_many_are_those_of_two(self):
-        """A policy of two views draws what it always drew."""
+        """`Views` of two views draws the same as a policy of two views."""
         pixels = np.random.RandomState(0).randint(0, 256, (4, 8, 8, 1)).astype("uint8")
         two = data.weak()
         many = data.Views(two.views)
@@ -255,12 +255,12 @@ class TestViews:
             data.Views(views)
 
 
-# --- Looking at it -------------------------------------------------------------------------------
+# --- Inspection ----------------------------------------------------------------------------------
 
 
 class TestInspection:
     def test_embeddings_of_n_images_are_shown_as_n_images(self, page):
-        """Of BYOL's four embeddings: every figure is of N images, positives are its pairs."""
+        """BYOL has four embeddings: every array has N images, and the positives are its pairs."""
         model = page.byol
         seen = inspection.Sample(page.images, data.weak(), count=32).inspect(model)
         assert len(seen.embeddings) == 4 and len(seen.representations) == 2

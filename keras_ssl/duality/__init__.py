@@ -1,4 +1,4 @@
-"""The paper's own quantities: as functions of a matrix, and as metrics over many batches."""
+"""The paper's own quantities, as functions of a matrix and as metrics over many batches."""
 
 from keras_ssl.duality.metrics import (
     DimensionContrastiveEnergy,

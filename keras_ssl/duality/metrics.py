@@ -1,18 +1,19 @@
 """The paper's quantities as Keras metrics: exact over any number of batches, in constant memory.
 
 All but one follow from four sums over the samples, accumulated in float64: the number of samples,
-sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, pairs
-of samples of different batches included: L_c needs no (N, N) matrix, by Theorem 3.3. Replicas of
-`tf.distribute` add up their sums for the figure of an epoch (what is shown after every step is the
-mean of the replicas' own figures).
+sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, which
+includes pairs of samples from different batches: by Theorem 3.3, L_c needs no (N, N) matrix. For
+the value of an epoch, replicas of `tf.distribute` add up their sums (after every step, Keras shows
+the mean of the values of the replicas).
 
-In any model they are metrics of its embeddings:
+In any model they measure its embeddings:
 
     model.compile(optimizer, metrics=[duality.RankMe(dimensions=256)])
 
-where a model of `keras_ssl.models` passes the embeddings of the first views, and any other its
-output. Each step costs a product of M^2 N and a result that Keras asks for after every step: M^2,
-or M^3 for `RankMe`. For a large M, evaluate a sample now and then.
+A model of `keras_ssl.models` passes the embeddings of the first views, and any other model passes
+its output. Each step costs a matrix product, N M^2 operations, and a result, because Keras asks for
+one after every step: M^2 operations, or M^3 for `RankMe`. If M is large, evaluate a sample from
+time to time instead.
 
 References:
     - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4.
@@ -29,12 +30,12 @@ from keras_ssl._validation import check_count
 from keras_ssl.duality.quantities import theorem_3_3
 from keras_ssl.losses.normalization import unit_embeddings
 
-# RankMe's, added to every normalized singular value.
+# RankMe adds this to every normalized singular value.
 _EPSILON = 1e-7
 
 
 class _EmbeddingMetric(keras.metrics.Metric):
-    """Base: takes embeddings as its one argument, or as the second of Keras' two."""
+    """Base class: takes embeddings as its only argument, or as the second of Keras' two."""
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
         super().__init__(name=name, dtype=dtype)
@@ -46,9 +47,9 @@ class _EmbeddingMetric(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            y_true: Embeddings, float (N, M); ignored where `y_pred` is given, as by `compile`.
+            y_true: Embeddings, float (N, M). Ignored if `y_pred` is given, as by `compile`.
             y_pred: Embeddings, float (N, M).
-            sample_weight: Must be None: these are quantities of a set of samples.
+            sample_weight: Must be None, because these are quantities of a set of samples.
         """
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for quantities of a set of samples.")
@@ -73,9 +74,9 @@ class _EmbeddingMetric(keras.metrics.Metric):
 
 
 class _SumMetric(_EmbeddingMetric):
-    """Base of what follows from the four sums."""
+    """Base class of the metrics that follow from the four sums."""
 
-    # Whether embeddings are scaled to norm 1 first.
+    # Whether to scale embeddings to norm 1 first.
     _unit = False
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
@@ -132,7 +133,7 @@ class _SumMetric(_EmbeddingMetric):
         return self._l_c() / pairs - ops.square(self._pair_mean())
 
     def _rankme(self) -> Tensor:
-        # TensorFlow fails on what is not finite; the result is NaN instead.
+        # TensorFlow fails if the matrix is not finite; the result is NaN instead.
         is_finite = ops.all(ops.isfinite(self.products))
         eigenvalues, _ = ops.eigh(ops.where(is_finite, self.products, 0))  # rising
         singular_values = ops.sqrt(ops.maximum(eigenvalues, 0))
@@ -152,7 +153,8 @@ _ARGUMENTS = """
         dtype: Precision of the sums, float64 by default.
 
     Raises:
-        ValueError: for `dimensions` below 1, embeddings of another shape, or sample weights.
+        ValueError: if `dimensions` is below 1, the embeddings have another shape, or there are
+            sample weights.
 """
 
 
@@ -164,9 +166,9 @@ def _metric(cls: type) -> Any:
 
 @_metric
 class SampleContrastiveEnergy(_SumMetric):
-    """L_c, the squared products of different samples: `||K K^T - diag(K K^T)||_F^2`.
+    """L_c, the sum of squared products of different samples: `||K K^T - diag(K K^T)||_F^2`.
 
-    Computed as `||K^T K||_F^2 - sum_i ||K_i||^4`, Theorem 3.3.
+    It is computed as `||K^T K||_F^2 - sum_i ||K_i||^4` (Theorem 3.3).
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -175,7 +177,7 @@ class SampleContrastiveEnergy(_SumMetric):
 
 @_metric
 class DimensionContrastiveEnergy(_SumMetric):
-    """L_nc, the squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`."""
+    """L_nc, the sum of squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`."""
 
     def result(self) -> Tensor:  # noqa: D102
         return self._l_nc()
@@ -183,9 +185,10 @@ class DimensionContrastiveEnergy(_SumMetric):
 
 @_metric
 class SampleNormProfile(_SumMetric):
-    """The sum over samples of the fourth power of their norm, and its bounds.
+    """The sum of the fourth powers of the samples' norms, and its bounds.
 
-    A dictionary of `sample_norm_profile`, `..._lower` and `..._upper`: Lemma 3.4 of the transpose,
+    The result is a dictionary of `sample_norm_profile`, `..._lower` and `..._upper`. The bounds are
+    those of Lemma 3.4 for the transpose,
     `t^2 / N <= sum_i ||K_i||^4 <= t^2` with `t = ||K||_F^2`.
     """
 
@@ -195,11 +198,11 @@ class SampleNormProfile(_SumMetric):
 
 @_metric
 class DimensionNormProfile(_SumMetric):
-    """The sum over dimensions of the fourth power of their norm, and its bounds.
+    """The sum of the fourth powers of the dimensions' norms, and its bounds.
 
-    A dictionary of `dimension_norm_profile`, `..._lower` and `..._upper`: Lemma 3.4,
-    `t^2 / M <= sum_j ||K_j||^4 <= t^2` with `t = ||K||_F^2`, which is `N a^2` where every sample
-    has norm a, as the lemma supposes.
+    The result is a dictionary of `dimension_norm_profile`, `..._lower` and `..._upper`. The bounds
+    are those of Lemma 3.4, `t^2 / M <= sum_j ||K_j||^4 <= t^2` with `t = ||K||_F^2`. If every
+    sample has norm a, as the lemma assumes, t is `N a^2`.
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -208,7 +211,7 @@ class DimensionNormProfile(_SumMetric):
 
 @_metric
 class NegativePairMean(_SumMetric):
-    """Mean cosine of all pairs of different samples: 0 by Proposition 3.1."""
+    """The mean cosine of all pairs of different samples, which is 0 in Proposition 3.1."""
 
     _unit = True
 
@@ -218,7 +221,7 @@ class NegativePairMean(_SumMetric):
 
 @_metric
 class NegativePairVariance(_SumMetric):
-    """Variance of the cosine over all pairs of different samples: 1 / M by Proposition 3.1."""
+    """The variance of the cosine over all pairs of different samples, 1 / M in Proposition 3.1."""
 
     _unit = True
 
@@ -228,10 +231,11 @@ class NegativePairVariance(_SumMetric):
 
 @_metric
 class RankMe(_SumMetric):
-    """Effective rank of the embeddings, as `keras_ssl.evaluation.rankme` of all of them.
+    """The effective rank of all embeddings, as `keras_ssl.evaluation.rankme` gives it.
 
-    `exp(-sum_k p_k log p_k)`, `p_k = s_k / sum_j s_j + 1e-7` over the min(N, M) largest singular
-    values s, square roots of the eigenvalues of K^T K. From 1 to min(N, M).
+    It is `exp(-sum_k p_k log p_k)` with `p_k = s_k / sum_j s_j + 1e-7`, over the min(N, M) largest
+    singular values s, which are the square roots of the eigenvalues of K^T K. It lies between 1 and
+    min(N, M).
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -240,10 +244,10 @@ class RankMe(_SumMetric):
 
 @_metric
 class Theorem33Residual(_EmbeddingMetric):
-    """How far the two sides of Theorem 3.3 are apart, relative to them: rounding, about 1e-16.
+    """The relative difference between the two sides of Theorem 3.3: rounding error, about 1e-16.
 
-    `|D - S| / D` with `D = L_nc + sum_j ||K_j||^4` and `S = L_c + sum_i ||K_i||^4`, each from its
-    own matrix, (M, M) and (N, N), batch by batch, and added up over the batches.
+    It is `|D - S| / D` with `D = L_nc + sum_j ||K_j||^4` and `S = L_c + sum_i ||K_i||^4`. Each side
+    is computed on its own matrix, (M, M) or (N, N), for each batch, and summed over the batches.
     """
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
@@ -264,12 +268,12 @@ class Theorem33Residual(_EmbeddingMetric):
 
 @_metric
 class DualityMonitor(_EmbeddingMetric):
-    """All of these at once, for the price of two matrices (M, M): a dictionary.
+    """A dictionary of all these quantities at once, which costs two matrices (M, M).
 
     - `l_c`, `l_nc`, `theorem_3_3_residual`
     - `sample_norm_profile`, `dimension_norm_profile`, each also with `_lower` and `_upper`
-    - `negative_pair_mean`, 0 by Proposition 3.1; `negative_pair_variance`, and
-      `negative_pair_variance_uniform`, the 1 / M that it is by Proposition 3.1
+    - `negative_pair_mean`, 0 in Proposition 3.1; `negative_pair_variance`; and
+      `negative_pair_variance_uniform`, which is the variance in Proposition 3.1, 1 / M
     - `rankme`
     """
 

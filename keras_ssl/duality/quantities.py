@@ -1,8 +1,8 @@
-"""The quantities of the paper on any matrix of embeddings: what unites and separates the families.
+"""The paper's quantities on any matrix of embeddings, which show what the two families share.
 
 Rows are samples, as everywhere in this library: K is (N, M), the transpose of the paper's. All
 functions are differentiable and compute in the dtype of their input, at least float32. Inside a
-replica of `tf.distribute` they are those of the matrix given, not of all replicas' rows.
+replica of `tf.distribute` they use only the given matrix, not the rows of all replicas.
 
 References:
     - Garrido et al., ICLR 2023: Definition 3.2, Proposition 3.1, Theorem 3.3, Lemma 3.4,
@@ -33,7 +33,7 @@ def _matrix(k: Tensor) -> Tensor:
 
 
 def sample_contrastive_energy(k: Tensor) -> Tensor:
-    """L_c: the squared products of different samples (Definition 3.2).
+    """Returns L_c, the sum of squared products of different samples (Definition 3.2).
 
     `L_c = || K K^T - diag(K K^T) ||_F^2`
 
@@ -53,10 +53,10 @@ def sample_contrastive_energy(k: Tensor) -> Tensor:
 
 
 def dimension_contrastive_energy(k: Tensor) -> Tensor:
-    """L_nc: the squared products of different dimensions (Definition 3.2).
+    """Returns L_nc, the sum of squared products of different dimensions (Definition 3.2).
 
-    `L_nc = || K^T K - diag(K^T K) ||_F^2`. Not centered, not divided; VICReg's covariance term is
-    this on centered embeddings, divided by (N - 1)^2 M.
+    `L_nc = || K^T K - diag(K^T K) ||_F^2`. The embeddings are not centered, and the sum is not
+    divided. VICReg's covariance term is this on centered embeddings, divided by (N - 1)^2 M.
 
     Args:
         k: Embeddings, float (N, M).
@@ -69,12 +69,12 @@ def dimension_contrastive_energy(k: Tensor) -> Tensor:
 
 
 def sample_norm_profile(k: Tensor) -> Tensor:
-    """The sum over samples of the fourth power of their norm, `sum_i ||K_i||^4`, scalar."""
+    """Returns the sum of the fourth powers of the samples' norms, `sum_i ||K_i||^4`, scalar."""
     return ops.sum(ops.square(ops.sum(ops.square(_matrix(k)), axis=1)))
 
 
 def dimension_norm_profile(k: Tensor) -> Tensor:
-    """The sum over dimensions of the fourth power of their norm, `sum_j ||K_j||^4`, scalar."""
+    """Returns the sum of the fourth powers of the dimensions' norms, `sum_j ||K_j||^4`, scalar."""
     return sample_norm_profile(ops.transpose(_matrix(k)))
 
 
@@ -86,9 +86,10 @@ class BothSides(NamedTuple):
 
 
 def theorem_3_3(k: Tensor) -> BothSides:
-    """Both sides of the duality, for any K.
+    """Returns both sides of the duality, for any K.
 
-    `L_nc + sum_j ||K_j||^4 (dimensions) = L_c + sum_i ||K_i||^4 (samples)`; both are ||K^T K||_F^2.
+    `L_nc + sum_j ||K_j||^4 (dimensions) = L_c + sum_i ||K_i||^4 (samples)`. Both sides are equal to
+    ||K^T K||_F^2.
 
     Args:
         k: Embeddings, float (N, M).
@@ -116,10 +117,11 @@ class Bounds(NamedTuple):
 
 
 def dimension_norm_profile_bounds(samples: int, dimensions: int, norm: float = 1.0) -> Bounds:
-    """Lemma 3.4: where every sample has one norm a, `N^2 a^4 / M <= sum_j ||K_j||^4 <= N^2 a^4`.
+    """Returns the bounds of Lemma 3.4, for samples that all have norm a.
 
-    The lower bound is met by a matrix of equal entries, the upper by one non-zero dimension. By
-    symmetry, where every *dimension* has norm a, `sample_norm_profile` lies between the bounds of
+    `N^2 a^4 / M <= sum_j ||K_j||^4 <= N^2 a^4`. A matrix of equal entries reaches the lower bound,
+    and a matrix with a single non-zero dimension reaches the upper one. By symmetry, if every
+    *dimension* has norm a, `sample_norm_profile` lies between the bounds of
     `dimension_norm_profile_bounds(samples=M, dimensions=N)`.
 
     Args:
@@ -139,12 +141,12 @@ def dimension_norm_profile_bounds(samples: int, dimensions: int, norm: float = 1
 
 
 def sample_energy_bounds(k: Tensor) -> Bounds:
-    """Corollary 3.4.1, first half: L_c bounded by L_nc, for embeddings of norm 1.
+    """Returns bounds on L_c from L_nc, for embeddings of norm 1 (Corollary 3.4.1, first half).
 
     `L_nc - N + N^2 / M <= L_c <= L_nc - N + N^2`
 
     Args:
-        k: Embeddings of norm 1, float (N, M). The bounds mean nothing for others.
+        k: Embeddings of norm 1, float (N, M). For other embeddings the bounds mean nothing.
 
     Returns:
         `Bounds(lower, upper)` of `sample_contrastive_energy(k)`, scalars.
@@ -156,7 +158,7 @@ def sample_energy_bounds(k: Tensor) -> Bounds:
 
 
 def dimension_energy_bounds(k: Tensor) -> Bounds:
-    """Corollary 3.4.1, second half: L_nc bounded by L_c, for dimensions of norm 1.
+    """Returns bounds on L_nc from L_c, for dimensions of norm 1 (Corollary 3.4.1, second half).
 
     `L_c - M + M^2 / N <= L_nc <= L_c - M + M^2`
 
@@ -170,10 +172,10 @@ def dimension_energy_bounds(k: Tensor) -> Bounds:
 
 
 def doubly_normalized_difference(samples: int, dimensions: int) -> float:
-    """L_nc - L_c where all embeddings have norm 1 and all dimensions norm sqrt(N / M).
+    """Returns L_nc - L_c if all embeddings have norm 1 and all dimensions have norm sqrt(N / M).
 
-    `L_nc - L_c = N - N^2 / M`. The paper prints N - M for unit rows *and* columns, which only N = M
-    allows; this is the feasible case (Table 1, SimCLR B).
+    `L_nc - L_c = N - N^2 / M`. The paper prints N - M for unit rows *and* unit columns, which is
+    possible only if N = M. The case here is possible for all N and M (Table 1, SimCLR B).
 
     Args:
         samples: N, at least 1.
@@ -197,15 +199,15 @@ class Moments(NamedTuple):
 
 
 def negative_pair_moments(k: Tensor) -> Moments:
-    """Mean and variance of the cosine over all pairs of different samples.
+    """Returns the mean and variance of the cosine over all pairs of different samples.
 
-    Proposition 3.1: for SimCLR and DCL with infinitely many negatives these are 0 and 1 / M.
+    By Proposition 3.1 they are 0 and 1 / M for SimCLR and DCL with infinitely many negatives.
 
     Args:
-        k: Embeddings, float (N, M), N >= 2; scaled to norm 1 here.
+        k: Embeddings, float (N, M), N >= 2. The function scales them to norm 1.
 
     Returns:
-        `Moments(mean, variance)`, scalars; the variance is the population's.
+        `Moments(mean, variance)`, scalars. The variance is the population variance.
     """
     k = unit_embeddings(_matrix(k))
     samples = k.shape[0]

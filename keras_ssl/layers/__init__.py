@@ -1,4 +1,4 @@
-"""The layers that methods are made of, besides the encoder."""
+"""The layers of a method other than the encoder."""
 
 from keras_ssl.layers.moving_average import MovingAverage
 from keras_ssl.layers.online_probe import OnlineProbe

@@ -1,4 +1,4 @@
-"""A teacher: layers whose weights are a moving average of those of others."""
+"""A teacher, whose weights are a moving average of a student's weights."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,34 +14,34 @@ from keras_ssl._validation import check_fraction
 class MovingAverage(keras.layers.Layer):
     """Copies of layers, called one after the other, whose weights follow those of the originals.
 
-    The copies begin as the originals are when the teacher is built. `update` then takes one step,
-    with t a weight of the copy, s that of the original and m the momentum:
+    When the teacher is built, the copies get the weights of the originals. Each `update` then does
+    one step, where t is a weight of the copy, s the same weight of the original and m the momentum:
 
         t <- m t + (1 - m) s
 
-    No gradient passes through. Batch statistics are the teacher's own: in training it normalizes by
-    those of the batch, and keeps moving averages of them for inference, as in BYOL's published
-    code; only the weights that gradients train in the original are averaged. The count of steps is
-    a variable: a model that is saved and loaded goes on where its schedule was.
+    No gradient passes through the teacher. It has its own batch statistics: in training it
+    normalizes by the statistics of the batch, and keeps moving averages of them for inference, as
+    in BYOL's published code. It averages only the weights that gradients train in the original. The
+    number of steps is a variable, so a model that is saved and loaded continues its schedule.
 
     Args:
-        student: A layer, or several that follow each other, such as
+        student: A layer, or several layers in the order in which they are called, such as
             `[model.encoder, model.projector]`.
         momentum: m, in [0, 1], or a schedule of it, such as
-            `keras_ssl.optimizers.cosine_momentum(0.996, steps)`. Default 0.996: BYOL.
-        **kwargs: `name` and the rest of `keras.layers.Layer`.
+            `keras_ssl.optimizers.cosine_momentum(0.996, steps)`. Default 0.996, as in BYOL.
+        **kwargs: Other arguments of `keras.layers.Layer`, such as `name`.
 
     Call arguments:
-        inputs: What the first layer of the student takes.
-        training: Whether batch statistics are used and updated.
+        inputs: The inputs of the student's first layer.
+        training: Whether to use and update batch statistics.
 
     Returns:
-        What the last layer gives, behind a stop-gradient.
+        The outputs of the last layer, behind a stop-gradient.
 
     Raises:
-        TypeError: for a student that is not of Keras layers.
-        ValueError: for a momentum outside [0, 1]; when it is built, for a layer that is not built
-            yet, or whose copy has other weights.
+        TypeError: if the student is not made of Keras layers.
+        ValueError: if the momentum is outside [0, 1]; when the teacher is built, if a layer of the
+            student is not built yet, or its copy has other weights.
 
     References:
         - Grill et al.: Bootstrap your own latent, NeurIPS 2020, section 3.1, and its code.
@@ -67,7 +67,7 @@ class MovingAverage(keras.layers.Layer):
             self.momentum: Any = momentum
         else:
             self.momentum = check_fraction("momentum", momentum)
-        # Behind a function, which Keras does not look into: their variables are not the teacher's.
+        # Keras does not look into functions, so the teacher does not own the student's variables.
         self._student: Callable[[], list[Any]] = lambda: list(layers)
         self._averaged: Callable[[], list[Any]] = lambda: []
         self._copies: list[keras.layers.Layer] = []
@@ -78,12 +78,12 @@ class MovingAverage(keras.layers.Layer):
         return self._student()
 
     def replace(self, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
-        """Follows another layer in the place of one; only before the teacher is built."""
+        """Replaces a layer of the student, before the teacher is built."""
         layers = [new if layer is old else layer for layer in self.student]
         self._student = lambda: layers
 
     def build(self, input_shape: Any = None) -> None:
-        """Copies the student, whose layers must be built."""
+        """Copies the student. Its layers must be built."""
         self._copies = [_copy(layer) for layer in self.student]
         averaged = [
             (own, theirs)
@@ -93,7 +93,7 @@ class MovingAverage(keras.layers.Layer):
         ]
         self._averaged = lambda: averaged
         for own, _ in averaged:
-            own.trainable = False  # The layer itself stays so: it would not normalize by batches.
+            own.trainable = False  # Not on the layer: it would then not normalize by batches.
         self.iterations = self.add_weight(
             shape=(), initializer="zeros", dtype="int64", trainable=False, name="iterations"
         )
@@ -103,14 +103,14 @@ class MovingAverage(keras.layers.Layer):
         for copy in self._copies:
             x = copy(x, training=training)
             if len(getattr(x, "shape", ())) == 4 and copy is not self._copies[-1]:
-                x = ops.mean(x, axis=(1, 2))  # Feature maps, of an encoder that leaves them so.
+                x = ops.mean(x, axis=(1, 2))  # The encoder has returned feature maps.
         return keras.tree.map_structure(ops.stop_gradient, x)
 
     def update(self) -> None:
-        """One step toward the student, to be called after its own: in `after_step` of a method."""
+        """Moves one step toward the student. Call it after the student's step, in `after_step`."""
         momentum = self.momentum
         if callable(momentum):
-            # Rounding may take a schedule that ends at 1 beyond it.
+            # Rounding may push a schedule that ends at 1 above 1.
             momentum = ops.minimum(momentum(self.iterations.value), 1.0)
         self.iterations.assign_add(1)
         for own, theirs in self._averaged():
@@ -133,11 +133,11 @@ class MovingAverage(keras.layers.Layer):
 
 
 def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """A layer of the same kind and with the same weights."""
+    """Returns a layer of the same kind with the same weights."""
     if not layer.built:
         raise ValueError(
-            "`student` must be of layers that are built, to be copied. "
-            f"Received: layer {layer.name!r}, which is not"
+            "`student` must be made of layers that are built, so that they can be copied. "
+            f"Received: layer {layer.name!r}, which is not built"
         )
     is_graph = isinstance(layer, keras.Model) and getattr(layer, "inputs", None)
     copy = (
@@ -147,9 +147,9 @@ def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         copy.build_from_config(layer.get_build_config())
     if [w.shape for w in copy.weights] != [w.shape for w in layer.weights]:
         raise ValueError(
-            "`student` must be of layers that `get_config` and `get_build_config` describe, to be "
-            f"copied. Received: layer {layer.name!r} with {len(layer.weights)} weights, whose copy "
-            f"has {len(copy.weights)}"
+            "`student` must be made of layers that `get_config` and `get_build_config` describe, "
+            f"so that they can be copied. Received: layer {layer.name!r} with {len(layer.weights)} "
+            f"weights, whose copy has {len(copy.weights)}"
         )
     for own, theirs in zip(copy.weights, layer.weights, strict=True):
         own.assign(theirs)

@@ -1,4 +1,4 @@
-"""The paper's online linear probe: a classifier trained along with the encoder it judges."""
+"""The paper's online linear probe, a classifier that is trained together with the encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,22 +16,23 @@ from keras_ssl.optimizers.apply import apply_gradients
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class OnlineProbe(keras.layers.Layer):
-    """Softmax regression on frozen representations, with an optimizer of its own.
+    """A softmax regression on frozen representations, with its own optimizer.
 
-    The probe reads the representations behind a stop-gradient and keeps its weights away from the
-    model's optimizer (they are non-trainable for it), so that an encoder is trained to the same
-    weights, bit for bit, with a probe or without. It starts at zero, where the convex problem may
-    start as well as anywhere, and draws no random numbers.
+    The probe reads the representations behind a stop-gradient, and hides its weights from the
+    model's optimizer (to the model they are non-trainable). An encoder is therefore trained to the
+    same weights, bit for bit, with or without a probe. The probe's weights start at zero, because
+    the problem is convex, and the probe draws no random numbers.
 
-    Gradient of the mean cross-entropy, with p the predicted probabilities and y the one-hot labels:
-    `r^T (p - y) / N` for the kernel, `mean(p - y)` for the bias.
+    With representations r, predicted probabilities p and one-hot labels y, the gradient of the mean
+    cross-entropy is `r^T (p - y) / N` for the kernel and `mean(p - y)` for the bias.
 
     Args:
         num_classes: Number of classes, at least 2.
-        optimizer: A Keras optimizer, its name, or its config. The paper does not give the probe's;
-            default `AdamW(1e-3)` (FFCV-SSL, by the same group: AdamW, 1e-4, at ImageNet's length).
-        **kwargs: `name`, `dtype` (float32 by default whatever the policy) and the rest of
-            `keras.layers.Layer`.
+        optimizer: A Keras optimizer, its name, or its config. Default `AdamW(1e-3)`. The paper does
+            not give the probe's optimizer; FFCV-SSL, by the same group, uses AdamW with 1e-4 for
+            ImageNet's longer training.
+        **kwargs: Other arguments of `keras.layers.Layer`, such as `name` and `dtype` (float32 by
+            default, under any policy).
 
     Call arguments:
         representations: Float (N, D).
@@ -40,7 +41,7 @@ class OnlineProbe(keras.layers.Layer):
         Logits, (N, num_classes).
 
     Raises:
-        ValueError: for fewer than two classes, or an unknown optimizer.
+        ValueError: if there are fewer than two classes, or the optimizer is unknown.
     """
 
     def __init__(self, num_classes: int, optimizer: Any = None, **kwargs: Any) -> None:
@@ -55,7 +56,7 @@ class OnlineProbe(keras.layers.Layer):
         self._accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="probe_accuracy")
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Creates the variables, and the optimizer's, for representations (N, D)."""
+        """Creates the variables of the probe and of its optimizer, for representations (N, D)."""
         check_matrix(input_shape)
         features = input_shape[-1]
         self.kernel = self.add_weight(
@@ -70,14 +71,14 @@ class OnlineProbe(keras.layers.Layer):
         return ops.matmul(representations, self.kernel) + self.bias
 
     def evaluate_step(self, representations: Tensor, labels: Tensor) -> Tensor:
-        """Updates the probe's metrics; returns `p - y`, the loss's gradient at the logits.
+        """Updates the probe's metrics and returns `p - y`, the gradient of the loss at the logits.
 
         Args:
             representations: See `train_step`.
             labels: See `train_step`.
 
         Raises:
-            ValueError: see `train_step`.
+            ValueError: See `train_step`.
         """
         labels = self._checked(labels, representations.shape[0])
         logits = self(ops.stop_gradient(representations))
@@ -88,7 +89,7 @@ class OnlineProbe(keras.layers.Layer):
         return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
 
     def _checked(self, labels: Tensor, count: int | None) -> Tensor:
-        """The labels as int32 (N,)."""
+        """Returns the labels as int32 (N,), after checking them."""
         labels = ops.convert_to_tensor(labels)
         dtype = keras.backend.standardize_dtype(labels.dtype)
         if not keras.backend.is_int_dtype(dtype):
@@ -105,9 +106,9 @@ class OnlineProbe(keras.layers.Layer):
         if None not in (count, shape[0]) and count != shape[0]:
             raise ValueError(
                 "`labels` of the online probe must be as many as the images. Received: "
-                f"{shape[0]} labels of {count} images"
+                f"{shape[0]} labels for {count} images"
             )
-        labels = ops.reshape(ops.cast(labels, "int64"), (-1,))  # (N, 1) is common
+        labels = ops.reshape(ops.cast(labels, "int64"), (-1,))  # (N, 1) is common.
         outside = ops.logical_or(labels < 0, labels >= self.num_classes)
         return ops.cast(
             require(
@@ -121,20 +122,20 @@ class OnlineProbe(keras.layers.Layer):
         )
 
     def train_step(self, representations: Tensor, labels: Tensor) -> None:
-        """One step of the probe's optimizer.
+        """Does one step of the probe's optimizer.
 
         Args:
             representations: Float (N, D).
             labels: Integers in [0, num_classes), (N,) or (N, 1).
 
         Raises:
-            ValueError: for labels that are not integers in [0, num_classes), or of another shape.
-                Where a graph runs, see `keras_ssl._require`. Compiled by XLA, which
-                skips such checks, the loss becomes NaN.
+            ValueError: if the labels are not integers in [0, num_classes), or have another shape.
+                For the error inside a graph, see `keras_ssl._require`. XLA skips such checks, and
+                the loss becomes NaN.
         """
         error = self.evaluate_step(representations, labels)  # (N, num_classes)
         features = ops.cast(ops.stop_gradient(representations), error.dtype)
-        # Shares: the optimizer adds up the gradients of the replicas.
+        # These are shares: the optimizer adds up the gradients of the replicas.
         count = ops.cast(replicas.batch_size(error), error.dtype)
         gradients = [
             ops.matmul(ops.transpose(features), error) / count,

@@ -1,4 +1,4 @@
-"""The predictor: what one branch of BYOL or SimSiam has more than the other."""
+"""The predictor, which BYOL and SimSiam have on only one branch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,22 +14,22 @@ from keras_ssl.layers.projector import Projector, check_matrix, parse_widths
 class Predictor(keras.layers.Layer):
     """A multi-layer perceptron from embeddings to embeddings of the same dimension.
 
-    Each hidden layer is followed by batch normalization and a ReLU; the last layer is bare, as in
+    Batch normalization and a ReLU follow each hidden layer. The last layer is only linear, as in
     `keras_ssl.layers.Projector`.
 
     Args:
-        hidden: Widths of the hidden layers, such as "4096" or [512]. Default 4096: BYOL.
-        **kwargs: `name`, `dtype` and the rest of `keras.layers.Layer`.
+        hidden: Widths of the hidden layers, such as "4096" or [512]. Default 4096, as in BYOL.
+        **kwargs: Other arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
         embeddings: Float (N, M).
-        training: Whether batch statistics are used and updated.
+        training: Whether to use and update batch statistics.
 
     Returns:
         Float (N, M).
 
     Raises:
-        ValueError: for widths that are not whole numbers above zero.
+        ValueError: if the widths are not whole numbers above zero.
 
     Example:
         >>> import numpy as np
@@ -55,7 +55,7 @@ class Predictor(keras.layers.Layer):
         return self._layer(embeddings, training=training)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
-        """(N, M)."""
+        """Returns (N, M)."""
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102

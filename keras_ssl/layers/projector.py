@@ -1,4 +1,4 @@
-"""The projector: the multi-layer perceptron between representations and embeddings."""
+"""The projector, the multi-layer perceptron between representations and embeddings."""
 
 import math
 import warnings
@@ -12,15 +12,16 @@ from keras_ssl._backend import has_accelerator
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 
-# BatchNorm as in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (Keras' 0.9).
+# Batch normalization as in the published PyTorch codes: epsilon 1e-5, momentum 0.1 (0.9 in Keras).
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
-# What a CPU trains on small images in a fraction of a second a step; 8192-8192-8192 takes 2.6 s.
+# With up to this many weights, a step on small images takes a CPU a fraction of a second. With
+# 8192-8192-8192 it takes 2.6 s.
 _HEAVY = 10_000_000
 
 
 def parse_widths(spec: str | Sequence[int], name: str = "widths") -> tuple[int, ...]:
-    """The widths a projector's spec stands for.
+    """Returns the widths that a projector's specification stands for.
 
     Args:
         spec: The paper's notation, such as "8192-8192-512", or a sequence of whole numbers above
@@ -28,10 +29,10 @@ def parse_widths(spec: str | Sequence[int], name: str = "widths") -> tuple[int, 
         name: Name of the argument.
 
     Returns:
-        Tuple of widths, one per linear layer.
+        Tuple of widths, one for each linear layer.
 
     Raises:
-        ValueError: if the spec is empty or a width is not a whole number above zero.
+        ValueError: if the specification is empty or a width is not a whole number above zero.
     """
     try:
         parts = [int(part) for part in spec.split("-")] if isinstance(spec, str) else list(spec)
@@ -40,14 +41,14 @@ def parse_widths(spec: str | Sequence[int], name: str = "widths") -> tuple[int, 
         widths = ()
     if not widths:
         raise ValueError(
-            f'`{name}` must be whole numbers above zero, as "2048-2048-512" or [2048, 2048, 512]. '
-            f"Received: {name}={spec!r}"
+            f'`{name}` must be whole numbers above zero, such as "2048-2048-512" or '
+            f"[2048, 2048, 512]. Received: {name}={spec!r}"
         )
     return widths
 
 
 def check_matrix(shape: Sequence[int | None]) -> None:
-    """Raises a `ValueError` unless `shape` is that of representations, (N, D)."""
+    """Raises a `ValueError` unless `shape` is a shape of representations, (N, D)."""
     if len(shape) != 2:
         raise ValueError(
             "`representations` must be a matrix (samples N, features D). "
@@ -56,21 +57,21 @@ def check_matrix(shape: Sequence[int | None]) -> None:
 
 
 def warn_if_heavy(projector: keras.layers.Layer) -> None:
-    """Warns of a projector of a published size, made for accelerators, where there are none.
+    """Warns if a projector is of a size for accelerators, and there are none.
 
     Args:
-        projector: A projector that nobody asked for: a method's default.
+        projector: A method's default projector, which the user did not choose.
     """
     widths = getattr(projector, "widths", ())
-    # Without the first layer, which depends on the encoder.
+    # This leaves out the first layer, which depends on the encoder.
     weights = sum(math.prod(pair) for pair in pairwise(widths))
     if weights > _HEAVY and not has_accelerator():
         text = "-".join(map(str, widths))
         warnings.warn(
             f"The default projector, {text}, has more than {weights / 1e6:.0f} million weights: a "
             "step takes seconds without an accelerator, and TensorFlow finds none here. A smaller "
-            f'one does for small images: projector="2048-2048-512". (projector="{text}" ends this '
-            "warning.)",
+            f'one is enough for small images: projector="2048-2048-512". (Pass projector="{text}" '
+            "to silence this warning.)",
             UserWarning,
             stacklevel=3,
         )
@@ -78,26 +79,26 @@ def warn_if_heavy(projector: keras.layers.Layer) -> None:
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class Projector(keras.layers.Layer):
-    """A stack of linear layers, all but the last followed by batch normalization and a ReLU.
+    """A stack of linear layers. Batch normalization and a ReLU follow all but the last.
 
-    The last layer is bare: no bias, no batch normalization (which would void VICReg's variance
-    term), no activation. Order as in the published code (linear, batch normalization, ReLU); the
-    text of the duality paper says ReLU before batch normalization.
+    The last layer has no bias, no batch normalization (which would defeat VICReg's variance term)
+    and no activation. The order is that of the published code (linear, batch normalization, ReLU);
+    the text of the duality paper puts the ReLU before batch normalization.
 
     Args:
-        widths: Widths of the linear layers, as the paper's "8192-8192-512" or a sequence; the last
-            one is the dimension M of the embeddings.
-        **kwargs: `name`, `dtype` and the rest of `keras.layers.Layer`.
+        widths: Widths of the linear layers, as a string like the paper's "8192-8192-512" or as a
+            sequence. The last width is the dimension M of the embeddings.
+        **kwargs: Other arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
         representations: Float (N, D).
-        training: Whether batch statistics are used and updated.
+        training: Whether to use and update batch statistics.
 
     Returns:
         Embeddings, float (N, M), not normalized.
 
     Raises:
-        ValueError: for a spec that is not whole numbers above zero.
+        ValueError: if the widths are not whole numbers above zero.
 
     Example:
         >>> import numpy as np
@@ -141,7 +142,7 @@ class Projector(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
-        """(N, M)."""
+        """Returns (N, M)."""
         return (input_shape[0], self.widths[-1])
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102

@@ -1,4 +1,4 @@
-"""The criteria of both families, as `keras.losses.Loss`: `loss(z_1, z_2)` on embeddings (N, M)."""
+"""The criteria of both families, each a `keras.losses.Loss`: `loss(z_1, z_2)`."""
 
 from keras_ssl.losses.barlow_twins import BarlowTwinsLoss
 from keras_ssl.losses.coding_rate import CodingRateLoss

@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of the two views should be the identity.
+"""Barlow Twins, which makes the cross-correlation of the two views the identity matrix.
 
 References:
     - Zbontar et al.: Barlow Twins, ICML 2021, and its published code.
@@ -20,22 +20,22 @@ from keras_ssl.replicas import batch_mean, batch_size
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class BarlowTwinsLoss(Criterion):
-    """Barlow Twins: invariance on the diagonal of the cross-correlation, redundancy off it.
+    """The Barlow Twins loss, on the cross-correlation of the two views.
 
-    With each dimension of each view standardized over the batch (biased variance, epsilon 1e-5) and
-    `C = z_1^T z_2 / N`, (M, M):
+    Each dimension of each view is standardized over the batch (biased variance, epsilon 1e-5). With
+    `C = z_1^T z_2 / N`, (M, M), the terms are:
 
     - invariance: `sum_i (1 - C_ii)^2`
     - redundancy: `sum_{i != j} C_ij^2`
 
-    Loss = invariance + redundancy_weight * redundancy. Sums over the dimensions, so that the loss
-    grows with M. (The first version of the published code scaled it by a `scale_loss`, which was
-    dropped in 2021.)
+    Loss = invariance + redundancy_weight * redundancy. Both terms are sums over the dimensions, so
+    the loss grows with M. (The first version of the published code scaled it by a `scale_loss`,
+    which was dropped in 2021.)
 
     Args:
-        redundancy_weight: lambda, at least 0. Default 0.0051: the published code.
+        redundancy_weight: lambda, at least 0. Default 0.0051, as in the published code.
         side: The matrix that the redundancy is computed on: "gram", (N, N); "covariance", (M, M);
-            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
+            "auto", the cheaper one (see `select_side`). The value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -47,7 +47,8 @@ class BarlowTwinsLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, an unknown side, or wrong embeddings (see `Criterion`).
+        ValueError: if the weight is negative, the side is unknown, or the embeddings are invalid
+            (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -56,7 +57,7 @@ class BarlowTwinsLoss(Criterion):
         True
     """
 
-    # A tenth to ten times the published 0.0051; the range is ours.
+    # From a tenth to ten times the published 0.0051. The range is our choice.
     search_ranges = {"redundancy_weight": (5e-4, 5e-2)}
 
     def __init__(
@@ -72,7 +73,7 @@ class BarlowTwinsLoss(Criterion):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss."""
+        """The weight of each term in the loss."""
         return {"invariance": 1.0, "redundancy": self.redundancy_weight}
 
     def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
@@ -80,7 +81,7 @@ class BarlowTwinsLoss(Criterion):
 
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
-        """Invariance and redundancy, unweighted."""
+        """Returns the unweighted invariance and redundancy."""
         z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         diagonal = batch_mean(z_1 * z_2, axis=0)  # C_ii, (M,)

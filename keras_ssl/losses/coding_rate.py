@@ -1,4 +1,4 @@
-"""TCR, total coding rate: embeddings should fill as large a volume as they can.
+"""TCR, the total coding rate, which makes embeddings fill as large a volume as they can.
 
 References:
     - Li et al.: Neural manifold clustering and embedding, 2022, and its published code.
@@ -20,23 +20,23 @@ from keras_ssl.replicas import batch_mean, batch_size
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class CodingRateLoss(Criterion):
-    """Minus the total coding rate (TCR) of the embeddings, and the alignment of the views.
+    """The negative total coding rate (TCR) of the embeddings, plus the alignment of the views.
 
-    With each embedding scaled to norm 1:
+    Each embedding is scaled to norm 1. The terms are:
 
     - alignment: `-mean_i z_1i . z_2i`
     - coding_rate: `-1/2 log det(I + M / (N epsilon^2) z^T z)`, averaged over the two views
 
-    Loss = alignment_weight * alignment + coding_rate. The published code adds the terms so; the
-    coding rate enters with a minus sign, a collapsed batch having the smallest.
+    Loss = alignment_weight * alignment + coding_rate, as in the published code. The coding rate has
+    a minus sign because a collapsed batch has the smallest one.
 
     Args:
-        alignment_weight: Weight of the alignment, at least 0. Default 30: the published CIFAR-10
-            recipe.
-        distortion: epsilon squared, positive. Default 0.2: the published code (whose "eps" is the
-            square). The alpha of the duality paper is M / (N distortion).
+        alignment_weight: Weight of the alignment, at least 0. Default 30, as in the published
+            CIFAR-10 recipe.
+        distortion: epsilon squared, positive. Default 0.2, as in the published code (whose "eps" is
+            the square). The alpha of the duality paper is M / (N distortion).
         side: The matrix that the determinant is computed on: "gram", (N, N); "covariance", (M, M);
-            "auto", the smaller. Value and gradient are the same (Sylvester).
+            "auto", the smaller. The value and the gradient are the same (Sylvester).
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -48,18 +48,18 @@ class CodingRateLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a distortion that is not positive, an unknown side,
-            or wrong embeddings (see `Criterion`).
+        ValueError: if the weight is negative, the distortion is not positive, the side is unknown,
+            or the embeddings are invalid (see `Criterion`).
 
     Example:
         >>> import numpy as np
-        >>> spread, collapsed = np.eye(4), np.ones((4, 4))
+        >>> distinct, collapsed = np.eye(4), np.ones((4, 4))
         >>> loss = CodingRateLoss()
-        >>> bool(loss(spread, spread) < loss(collapsed, collapsed))
+        >>> bool(loss(distinct, distinct) < loss(collapsed, collapsed))
         True
     """
 
-    # Around the published 30 and 0.2; the ranges are ours.
+    # Around the published 30 and 0.2. The ranges are our choice.
     search_ranges = {
         "alignment_weight": (3.0, 300.0),
         "distortion": (0.05, 1.0),
@@ -80,7 +80,7 @@ class CodingRateLoss(Criterion):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss."""
+        """The weight of each term in the loss."""
         return {"alignment": self.alignment_weight, "coding_rate": 1.0}
 
     @property
@@ -92,7 +92,7 @@ class CodingRateLoss(Criterion):
 
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
-        """Alignment and minus the coding rate, unweighted."""
+        """Returns the unweighted alignment and negative coding rate."""
         z_1, z_2 = unit_embeddings(z_1), unit_embeddings(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         dimensions = ops.cast(ops.shape(z_1)[1], z_1.dtype)

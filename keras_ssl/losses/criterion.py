@@ -1,4 +1,4 @@
-"""`Criterion`: what all criteria share, so that each is one hook that reads like its paper."""
+"""The base class of all criteria, which leaves each one a single hook that reads like its paper."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,33 +12,33 @@ from keras_ssl.losses.gram import Side
 
 
 def on_shards(terms: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Marks a `Criterion.terms` that shares out its work among the replicas of `tf.distribute`.
+    """Marks a `Criterion.terms` that divides its work among the replicas of `tf.distribute`.
 
-    Only a matter of speed: without it, `terms` sees the samples of all replicas, and every replica
-    computes all of it. With it, `terms` sees this replica's samples, and the terms it returns must
-    be those of all: means over the batch are `distribution.batch_mean`, its size is
-    `distribution.batch_size`, and what compares samples or dimensions comes from `losses.gram` and
-    `losses.normalization`, which know. The mark is the method's: a subclass that overrides `terms`
-    sees all samples again unless it is marked itself.
+    The mark only changes the speed. Without it, `terms` sees the samples of all replicas, and every
+    replica computes everything. With it, `terms` sees only this replica's samples, but must return
+    the terms of the global batch: it takes means over the batch with `distribution.batch_mean`, the
+    size of the batch from `distribution.batch_size`, and comparisons of samples or dimensions from
+    `losses.gram` and `losses.normalization`, which work across replicas. The mark belongs to the
+    method: if a subclass overrides `terms`, it sees all samples again unless it has its own mark.
     """
     terms.is_on_shards = True  # type: ignore[attr-defined]
     return terms
 
 
 class Terms(dict[str, Any]):
-    """The terms of a criterion, with their weighted sum where adding them up would lose it.
+    """The terms of a criterion, together with their weighted sum.
 
-    For terms that nearly cancel: the sum of rounded numbers has lost the digits that are left. The
-    total stands for these very terms at these weights: where a subclass changes either, they are
-    added up as ever.
+    Use it for terms that nearly cancel, where a sum of the rounded terms would lose the digits that
+    are left. The total is valid only for exactly these terms and weights: if a subclass changes
+    either, the terms are added up as usual.
 
     Args:
         terms: The unweighted terms by name.
-        weights: The weights that the total is for, by name.
+        weights: The weights that the total was computed with, by name.
         total: The weighted sum, scalar.
     """
 
-    # TensorFlow makes an empty one to put what a graph returns into.
+    # TensorFlow creates an empty one, and fills it with what a graph returns.
     def __init__(
         self, terms: Any = (), weights: dict[str, float] | None = None, total: Tensor = None
     ) -> None:
@@ -46,46 +46,47 @@ class Terms(dict[str, Any]):
         self._known = dict(self), weights, total
 
     def total(self, weights: dict[str, float]) -> Tensor:
-        """The weighted sum as it was given, or `None` if it is not of these terms and weights."""
+        """Returns the given weighted sum, or `None` if terms or weights have changed since."""
         terms, known_weights, total = self._known
         is_known = weights == known_weights and all(self[name] is terms[name] for name in weights)
         return total if is_known else None
 
 
 class Criterion(keras.losses.Loss):
-    """Base of all criteria: a weighted sum of named terms on the embeddings of two views.
+    """Base class of all criteria: a weighted sum of named terms on the embeddings of two views.
 
     `loss(z_1, z_2) = sum over terms of weights[name] * terms(z_1, z_2)[name]`
 
-    A criterion that is defined on all views at once sets `takes_all_views = True`, and its `terms`
-    takes as many embeddings as there are: `loss(z_1, z_2, z_3, ...)`.
+    A criterion that is defined on all views at once sets `takes_all_views = True`. Its `terms` then
+    takes the embeddings of every view: `loss(z_1, z_2, z_3, ...)`.
 
-    A subclass gives `weights`, a dictionary in the order of the terms, and overrides `terms`. The
-    base checks the shapes, casts to `dtype` (float32 whatever the mixed-precision policy), gathers
-    the global batch under `tf.distribute`, and returns each replica's share, so that a criterion
-    written for one batch on one device is right on any number of them.
+    A subclass defines `weights`, a dictionary in the order of the terms, and overrides `terms`. The
+    base class checks the shapes, casts to `dtype` (float32 under any mixed-precision policy),
+    gathers the global batch under `tf.distribute`, and returns each replica's share. A criterion
+    that is written for one batch on one device is therefore right on any number of devices.
 
     Args:
         name: Name of the loss.
         dtype: Precision of the computation. Defaults to `keras.config.floatx()`, float32.
 
     Call arguments:
-        z_1: Embeddings of the first views, float (N, M), N >= 2 samples of M >= 2 dimensions.
+        z_1: Embeddings of the first views, float (N, M): N >= 2 samples, M >= 2 dimensions.
         z_2: Embeddings of the second views, same shape; row i is the same image as in `z_1`.
-        *others: Embeddings of further views, where the criterion takes all views.
+        *others: Embeddings of further views, if the criterion takes all views.
 
     Returns:
-        Scalar of `dtype`: the loss of the batch, or inside a replica of `tf.distribute` its share,
-        shares adding up to the loss of the global batch.
+        Scalar of `dtype`: the loss of the batch. Inside a replica of `tf.distribute` it is the
+        replica's share; the shares add up to the loss of the global batch.
 
     Raises:
-        ValueError: if the embeddings are not two matrices of one shape, or N < 2, or M < 2.
+        ValueError: if the embeddings are not matrices of the same shape, or N < 2, or M < 2.
     """
 
-    # Whether `terms` takes the embeddings of all views, and not of a pair.
+    # Whether `terms` takes the embeddings of all views rather than of a pair.
     takes_all_views = False
-    # Arguments that are worth searching, with the range of each, (low, high), positive and searched
-    # on a log scale: `keras_ssl.spaces`. A subclass with other arguments gives its own.
+    # The arguments that are worth searching, each with its range (low, high). `keras_ssl.spaces`
+    # searches on a log scale, so both ends are positive. A subclass with other arguments defines
+    # its own ranges.
     search_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
@@ -94,54 +95,57 @@ class Criterion(keras.losses.Loss):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss, by the term's name."""
+        """The weight of each term in the loss, by the term's name."""
         raise NotImplementedError
 
     def terms(self, z_1: Tensor, z_2: Tensor, *others: Tensor) -> dict[str, Tensor]:
-        """The unweighted terms on the global batch, scalars by name: the hook of a criterion.
+        """Returns the unweighted terms on the global batch. Every criterion overrides this method.
 
-        On several replicas it is given the samples of all; see `on_shards` for the faster way.
-        Terms that nearly cancel may come as `Terms`, with their sum.
+        On several replicas it receives the samples of all; `on_shards` offers a faster way. For
+        terms that nearly cancel, it may return a `Terms` that holds their sum.
 
         Args:
             z_1: Embeddings of the first views, (N, M), in `dtype`.
             z_2: Embeddings of the second views, (N, M), in `dtype`.
-            *others: Those of further views, for a criterion that takes all views.
+            *others: Embeddings of further views, for a criterion that takes all views.
+
+        Returns:
+            Dictionary from the names of the terms to scalars.
         """
         raise NotImplementedError
 
     # --- What a criterion says about itself -----------------------------------------------------
-    # For those who explain a run, as keras_ssl.inspection.diagnosis does. A subclass overrides them
-    # as properties or as plain class attributes.
+    # For code that explains a run, such as keras_ssl.inspection.diagnosis. A subclass overrides
+    # these with properties or plain class attributes.
 
     @property
     def attractive(self) -> tuple[str, ...]:
-        """Names of the terms that pull the two views of an image together.
+        """The names of the terms that pull the two views of an image together.
 
-        By default "invariance" and "alignment", where the criterion has them. Where there are any,
-        every other term counts as one that holds embeddings apart.
+        By default these are "invariance" and "alignment", if the criterion has them. If there are
+        any, every other term counts as one that pushes embeddings apart.
         """
         return tuple(name for name in self.weights if name in ("invariance", "alignment"))
 
     @property
     def equal_views(self) -> dict[str, float]:
-        """Values that terms have if the views have equal embeddings, and only then, by name.
+        """The values that terms have if, and only if, both views have equal embeddings, by name.
 
-        Empty, the default, where no value tells.
+        It is empty, the default, if no term's value tells this.
         """
         return {}
 
     @property
     def variance_terms(self) -> tuple[str, ...]:
-        """Names of the terms that hold up the standard deviation of every dimension, if any."""
+        """The names of the terms that keep up the standard deviation of every dimension, if any."""
         return ()
 
     @property
     def settings_against_collapse(self) -> dict[str, str]:
-        """What to do with arguments of the constructor against a collapse: "raise" or "lower".
+        """The arguments of the constructor to "raise" or "lower" against a collapse.
 
-        By default, "lower" `NAME_weight` of every attractive term and "raise" that of every other
-        term, where the constructor has it.
+        By default the argument `NAME_weight` of every attractive term is to "lower", and that of
+        every other term is to "raise", if the constructor has it.
         """
         directions = {
             f"{name}_weight": "lower" if name in self.attractive else "raise"
@@ -151,7 +155,7 @@ class Criterion(keras.losses.Loss):
         return {name: directions[name] for name in directions if name in config}
 
     def select_side(self, samples: int, dimensions: int) -> Side | None:
-        """The matrix that a batch will be computed on, and why; `None` where there is no choice.
+        """Returns the matrix that a batch is computed on, and why; `None` if there is no choice.
 
         Args:
             samples: N, over all replicas.
@@ -184,16 +188,16 @@ class Criterion(keras.losses.Loss):
     def __call__(
         self, z_1: Tensor, z_2: Tensor, *others: Tensor, sample_weight: Any = None
     ) -> Tensor:
-        """See `call`; Keras' own takes two tensors, and converts what is no matrix of numbers."""
+        """See `call`. Keras' own takes two tensors, and converts anything to numbers."""
         if sample_weight is not None:
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
-        # Where a model is compiled with a criterion, Keras gives it its weights in third place.
+        # If a model is compiled with a criterion, Keras passes sample weights in third place.
         others = tuple(z for z in others if z is not None)
         with keras.name_scope(self.name):
             return self.call(*self._convert(z_1, z_2, *others))
 
     def combine(self, terms: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms: this replica's share of it."""
+        """Returns this replica's share of the weighted sum of the terms."""
         total = terms.total(self.weights) if isinstance(terms, Terms) else None
         if total is None:
             total = sum(weight * terms[name] for name, weight in self.weights.items())
@@ -203,7 +207,7 @@ class Criterion(keras.losses.Loss):
         return self.combine(self.measure(z_1, z_2, *others))
 
     def get_config(self) -> dict[str, Any]:
-        """Every argument of the constructor: a criterion keeps each under its own name."""
+        """Returns every argument of the constructor, from the attribute of the same name."""
         arguments = [
             name
             for name, argument in inspect.signature(type(self).__init__).parameters.items()
@@ -217,12 +221,12 @@ class Criterion(keras.losses.Loss):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Criterion":
-        """The criterion that `get_config` described, in this version or an earlier one."""
+        """Creates a criterion from what `get_config` of this or an earlier version returned."""
         return cls(**_renames.arguments(cls, config))
 
 
 def check_embeddings(*embeddings: Any) -> None:
-    """Raises unless all are matrices of one shape with at least two rows and two columns."""
+    """Raises unless all are matrices of the same shape, with at least two rows and columns."""
     names = [f"z_{i + 1}" for i in range(len(embeddings))]
     they = " and ".join(f"`{name}`" for name in names)
     received = ", ".join(
@@ -235,7 +239,7 @@ def check_embeddings(*embeddings: Any) -> None:
     sizes = [{z.shape[axis] for z in embeddings} - {None} for axis in (0, 1)]
     if any(len(known) > 1 for known in sizes):
         raise ValueError(
-            f"{they} must have one shape: row i of all is the same image. Received: {received}"
+            f"{they} must have the same shape: row i of each is image i. Received: {received}"
         )
     samples, dimensions = (min(known, default=None) for known in sizes)
     if samples is not None and samples * replicas.replica_count() < 2:

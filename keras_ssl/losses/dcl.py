@@ -1,4 +1,4 @@
-"""DCL, decoupled contrastive learning: NT-Xent without the positive in the denominator.
+"""DCL, decoupled contrastive learning, which is NT-Xent without the positive in the denominator.
 
 References:
     - Yeh et al.: Decoupled contrastive learning, ECCV 2022, and its published code.
@@ -14,16 +14,18 @@ from keras_ssl.losses.nt_xent import NTXentLoss
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class DCLLoss(NTXentLoss):
-    """DCL, DCL-sq and DCL-abs: NT-Xent whose denominator holds the negatives alone.
+    """The loss of DCL, DCL-sq and DCL-abs: NT-Xent with only negatives in the denominator.
+
+    The terms are:
 
     - alignment: `-mean f(z_i . z_i+)`
     - contrast: `mean log sum over negatives j exp(f(z_i . z_j) / tau)`
 
-    Loss = alignment / temperature + contrast, means over the 2N anchors. (Published codes sum the
-    two directions, twice this, or average them, as here.)
+    Loss = alignment / temperature + contrast, with means over the 2N anchors. (Some published codes
+    sum the two directions, which gives twice this; others average them, as we do.)
 
     Args:
-        temperature: tau, positive. Default 0.1: the published code.
+        temperature: tau, positive. Default 0.1, as in the published code.
         negatives: "all" (the published code), "same_view" (equation 15) or "cross_view"; see
             `NTXentLoss`.
         similarity: "cosine" (DCL), "squared" (DCL-sq) or "absolute" (DCL-abs); see `NTXentLoss`.
@@ -40,7 +42,7 @@ class DCLLoss(NTXentLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: as `NTXentLoss`.
+        ValueError: as for `NTXentLoss`.
 
     Example:
         >>> import numpy as np

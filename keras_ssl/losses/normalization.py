@@ -1,6 +1,6 @@
-"""How embeddings are normalized before they are compared: one sample, or one dimension, at a time.
+"""Normalization of embeddings before they are compared, sample by sample or dimension by dimension.
 
-Rows are samples: z is (N, M). Means over the batch are those over all replicas.
+Rows are samples: z is (N, M). Means over the batch are means over all replicas.
 """
 
 from keras import ops
@@ -8,17 +8,17 @@ from keras import ops
 from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import batch_mean, custom_gradient
 
-# Smallest norm that is divided by: what is shorter is mostly rounding.
+# The smallest norm to divide by. A shorter vector is mostly rounding error.
 _SMALLEST_NORM = 1e-6
 
-# Under the square root of the standard deviation of a dimension: BatchNorm's, as in Barlow Twins'
-# published code.
+# Added to a variance before its square root is taken. It is the epsilon of batch normalization, as
+# in the published code of Barlow Twins.
 _EPSILON = 1e-5
 
 
 def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
-    """Every embedding over its norm, or over `smallest_norm` if that is larger; 0 stays 0."""
-    # By the largest entry first, a constant to the gradient: its square would overflow beyond 1e19.
+    """Divides every embedding by its norm, or by `smallest_norm` if that is larger; 0 stays 0."""
+    # First divide by the largest entry, a constant for the gradient: squares overflow beyond 1e19.
     scale = ops.max(ops.absolute(z), axis=1, keepdims=True)
     scale = ops.maximum(ops.stop_gradient(scale), smallest_norm)
     z = z / scale
@@ -27,21 +27,21 @@ def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
 
 
 def centered(z: Tensor, axis: int = 0) -> Tensor:
-    """Takes from z its mean over `axis`: every dimension centered over the batch, by default."""
+    """Subtracts the mean of z over `axis`; by default, centers every dimension over the batch."""
     return z - (batch_mean(z, axis=0) if axis == 0 else ops.mean(z, axis=axis, keepdims=True))
 
 
 def standard_dimensions(z: Tensor) -> Tensor:
-    """Every dimension with mean 0 and (biased) variance 1 over the batch."""
+    """Scales every dimension to mean 0 and (biased) variance 1 over the batch."""
 
-    # Its gradient written out, as batch normalization's is: half the passes over the batch.
+    # The gradient is written out, as in batch normalization. This halves the passes over the batch.
     @custom_gradient
     def standardize(z: Tensor) -> Tensor:
-        # Twice: where a dimension is nearly constant, its deviations are what rounding of the mean
-        # would leave of them.
+        # Centered twice: the rounding error of the mean could be as large as the deviations of a
+        # nearly constant dimension.
         x = centered(centered(z))
         variance = batch_mean(ops.square(x), axis=0)
-        # A square that overflows is not to end as a dimension of zeros: infinity times 0 is NaN.
+        # A square that overflows must not become a dimension of zeros: infinity times 0 is NaN.
         scale = ops.rsqrt(variance + _EPSILON) + 0 * variance
         x = x * scale
 

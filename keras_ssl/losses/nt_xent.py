@@ -1,4 +1,4 @@
-"""NT-Xent, the criterion of SimCLR, with the paper's -sq and -abs forms and its normalizations.
+"""NT-Xent, the criterion of SimCLR, with the paper's variants -sq and -abs and normalizations.
 
 References:
     - Chen et al.: A simple framework for contrastive learning, ICML 2020, and its published code.
@@ -23,14 +23,14 @@ _SIMILARITIES = {"cosine": gram.COSINE, "squared": gram.SQUARED, "absolute": gra
 
 def _centered_unit_embeddings(z: Tensor) -> Tensor:
     """SimCLR A: every dimension centered over the batch, then every embedding scaled to norm 1."""
-    # Twice: rows that are all alike are 0 then, not what rounding of their mean leaves of them.
+    # Centered twice, so that identical rows become 0 and not the rounding error of their mean.
     return unit_embeddings(centered(centered(z)))
 
 
 def _scaled_standard_dimensions(z: Tensor) -> Tensor:
     """SimCLR B (equation 14): dimensions centered and scaled to norm sqrt(N / M).
 
-    The mean squared norm of the embeddings is then 1, so that products stay on the cosine's scale.
+    The mean squared norm of the embeddings is then 1, so products stay on the scale of a cosine.
     """
     return standard_dimensions(z) * ops.rsqrt(ops.cast(ops.shape(z)[1], z.dtype))
 
@@ -46,33 +46,33 @@ _NORMALIZATIONS = {
 class NTXentLoss(Criterion):
     """NT-Xent, the normalized temperature-scaled cross-entropy of SimCLR, SimCLR-sq and SimCLR-abs.
 
-    With normalized embeddings, f the similarity, and i an anchor of either view whose positive i+
-    is the same image in the other view, both terms being means over the 2N anchors:
+    The embeddings are normalized, f is the similarity, and i is an anchor of either view, whose
+    positive i+ is the same image in the other view. The terms are means over the 2N anchors:
 
     - alignment: `-mean f(z_i . z_i+)`
     - contrast: `mean log( exp(f(z_i . z_i+) / tau) + sum_j exp(f(z_i . z_j) / tau) )`, j over the
       negatives
 
     Loss = alignment / temperature + contrast. (The published SimCLR code adds the means of the two
-    views: twice this.)
+    views, which gives twice this.)
 
     Args:
-        temperature: tau, positive. Default 0.15: SimCLR-Tuned in Table S6.
+        temperature: tau, positive. Default 0.15, as SimCLR-Tuned in Table S6.
         negatives: Which embeddings the anchor is contrasted with. "all": the 2N - 2 of other images
             in both views, as SimCLR does; "same_view": the N - 1 of other images in the anchor's
             own view, as the paper's analysis does (equation 16); "cross_view": the N - 1 of other
             images in the other view.
-        similarity: f, applied to positives and negatives alike. "cosine": f(x) = x, SimCLR;
+        similarity: f, applied to both positives and negatives. "cosine": f(x) = x, SimCLR;
             "squared": f(x) = x^2, SimCLR-sq; "absolute": f(x) = |x|, SimCLR-abs. The last two do
-            not tell a positive at -1 from one at 1. Which negatives the paper trained them with is
-            not published: "all" is the default here as it is for the cosine.
+            not distinguish a positive at -1 from one at 1. The paper does not say which negatives
+            it trained them with; "all" is the default here, as it is for the cosine.
         normalization: "embeddings": each embedding has norm 1, SimCLR; "centered_embeddings": the
             same after centering each dimension over the batch, variant A of section 5.1;
             "dimensions": each dimension is centered and has norm sqrt(N / M), variant B, equation
-            14. Batch statistics are those of each view.
-        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
-            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
-            gradient are the same.
+            14. Each view has its own batch statistics.
+        block_size: Rows of the matrix of products to hold at a time, at least 1. Default: all rows
+            of a matrix of up to 2^24 entries, otherwise enough rows for about 2^22 entries. The
+            value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -84,8 +84,8 @@ class NTXentLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a temperature that is not positive, unknown negatives, similarity or
-            normalization, a block size below 1, or wrong embeddings (see `Criterion`).
+        ValueError: if the temperature is not positive, the negatives, similarity or normalization
+            are unknown, the block size is below 1, or the embeddings are invalid (see `Criterion`).
 
     Example:
         Identical embeddings carry no information: every candidate is as likely as the positive.
@@ -96,10 +96,10 @@ class NTXentLoss(Criterion):
         2.708 = log(15) = 2.708
     """
 
-    # The one thing that DCL does differently.
+    # This is the only difference from DCL.
     _positive_in_denominator = True
 
-    # 0.1, 0.5 and 1: SimCLR's grid (appendix B.9). 0.1 and 0.15: Table S6 of the duality paper.
+    # SimCLR's grid (appendix B.9) is 0.1, 0.5, 1. Table S6 of the duality paper has 0.1 and 0.15.
     search_ranges = {"temperature": (0.02, 1.0)}
 
     def __init__(
@@ -121,13 +121,13 @@ class NTXentLoss(Criterion):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss."""
+        """The weight of each term in the loss."""
         return {"alignment": 1.0 / self.temperature, "contrast": 1.0}
 
     @property
     def equal_views(self) -> dict[str, float]:  # noqa: D102
-        # The square and the absolute value of a cosine do not tell opposite embeddings from equal
-        # ones, nor does a cosine of centered embeddings tell shifted ones.
+        # The square and the absolute value of a cosine do not distinguish opposite embeddings from
+        # equal ones. The cosine of centered embeddings does not distinguish shifted ones.
         is_cosine = self.similarity == "cosine" and self.normalization == "embeddings"
         return {"alignment": -1.0} if is_cosine else {}
 
@@ -137,7 +137,7 @@ class NTXentLoss(Criterion):
 
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
-        """Alignment and contrast, unweighted."""
+        """Returns the unweighted alignment and contrast."""
         normalize, f = _NORMALIZATIONS[self.normalization], _SIMILARITIES[self.similarity]
         z_1, z_2 = normalize(z_1), normalize(z_2)
         positives = f.value(ops.sum(z_1 * z_2, axis=1))  # (N,)
@@ -157,11 +157,11 @@ class NTXentLoss(Criterion):
             contrast = ops.concatenate(log_sums(z_1, z_2))
         logits = positives / self.temperature
         logits = ops.concatenate([logits, logits])
-        # What the loss is anchor by anchor. It may be much smaller than either of its terms, whose
-        # difference would have lost its digits.
+        # The loss of each anchor. It may be much smaller than either of its terms, whose rounded
+        # means would lose the digits of the difference.
         loss = contrast - logits
         if self._positive_in_denominator:
-            # logaddexp; Keras' own has a one-sided gradient where both are equal.
+            # This is logaddexp. Keras' own has a one-sided gradient where both arguments are equal.
             loss = ops.softplus(loss)
             contrast = logits + loss
         terms = {"alignment": -batch_mean(positives), "contrast": batch_mean(contrast)}

@@ -1,4 +1,4 @@
-"""The spectral contrastive loss: products of positives large, squared products of negatives small.
+"""The spectral contrastive loss: a linear term for positives, a squared one for negatives.
 
 References:
     - HaoChen et al.: Provable guarantees for self-supervised deep learning with spectral
@@ -21,7 +21,7 @@ from keras_ssl.replicas import batch_mean, batch_size
 
 
 def project_on_ball(z: Tensor, squared_radius: float) -> Tensor:
-    """The rows of z (N, M) that lie outside the ball, shrunk to its surface; the others as is."""
+    """Shrinks the rows of z (N, M) outside the ball to its surface, and keeps the others."""
     radius = math.sqrt(squared_radius)
     return radius * unit_embeddings(z, smallest_norm=radius)
 
@@ -30,21 +30,23 @@ def project_on_ball(z: Tensor, squared_radius: float) -> Tensor:
 class SpectralContrastiveLoss(Criterion):
     """The spectral contrastive loss (SCL).
 
-    With embeddings outside the ball of radius sqrt(mu) shrunk to its surface:
+    Embeddings outside the ball of radius sqrt(mu) are shrunk to its surface. The terms are:
 
     - alignment: `-1/N sum_i z_1i . z_2i`
-    - contrast: `1/(N (N - 1)) sum_{i != j} (z_1i . z_2j)^2`, cross-view negatives; or, same-view,
-      `(z_1i . z_1j)^2`, averaged over the two views: L_c of the paper, scaled
+    - contrast: `1/(N (N - 1)) sum_{i != j} (z_1i . z_2j)^2` for cross-view negatives. For same-view
+      negatives it has `(z_1i . z_1j)^2` instead, averaged over the two views, which is the paper's
+      L_c, scaled.
 
     Loss = (2 * alignment + contrast) / mu, as in the published code.
 
     Args:
-        squared_radius: mu, positive. Default 1: the published CIFAR settings (ImageNet: 10). The
-            radius is sqrt(mu), as in section 3 of the duality paper and in the published code;
-            supplement A says mu.
-        negatives: "cross_view", the published code, or "same_view", the paper's analysis.
+        squared_radius: mu, positive. Default 1, as in the published CIFAR settings (10 for
+            ImageNet). The radius is sqrt(mu), as in section 3 of the duality paper and in the
+            published code; supplement A says mu.
+        negatives: "cross_view", as in the published code, or "same_view", as in the paper's
+            analysis.
         side: The matrix that the contrast is computed on: "gram", (N, N); "covariance", (M, M);
-            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
+            "auto", the cheaper one (see `select_side`). The value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -56,8 +58,8 @@ class SpectralContrastiveLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a radius that is not positive, unknown negatives or side, or wrong
-            embeddings (see `Criterion`).
+        ValueError: if the radius is not positive, the negatives or the side are unknown, or the
+            embeddings are invalid (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -66,7 +68,7 @@ class SpectralContrastiveLoss(Criterion):
         -2.0
     """
 
-    # Around the published 1 (CIFAR) and 10 (ImageNet); the range is ours.
+    # Around the published 1 (CIFAR) and 10 (ImageNet). The range is our choice.
     search_ranges = {"squared_radius": (0.1, 30.0)}
 
     def __init__(
@@ -84,7 +86,7 @@ class SpectralContrastiveLoss(Criterion):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss."""
+        """The weight of each term in the loss."""
         return {"alignment": 2.0 / self.squared_radius, "contrast": 1.0 / self.squared_radius}
 
     def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
@@ -94,7 +96,7 @@ class SpectralContrastiveLoss(Criterion):
 
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
-        """Alignment and contrast, unweighted."""
+        """Returns the unweighted alignment and contrast."""
         z_1 = project_on_ball(z_1, self.squared_radius)
         z_2 = project_on_ball(z_2, self.squared_radius)
         if self.negatives == "cross_view":

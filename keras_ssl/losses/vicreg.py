@@ -1,4 +1,4 @@
-"""VICReg, VICReg-exp and VICReg-ctr: one family with two switches, which matrix and which penalty.
+"""VICReg, VICReg-exp and VICReg-ctr, one family with two choices: the matrix and the penalty.
 
 | | squares | log-sum-exp |
 |---|---|---|
@@ -38,11 +38,12 @@ from keras_ssl.losses.gram import (
 from keras_ssl.losses.normalization import centered
 from keras_ssl.replicas import batch_mean, batch_size
 
-# Under the square root of the standard deviation: VICReg's published code and supplement L.
+# Added to a variance before its square root is taken, as in VICReg's published code and
+# supplement L.
 _EPSILON = 1e-4
 
 
-# By what is contrasted: the axis that C(x) sums over, and the two penalties on its off-diagonal.
+# For each contrast: the axis that C(x) sums over, and the two penalties on its off-diagonal.
 _CONTRASTS: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
     "dimensions": (0, dimension_energy, dimension_log_sum_exp),
     "samples": (1, sample_energy, sample_log_sum_exp),
@@ -50,7 +51,10 @@ _CONTRASTS: dict[str, tuple[int, Callable[..., Any], Callable[..., Any]]] = {
 
 
 def variance_hinge(x: Tensor, axis: int) -> Tensor:
-    """v(x): mean of max(0, 1 - standard deviation) of x, centered over `axis`; unbiased, scalar."""
+    """Returns the mean of max(0, 1 - standard deviation) of x, which is centered over `axis`.
+
+    The variance is unbiased, and the result is a scalar: v(x) of VICReg.
+    """
     n = ops.cast((batch_size(x), ops.shape(x)[1])[axis], x.dtype)
     mean_square = (batch_mean if axis == 0 else ops.mean)(ops.square(x), axis=axis)
     deviation = ops.sqrt(mean_square * n / (n - 1) + _EPSILON)
@@ -59,41 +63,43 @@ def variance_hinge(x: Tensor, axis: int) -> Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class VICRegFamilyLoss(Criterion):
-    """The general form of VICReg, VICReg-exp, VICReg-ctr, and their fourth corner.
+    """The general form of VICReg, VICReg-exp, VICReg-ctr, and the fourth combination.
 
-    With x = z for `contrast="dimensions"`, and x = z^T for `contrast="samples"`, (n, m):
+    Let x (n, m) be z for `contrast="dimensions"`, and z^T for `contrast="samples"`. The terms are:
 
     - invariance: `mean over all N M entries of (z_1 - z_2)^2`
-    - variance: `mean over columns j of max(0, 1 - sqrt(Var(x)_j + 1e-4))`, unbiased variance,
-      averaged over the two views
-    - covariance: a penalty on the off-diagonal entries of `C(x) = xc^T xc / divisor`, xc being x
+    - variance: `mean over columns j of max(0, 1 - sqrt(Var(x)_j + 1e-4))`, with the unbiased
+      variance, averaged over the two views
+    - covariance: a penalty on the off-diagonal entries of `C(x) = xc^T xc / divisor`, where xc is x
       minus the mean of each column:
       `squares`: `1/m sum_{i != j} C_ij^2`, *summed* over the two views (VICReg's code);
       `log_sum_exp`: `1/m sum_i log sum_{j != i} exp(C_ij / temperature)`, *averaged* over the two
-      views (the paper's supplement L). Entries are signed: no square, no absolute value.
+      views (the paper's supplement L). Entries keep their signs: there is no square and no absolute
+      value.
 
     Loss = invariance_weight * invariance + variance_weight * variance
     + covariance_weight * covariance.
 
-    The equations of both papers sum where their codes average; the published weights belong to the
-    codes, which are followed here.
+    The equations of both papers have sums where their codes have means. The published weights
+    belong to the codes, so we follow the codes.
 
     Args:
-        contrast: "dimensions", the covariance matrix (M, M): dimension-contrastive; or "samples",
-            the Gram matrix (N, N) of embeddings that are each centered and regularized over its own
-            features: sample-contrastive.
+        contrast: "dimensions" for a dimension-contrastive loss, on the covariance matrix (M, M);
+            "samples" for a sample-contrastive one, on the Gram matrix (N, N). The latter centers
+            and regularizes each embedding over its own features.
         penalty: "squares" or "log_sum_exp".
         invariance_weight: Weight of the invariance term, lambda, at least 0.
         variance_weight: Weight of the variance term, mu, at least 0.
         covariance_weight: Weight of the covariance term, nu, at least 0.
-        temperature: tau of the log-sum-exp, positive. Squares do not use it.
-        divisor: What `C` is divided by: "features" is m - 1 with m the length of the centered axis
-            (N - 1 for dimensions, M - 1 for samples); "batch" is N - 1 whatever the matrix, the
-            letter of supplement L. Equal for dimensions.
+        temperature: tau of the log-sum-exp, positive. The squares do not use it.
+        divisor: The divisor of `C`. "features" is the length of the centered axis minus 1 (N - 1
+            for dimensions, M - 1 for samples). "batch" is N - 1 for both, as supplement L has it
+            to the letter. For dimensions the two are equal.
         side: The matrix that the squares are computed on: "gram", (N, N); "covariance", (M, M);
-            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
+            "auto", the cheaper one (see `select_side`). The value and the gradient are the same.
         block_size: Rows of the matrix of products that the log-sum-exp holds at a time, at
-            least 1. Default: all of a matrix of up to 2^24 entries, else enough for about 2^22.
+            least 1. Default: all rows of a matrix of up to 2^24 entries, otherwise enough rows for
+            about 2^22 entries.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -105,8 +111,9 @@ class VICRegFamilyLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for an unknown contrast, penalty, divisor or side, a negative weight, a
-            temperature that is not positive, a block size below 1, or wrong embeddings.
+        ValueError: if the contrast, penalty, divisor or side is unknown, a weight is negative, the
+            temperature is not positive, the block size is below 1, or the embeddings are invalid
+            (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -117,9 +124,9 @@ class VICRegFamilyLoss(Criterion):
         True
     """
 
-    # Bardes et al. tried weights from 1 to 50. Two of the three weights are free, because all three
-    # together act as a learning rate. (The variance's weight stays. AdamW and LARS ignore the scale
-    # of the loss, so that nothing is lost.)
+    # Bardes et al. tried weights from 1 to 50. Only two of the three weights are free, because all
+    # three together act as a learning rate. (The weight of the variance is fixed. AdamW and LARS
+    # ignore the scale of the loss, so nothing is lost.)
     search_ranges = {
         "invariance_weight": (1.0, 50.0),
         "covariance_weight": (0.1, 25.0),
@@ -152,7 +159,7 @@ class VICRegFamilyLoss(Criterion):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term in the loss."""
+        """The weight of each term in the loss."""
         return {
             "invariance": self.invariance_weight,
             "variance": self.variance_weight,
@@ -169,7 +176,7 @@ class VICRegFamilyLoss(Criterion):
 
     @property
     def settings_against_collapse(self) -> dict[str, str]:  # noqa: D102
-        # Squares do not use the temperature.
+        # The squares do not use the temperature.
         temperature = {"temperature": "lower"} if self.penalty == "log_sum_exp" else {}
         return {**super().settings_against_collapse, **temperature}
 
@@ -182,12 +189,12 @@ class VICRegFamilyLoss(Criterion):
 
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
-        """Invariance, variance and covariance, unweighted."""
+        """Returns the unweighted invariance, variance and covariance."""
         axis, energy, log_sum_exp = _CONTRASTS[self.contrast]
         shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
         n, m = shape[axis], shape[1 - axis]
         divisor = (n if self.divisor == "features" else shape[0]) - 1
-        # Twice: with a mean far from 0, its rounding would be a part of every deviation.
+        # Centered twice: the rounding error of a mean far from 0 would be part of every deviation.
         x_1, x_2 = (centered(centered(z, axis), axis) for z in (z_1, z_2))
 
         def penalty(x: Tensor) -> Tensor:
@@ -195,7 +202,7 @@ class VICRegFamilyLoss(Criterion):
                 return energy(x, side=self.side) / (m * ops.square(divisor))
             temperature = self.temperature * divisor
             log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
-            # VICReg's code sums over the views, supplement L averages.
+            # VICReg's code sums over the views; supplement L averages over them.
             return (ops.mean if axis == 0 else batch_mean)(log_sums) / 2
 
         return {
@@ -207,18 +214,19 @@ class VICRegFamilyLoss(Criterion):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class VICRegLoss(VICRegFamilyLoss):
-    """VICReg: invariance, variance, and the squares of the off-diagonal covariances.
+    """The VICReg loss: invariance, variance, and the squares of the off-diagonal covariances.
 
-    `VICRegFamilyLoss("dimensions", "squares")` with the weights of the published code, 25 / 25 / 1
-    (variance halved over the views, covariance summed). Table S6 of the duality paper tunes the
-    covariance weight to 4, 2 and 0.5 for M = 256, 512 to 2048, and 8192: see `keras_ssl.recipes`.
+    It is `VICRegFamilyLoss("dimensions", "squares")` with the weights of the published code, 25, 25
+    and 1 (the variance is averaged over the views, the covariance is summed). Table S6 of the
+    duality paper tunes the covariance weight to 4 for M = 256, to 2 for M from 512 to 2048, and to
+    0.5 for M = 8192: see `keras_ssl.recipes`.
 
     Args:
         invariance_weight: lambda, at least 0.
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
         side: The matrix that the covariances are computed on: "gram", (N, N); "covariance", (M, M);
-            "auto", the cheaper one, which `select_side` tells. Value and gradient are the same.
+            "auto", the cheaper one (see `select_side`). The value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -230,7 +238,8 @@ class VICRegLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, an unknown side, or wrong embeddings (see `Criterion`).
+        ValueError: if a weight is negative, the side is unknown, or the embeddings are invalid
+            (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -267,20 +276,20 @@ class VICRegLoss(VICRegFamilyLoss):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class VICRegExpLoss(VICRegFamilyLoss):
-    """VICReg-exp: VICReg whose covariance penalty is a log-sum-exp, as in SimCLR.
+    """The VICReg-exp loss: VICReg with a log-sum-exp as covariance penalty, as in SimCLR.
 
-    `VICRegFamilyLoss("dimensions", "log_sum_exp")`: equations 11 and 12 of the duality paper, with
-    the weights and the temperature of Table S6 and the averages of supplement L, to which they
-    belong.
+    It is `VICRegFamilyLoss("dimensions", "log_sum_exp")`, equations 11 and 12 of the duality paper.
+    The weights and the temperature are those of Table S6. They belong to the means of supplement L,
+    which are used here.
 
     Args:
         invariance_weight: lambda, at least 0.
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
         temperature: tau, positive.
-        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
-            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
-            gradient are the same.
+        block_size: Rows of the matrix of products to hold at a time, at least 1. Default: all rows
+            of a matrix of up to 2^24 entries, otherwise enough rows for about 2^22 entries. The
+            value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -292,8 +301,8 @@ class VICRegExpLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive, a block size below 1,
-            or wrong embeddings (see `Criterion`).
+        ValueError: if a weight is negative, the temperature is not positive, the block size is
+            below 1, or the embeddings are invalid (see `Criterion`).
 
     References:
         - Garrido et al., ICLR 2023, equations 11 and 12, supplement L, Table S6.
@@ -330,24 +339,25 @@ class VICRegExpLoss(VICRegFamilyLoss):
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class VICRegCtrLoss(VICRegFamilyLoss):
-    """VICReg-ctr: VICReg-exp on transposed embeddings, which makes it a contrastive method.
+    """The VICReg-ctr loss: VICReg-exp on transposed embeddings, which makes it contrastive.
 
-    `VICRegFamilyLoss("samples", "log_sum_exp")`: equation 13 of the duality paper and supplement L,
-    with the weights and the temperature of Table S6. The variance term acts on the features of each
-    sample, and so on the norm of its embedding; the penalty is DCL's with same-view negatives.
+    It is `VICRegFamilyLoss("samples", "log_sum_exp")`, equation 13 of the duality paper and
+    supplement L, with the weights and the temperature of Table S6. The variance term acts on the
+    features of each sample, and thus on the norm of its embedding. The penalty is that of DCL with
+    same-view negatives.
 
     Args:
         invariance_weight: lambda, at least 0.
         variance_weight: mu, at least 0.
         covariance_weight: nu, at least 0.
         temperature: tau, positive.
-        divisor: What the Gram matrix is divided by. "features", M - 1: its diagonal is then 1 where
-            the variance term is met, for every M, which agrees with Table 1 (embedding norm 1) and
-            with one temperature for all M. "batch", N - 1: the letter of supplement L, where the
-            temperature of Table S6 would mean something else at every M.
-        block_size: Rows of the matrix of products that are held at a time, at least 1. Default:
-            all of a matrix of up to 2^24 entries, else enough for about 2^22. The value and its
-            gradient are the same.
+        divisor: The divisor of the Gram matrix. "features" is M - 1: if the variance term is
+            satisfied, the diagonal is then 1 for every M, which agrees with Table 1 (embedding norm
+            1) and with one temperature for all M. "batch" is N - 1, as supplement L has it to the
+            letter; the temperature of Table S6 would then mean something different for every M.
+        block_size: Rows of the matrix of products to hold at a time, at least 1. Default: all rows
+            of a matrix of up to 2^24 entries, otherwise enough rows for about 2^22 entries. The
+            value and the gradient are the same.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -359,13 +369,13 @@ class VICRegCtrLoss(VICRegFamilyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: for a negative weight, a temperature that is not positive, an unknown divisor, a
-            block size below 1, or wrong embeddings (see `Criterion`).
+        ValueError: if a weight is negative, the temperature is not positive, the divisor is
+            unknown, the block size is below 1, or the embeddings are invalid (see `Criterion`).
 
     References:
         - Garrido et al., ICLR 2023, equation 13, supplement L, Table S6. Table 1 lists dimension
-          centering for this method where supplement L centers each sample over its features; the
-          latter is what is done here.
+          centering for this method, but supplement L centers each sample over its features. We
+          follow supplement L.
     """
 
     # Table S6 has a temperature of 0.15.

@@ -1,4 +1,4 @@
-"""`JointEmbeddingModel`: an encoder, a projector and a criterion, and the only `train_step`."""
+"""`JointEmbeddingModel`, the base of all methods, which has the only `train_step`."""
 
 import itertools
 import types
@@ -43,44 +43,45 @@ from keras_ssl.training.replicated_model import ReplicatedModel
 class JointEmbeddingModel(ReplicatedModel):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
-    `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`: a tuple
-    is always views, two or more, of one size or of several. A view is a batch of float images
-    (N, height, width, channels) in [0, 1], or whatever else the encoder takes: any Keras structure
-    but a tuple, whose arrays have the N rows of a batch. Labels go to the online probe alone: the
-    criterion and the encoder never see them. Where the probe has labeled images of its own, a pair
-    `(images, labels)` stands in the place of the labels. `predict` and the call itself give
-    representations, what an encoder is trained for.
+    `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`. A tuple
+    always holds views: two or more, of the same size or of different sizes. A view is a batch of
+    float images (N, height, width, channels) in [0, 1], or anything else that the encoder takes:
+    any Keras structure except a tuple, whose arrays have the N rows of the batch. Only the online
+    probe sees the labels; the criterion and the encoder never do. If the probe has its own labeled
+    images, a pair `(images, labels)` takes the place of the labels. `predict` and a call of the
+    model return representations, because the encoder is trained for these.
 
-    Each view passes through the network by itself, so that batch normalization sees the statistics
-    of one view, as in VICReg and Barlow Twins. The loss, and every term of the criterion
-    unweighted, are logged by name.
+    Each view passes through the network separately, so that batch normalization sees the statistics
+    of one view, as in VICReg and Barlow Twins. The logs have the loss and every unweighted term of
+    the criterion, by name.
 
     Metrics given to `compile` see every pair of embeddings that the criterion compares: `y_pred` is
-    the first of a pair, `y_true` the second. `"cosine_similarity"` is the alignment of the
+    the first of a pair, `y_true` the second. `"cosine_similarity"` measures the alignment of the
     positives, and `keras_ssl.duality` has the quantities of the paper.
 
-    A saved model goes on exactly as if it had not been saved; the state of its random layers, which
-    Keras forgets, is saved with it.
+    A model that is saved and loaded continues exactly as if it had not been saved. Its file also
+    holds the state of random layers, which Keras does not save.
 
     A method is a subclass with two class attributes, `default_projector` and `default_criterion`;
-    without them, both must be given. Three methods are there to be overridden, `embed`, `pairs` and
+    without them, users must pass both. A subclass may override three methods, `embed`, `pairs` and
     `after_step`: docs/extending.md has an example of each.
 
     Args:
-        encoder: Any Keras model from images to representations (N, D) or feature maps; see
-            `keras_ssl.encoders.as_encoder`, which puts in front of it what brings images in [0, 1]
-            to the range that it wants.
+        encoder: Any Keras model from images to representations (N, D) or feature maps.
+            `keras_ssl.encoders.as_encoder` puts a layer in front of it that brings images in [0, 1]
+            to the range that the encoder expects.
         projector: A layer from representations (N, D) to embeddings (N, M), or the widths of a
             `keras_ssl.layers.Projector`, such as "2048-2048-512". Default: the method's.
-        criterion: A `keras_ssl.losses.Criterion`. Default: the method's, with published constants.
+        criterion: A `keras_ssl.losses.Criterion`. Default: the method's, with its published
+            constants.
         probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
-        micro_batch_size: Images that pass through the network at a time on one device, at least 1,
-            for batches larger than memory: the gradient is that of the whole batch, for the price
-            of one more forward pass (`keras_ssl.training.gradient_caching`). Batch normalization
-            then sees a micro-batch. Must divide the images that one device gets of a batch.
-            Default: all at once.
-        input_range: The range of the images that a trained encoder wants, where its own layers do
-            not tell: see `keras_ssl.encoders.as_encoder`.
+        micro_batch_size: Images that pass through the network at a time on each device, at least 1,
+            for batches larger than memory. The gradient is still that of the whole batch, and costs
+            one more forward pass (`keras_ssl.training.gradient_caching`). Batch normalization then
+            sees a micro-batch. It must divide the number of images that each device gets from a
+            batch. Default: all at once.
+        input_range: The range of images that a trained encoder expects, if its own layers do not
+            tell it: see `keras_ssl.encoders.as_encoder`.
         name: Name of the model.
         **kwargs: See `keras.Model`.
 
@@ -93,9 +94,9 @@ class JointEmbeddingModel(ReplicatedModel):
         Representations, float (N, D), or a tuple of them.
 
     Raises:
-        TypeError: for an encoder, projector, criterion or probe of another type.
-        ValueError: for images that do not fit the encoder, or an encoder that does not give one
-            representation per image.
+        TypeError: if the encoder, projector, criterion or probe has another type.
+        ValueError: if the images do not fit the encoder, or the encoder does not return one
+            representation for each image.
     """
 
     default_projector: str | None = None
@@ -115,8 +116,8 @@ class JointEmbeddingModel(ReplicatedModel):
         super().__init__(name=name, **kwargs)
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
         self.encoder = as_encoder(encoder, input_range)
-        # Kept for encoders that do not know the shape of their images before `build`; others have
-        # been put right, and take [0, 1].
+        # It is kept only for encoders that do not know the shape of their images before `build`.
+        # Others already take images in [0, 1].
         is_complete = bool(getattr(self.encoder, "inputs", None))
         self.input_range = None if is_complete else check_input_range(input_range)
         is_default = projector is None
@@ -139,7 +140,7 @@ class JointEmbeddingModel(ReplicatedModel):
                 f"Received: criterion={criterion!r} of type {type(criterion).__name__}"
             )
         self.criterion = criterion
-        # Any whole number, NumPy's too.
+        # Any whole number, also one of NumPy.
         self.probe = OnlineProbe(int(probe)) if isinstance(probe, SupportsIndex) else probe
         if self.probe is not None and not isinstance(self.probe, OnlineProbe):
             raise TypeError(
@@ -149,21 +150,21 @@ class JointEmbeddingModel(ReplicatedModel):
         if is_default:
             warn_if_heavy(self.projector)
         self._view_shapes: list[Any] | None = None
-        # Learned from the first batch, for those who count images; None where batches vary.
+        # The first batch sets this, for callbacks that count images. None if batches vary in size.
         self.images_per_step: int | None = None
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
         ]
 
     def build(self, input_shape: Any) -> None:
-        """Creates all variables for a view, or a tuple of views, of `input_shape`."""
+        """Creates all variables for a view, or a tuple of views, of shape `input_shape`."""
         shapes = list(input_shape) if views.is_tuple_of_shapes(input_shape) else [input_shape] * 2
         self._view_shapes = [views.as_lists(shape) for shape in shapes]
         for shape in shapes:
             views.check_fits(self.encoder, shape)
         if views.is_of_images(shapes[0]):
             self._complete_encoder(tuple(shapes[0])[1:])
-        # A call on symbolic tensors builds any model, one that knows nothing but `call` too.
+        # A call on symbolic tensors builds any model, even one that only has a `call`.
         symbolic = tuple(views.symbolic(shape, self.compute_dtype) for shape in shapes)
         for i, view in enumerate(symbolic):
             if shapes[i] in shapes[:i]:
@@ -173,25 +174,25 @@ class JointEmbeddingModel(ReplicatedModel):
         for head in (self.projector, self.probe):
             if head is not None and not head.built:
                 head.build(representations)
-        # What the criterion will refuse is known now, not only when training begins.
+        # Check the embeddings now, so that a misfit is known before training begins.
         embeddings = keras.KerasTensor(self.projector.compute_output_shape(representations))
         if type(self).embed is not JointEmbeddingModel.embed:
             self.built = True  # `embed` calls the model itself.
-            embeddings = self.embed(symbolic)[1][0]  # builds what a subclass has more
+            embeddings = self.embed(symbolic)[1][0]  # Builds what a subclass adds.
         check_embeddings(embeddings, embeddings)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Keras' hook: the shapes of the views, in lists, which JSON does not take for tuples."""
+        """Keras' hook: returns the shapes of the views, as lists, because JSON has no tuples."""
         return {"view_shapes": self._view_shapes} if self._view_shapes is not None else None
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Keras' hook: older files hold an `input_shape`, of a view or of two."""
+        """Keras' hook: builds from a file, which may be an older one with an `input_shape`."""
         shapes = config["view_shapes"] if "view_shapes" in config else config["input_shape"]
         self.build(shapes if views.is_shape(shapes) else tuple(shapes))
 
     def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
-        """Puts the encoder right, now that the shape of its images is known."""
-        with tf.init_scope():  # Not in the graph of a step: it looks at values.
+        """Completes the encoder, now that the shape of its images is known."""
+        with tf.init_scope():  # Not in the graph of a step, because it looks at values.
             encoder = as_encoder(self.encoder, self.input_range, image_shape)
         self.input_range = None
         if encoder is self.encoder:
@@ -199,7 +200,7 @@ class JointEmbeddingModel(ReplicatedModel):
         for layer in all_layers(self):
             if isinstance(layer, MovingAverage):
                 layer.replace(self.encoder, encoder)
-        # In the place of the other one: the order of the weights is that of the layers.
+        # In place of the old one, because the order of the layers is the order of the weights.
         replace_layer(self, "encoder", encoder)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:  # noqa: D102
@@ -217,29 +218,29 @@ class JointEmbeddingModel(ReplicatedModel):
     def embed(
         self, views: tuple[Any, ...], training: bool = False
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """From views to representations and to the embeddings that `pairs` chooses from.
+        """Returns the representations of views, and the embeddings that `pairs` chooses from.
 
-        To be overridden for a predictor, a teacher, or a branch of any other kind. Row i of every
-        representation and of every embedding belongs to image i of the batch: views are never put
-        one behind the other in one array.
+        Override it for a predictor, a teacher, or a branch of any other kind. Row i of every
+        representation and of every embedding belongs to image i of the batch: views are never
+        concatenated in one array.
 
         Args:
             views: Tuple of views, two or more.
             training: Whether batch normalization uses the batch's statistics.
 
         Returns:
-            Tuple of representations, each (N, D), the first of which the online probe learns from;
-            and tuple of embeddings, each (N, M), as many as the method has.
+            Tuple of representations, each (N, D), and tuple of embeddings, each (N, M), as many as
+            the method has. The online probe learns from the first representation.
         """
         representations = self(views, training=training)
         embeddings = tuple(self.projector(r, training=training) for r in representations)
         return representations, embeddings
 
     def pairs(self, embeddings: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-        """What the criterion compares; the loss is the mean over the pairs.
+        """Returns the pairs that the criterion compares. The loss is the mean over them.
 
-        By default every two embeddings, in order; all at once for a criterion that
-        `takes_all_views`. To be overridden where some are not to be compared.
+        By default they are all pairs of embeddings, in order. A criterion that `takes_all_views`
+        gets all embeddings at once. Override it if some pairs should not be compared.
 
         Args:
             embeddings: What `embed` returned, tensors or arrays, each (N, M).
@@ -252,7 +253,10 @@ class JointEmbeddingModel(ReplicatedModel):
         return list(itertools.combinations(embeddings, 2))
 
     def after_step(self) -> None:
-        """Called after every step of the optimizer: where a teacher follows. Does nothing here."""
+        """Runs after every step of the optimizer, for example to update a teacher.
+
+        It does nothing unless a subclass overrides it.
+        """
 
     # --- What a step does ----------------------------------------------------------------------
 
@@ -264,7 +268,7 @@ class JointEmbeddingModel(ReplicatedModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """The criterion on the embeddings `y_pred`, mean over `pairs`, plus the layers' own losses.
+        """Returns the criterion's mean over the `pairs` of `y_pred`, plus the layers' own losses.
 
         Returns:
             Scalar: this replica's share of the loss of the global batch.
@@ -284,18 +288,18 @@ class JointEmbeddingModel(ReplicatedModel):
         return loss
 
     def _check_pairs(self, x: Tensor, embeddings: Tensor) -> list[tuple[Tensor, ...]]:
-        """The pairs of the embeddings of views `x`, whose rows are counted."""
+        """Returns the pairs of the embeddings of views `x`, after checking the number of rows."""
         count = views.batch_size(x)
         for i, z in enumerate(embeddings):
             if None not in (count, z.shape[0]) and z.shape[0] != count:
                 raise ValueError(
                     "`embed` must return embeddings whose row i is image i of the batch. Received: "
-                    f"embedding {i} with {z.shape[0]} rows, of views with {count}"
+                    f"embedding {i} with {z.shape[0]} rows, for views with {count}"
                 )
         pairs = list(self.pairs(tuple(embeddings)))
         if not pairs:
             raise ValueError(
-                "`pairs` must return at least one pair of embeddings. Received: none of "
+                "`pairs` must return at least one pair of embeddings. Received: no pair of "
                 f"{len(embeddings)} embeddings"
             )
         return pairs
@@ -309,52 +313,52 @@ class JointEmbeddingModel(ReplicatedModel):
                 metrics.update_state(z_2, z_1)
 
     def _refuse_layer_losses(self) -> None:
-        # Keras keeps them in one list for all replicas, whose graphs are traced in turns: each
-        # replica would find the losses of the last.
+        # Keras keeps them in one list for all replicas, whose graphs are traced in turns, so each
+        # replica would find the losses of the last one.
         found = [layer.name for layer in all_layers(self) if own_losses(layer)]
         if found:
             raise ValueError(
-                "Activity regularizers and `add_loss` are not exact on several replicas, but with "
-                f"`micro_batch_size`; regularizers of weights are. Received: layers {found}"
+                "Activity regularizers and `add_loss` are exact on several replicas only with "
+                f"`micro_batch_size`; regularizers of weights always are. Received: layers {found}"
             )
 
     def layer_loss(self) -> Tensor:
-        """The sum of the layers' own losses (regularizers), whose dtypes may differ; scalar."""
+        """Returns the sum of the layers' own losses (regularizers), whose dtypes may differ."""
         floatx = keras.config.floatx()
         return sum((ops.cast(loss, floatx) for loss in self.losses), ops.zeros((), floatx))
 
     def compute_metrics(
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> dict[str, Tensor]:
-        """What Keras asks for to build metrics under a strategy, on views `x`; no step calls it."""
+        """Keras' hook: builds metrics under a strategy, from views `x`. No step calls it."""
         self._update_compiled_metrics(self.pairs(self.embed(x)[1]))
         return self.get_metrics_result()
 
     def fit(
         self, *args: Any, initial_step: int = 0, check_range: bool = True, **kwargs: Any
     ) -> keras.callbacks.History:
-        """Trains on batches of views: `keras.Model.fit`, with two arguments more.
+        """Trains on batches of views: `keras.Model.fit` with two more arguments.
 
-        Batches of `keras_ssl.data.make_views` are all it needs, `fit(views, epochs=20)`: every
-        epoch gets its own order and draws, the first of a fit that goes on (`initial_epoch`,
-        `keras.callbacks.BackupAndRestore`) included; see `keras_ssl.data.epochs`.
+        It needs only the batches of `keras_ssl.data.make_views`: `fit(views, epochs=20)`. Every
+        epoch gets its own order and its own random views, also if a fit is continued
+        (`initial_epoch`, `keras.callbacks.BackupAndRestore`); see `keras_ssl.data.epochs`.
 
         Args:
             *args: See `keras.Model.fit`.
-            initial_step: Batches of the first epoch that have been trained on already, from 0, for
-                a model that was saved within an epoch. The figures of the epoch go on from those
-                that were saved with the model (those of compiled metrics begin again).
-            check_range: Whether the first batch is looked at, and refused if its views look like
-                bytes as floats: images from 0 to more than 2. `False`: the values are meant.
-            **kwargs: See `keras.Model.fit`. There is no use for `class_weight`.
+            initial_step: The number of batches of the first epoch that the model was already
+                trained on, for a model that was saved within an epoch. The epoch's metrics continue
+                from the values in the saved model (those of compiled metrics begin again).
+            check_range: Whether to check the first batch, and to refuse views that look like bytes
+                as floats: images from 0 to more than 2. Pass `False` if the values are intended.
+            **kwargs: See `keras.Model.fit`. `class_weight` must be None.
 
         Returns:
-            The figures by epoch, in `history`.
+            A `keras.callbacks.History`, whose `history` has the metrics of every epoch.
 
         Raises:
-            TypeError: for data that are no batches of views.
-            ValueError: for batches that do not fit the model, floats that look like bytes,
-                more steps than an epoch has, an `initial_step` outside the epoch.
+            TypeError: if the data are not batches of views.
+            ValueError: if the batches do not fit the model, floats look like bytes, an epoch has
+                fewer steps than asked for, or `initial_step` is outside the epoch.
             keras_ssl.distribution.WorkerLostError: if another machine was lost.
         """
         call = fitting.named_arguments(keras.Model.fit, *args, **kwargs)
@@ -371,7 +375,7 @@ class JointEmbeddingModel(ReplicatedModel):
         sources = epochs_of(x)
         fitting.settle_steps(call, sources, initial_step)
         if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
-            call.setdefault("shuffle", False)  # Keras would warn that it cannot.
+            call.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle.
         with fitting.held(sources, epoch), readable_errors():
             batch = fitting.look_at(call)
             if batch is not None:
@@ -389,11 +393,11 @@ class JointEmbeddingModel(ReplicatedModel):
             try:
                 return super().fit(**call)
             finally:
-                # Keras would begin the next fit where this one was restored, too.
+                # Otherwise Keras would begin the next fit where this one was restored.
                 forget_initial_epoch(self)
 
     def evaluate(self, *args: Any, check_range: bool = True, **kwargs: Any) -> Any:
-        """The loss, its terms and the probe's figures: `keras.Model.evaluate`.
+        """Computes the loss, its terms and the probe's metrics: `keras.Model.evaluate`.
 
         Args:
             *args: See `keras.Model.evaluate`.
@@ -403,7 +407,7 @@ class JointEmbeddingModel(ReplicatedModel):
         call = fitting.named_arguments(keras.Model.evaluate, *args, **kwargs)
         fitting.check_source(call.get("x"))
         with fitting.held(epochs_of(call.get("x")), 0), readable_errors():
-            # Within a fit, Keras asks for the same data after every epoch.
+            # Within a fit, Keras evaluates the same data after every epoch.
             if not is_within_fit(call):
                 batch = fitting.look_at(call)
                 if batch is not None:
@@ -416,7 +420,7 @@ class JointEmbeddingModel(ReplicatedModel):
         fitting.check_source(x, "validation_data")
         with fitting.held(epochs_of(x), 0):
             if isinstance(x, types.GeneratorType):
-                return  # It gives its first batch only once.
+                return  # It yields its first batch only once.
             batch = fitting.look_at({"x": x, "y": y})
             if batch is not None:
                 self._prepare(batch, check_range)
@@ -426,12 +430,12 @@ class JointEmbeddingModel(ReplicatedModel):
         x, _, _ = self._check_batch(batch)
         if check_range:
             fitting.check_range(x)
-        # Under a strategy, `ReplicatedModel` builds it.
+        # Under a strategy, `ReplicatedModel` builds the model.
         if not self.built and own_strategy(self) is None:
             self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
-        """One step on `((view_1, view_2), labels)`."""
+        """Does one training step on `((view_1, view_2), labels)`."""
         x, labels = self._unpack(data)
         count = views.batch_size(x)
         if count is not None:
@@ -449,7 +453,7 @@ class JointEmbeddingModel(ReplicatedModel):
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
-        """The loss, its terms and the probe on `((view_1, view_2), labels)`."""
+        """Evaluates the loss, its terms and the probe on `((view_1, view_2), labels)`."""
         x, labels = self._unpack(data)
         if self.micro_batch_size is None:
             representations, embeddings = self.embed(x, training=False)
@@ -461,22 +465,22 @@ class JointEmbeddingModel(ReplicatedModel):
         return self.get_metrics_result()
 
     def _gradients(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Representations, and this replica's part of the gradients, all images at once."""
+        """Returns representations and this replica's part of the gradients, all images at once."""
         with tf.GradientTape() as tape:
             representations, embeddings = self.embed(x, training=True)
             loss = self._scaled_loss(x, embeddings)
         return representations, tape.gradient(loss, self.trainable_weights)
 
     def _scaled_loss(self, x: Tensor, embeddings: Tensor) -> Tensor:
-        """The loss, times the scale that keeps gradients of half precision from vanishing."""
+        """Returns the loss times the scale that keeps half-precision gradients from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
     def _check_batch(self, data: Any) -> tuple[Any, Any, Any]:
-        """Views, labels and weights of a batch, whose structure is checked."""
+        """Returns the views, labels and weights of a batch, after checking its structure."""
         x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(x, (tuple, list)) or len(x) < 2:
             raise ValueError(
-                "A batch must be ((view_1, view_2, ...), labels) or ((view_1, view_2, ...),), of "
+                "A batch must be ((view_1, view_2, ...), labels) or ((view_1, view_2, ...),), with "
                 "two views or more; make it with keras_ssl.data.make_views. "
                 f"Received: {keras.tree.map_structure(_shape, data)}"
             )
@@ -484,7 +488,7 @@ class JointEmbeddingModel(ReplicatedModel):
             raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
         if self.loss is not None:
             raise ValueError(
-                "`compile` takes no loss: the criterion is the loss, to be passed to the model as "
+                "`compile` takes no loss. The criterion is the loss: pass it to the model as "
                 f"`criterion`. Received: loss={self.loss!r}"
             )
         of_labels = ("acc", "accuracy", "ce", "crossentropy")
@@ -495,23 +499,23 @@ class JointEmbeddingModel(ReplicatedModel):
             )
         if self.probe is not None and labels is None:
             raise ValueError(
-                "The online probe needs labels: batches of ((view_1, view_2), labels) or of "
+                "The online probe needs labels: batches ((view_1, view_2), labels) or "
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
         return tuple(x), labels, sample_weight
 
     def _unpack(self, data: Any) -> tuple[Any, Any]:
-        """Views and labels of a batch, checked while the step is traced."""
+        """Returns the views and labels of a batch, and checks them while the step is traced."""
         x, labels, _ = self._check_batch(data)
-        # Where the size of the batch is not known until it comes, the criterion cannot check it; a
+        # If the batch size is unknown until the batch comes, the criterion cannot check it, and a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         count = replicas.batch_size(keras.tree.flatten(x)[0])
         message = "A batch must hold at least 2 images; drop the remainder. Received: "
         return require(x, count > 1, message, count), labels
 
     def _probe_data(self, representations: Tensor, labels: Tensor) -> tuple[Any, Any]:
-        """Representations and labels for the probe: of the first views, or of its own images."""
+        """Returns representations and labels for the probe, from the first views or its images."""
         if isinstance(labels, (tuple, list)):
             images, labels = labels
             return self(images, training=False), labels
@@ -519,20 +523,20 @@ class JointEmbeddingModel(ReplicatedModel):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The loss, its terms, the probe's figures, compiled metrics: what a step returns."""
+        """The metrics of a step: those of the loss, its terms, the probe and `compile`."""
         probe = self.probe.metrics if self.probe is not None else []
         compiled = compiled_metrics(self)
         return [*self._trackers, *probe, *([] if compiled is None else [compiled])]
 
     def save_own_variables(self, store: Any) -> None:
-        """Keras' hook: saves what Keras forgets, and training needs to go on exactly."""
+        """Keras' hook: saves the state that Keras does not save but exact continuation needs."""
         super().save_own_variables(store)
         for name, variable in self._forgotten().items():
             store[name] = np.asarray(variable)
 
     def load_own_variables(self, store: Any) -> None:
-        """Keras' hook: files that lack this, or have it of another probe, load as well."""
-        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 (no Mapping)
+        """Keras' hook: also loads files that lack this state, or have that of another probe."""
+        saved = {name: store[name] for name in store.keys()}  # noqa: SIM118 (not a Mapping)
         found = {name: saved.pop(name) for name in list(saved) if not name.isdigit()}
         super().load_own_variables(saved)
         forgotten = self._forgotten()
@@ -541,7 +545,7 @@ class JointEmbeddingModel(ReplicatedModel):
                 variable.assign(found[name])
 
     def _forgotten(self) -> dict[str, Any]:
-        """The figures of the epoch so far, as they are summed up; the state of random layers."""
+        """Returns the sums behind the epoch's metrics so far, and the state of random layers."""
         metrics = [*self._trackers, *(self.probe.metrics if self.probe is not None else [])]
         figures = [variable for metric in metrics for variable in metric.variables]
         states = [generator.state for generator in seed_generators(self)]
@@ -578,7 +582,7 @@ class JointEmbeddingModel(ReplicatedModel):
 
 
 def _mean(values: Sequence[Any]) -> Tensor:
-    """The mean of scalars; that of one is itself, bit for bit."""
+    """Returns the mean of scalars. The mean of one scalar is that scalar, bit for bit."""
     return values[0] if len(values) == 1 else sum(values) / len(values)
 
 

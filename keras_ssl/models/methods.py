@@ -1,6 +1,6 @@
-"""The methods of the paper: each a default projector and a default criterion.
+"""The methods of the paper, each of which is a default projector and a default criterion.
 
-The formulas, and the source of every constant, are with the criteria (`keras_ssl.losses`).
+The criteria (`keras_ssl.losses`) document the formulas and the source of every constant.
 """
 
 import inspect
@@ -22,13 +22,13 @@ from keras_ssl.models.joint_embedding import JointEmbeddingModel
 
 Method = TypeVar("Method", bound=type[JointEmbeddingModel])
 
-# What the docstrings of all methods go on with.
+# The end of the docstring of every method.
 _SHARED = """\
 
 Args:
     encoder: Any Keras model from images to representations; see `JointEmbeddingModel`.
-    projector: A layer, or widths such as "2048-2048-512". Default "{projector}".
-    criterion: A criterion. Default `{criterion}()`, with its published constants.
+    projector: A layer, or widths such as "2048-2048-512". Default: "{projector}".
+    criterion: A criterion. Default: `{criterion}()`, with its published constants.
     probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
     **kwargs: `micro_batch_size`, `input_range`, `name`: see `JointEmbeddingModel`.
 
@@ -41,7 +41,7 @@ Example:
 
 
 def method(cls: Method) -> Method:
-    """Registers a method with Keras, and ends its docstring with what all methods share."""
+    """Registers a method with Keras, and adds the part that all methods share to its docstring."""
     defaults = {"projector": cls.default_projector, "method": cls.__name__}
     shared = _SHARED.format(**defaults, criterion=cls.default_criterion.__name__)  # type: ignore[union-attr]
     cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{shared}"
@@ -50,10 +50,11 @@ def method(cls: Method) -> Method:
 
 @method
 class SimCLR(JointEmbeddingModel):
-    """SimCLR: every image against all others, by cross-entropy. A sample-contrastive method.
+    """SimCLR, a sample-contrastive method that tells every image from all others by cross-entropy.
 
-    The projector has one hidden layer, as in SimCLR's section 4.2; the best of the duality paper is
-    8192-8192-512. Its last layer is bare here; the published code normalizes it.
+    The projector has one hidden layer, as in SimCLR's section 4.2; the best projector in the
+    duality paper is 8192-8192-512. Its last layer is only linear here; the published code
+    normalizes it.
 
     References:
         - Chen et al.: A simple framework for contrastive learning of visual representations, ICML
@@ -67,9 +68,9 @@ class SimCLR(JointEmbeddingModel):
 
 @method
 class DCL(JointEmbeddingModel):
-    """DCL: SimCLR without the positive in the denominator. A sample-contrastive method.
+    """DCL, a sample-contrastive method: SimCLR without the positive in the denominator.
 
-    The projector is SimCLR's.
+    The projector is that of SimCLR.
 
     References:
         - Yeh et al.: Decoupled contrastive learning, ECCV 2022.
@@ -82,10 +83,10 @@ class DCL(JointEmbeddingModel):
 
 @method
 class SpectralContrastive(JointEmbeddingModel):
-    """The spectral contrastive method (SCL). A sample-contrastive method.
+    """SCL, the spectral contrastive method, a sample-contrastive one.
 
-    The projector is that of the published ImageNet settings, whose last layer is normalized; it is
-    bare here.
+    The projector is that of the published ImageNet settings, which normalize its last layer. Here
+    the last layer is only linear.
 
     References:
         - HaoChen et al.: Provable guarantees for self-supervised deep learning with spectral
@@ -99,7 +100,7 @@ class SpectralContrastive(JointEmbeddingModel):
 
 @method
 class VICRegCtr(JointEmbeddingModel):
-    """VICReg-ctr: VICReg-exp on samples instead of dimensions. A sample-contrastive method.
+    """VICReg-ctr, a sample-contrastive method: VICReg-exp on samples instead of dimensions.
 
     The projector is that of Table S4.
 
@@ -113,7 +114,7 @@ class VICRegCtr(JointEmbeddingModel):
 
 @method
 class VICReg(JointEmbeddingModel):
-    """VICReg: invariance, variance, covariance. A dimension-contrastive method.
+    """VICReg, a dimension-contrastive method: invariance, variance and covariance.
 
     References:
         - Bardes et al.: VICReg: variance-invariance-covariance regularization, ICLR 2022.
@@ -126,7 +127,7 @@ class VICReg(JointEmbeddingModel):
 
 @method
 class VICRegExp(JointEmbeddingModel):
-    """VICReg-exp: VICReg with a log-sum-exp for squares. A dimension-contrastive method.
+    """VICReg-exp, a dimension-contrastive method: VICReg with a log-sum-exp instead of squares.
 
     The projector is that of Table S4.
 
@@ -140,10 +141,10 @@ class VICRegExp(JointEmbeddingModel):
 
 @method
 class BarlowTwins(JointEmbeddingModel):
-    """Barlow Twins: the cross-correlation of the views becomes the identity. Dimension-contrastive.
+    """Barlow Twins, a dimension-contrastive method: the cross-correlation becomes the identity.
 
-    The hidden layers of the published projector have no bias; here they do, where batch
-    normalization makes it idle.
+    The hidden layers of the published projector have no bias. Here they have one, but batch
+    normalization cancels it.
 
     References:
         - Zbontar et al.: Barlow Twins: self-supervised learning via redundancy reduction, ICML
@@ -157,7 +158,7 @@ class BarlowTwins(JointEmbeddingModel):
 
 @method
 class TCR(JointEmbeddingModel):
-    """TCR: the total coding rate is maximized, the views are aligned. Dimension-contrastive.
+    """TCR, a dimension-contrastive method: it maximizes the total coding rate and aligns the views.
 
     The projector is that of the published CIFAR-10 recipe.
 

@@ -1,4 +1,4 @@
-"""What a view may be: a batch of images, or any other Keras structure but a tuple."""
+"""Checks of views. A view is a batch of images, or any other Keras structure except a tuple."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from keras_ssl.encoders import check_images
 
 
 def is_shape(shape: Any) -> bool:
-    """Whether this is the shape of one array, and no structure of shapes."""
+    """Whether this is the shape of one array, rather than a structure of shapes."""
     return isinstance(shape, (tuple, list)) and all(
         size is None or isinstance(size, int) for size in shape
     )
@@ -30,7 +30,7 @@ def check_fits(encoder: keras.layers.Layer, shape: Any) -> None:
 
     Args:
         encoder: The encoder.
-        shape: A shape, or a structure of shapes. Keras itself checks what is not of images.
+        shape: A shape, or a structure of shapes. Keras itself checks anything but images.
     """
     inputs = getattr(encoder, "inputs", None)
     if inputs and (len(inputs) > 1 or len(inputs[0].shape) != 4):
@@ -40,7 +40,7 @@ def check_fits(encoder: keras.layers.Layer, shape: Any) -> None:
 
 
 def check_is_float(view: Any) -> None:
-    """Raises a `ValueError` for images that are not floats."""
+    """Raises a `ValueError` if images are not floats."""
     if not hasattr(view, "shape") or len(view.shape) != 4:
         return
     if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(view.dtype)):
@@ -50,7 +50,7 @@ def check_is_float(view: Any) -> None:
 
 
 def symbolic(shape: Any, dtype: str) -> Any:
-    """Symbolic tensors of a view of this shape."""
+    """Returns symbolic tensors for a view of this shape."""
     if is_shape(shape):
         return keras.KerasTensor(tuple(shape), dtype=dtype)
     if isinstance(shape, dict):
@@ -59,7 +59,7 @@ def symbolic(shape: Any, dtype: str) -> Any:
 
 
 def as_lists(shape: Any) -> Any:
-    """The shapes of a view with lists in the place of tuples, as JSON has them."""
+    """Returns the shapes of a view with lists instead of tuples, as JSON has them."""
     if isinstance(shape, dict):
         return {name: as_lists(part) for name, part in shape.items()}
     if isinstance(shape, (tuple, list)):
@@ -68,5 +68,5 @@ def as_lists(shape: Any) -> Any:
 
 
 def batch_size(views: Tensor) -> int | None:
-    """The number of rows of a structure of arrays, `None` where it is not known."""
+    """Returns the number of rows of a structure of arrays, or `None` if it is unknown."""
     return None if views is None else keras.tree.flatten(views)[0].shape[0]

@@ -1,4 +1,4 @@
-"""LARS, and the schedules of the papers."""
+"""The LARS optimizer and the schedules of the papers."""
 
 from keras_ssl.optimizers.lars import LARS
 from keras_ssl.optimizers.schedules import cosine_momentum, scaled_learning_rate, warmup_cosine

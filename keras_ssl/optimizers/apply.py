@@ -1,4 +1,4 @@
-"""One step of an optimizer on several replicas, exact where it clips or scales the loss."""
+"""An optimizer step on several replicas that stays exact with clipping and loss scaling."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,17 +13,17 @@ from keras_ssl.replicas import replica_count, share, sum_over_replicas
 def apply_gradients(
     optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any], variables: Sequence[Any]
 ) -> None:
-    """One step of `optimizer` with the sum of all replicas' gradients.
+    """Does one step of `optimizer` with the sum of all replicas' gradients.
 
-    Keras sums gradients over the replicas too, but clips them before, and looks for overflow
-    (`LossScaleOptimizer`) on the first replica alone. Where an optimizer does either, the sum is
-    taken, and clipped, before Keras sees it, as equal parts: what it then does itself changes
-    nothing. That is a second sum of all gradients.
+    Keras also sums gradients over the replicas, but it clips them before, and it looks for overflow
+    (`LossScaleOptimizer`) only on the first replica. If an optimizer does either, this function
+    sums and clips the gradients first, and gives Keras an equal part on each replica, so that
+    Keras' own clipping changes nothing. The price is a second sum of all gradients.
 
     Args:
         optimizer: A built optimizer.
-        gradients: This replica's gradients, its share, times the optimizer's loss scale.
-        variables: Their variables.
+        gradients: This replica's share of the gradients, times the optimizer's loss scale.
+        variables: The variables of the gradients.
     """
     inner = getattr(optimizer, "inner_optimizer", None)
     clips = any(
@@ -31,7 +31,8 @@ def apply_gradients(
     )
     if replica_count() > 1 and (clips or inner is not None):
         total = [g if g is None else sum_over_replicas(ops.convert_to_tensor(g)) for g in gradients]
-        scale = optimizer.scale_loss(1.0)  # `loss_scale_factor` too: Keras clips what is unscaled.
+        # The scale includes `loss_scale_factor`, because Keras clips unscaled gradients.
+        scale = optimizer.scale_loss(1.0)
         total = [g if g is None else g / ops.cast(scale, g.dtype) for g in total]
         total = clipped(inner or optimizer, total)
         gradients = [g if g is None else share(g * ops.cast(scale, g.dtype)) for g in total]

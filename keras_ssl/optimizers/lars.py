@@ -1,4 +1,4 @@
-"""LARS, layer-wise adaptive rate scaling: the optimizer of nearly all published SSL results."""
+"""LARS, layer-wise adaptive rate scaling, the optimizer of nearly all published SSL results."""
 
 import numbers
 from typing import Any
@@ -10,20 +10,20 @@ from keras_ssl._keras import variable_index
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
-# Beside the norms, in the codes that clip.
+# The codes that clip the trust ratio add this to its divisor.
 _CLIPPED_EPSILON = 1e-8
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm of all entries, scalar (`ops.norm` wants at most two axes)."""
+    """Returns the Euclidean norm of all entries (`ops.norm` allows at most two axes)."""
     return ops.sqrt(ops.sum(ops.square(x)))
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class LARS(keras.optimizers.Optimizer):
-    """SGD with momentum whose step is scaled, variable by variable, to the norm of the weights.
+    """SGD with momentum that scales the step of each variable to the norm of its weights.
 
-    For a variable w with gradient g, momentum m, learning rate lr:
+    A step on a variable w with gradient g, momentum m and learning rate lr is:
 
     ```
     g <- g + weight_decay * w
@@ -32,38 +32,39 @@ class LARS(keras.optimizers.Optimizer):
     v <- m * v + lr * g ; w <- w - v                (learning_rate_in_momentum: SimCLR's code)
     ```
 
-    The two conventions differ only where the learning rate changes. Variables of one dimension or
-    none, biases and the scales and offsets of batch normalization, get neither weight decay nor
-    scaling: without this exclusion VICReg and Barlow Twins diverge. The decay is part of the
-    gradient (coupled), unlike that of Keras' optimizers.
+    The two conventions differ only when the learning rate changes. Variables with one dimension or
+    none (biases, and the scales and offsets of batch normalization) get neither weight decay nor
+    scaling; without this exclusion VICReg and Barlow Twins diverge. The decay is part of the
+    gradient (coupled), unlike the decay of Keras' optimizers.
 
-    With `clip_trust_ratio`, as in the codes of TCR and solo-learn, the first two lines are
+    With `clip_trust_ratio`, as in the codes of TCR and solo-learn, the first two lines become:
 
     ```
     r <- trust_coefficient * ||w|| / (||g|| + weight_decay * ||w|| + 1e-8)
     g <- (g + weight_decay * w) * min(r / lr, 1)    (g as it is if either norm is 0)
     ```
 
-    so that a variable steps by min(r, lr): the learning rate bounds the trust ratio where it
-    multiplies it above.
+    The size of a step is then min(r, lr): the learning rate limits the trust ratio, instead of
+    multiplying it as above.
 
     Args:
-        learning_rate: Float of at least 0, schedule, or callable. See `scaled_learning_rate` for
-            the rule.
+        learning_rate: A float of at least 0, a schedule, or a callable. See
+            `scaled_learning_rate` for the usual rule.
         momentum: m, in [0, 1].
-        weight_decay: At least 0. Default 1e-6: the duality paper, VICReg, SimCLR.
-        trust_coefficient: Positive. Default 0.001: the published codes; the duality paper does not
-            give its own.
+        weight_decay: At least 0. Default 1e-6, as in the duality paper, VICReg and SimCLR.
+        trust_coefficient: Positive. Default 0.001, as in the published codes; the duality paper
+            does not give its own.
         learning_rate_in_momentum: Whether the momentum holds steps that contain the learning rate.
-        clip_trust_ratio: Whether the trust ratio is clipped at the learning rate, see above.
-        one_dimensional_factor: Factor of the learning rate of variables of one dimension or none,
-            positive. Default 1. Barlow Twins' code trains them at 0.0048 where weights have 0.2:
-            a factor of 0.024.
+        clip_trust_ratio: Whether to clip the trust ratio at the learning rate, as above.
+        one_dimensional_factor: Factor on the learning rate of variables with one dimension or none,
+            positive. Default 1. Barlow Twins' code trains them at 0.0048 and the weights at 0.2,
+            which is a factor of 0.024.
         name: Name of the optimizer.
-        **kwargs: Clipping, moving averages and the rest of `keras.optimizers.Optimizer`.
+        **kwargs: Other arguments of `keras.optimizers.Optimizer`, such as clipping and moving
+            averages.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of its range.
 
     References:
         - You et al.: Large batch training of convolutional networks, 2017.
@@ -84,7 +85,7 @@ class LARS(keras.optimizers.Optimizer):
     ) -> None:
         if isinstance(learning_rate, numbers.Real):
             learning_rate = check_non_negative("learning_rate", float(learning_rate))
-        # The base class would decay the weights apart from the gradient: it is told nothing.
+        # The base class does not get the weight decay, which it would keep apart from the gradient.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = check_fraction("momentum", momentum)
         self.coupled_weight_decay = check_non_negative("weight_decay", weight_decay)
@@ -96,14 +97,14 @@ class LARS(keras.optimizers.Optimizer):
         )
 
     def build(self, variables: list[Any]) -> None:
-        """Creates one momentum per variable."""
+        """Creates a momentum for each variable."""
         if self.built:
             return
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
-        """One step of one variable."""
+        """Does one step on one variable."""
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         momentum = self._momentums[variable_index(self, variable)]
@@ -121,13 +122,13 @@ class LARS(keras.optimizers.Optimizer):
             self.assign_sub(variable, learning_rate * momentum)
 
     def _adapted(self, gradient: Tensor, variable: Any, learning_rate: Any) -> Tensor:
-        """The gradient with weight decay, scaled to the norm of the weights."""
+        """Returns the gradient with weight decay, scaled to the norm of the weights."""
         decayed = gradient + self.coupled_weight_decay * variable
         weight_norm = _norm(variable)
         gradient_norm = _norm(gradient if self.clip_trust_ratio else decayed)
         is_defined = ops.logical_and(weight_norm > 0, gradient_norm > 0)
         if self.clip_trust_ratio:
-            # Both norms as they are, not that of their sum; nothing decays where one is 0.
+            # The sum of the two norms, not the norm of the sum. If one is 0, nothing decays.
             divisor = gradient_norm + self.coupled_weight_decay * weight_norm + _CLIPPED_EPSILON
             ratio = self.trust_coefficient * weight_norm / divisor
             scale = ratio / ops.where(is_defined, ops.maximum(ratio, learning_rate), 1)

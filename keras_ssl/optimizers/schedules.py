@@ -1,4 +1,4 @@
-"""The learning rates of the papers, on `keras.optimizers.schedules`."""
+"""The papers' schedules of learning rate and momentum, built on `keras.optimizers.schedules`."""
 
 import keras
 
@@ -6,11 +6,13 @@ from keras_ssl._validation import check_count, check_fraction, check_non_negativ
 
 
 def scaled_learning_rate(base_learning_rate: float, batch_size: int) -> float:
-    """The linear rule of all the papers here: `base_learning_rate * batch_size / 256`.
+    """Returns the learning rate by the linear rule: `base_learning_rate * batch_size / 256`.
+
+    All papers here use this rule.
 
     Args:
         base_learning_rate: Learning rate at a batch of 256, positive.
-        batch_size: Images per step over all replicas (each image in two views counts once).
+        batch_size: Images per step over all replicas (the two views of an image count once).
 
     Returns:
         The learning rate.
@@ -31,22 +33,22 @@ def warmup_cosine(
     warmup_epochs: float = 10,
     final_fraction: float = 0.0,
 ) -> keras.optimizers.schedules.CosineDecay:
-    """Linear warm-up from 0 to the scaled learning rate, then a cosine down.
+    """Returns a linear warm-up from 0 to the scaled learning rate, followed by a cosine decay.
 
     Args:
         base_learning_rate: Learning rate at a batch of 256; see `scaled_learning_rate`.
         batch_size: Images per step over all replicas.
         steps_per_epoch: Steps per epoch.
-        epochs: Epochs in all, warm-up included.
-        warmup_epochs: Epochs of warm-up, fewer than `epochs`. Default 10: the duality paper.
-        final_fraction: The last learning rate over the peak, in [0, 1]. Default 0: SimCLR's code;
-            VICReg's and Barlow Twins' go to 0.001.
+        epochs: Total number of epochs, including the warm-up.
+        warmup_epochs: Epochs of warm-up, fewer than `epochs`. Default 10, as in the duality paper.
+        final_fraction: The final learning rate as a fraction of the peak, in [0, 1]. Default 0, as
+            in SimCLR's code; the codes of VICReg and Barlow Twins end at 0.001.
 
     Returns:
         A `keras.optimizers.schedules.CosineDecay`.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of its range.
     """
     warmup_epochs = check_non_negative("warmup_epochs", warmup_epochs)
     if warmup_epochs >= check_count("epochs", epochs):
@@ -68,20 +70,20 @@ def warmup_cosine(
 def cosine_momentum(
     initial_momentum: float, steps: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The momentum of a teacher, from `initial_momentum` up to 1 along a cosine.
+    """Returns the momentum of a teacher, which rises from `initial_momentum` to 1 along a cosine.
 
-    `1 - (1 - initial_momentum) (cos(pi k / steps) + 1) / 2` at step k: BYOL, section 3.2.
+    At step k it is `1 - (1 - initial_momentum) (cos(pi k / steps) + 1) / 2`, as in BYOL, section
+    3.2.
 
     Args:
-        initial_momentum: In (0, 1). BYOL: 0.996.
+        initial_momentum: The momentum of the first step, in (0, 1). BYOL uses 0.996.
         steps: Steps of the whole training.
 
     Returns:
-        A `keras.optimizers.schedules.CosineDecay` that rises, for
-        `keras_ssl.layers.MovingAverage`.
+        A rising `keras.optimizers.schedules.CosineDecay`, for `keras_ssl.layers.MovingAverage`.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: if a value is out of its range.
 
     Example:
         >>> momentum = cosine_momentum(0.9, steps=100)

@@ -1,4 +1,4 @@
-"""Training as on one device, on any number of them: what `fit` of a method does."""
+"""The training that `fit` of a method does, with the same results on any number of devices."""
 
-# Nothing is for users: what they need of devices is in `keras_ssl.distribution`.
+# Nothing here is for users: what they need for several devices is in `keras_ssl.distribution`.
 __all__: list[str] = []

@@ -12,14 +12,15 @@ from keras_ssl.replicas import gather_batch, replica_count
 
 
 def synchronize(layer: keras.layers.Layer) -> None:
-    """Lets every `keras.layers.BatchNormalization` within `layer` see the batch of all replicas.
+    """Makes every `keras.layers.BatchNormalization` in `layer` use the batch of all replicas.
 
-    In place. Keras' own `synchronized=True` sums x and x^2 in three collectives per layer, each of
-    which TensorFlow traces by walking through the graphs of all replicas, and subtracts the square
-    of the mean; here the replicas' counts, means and sums of squared differences go out in one.
+    It changes the layers in place. Keras' own `synchronized=True` sums x and x^2 in three
+    collectives per layer, and subtracts the square of the mean; to trace each collective,
+    TensorFlow walks through the graphs of all replicas. Here a single collective carries the
+    replicas' counts, means and sums of squared differences.
 
     Args:
-        layer: Layer or model, its inner layers included.
+        layer: A layer or a model; its inner layers are included.
     """
     for inner in all_layers(layer):
         if isinstance(inner, keras.layers.BatchNormalization):
@@ -27,7 +28,7 @@ def synchronize(layer: keras.layers.Layer) -> None:
 
 
 def _moments(layer: keras.layers.BatchNormalization, x: Tensor, mask: Any) -> tuple[Any, Any]:
-    """Mean and biased variance of x over all axes but the layer's, each (C,)."""
+    """Returns the mean and biased variance of x over all axes but the layer's, each (C,)."""
     if mask is not None:
         raise ValueError(
             "Batch normalization of masked inputs is not exact on several replicas. "
@@ -37,7 +38,7 @@ def _moments(layer: keras.layers.BatchNormalization, x: Tensor, mask: Any) -> tu
     if replica_count() == 1:
         return ops.moments(x, axes=axes)
     channels = x.shape[layer.axis]
-    # A replica may be left without images in the last batch of an epoch.
+    # A replica may get no images of the last batch of an epoch.
     count = ops.cast(ops.prod(ops.shape(x)) // channels, x.dtype)
     mean = ops.sum(x, axis=axes, keepdims=True) / ops.maximum(count, 1)
     squares = ops.sum(ops.square(x - ops.stop_gradient(mean)), axis=axes)

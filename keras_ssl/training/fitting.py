@@ -1,4 +1,4 @@
-"""What `fit` of a method does before and around Keras' own: checks, epochs, readable errors."""
+"""What `fit` of a method does in addition to Keras' own: checks of its input, and epochs."""
 
 import contextlib
 import inspect
@@ -15,12 +15,12 @@ import tensorflow as tf
 from keras_ssl._keras import schedule_of
 from keras_ssl.data import Epochs, ImageSet, Splits
 
-# Points of a schedule that are looked at: enough to tell a warm-up from a schedule that has ended.
+# Points of a schedule to look at: enough to tell a warm-up from a schedule that has ended.
 _LOOKS_AT_SCHEDULE = 32
 
 
 def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The arguments of a call of one of `keras.Model`'s methods, by name."""
+    """Returns the arguments of a call of one of `keras.Model`'s methods, by name."""
     arguments = inspect.signature(method).bind(None, *args, **kwargs).arguments
     arguments.update(arguments.pop("kwargs", {}))
     arguments.pop("self")
@@ -31,7 +31,7 @@ def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> di
 
 
 def check_numbers(call: Mapping[str, Any], initial_step: Any) -> None:
-    """Raises a `ValueError` for epochs and steps that are no whole numbers of at least 0."""
+    """Raises a `ValueError` if epochs or steps are not whole numbers of at least 0."""
     counts = {
         "epochs": call.get("epochs", 1),
         "initial_epoch": call.get("initial_epoch", 0),
@@ -47,7 +47,7 @@ def check_numbers(call: Mapping[str, Any], initial_step: Any) -> None:
 
 
 def check_source(x: Any, name: str = "x") -> None:
-    """Raises a `TypeError` for images that are no batches of views yet."""
+    """Raises a `TypeError` if the data are not batches of views, but images for example."""
     if x is None:
         raise TypeError(f"`{name}` must be batches of views. Received: {name}=None")
     if isinstance(x, (ImageSet, Splits)):
@@ -58,17 +58,17 @@ def check_source(x: Any, name: str = "x") -> None:
 
 
 def look_at(call: dict[str, Any]) -> Any:
-    """The first batch of the data in `call`: values, or shapes and dtypes alone where those do.
+    """Returns the first batch of the data in `call`, or its shapes and dtypes if they are enough.
 
-    A generator, which gives its first batch only once, is put back together in `call`.
+    A generator yields its first batch only once, so `call` gets a new one that yields it again.
 
     Returns:
-        A structure as in a training step, or `None` for a source of another kind.
+        A structure as in a training step, or `None` for another kind of data.
     """
     x = call.get("x")
     if isinstance(x, tf.data.Dataset):
         if isinstance(getattr(x, "epochs", None), Epochs):
-            return x.element_spec  # made by `make_views`: policies look at their images themselves
+            return x.element_spec  # From `make_views`: policies check their images themselves.
         return next(iter(x.take(1)), None)
     if isinstance(x, keras.utils.PyDataset):
         return x[0]
@@ -89,11 +89,11 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 
 def check_range(views: Any) -> None:
-    """Raises a `ValueError` for floats that look like bytes: images from 0 to more than 2.
+    """Raises a `ValueError` if floats look like bytes: images from 0 to more than 2.
 
     Args:
-        views: Structure of arrays or tensors. Only images are looked at, (N, height, width,
-            channels), and of those no more than 256.
+        views: Structure of arrays or tensors. Only images, (N, height, width, channels), are
+            checked, and at most 256 of them.
     """
     for view in keras.tree.flatten(views):
         if isinstance(view, tf.TypeSpec) or len(view.shape) != 4:
@@ -105,7 +105,7 @@ def check_range(views: Any) -> None:
         if low >= 0 and high > 2:
             raise ValueError(
                 "Views must be floats in [0, 1], or standardized: these look like bytes. Divide "
-                "them by 255; or, if the values are meant as they are, say check_range=False. "
+                "them by 255; or, if the values are intended, pass check_range=False. "
                 f"Received: floats from {low:g} to {high:g}"
             )
 
@@ -114,21 +114,21 @@ def check_range(views: Any) -> None:
 
 
 class HoldEpochs(keras.callbacks.Callback):
-    """Tells the sources of the data which epoch begins; first of all callbacks."""
+    """Tells the sources of the data which epoch begins. It must be the first callback."""
 
     def __init__(self, sources: list[Epochs]) -> None:
         super().__init__()
         self.sources = sources
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Holds them at the epoch, which may be one that was restored."""
+        """Sets the sources to the epoch, which a callback may have restored."""
         for source in self.sources:
             source.held = epoch
 
 
 @contextlib.contextmanager
 def held(sources: list[Epochs], epoch: int) -> Iterator[None]:
-    """A scope in which all sources stand at an epoch, and after which they stand as before."""
+    """A scope in which all sources are at a given epoch. Afterwards they are where they were."""
     with contextlib.ExitStack() as stack:
         for source in sources:
             stack.enter_context(source.at(epoch))
@@ -136,11 +136,11 @@ def held(sources: list[Epochs], epoch: int) -> Iterator[None]:
 
 
 class OneTraining(keras.callbacks.CallbackList):
-    """The callbacks of a fit that Keras does in two: the rest of an epoch, and the other epochs.
+    """The callbacks of a fit that Keras does in two parts: the rest of an epoch, and other epochs.
 
-    Training begins and ends for them once, and batches are numbered as in a whole epoch. The
-    figures of the first epoch go on from what they were when the model was saved, where Keras
-    begins every epoch with none.
+    For the callbacks, training begins and ends once, and batches are numbered as in a whole epoch.
+    The metrics of the first epoch continue from their values in the saved model, although Keras
+    resets them at the beginning of every epoch.
     """
 
     def __init__(
@@ -153,22 +153,22 @@ class OneTraining(keras.callbacks.CallbackList):
         super().__init__(callbacks, model=model, **params)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Once."""
+        """Begins the training once."""
         if self.is_first:
             super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Puts back the figures of the epoch so far."""
+        """Restores the metrics of the epoch so far."""
         for variable, value in self._figures if self.is_first else ():
             variable.assign(value)
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Counts the batches of the epoch, those before `initial_step` too."""
+        """Counts the batches of the epoch, including those before `initial_step`."""
         super().on_train_batch_begin(batch + self._offset, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts them likewise."""
+        """Counts the batches of the epoch in the same way."""
         super().on_train_batch_end(batch + self._offset, logs)
 
     @property
@@ -176,7 +176,7 @@ class OneTraining(keras.callbacks.CallbackList):
         return self._initial_step if self.is_first else 0
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Once."""
+        """Ends the training once."""
         if self.is_last or self.model.stop_training:
             super().on_train_end(logs)
 
@@ -184,7 +184,7 @@ class OneTraining(keras.callbacks.CallbackList):
 def fit_from_step(
     fit: Callable[..., Any], model: keras.Model, call: dict[str, Any], initial_step: int
 ) -> Any:
-    """`fit(**call)` whose first epoch begins with batch `initial_step`."""
+    """Runs `fit(**call)`, with a first epoch that begins at batch `initial_step`."""
     x, epoch, epochs = call["x"], call.get("initial_epoch", 0), call.get("epochs", 1)
     rest = getattr(x, "starting_at", x.skip)(initial_step)
     verbose = call.get("verbose", "auto")
@@ -208,18 +208,18 @@ def fit_from_step(
 
 
 def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int) -> None:
-    """Takes the first `steps_per_epoch` batches of every epoch, where that is asked for.
+    """Limits every epoch to its first `steps_per_epoch` batches, if that argument is given.
 
-    Keras would go on within the same epoch after so many steps.
+    Without this, Keras would continue within the same epoch after that many steps.
 
     Raises:
-        ValueError: for numbers of steps that do not fit the epochs of the data.
+        ValueError: if a number of steps does not fit the epochs of the data.
     """
     x = call.get("x")
     steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
     if sources and steps is not None and steps < 0:
         raise ValueError(
-            "`x` must have epochs that end: leave out `.repeat()`, every epoch is another anyway"
+            "`x` must have epochs that end: leave out `.repeat()`, every epoch is different anyway"
         )
     if sources and x is not None and steps is not None and "steps_per_epoch" in call:
         given: Any = call.pop("steps_per_epoch")
@@ -227,28 +227,29 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
         is_whole = isinstance(given, numbers.Integral) and not isinstance(given, bool)
         if not is_whole or not 1 <= int(given) <= steps:
             raise ValueError(
-                "`steps_per_epoch` is not needed: an epoch ends where the images end; or it must "
-                f"be fewer. Received: steps_per_epoch={given}, for epochs of {steps} batches"
+                "`steps_per_epoch` must be None, as an epoch ends with the images, or a whole "
+                "number up to its batches. Received: "
+                f"steps_per_epoch={given}, for epochs of {steps} batches"
             )
         call["x"], steps = x if given == steps else x.take(given), given
     if initial_step == 0:
         return
     if not sources or steps is None or not 0 < initial_step < steps:
         raise ValueError(
-            "`initial_step` must be a batch of the first epoch, from 0, of batches made by "
-            f"keras_ssl.data.make_views. Received: initial_step={initial_step}, for epochs of "
-            f"{steps} batches"
+            "`initial_step` must be the number of a batch in the first epoch, from 0, and needs "
+            f"batches made by keras_ssl.data.make_views. Received: initial_step={initial_step}, "
+            f"for epochs of {steps} batches"
         )
     if call.get("epochs", 1) <= call.get("initial_epoch", 0):
         raise ValueError(
-            "`epochs` must be above initial_epoch, to which initial_step belongs. "
+            "`epochs` must be above initial_epoch, the epoch that initial_step belongs to. "
             f"Received: epochs={call.get('epochs', 1)}, "
             f"initial_epoch={call.get('initial_epoch', 0)}, initial_step={initial_step}"
         )
 
 
 def count_steps(call: Mapping[str, Any]) -> int | None:
-    """Steps of a fit, or `None` where only its end will tell."""
+    """Returns the number of steps of a fit, or `None` if it is unknown before the end."""
     x = call.get("x")
     steps = call.get("steps_per_epoch")
     if steps is None and isinstance(x, tf.data.Dataset):
@@ -263,22 +264,22 @@ def count_steps(call: Mapping[str, Any]) -> int | None:
 def warn_if_nothing_will_be_learned(
     optimizer: keras.optimizers.Optimizer, steps: int | None
 ) -> None:
-    """Warns where the learning rate is 0 in every step of a fit: its schedule has ended, say.
+    """Warns if the learning rate is 0 in every step of a fit, for example after its schedule.
 
     Args:
         optimizer: The optimizer.
-        steps: Steps of the fit, or `None` if nobody knows.
+        steps: Steps of the fit, or `None` if unknown.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     schedule = schedule_of(optimizer)
     if steps == 0 or schedule is None:
-        return  # Nothing is to be done; or a number, which a callback may change.
+        return  # There are no steps, or the rate is a number, which a callback may change.
     done = int(optimizer.iterations)
     looks = np.linspace(done, done + (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
     if not any(float(schedule(step)) for step in np.unique(looks)):
         warnings.warn(
             f"The learning rate is 0 in every step of this fit: the optimizer has done {done} "
             "steps, and its schedule is over. Nothing will be learned; compile the model with an "
-            "optimizer of a new schedule.",
+            "optimizer that has a new schedule.",
             stacklevel=3,
         )

@@ -1,14 +1,16 @@
 """Gradient caching: the exact gradient of a large batch in the memory of a small one.
 
-To accumulate gradients over small batches is another loss: negatives and covariances are those of
-the small batch. But a criterion sees embeddings alone, and those of a large batch fit anywhere.
-With z the embeddings of a batch of n micro-batches z_k and L the criterion,
+Accumulating gradients over small batches would optimize a different loss, because the negatives and
+covariances would be those of the small batch. But a criterion sees only embeddings, and the
+embeddings of a large batch fit anywhere. If L is the criterion and the embeddings z come from
+micro-batches z_k, then
 
     dL/dw = sum_k (dz_k/dw)^T dL/dz_k
 
-so that three steps give the gradient of the whole: the embeddings of all micro-batches, keeping no
-activation; dL/dz, of the whole batch; and each micro-batch once more, pulling its rows of dL/dz
-back to the weights. The price is one more forward pass.
+Three steps therefore give the gradient of the whole batch. The first computes the embeddings of all
+micro-batches without keeping any activation. The second computes dL/dz on the whole batch. The
+third passes each micro-batch through the network again, and pulls its rows of dL/dz back to the
+weights. The price is one more forward pass.
 
 References:
     - Gao et al.: Scaling deep contrastive learning batch size under memory limited setup, 2021.
@@ -26,9 +28,9 @@ from keras_ssl._tensors import Tensor
 
 
 def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]:
-    """`model.embed(views, training)`, `model.micro_batch_size` images at a time.
+    """Does `model.embed(views, training)` on `model.micro_batch_size` images at a time.
 
-    Batch statistics are those of each micro-batch, on each replica by itself.
+    Each micro-batch on each replica has its own batch statistics.
     """
     parts = _MicroBatches(views, model.micro_batch_size)
     structure: list[Any] = []
@@ -39,7 +41,7 @@ def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]
         structure.append(outputs)
         return keras.tree.flatten(outputs)
 
-    # The first tells the dtypes, and how many representations and embeddings there are.
+    # The first one tells the dtypes, and how many representations and embeddings there are.
     first = embed(0)
     arrays = [
         tf.TensorArray(x.dtype, parts.count, element_shape=(None, *x.shape[1:]), infer_shape=False)
@@ -51,7 +53,7 @@ def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]
         return k + 1, [array.write(k, x) for array, x in zip(arrays, embed(k), strict=True)]
 
     _, arrays = parts.loop(body, (tf.constant(1), arrays))
-    clear_losses(model)  # What layers noted down inside the loop is out of reach.
+    clear_losses(model)  # Losses that layers added inside the loop are out of reach.
     whole = [
         tf.ensure_shape(array.concat(), (parts.known_rows, *x.shape[1:]))
         for array, x in zip(arrays, first, strict=True)
@@ -62,17 +64,19 @@ def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]
 def cached_gradients(
     model: Any, views: Tensor, scaled_loss: Callable[[Any], Any]
 ) -> tuple[Any, list[Any]]:
-    """The gradients of a large batch, `model.micro_batch_size` images at a time.
+    """Returns the gradients of a large batch, with `model.micro_batch_size` images at a time.
 
-    Batch normalization sees one micro-batch of one replica, as on that many replicas that are not
-    synchronized; its moving averages are updated once, with the mean of what every micro-batch
-    would have made of them. Random layers draw for a micro-batch what they drew for it before. A
-    teacher is called on every micro-batch as the student is; its embeddings have no gradient.
+    Batch normalization sees one micro-batch of one replica, as if the micro-batches were replicas
+    that are not synchronized. Its moving averages are updated once, with the mean of the changes
+    that the micro-batches would have made. In the second pass, random layers draw the same numbers
+    for a micro-batch as in the first. A teacher is called on every micro-batch like the student;
+    its embeddings have no gradient.
 
     Args:
-        model: `keras_ssl.models.JointEmbeddingModel`.
-        views: Tuple of views, of N rows each.
-        scaled_loss: From the embeddings, each (N, M), to the loss, times the loss scale.
+        model: A `keras_ssl.models.JointEmbeddingModel`.
+        views: Tuple of views, each with N rows.
+        scaled_loss: A function of the embeddings, each (N, M), that returns the loss times the loss
+            scale.
 
     Returns:
         Tuple of representations, each (N, D), and this replica's part of the gradient of each of
@@ -99,7 +103,7 @@ def cached_gradients(
         clear_losses(model)
         with tf.GradientTape() as tape, replicas.alone():
             _, z = model.embed(parts.of(views, k), training=True)
-            # Regularizers of weights count once in all, those of activations are means.
+            # In total, regularizers of weights count once, and those of activations are averaged.
             part = tf.shape(z[0])[0] / parts.rows
             rest = model.layer_loss()
             rest = model.optimizer.scale_loss(rest * tf.cast(part, rest.dtype))
@@ -122,38 +126,38 @@ def cached_gradients(
     clear_losses(model)
     for i, total in zip(averaged, sums, strict=True):
         change = total / tf.cast(parts.count, total.dtype)
-        # Changes, not values: what none of them changed, such as a teacher, stays to the last bit.
+        # Adding changes keeps unchanged variables, such as a teacher's, the same to the last bit.
         states[i].assign(before[i] + replicas.sum_over_replicas(replicas.share(change)))
     return representations, gradients
 
 
 class _MicroBatches:
-    """The rows of a batch, so many at a time."""
+    """The rows of a batch, split into micro-batches."""
 
     def __init__(self, views: Tensor, size: int) -> None:
         first = keras.tree.flatten(views)[0]
         self.size, self.rows = size, first.shape[0]
         self.known_rows: int | None = first.shape[0]
         if self.rows is None and replicas.replica_count() > 1:
-            # The last batch of an epoch may leave a replica without an image.
+            # A replica may get no images of the last batch of an epoch.
             raise ValueError(
-                "With `micro_batch_size` on several replicas, batches must be of one size: drop "
-                f"the remainder. Received: micro_batch_size={size}, batches of unknown size"
+                "With `micro_batch_size` on several replicas, batches must have one known size: "
+                f"drop the remainder. Received: micro_batch_size={size}, batches of unknown size"
             )
         if self.rows is None:
-            # A data set that keeps its remainder: the last micro-batch may be short.
+            # The data set keeps its remainder, so the last micro-batch may be short.
             self.rows = tf.shape(first)[0]
             self.count = (self.rows + size - 1) // size
         elif self.rows % size:
             raise ValueError(
-                "`micro_batch_size` must divide the images that one device gets of a batch. "
-                f"Received: micro_batch_size={size}, {self.rows} images"
+                "`micro_batch_size` must divide the number of images that one device gets from a "
+                f"batch. Received: micro_batch_size={size}, {self.rows} images"
             )
         else:
             self.count = self.rows // size
 
     def of(self, structure: Any, k: Tensor) -> Tensor:
-        """The rows of micro-batch k in each tensor of `structure`."""
+        """Returns the rows of micro-batch k in each tensor of `structure`."""
         start = k * self.size
         size = self.size if isinstance(self.rows, int) else tf.minimum(self.size, self.rows - start)
         return tf.nest.map_structure(
@@ -162,6 +166,6 @@ class _MicroBatches:
         )
 
     def loop(self, body: Callable[..., Any], values: Tensor) -> Any:
-        """`values = body(*values)`, the first of which counts, up to the last micro-batch."""
-        # One after the other: side by side they would take the memory of the whole batch.
+        """Repeats `values = body(*values)` for all micro-batches; the first value counts them."""
+        # One after the other: in parallel they would take the memory of the whole batch.
         return tf.while_loop(lambda k, *_: k < self.count, body, values, parallel_iterations=1)

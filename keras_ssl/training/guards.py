@@ -1,4 +1,4 @@
-"""What would silently be another training, on several replicas or on one device."""
+"""Checks against options and layers that would silently change the training."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ import tensorflow as tf
 from keras_ssl._keras import all_layers, cross_device_ops, own_state
 from keras_ssl._tensors import Tensor
 
-# These reduce without TensorFlow's collectives, whose groups a process cannot change.
+# These do not use TensorFlow's collectives, whose groups a process cannot change.
 _WITHOUT_COLLECTIVES = (
     tf.distribute.HierarchicalCopyAllReduce,
     tf.distribute.NcclAllReduce,
     tf.distribute.ReductionToOneDevice,
 )
-_devices: set[frozenset[str]] = set()  # Those that train in step in this process: one set.
+_devices: set[frozenset[str]] = set()  # The one set of devices that trains in this process.
 
 
 def check_devices(strategy: tf.distribute.Strategy) -> None:
-    """Refuses a second set of replicas in one process, which TensorFlow would abort for good.
+    """Refuses a second set of replicas in one process, for which TensorFlow would abort.
 
     Args:
-        strategy: One of several replicas, about to train.
+        strategy: A strategy of several replicas that is about to train.
 
     Raises:
-        ValueError: if another set of devices trained before.
+        ValueError: if another set of devices has trained before.
     """
     if isinstance(cross_device_ops(strategy), _WITHOUT_COLLECTIVES):
         return
@@ -34,30 +34,30 @@ def check_devices(strategy: tf.distribute.Strategy) -> None:
     if _devices - {devices}:
         (before,) = _devices
         raise ValueError(
-            "One process trains with one set of replicas: start another process for another set. "
-            f"Received: devices {sorted(devices)}, after {sorted(before)}"
+            "A process can train with only one set of replicas: start another process for another "
+            f"set. Received: devices {sorted(devices)}, after {sorted(before)}"
         )
     _devices.add(devices)
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer | None, replicas: int) -> None:
-    """Refuses options of an optimizer that would train something else.
+    """Refuses options of an optimizer that would change what is trained.
 
     Args:
-        optimizer: The model's; `None` is left to Keras.
+        optimizer: The model's optimizer, or `None`, which Keras handles.
         replicas: Number of replicas, at least 1.
 
     Raises:
-        ValueError: for `gradient_accumulation_steps`, and on several replicas for
-            `ema_overwrite_frequency`.
+        ValueError: if `gradient_accumulation_steps` is set, or `ema_overwrite_frequency` on several
+            replicas.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     steps = getattr(optimizer, "gradient_accumulation_steps", None)
     if steps:
         raise ValueError(
-            "`gradient_accumulation_steps` must be None: the criterion would compare the images of "
-            "each small batch among themselves, which is another loss. For batches larger than "
-            "memory, see the model's `micro_batch_size`. "
+            "`gradient_accumulation_steps` must be None: the criterion would only compare images "
+            "within each small batch, which is a different loss. For batches larger than memory, "
+            "see the model's `micro_batch_size`. "
             f"Received: gradient_accumulation_steps={steps}"
         )
     frequency = getattr(optimizer, "ema_overwrite_frequency", None)
@@ -70,10 +70,10 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | None, replicas: int)
 
 
 def warn_of_own_statistics(model: keras.Model) -> None:
-    """Warns of layers whose state has become another one on each replica.
+    """Warns of layers whose state differs between replicas. Call it after a step.
 
-    Such are batch statistics that a layer takes of its own replica's images. To be called after a
-    step. A layer that normalizes by its replica's batch and keeps nothing is not found.
+    It finds, for example, batch statistics that a layer takes from its own replica's images. It
+    does not find a layer that normalizes by its replica's batch but keeps no state.
 
     Args:
         model: A model of several replicas.
@@ -95,18 +95,18 @@ def warn_of_own_statistics(model: keras.Model) -> None:
     own, mean = copies()
     ends = np.cumsum([int(np.prod(v.shape)) for _, v in states])[:-1]
     means = np.split(mean.numpy(), ends)
-    # Of other machines only the mean is known.
+    # From other machines, only the mean is known.
     locals_ = [np.split(x.numpy(), ends) for x in strategy.experimental_local_results(own)]
     names = {
         f"{layer.name!r} ({type(layer).__name__})": None
         for i, (layer, _) in enumerate(states)
-        # Rounding is no difference: about 1e-7.
+        # Rounding, about 1e-7, does not count as a difference.
         if any(np.abs(x[i] - means[i]).max() > 1e-5 * np.abs(means[i]).max() for x in locals_)
     }
     if names:
         warnings.warn(
             f"The state of these layers differs from replica to replica: {', '.join(names)}. They "
-            "see the images of their own replica alone, so that training is not that of one "
+            "see only the images of their own replica, so the training is not the same as on one "
             "device. Use keras.layers.BatchNormalization, which is synchronized, or take the "
             "statistics with keras_ssl.distribution.batch_mean.",
             UserWarning,
@@ -115,7 +115,7 @@ def warn_of_own_statistics(model: keras.Model) -> None:
 
 
 def _states(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, keras.Variable]]:
-    """What layers may change while they are called: their float variables that no gradient does."""
+    """Yields the float variables that layers may change when called, with their layers."""
     for layer in all_layers(model):
         for variable in own_state(layer):
             if keras.backend.is_float_dtype(variable.dtype) and variable.shape != (0,):

@@ -1,4 +1,4 @@
-"""Random layers on several replicas: each replica has draws of its own."""
+"""Random layers on several replicas, each of which draws its own random numbers."""
 
 import functools
 from collections.abc import Iterator
@@ -11,32 +11,32 @@ from keras_ssl.replicas import replica_id
 
 
 def seed_generators(layer: keras.layers.Layer) -> Iterator[keras.random.SeedGenerator]:
-    """Every `keras.random.SeedGenerator` within `layer`, its inner layers' included."""
+    """Yields every `keras.random.SeedGenerator` in `layer` and its inner layers."""
     for inner in all_layers(layer):
         yield from own_seed_generators(inner)
 
 
 def draw_apart(layer: keras.layers.Layer) -> None:
-    """Lets every random layer within `layer` draw something else on each replica.
+    """Makes every random layer in `layer` draw different random numbers on each replica.
 
-    Keras mirrors the state of a `SeedGenerator`: dropout, noise, stochastic depth would change the
-    images of all replicas alike. With this, N replicas draw as independently as the images of one
-    batch on one device do; they are not the draws of one device, which no number of replicas can
-    repeat. On one device nothing changes. In place. (What draws with a fixed seed, or with
-    `tf.random`, is not reached.)
+    Keras mirrors the state of a `SeedGenerator`, so dropout, noise and stochastic depth would
+    change the images of all replicas in the same way. After this call, replicas draw as
+    independently as the images of a batch on one device. Their draws are not those of
+    one device, which no number of replicas can repeat. On one device nothing changes. The layers
+    are changed in place. (Layers that draw with a fixed seed or with `tf.random` are not reached.)
 
     Args:
-        layer: Layer or model, its inner layers included.
+        layer: A layer or a model; its inner layers are included.
     """
     for generator in seed_generators(layer):
         generator.next = functools.partial(_next, generator)
 
 
 def _next(generator: keras.random.SeedGenerator, ordered: bool = True) -> Tensor:
-    """The generator's next seed, (2,), and this replica's own of it."""
+    """Returns the generator's next seed, (2,), changed for this replica."""
     seed = type(generator).next(generator, ordered=ordered)
     number = replica_id()
-    if isinstance(number, int):  # one device, or none of several
+    if isinstance(number, int):  # Not a tensor: there is only one replica.
         return seed
     import tensorflow as tf
 

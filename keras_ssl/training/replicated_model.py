@@ -1,4 +1,4 @@
-"""`fit` and `evaluate` on several replicas, where Keras' own are not exact or do not run."""
+"""`fit` and `evaluate` on several replicas, on which Keras' own are inexact or fail."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ from keras_ssl.training.strategies import is_on_one_machine
 
 
 def _then_once(function: Callable[[Any], Any], look: Callable[[], None]) -> Callable[[Any], Any]:
-    """`function`, after whose first call `look` is called."""
+    """Returns `function`, which then also calls `look` after its first call."""
     has_looked = False
 
     def function_and_look(data: Any) -> Any:
@@ -30,21 +30,21 @@ def _then_once(function: Callable[[Any], Any], look: Callable[[], None]) -> Call
 
 
 class WorkerLostError(RuntimeError):
-    """Another machine of a `MultiWorkerMirroredStrategy` ended, and with it the training of all."""
+    """A machine of a `MultiWorkerMirroredStrategy` was lost, which ends the training of all."""
 
 
 class ReplicatedModel(keras.Model):
-    """A `keras.Model` whose `fit` and `evaluate` are those of one device, on any number of them.
+    """A `keras.Model` whose `fit` and `evaluate` give the same results on any number of devices.
 
-    The steps of a subclass return the metrics' results. On one device all is Keras' own; on several
-    replicas this class
+    The steps of a subclass return the results of the metrics. On one device, Keras does everything.
+    On several replicas, this class
 
-    - builds the model from the shapes of a batch, where Keras draws one and averages it;
-    - runs the steps in one graph, where Keras nests two, which fails in a loop of collectives
+    - builds the model from the shapes of a batch, because Keras would draw a batch and average it;
+    - runs the steps in one graph, because Keras nests two, which fails in a loop of collectives
       (`steps_per_execution`, several machines: keras issue 19246, tensorflow issue 72388);
-    - synchronizes batch normalization, and lets random layers draw on each replica for themselves;
-    - warns of layers whose state has become another on each replica;
-    - refuses what would give other numbers than one device.
+    - synchronizes batch normalization, and makes random layers draw separately on each replica;
+    - warns of layers whose state differs between replicas;
+    - refuses options that would give other numbers than on one device.
     """
 
     train_function: Any
@@ -54,7 +54,7 @@ class ReplicatedModel(keras.Model):
         """See `keras.Model.fit`.
 
         Raises:
-            WorkerLostError: if another machine was lost; no machine can go on without the others.
+            WorkerLostError: if another machine was lost. None can continue without the others.
             ValueError: if this process has trained with another set of replicas before.
         """
         try:
@@ -69,8 +69,8 @@ class ReplicatedModel(keras.Model):
             if is_on_one_machine(self.distribute_strategy):
                 raise
             raise WorkerLostError(
-                "Another worker was lost, or could not be reached. Start the program again on all "
-                f"of them, from the last checkpoint. TensorFlow says: {error.message[:500]}"
+                "Another worker was lost or could not be reached. Start the program again on all "
+                f"workers, from the last checkpoint. TensorFlow says: {error.message[:500]}"
             ) from error
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
@@ -78,17 +78,17 @@ class ReplicatedModel(keras.Model):
         if strategy is None:
             if tf.distribute.has_strategy():
                 raise ValueError(
-                    "The model must be created inside `strategy.scope()`, as well as its encoder: "
-                    "its variables are those of one device."
+                    "The model and its encoder must be created inside `strategy.scope()`. "
+                    "Received: a model with variables on one device"
                 )
             return
         if iterator is not None:
-            # The specification of a batch of all replicas, or of a distributed data set's parts.
+            # It specifies the global batch, or the parts of a distributed data set.
             specs = iterator.data_adapter.get_tf_dataset().element_spec
             data_batch = keras.tree.map_structure(spec_of_one_replica, specs)
         with strategy.scope():
             if not self.built:
-                # Not symbolically: several machines could not create variables in a graph.
+                # Not symbolically, because several machines cannot create variables in a graph.
                 images, _, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
                 self.build(keras.tree.map_structure(lambda spec: tuple(spec.shape), images))
             build_for(self, data_batch)
@@ -98,7 +98,7 @@ class ReplicatedModel(keras.Model):
             self._check_replicas(iterator)
 
     def _check_replicas(self, iterator: Any) -> None:
-        """Refuses what Keras 3.15 cannot do on several replicas as on one device."""
+        """Refuses what Keras 3.15 cannot do on several replicas the way it does on one device."""
         strategy = self.distribute_strategy
         outside = [
             v.path
@@ -108,13 +108,13 @@ class ReplicatedModel(keras.Model):
         if outside:
             raise ValueError(
                 "The encoder, the projector and the model must be created inside "
-                f"`strategy.scope()`. Received: variables of one device: {outside[:3]}"
+                f"`strategy.scope()`. Received: variables on one device: {outside[:3]}"
             )
         is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
         if self.jit_compile and not is_tpu:
             raise ValueError(
-                "`jit_compile=True` does not work with a tf.distribute strategy in Keras 3.15, but "
-                f"on TPUs. Received: jit_compile=True, strategy={type(strategy).__name__}"
+                "`jit_compile=True` does not work with a tf.distribute strategy in Keras 3.15, "
+                f"except on TPUs. Received: jit_compile=True, strategy={type(strategy).__name__}"
             )
         check_devices(strategy)
         steps = getattr(iterator, "num_batches", None)
@@ -129,7 +129,7 @@ class ReplicatedModel(keras.Model):
         """Keras' hook: `train_function` runs `steps_per_execution` steps of training.
 
         Raises:
-            ValueError: for an option of the optimizer that would train something else.
+            ValueError: if an option of the optimizer would change what is trained.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_optimizer(self.optimizer, replicas)
@@ -158,19 +158,19 @@ class ReplicatedModel(keras.Model):
         return (
             strategy.num_replicas_in_sync > 1
             and not self.run_eagerly
-            # Keras' own way is the one for TPUs: it asks no TPU for a mean.
+            # TPUs need Keras' own function, which asks no TPU for a mean.
             and not isinstance(strategy, tf.distribute.TPUStrategy)
         )
 
     def _on_replicas(self, step: Callable[[Any], dict[str, Any]]) -> Callable[[Any], Any]:
         strategy, steps = self.distribute_strategy, self.steps_per_execution
-        structure: list[Any] = []  # of the logs, some metrics returning dictionaries
+        structure: list[Any] = []  # That of the logs: some metrics return dictionaries.
 
         @tf.autograph.experimental.do_not_convert
         def packed_step(data: Any) -> Tensor:
             logs = step(data)
             structure.append(keras.tree.map_structure(lambda _: 0, logs))
-            # One vector: one collective for all figures.
+            # One vector needs only one collective for all metrics.
             return tf.stack([tf.cast(value, "float32") for value in keras.tree.flatten(logs)])
 
         def one_step(data: Any) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class ReplicatedModel(keras.Model):
 
         @tf.function(reduce_retracing=True)
         def steps_on_iterator(iterator: Any) -> dict[str, Any]:
-            if steps > 1:  # A loop would be traced even if it ran no step.
+            if steps > 1:  # TensorFlow would trace a loop even if it ran no step.
                 for _ in tf.range(steps - 1):
                     one_step(next(iterator))
             return one_step(next(iterator))

@@ -1,4 +1,4 @@
-"""Which devices train in step: `tf.distribute` strategies by name, and who of several writes."""
+"""`tf.distribute` strategies by name, and the process that writes files."""
 
 import json
 import os
@@ -12,24 +12,23 @@ STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy:
-    """A `tf.distribute` strategy; make it before any other TensorFlow object.
+    """Creates a `tf.distribute` strategy. Call it before you create any other TensorFlow object.
 
     Create the encoder, the model and the optimizer inside its `scope()`.
 
     Args:
-        name: "none": the default device; "mirrored": all GPUs of this machine, or where there are
-            none its logical CPU devices; "multiworker": all machines that `TF_CONFIG` names, each
-            of which runs the same program; "tpu": the TPU that TensorFlow's standard resolver finds
-            (not run on a TPU by the authors); "auto": "multiworker" where `TF_CONFIG` names more
-            than one machine, "tpu" where the environment names a TPU, "mirrored" where there is
-            more than one GPU, else "none".
+        name: "none": the default device; "mirrored": all GPUs of this machine, or its logical CPU
+            devices if it has no GPU; "multiworker": all machines that `TF_CONFIG` names, each of
+            which runs the same program; "tpu": the TPU that TensorFlow's standard resolver finds
+            (the authors have not run this on a TPU); "auto": "multiworker" if `TF_CONFIG` names
+            more than one machine, "tpu" if the environment names a TPU, "mirrored" if there is more
+            than one GPU, otherwise "none".
 
     Returns:
-        The strategy; for "none" TensorFlow's default, whose scope does nothing.
+        The strategy. For "none" it is TensorFlow's default, whose scope does nothing.
 
     Raises:
-        ValueError: for another name, a `TF_CONFIG` that names no workers, or a TPU that is not
-            there.
+        ValueError: if the name is unknown, `TF_CONFIG` names no workers, or there is no TPU.
     """
     check_choice("name", name, STRATEGIES)
     if name == "auto":
@@ -45,17 +44,17 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes files: of several machines, the first."""
+    """Whether this process writes files: among several machines, only the first does."""
     return bool(strategy.extended.should_checkpoint)
 
 
 def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process decides alone: no other has to do the same at the same step."""
+    """Whether this process can decide alone, because no other must do the same at the same step."""
     return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """The devices that train, in words: "CPU, 2 cores", "2 GPUs in step"."""
+    """Describes the devices that train in words, such as "CPU, 2 cores" or "2 GPUs in step"."""
     gpus = tf.config.list_logical_devices("GPU")
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):
@@ -87,14 +86,14 @@ def _mirrored() -> tf.distribute.Strategy:
 
 def _tpu() -> tf.distribute.Strategy:
     try:
-        # Without a name, the TPU of this very machine.
+        # Without a name, use the TPU of this machine.
         name = os.environ.get("TPU_NAME", "local")
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            f'`name` must be another strategy where there is no TPU. Received: name="tpu"; {error}'
+            f'`name` must be another strategy, as there is no TPU. Received: name="tpu"; {error}'
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
@@ -109,7 +108,7 @@ def _tf_config() -> dict[str, Any]:
 
 
 def _workers() -> list[str]:
-    """Addresses of the machines that train."""
+    """Returns the addresses of the machines that train."""
     cluster = _tf_config().get("cluster", {})
     return [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
 
@@ -120,6 +119,6 @@ def _check_tf_config() -> None:
         raise ValueError(
             '`name` "multiworker" needs the environment variable TF_CONFIG, such as '
             '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
-            '"task": {"type": "worker", "index": 0}}, the same on every machine but for the index. '
+            '"task": {"type": "worker", "index": 0}}, the same on every machine except the index. '
             f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
         )

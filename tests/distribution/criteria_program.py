@@ -1,8 +1,9 @@
-"""Prints, for every criterion, how far replicas with different data are from one device.
+"""Prints, for every criterion, how much replicas with different data differ from one device.
 
     python -m tests.distribution.criteria_program 2 many,wide [brief] [unknown] [graph]
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be set before TensorFlow starts, so this is a process of
+its own.
 """
 
 import json
@@ -19,7 +20,7 @@ from tests.losses.test_values import CASES
 
 
 class Naive(losses.VICRegLoss):
-    """A user's criterion, who never thought of replicas."""
+    """A criterion of a user who never thought of replicas."""
 
     def terms(self, z_1, z_2):
         terms = super().terms(z_1, z_2)
@@ -28,10 +29,10 @@ class Naive(losses.VICRegLoss):
 
 
 def criteria(brief):
-    """All cases of the float64 tests, either side of every dual, blocks, and a naive criterion."""
+    """Returns all criteria of the float64 tests: both sides of each dual, blocks, a naive one."""
     seen = set()
     for name, (criterion, _) in CASES.items():
-        # The forms of NT-Xent and DCL differ before the replicas meet.
+        # The forms of NT-Xent and DCL differ only before the replicas communicate.
         is_like_another = (
             re.search("dcl|squared|absolute|literal", name) and type(criterion) in seen
         )
@@ -49,7 +50,7 @@ def criteria(brief):
 
 
 def embeddings(case):
-    """Two views (N, M) that are many, wide, or nearly orthogonal: the last needs the mask."""
+    """Returns two views (N, M) that are many, wide, or nearly orthogonal; these need the mask."""
     shape = {"many": (16, 4), "wide": (8, 12), "orthogonal": (16, 12), "odd": (8, 7)}[case]
     rng = np.random.RandomState(shape[1])
     z_1 = rng.randn(*shape)
@@ -59,7 +60,7 @@ def embeddings(case):
 
 
 def value_and_gradients(criterion, pair):
-    """The terms, the loss, and its gradients at the embeddings."""
+    """Returns the terms, the loss, and its gradients at the embeddings."""
     with tf.GradientTape() as tape:
         tape.watch(pair)
         terms = criterion.measure(*pair)
@@ -69,9 +70,9 @@ def value_and_gradients(criterion, pair):
 
 
 def sizes_of(criterion, pair, terms):
-    """What rounding is to be measured by: the terms, and the weighted terms' gradients.
+    """Returns the scales for rounding errors: the terms, and the gradients of the weighted terms.
 
-    A loss that is a small difference of large terms is as exact as these are, and so its gradient.
+    If a loss is a small difference of large terms, it and its gradient are only as exact as these.
     """
     sizes = {name: abs(float(value)) for name, value in terms.items()}
     sizes["loss"] = sum(weight * sizes[name] for name, weight in criterion.weights.items())
@@ -86,12 +87,12 @@ def sizes_of(criterion, pair, terms):
 
 
 def compare(strategy, cases, brief=False, known_batch=True, in_graph=False):
-    """Largest relative difference, by case, criterion and figure; and which criteria these are."""
+    """Returns the largest relative differences by case, criterion and value, and the criteria."""
     report, seen = {}, set()
     for case in cases:
         z = embeddings(case)
         rows = len(z[0]) // strategy.num_replicas_in_sync
-        # As a data set would hand them over.
+        # The shape that a data set would have.
         shape = (rows if known_batch else None, z[0].shape[1])
         pair = strategy.experimental_distribute_values_from_function(
             lambda c, z=z, rows=rows: tuple(

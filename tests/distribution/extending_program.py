@@ -1,8 +1,9 @@
-"""Prints what the methods of docs/extending.md have learned on one replica or several.
+"""Prints what the methods of docs/extending.md learn on one or several replicas.
 
     python -m tests.distribution.extending_program 2
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be set before TensorFlow starts, so this is a process of
+its own.
 """
 
 import json

@@ -1,8 +1,9 @@
-"""Trains one model with `fit` on some replicas and prints logs and weights, for a comparison.
+"""Trains a model with `fit` on some replicas, and writes logs and weights for a comparison.
 
     python -m tests.distribution.fit_program 2 '[{"method": "VICReg", "options": {}, "to": FILE}]'
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be set before TensorFlow starts, so this is a process of
+its own.
 """
 
 import contextlib
@@ -45,14 +46,14 @@ def encoder(batch_norm=True):
             *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
             layers.ReLU(),
             layers.Flatten(),
-            # No bias: the projector's batch normalization would leave it to chance.
+            # No bias, because the projector's batch normalization would leave it to chance.
             layers.Dense(8, use_bias=False, kernel_regularizer=keras.regularizers.L2(1e-3)),
         ]
     )
 
 
 def views(images, batch_size, drop_remainder=True):
-    """Different images in every row, in one order."""
+    """Returns views whose images differ in every row, in a fixed order."""
     rng = np.random.RandomState(0)
     x = (
         rng.rand(images, 6, 6, 1).astype("float32")
@@ -65,7 +66,7 @@ def views(images, batch_size, drop_remainder=True):
 
 
 def train(strategy, method, options):
-    """The logs of every epoch, of an evaluation, and all weights."""
+    """Returns the logs of every epoch and of an evaluation, and all weights."""
     from keras_ssl import models
 
     keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""One of two machines, on the same one: trains a model with `fit`, from its last checkpoint on.
+"""Acts as one of two machines, on one: trains a model with `fit`, from its last checkpoint.
 
     TF_CONFIG=... python -m tests.distribution.multiworker_program FOLDER EPOCHS [DIE_AT_STEP]
 
@@ -31,7 +31,7 @@ class Die(keras.callbacks.Callback):
 
 
 def main(folder, epochs, die_at=None):
-    # Before anything else of TensorFlow.
+    # It must come before anything else of TensorFlow.
     strategy = distribution.strategy("auto")
     keras.utils.set_random_seed(0)
     keras.config.set_floatx("float64")

@@ -1,8 +1,9 @@
-"""What replicas share besides the loss, printed for one replica or several.
+"""Prints what replicas share besides the loss, for one replica or several.
 
     python -m tests.distribution.replicas_program 2
 
-Replicas are logical devices, which are fixed before TensorFlow starts: hence a process of its own.
+Replicas are logical devices, which must be set before TensorFlow starts, so this is a process of
+its own.
 """
 
 import json
@@ -31,7 +32,7 @@ from tests.distribution.fit_program import encoder, views  # noqa: E402
 
 
 def steps(optimizer, gradients):
-    """A variable after some steps, whose gradients are given for eight rows of a batch."""
+    """Returns a variable after some steps with given gradients for eight rows of a batch."""
     with strategy.scope():
         variable = keras.Variable(np.ones((2, 2), "float32"))
         optimizer = optimizer()
@@ -54,7 +55,7 @@ def steps(optimizer, gradients):
 
 
 def optimizer_steps():
-    """Clipping of the sum of gradients, and an overflow on the last rows only."""
+    """Does steps that clip the sum of gradients, or overflow only on the last rows."""
     sgd, loss_scale = keras.optimizers.SGD, keras.optimizers.LossScaleOptimizer
     gradients = np.random.RandomState(0).randn(3, 8, 2, 2)
     overflow = gradients.copy()
@@ -70,7 +71,7 @@ def optimizer_steps():
 
 
 def distinct_draws():
-    """How many replicas crop differently: Keras mirrors the state of a layer's generator."""
+    """Counts the replicas that crop differently, as Keras mirrors the state of a generator."""
     with strategy.scope():
         crop = data.RandomResizedCrop(seed=1)
     image = np.random.RandomState(1).rand(4, 8, 8, 1).astype("float32")
@@ -79,7 +80,7 @@ def distinct_draws():
 
 
 def compiled_metrics():
-    """Metrics given to `compile`: the sums of all replicas."""
+    """Returns metrics given to `compile`, which are sums over all replicas."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         model = models.VICReg(encoder(), keras.layers.Dense(3))
@@ -88,14 +89,14 @@ def compiled_metrics():
 
 
 def inspected():
-    """What the inspector and the doctor see of one run, and that the run does not notice."""
+    """Returns what the inspector and the doctor see of a run, and whether they change the run."""
     images = data.from_arrays(np.random.RandomState(2).rand(24, 6, 6, 1).astype("float32"))
     found = []
     for callbacks_of in (lambda i: [i, callbacks.CollapseDoctor(i)], lambda i: []):
         keras.utils.set_random_seed(0)
         with strategy.scope():
             model = models.VICReg(encoder(), "12-6")
-            model.compile(keras.optimizers.SGD(0.05))  # a constant learning rate: a variable
+            model.compile(keras.optimizers.SGD(0.05))  # A constant learning rate is a variable.
         with tempfile.TemporaryDirectory() as folder:
             inspector = callbacks.EmbeddingInspector(images, data.weak(), folder, every=1, count=8)
             watchers = callbacks_of(inspector)
@@ -109,7 +110,7 @@ def inspected():
 
 
 class OwnStatistics(keras.layers.Layer):
-    """Centers by a mean of its own, of this replica's images alone."""
+    """Centers by its own mean, of only this replica's images."""
 
     def build(self, input_shape):
         self.mean = self.add_weight(shape=input_shape[1:], initializer="zeros", trainable=False)
@@ -121,7 +122,7 @@ class OwnStatistics(keras.layers.Layer):
 
 
 class Draws(keras.layers.Layer):
-    """Remembers what the dropout within it has drawn on this replica."""
+    """Remembers what its dropout has drawn on this replica."""
 
     def __init__(self):
         super().__init__()
@@ -136,7 +137,7 @@ class Draws(keras.layers.Layer):
 
 
 def own_layers():
-    """What is warned of a layer's own statistics, and what dropout draws, also in micro-batches."""
+    """Returns warnings about a layer's own statistics, and dropout's draws."""
 
     def train(layer, **options):
         keras.utils.set_random_seed(1)
@@ -163,7 +164,7 @@ def own_layers():
 
 
 def more_replicas():
-    """What is said of other replicas in a process that has trained with these."""
+    """Returns the error for other replicas in a process that has trained with these."""
     with tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(REPLICAS + 1)]).scope():
         model = models.VICReg(encoder(), "4-4")
         model.compile("sgd")
@@ -175,7 +176,7 @@ def more_replicas():
 
 
 def refusals():
-    """The messages of what is refused, before anything is trained."""
+    """Returns the messages of what is refused before anything is trained."""
     messages = {}
 
     def refused(name, make, **compile_options):

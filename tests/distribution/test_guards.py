@@ -1,4 +1,4 @@
-"""What would silently be another training is refused before its first step."""
+"""Checks that options that would silently change the training are refused before the first step."""
 
 import keras
 import pytest
@@ -23,7 +23,7 @@ ACCUMULATING = {
 
 @pytest.mark.parametrize("make", ACCUMULATING.values(), ids=ACCUMULATING)
 def test_accumulated_gradients_are_refused_on_one_device(make, views):
-    """They are those of small batches: SimCLR's loss of 32 images is not that of twice 16."""
+    """They are gradients of small batches: SimCLR's loss of 32 images is not that of 16 twice."""
     message = "`micro_batch_size`.*Received: gradient_accumulation_steps=2"
     with pytest.raises(ValueError, match=message):
         _model(make()).fit(views, steps_per_epoch=1, shuffle=False, verbose=0)

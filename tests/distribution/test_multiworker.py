@@ -1,4 +1,4 @@
-"""Two real processes compute what one does; one that is killed is missed, and training goes on."""
+"""Checks that two processes compute what one does, and that training continues after a kill."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def one(tmp_path_factory):
 
 def _assert_same(result, expected, names=None):
     for name in names or expected:
-        is_probe = "probe" in name or expected[name].dtype == "float32"  # which is float32
+        is_probe = "probe" in name or expected[name].dtype == "float32"  # The probe is float32.
         tolerance = 1e-5 if is_probe else 1e-9
         scale = np.abs(expected[name]).max() + 1e-2
         assert np.abs(result[name] - expected[name]).max() < tolerance * scale, name
@@ -82,7 +82,7 @@ def test_two_processes_train_as_one(one, tmp_path):
     assert codes == [0, 0], errors[0][-3000:] + errors[1][-3000:]
     for index in (0, 1):
         _assert_same(_result(tmp_path / "two", index), one)
-    # The first alone has left files.
+    # Only the first has left files.
     assert [p.name for p in (tmp_path / "two" / "checkpoints").iterdir()] == ["epoch-00004.keras"]
     events = list((tmp_path / "two" / "events").rglob("events*"))
     assert len(events) == 1
@@ -90,7 +90,8 @@ def test_two_processes_train_as_one(one, tmp_path):
 
 def test_a_killed_worker_ends_the_job_and_a_restart_goes_on_exactly(one, tmp_path):
     folder = tmp_path / "killed"
-    codes, errors = _train(folder, 2, worker_1=["8"])  # in the middle of the third epoch of 3 steps
+    # The worker dies in the middle of the third epoch of 3 steps.
+    codes, errors = _train(folder, 2, worker_1=["8"])
     assert codes == [3, -9], errors[0][-3000:]
     assert "Another worker was lost" in errors[0]
     assert [p.name for p in (folder / "checkpoints").iterdir()] == ["epoch-00002.keras"]

@@ -1,6 +1,6 @@
-"""Replicas with different data compute what one device does on the whole batch, to 1e-9.
+"""Checks that replicas with different data compute what one device does on the whole batch.
 
-In float64, where rounding cannot hide a wrong factor.
+They agree to 1e-9, in float64, where rounding cannot hide a wrong factor.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from tests.distribution import fit_program
 
 
 def run(program, *arguments):
-    """The last line a program of this folder prints, as JSON."""
+    """Returns the last line that a program of this folder prints, read as JSON."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.distribution.{program}", *map(str, arguments)],
         capture_output=True,
@@ -64,7 +64,7 @@ def test_every_criterion_is_that_of_one_device_in_every_case(arguments):
     _check_criteria(run("criteria_program", *arguments))
 
 
-FAST_FIT = ("VICReg", {"images": 21, "drop_remainder": False})  # A last batch of 5; the probe.
+FAST_FIT = ("VICReg", {"images": 21, "drop_remainder": False})  # The last batch has 5.
 SLOW_FITS = {
     "clipping, several steps at once": (
         "SimCLR",
@@ -94,19 +94,19 @@ def _assert_same(one, many, tolerance):
     assert set(one) == set(many)
     assert any(name.startswith("weight") for name in one)
     for name, expected in one.items():
-        # Nothing here is much below 0.01 but what has no gradient; the probe is float32.
+        # Only variables without a gradient are much below 0.01 here. The probe is float32.
         scale = np.abs(expected).max() + 1e-2
         difference = np.abs(many[name] - expected).max() / scale
         bound = 1e-5 if "probe" in name else tolerance
         if name.endswith("projector/dense_1/bias"):
-            # In front of batch normalization: its gradient is nothing but rounding, 1e-16, which
-            # Adam divides by its epsilon, 1e-7, step after step.
+            # Batch normalization follows it, so its gradient is only rounding, 1e-16, which Adam
+            # divides by its epsilon, 1e-7, in every step.
             bound = max(bound, 1e-8)
         assert difference < bound, (name, difference)
 
 
 def _fit(replicas, fits, folder):
-    if replicas == 1:  # No devices to set: in this process, which is there already.
+    if replicas == 1:  # It needs no devices, so this process will do.
         try:
             return [fit_program.train(None, method, options) for method, options in fits]
         finally:
@@ -136,14 +136,14 @@ def test_every_method_and_optimizer_fits_as_on_one_device(fit, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_half_precision_trains_in_step(policy, tmp_path):
-    """Rounding makes other numbers of it after some steps; not after one, nor of the skipped."""
+    """Rounding changes the numbers after some steps, but not after one, or after skipped ones."""
     options = {"policy": policy, "floatx": "float32", "epochs": 1, "images": 8, "batch_size": 8}
-    # A scale that does not overflow: the step counts.
+    # This scale does not overflow, so the step counts.
     fit = ("VICReg", {**options, "optimizer": "sgd", "loss_scale": 2.0})
     one, two = (_fit(replicas, [fit], tmp_path)[0] for replicas in (1, 2))
     assert two["iterations"] == one["iterations"] == 1
     for name, weights in one.items():
-        # The bias in front of batch normalization has no gradient but rounding.
+        # The gradient of the bias before batch normalization is only rounding.
         has_gradient = "probe" not in name and not name.endswith("projector/dense_1/bias")
         if name.startswith("weight") and has_gradient:
             tolerance = 2e-2 * (np.abs(weights).max() + 1e-2)
@@ -157,7 +157,7 @@ def test_the_sum_of_gradients_is_what_is_clipped_and_searched_for_overflow(one_a
     for name, (weights, iterations, scale) in one.items():
         np.testing.assert_allclose(two[name][0], weights, rtol=1e-6, err_msg=name)
         assert two[name][1:] == [iterations, scale]
-    # The overflow on the last replica alone skipped one of three steps, on both.
+    # The overflow on only the last replica skipped one of three steps on both.
     assert two["overflow"][1:] == [2, 2.0]
 
 
@@ -182,7 +182,7 @@ def test_random_layers_draw_on_each_replica_for_themselves(one_and_two):
     for drawn in (*one["draws"], *two["draws"]):
         assert set(np.unique(drawn)) == {0.0, 2.0}
     assert two["draws"][0] != two["draws"][1]
-    # State is averaged over micro-batches and replicas there: 1 is the mean of two that differ.
+    # There, state is averaged over micro-batches and replicas: 1 is the mean of two that differ.
     (alone,), (averaged, _) = (result["draws in micro-batches"] for result in (one, two))
     assert set(np.unique(alone)) == {0.0, 2.0} and 1.0 in np.unique(averaged)
 
@@ -195,7 +195,7 @@ def test_a_layer_whose_state_is_another_on_each_replica_is_named(one_and_two):
 
 
 def test_a_process_trains_with_one_set_of_replicas(one_and_two):
-    assert one_and_two[1]["more"].startswith("One process trains with one set of replicas: start")
+    assert one_and_two[1]["more"].startswith("A process can train with only one set of replicas:")
 
 
 def test_what_would_differ_is_refused_before_training(one_and_two):

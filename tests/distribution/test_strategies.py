@@ -1,4 +1,4 @@
-"""Strategies by name."""
+"""Checks the strategies that names stand for."""
 
 import json
 import subprocess

@@ -14,7 +14,7 @@ def _probe(classes=3):
 
 
 def _in_a_graph(probe, labels, **options):
-    """As in `fit`: a step on labels whose values, and number, are not known while it is traced."""
+    """Does a step as `fit` does: tracing knows neither the values nor the number of the labels."""
     labels = np.asarray(labels)
     shape = (None, *labels.shape[1:])
     step = tf.function(
@@ -60,7 +60,7 @@ class TestLabels:
     def test_whole_numbers_of_every_size_are_the_same(self, step, dtype, shape):
         kernels = []
         for labels in (np.array([0, 1, 2, 2]), np.array([0, 1, 2, 2], dtype).reshape(shape)):
-            probe = _probe(300)  # more than a byte holds
+            probe = _probe(300)  # More than a byte can hold.
             step(probe, labels)
             kernels.append(np.array(probe.kernel.numpy()))
         np.testing.assert_array_equal(*kernels)
@@ -74,7 +74,7 @@ def test_compiled_by_xla_a_label_outside_shows_as_nan():
 
 
 def test_as_many_labels_as_images():
-    with pytest.raises(ValueError, match="as many as the images. Received: 3 labels of 4 images"):
+    with pytest.raises(ValueError, match="as many as the images. Received: 3 labels for 4 images"):
         _probe().train_step(np.ones((4, 4), "float32"), np.array([0, 1, 2]))
 
 

@@ -9,7 +9,8 @@ from tests.conftest import tiny_encoder
 def test_the_last_layer_is_bare():
     projector = layers.Projector("16-16-4")
     projector.build((None, 8))
-    # Two hidden layers of kernel, bias, and batch normalization's four; one kernel.
+    # Two hidden layers have a kernel, a bias, and four variables of batch normalization; the last
+    # layer has a kernel.
     assert len(projector.weights) == 2 * (2 + 4) + 1
     zero = projector(np.zeros((3, 8), "float32"))
     assert zero.shape == (3, 4)

@@ -1,4 +1,4 @@
-"""Each message names the argument, what is expected, and what was received."""
+"""Checks that each message names the argument, what is expected, and what was received."""
 
 import inspect
 
@@ -13,8 +13,8 @@ from tests.catalog import CRITERIA, check_complete
 @pytest.mark.parametrize(
     ("shape_1", "shape_2", "message"),
     [
-        ((4, 3), (4, 2), r"one shape.*Received: z_1.shape=\(4, 3\), z_2.shape=\(4, 2\)"),
-        ((4, 3), (5, 3), "one shape"),
+        ((4, 3), (4, 2), r"same shape.*Received: z_1.shape=\(4, 3\), z_2.shape=\(4, 2\)"),
+        ((4, 3), (5, 3), "same shape"),
         ((4,), (4,), r"matrices.*Received: z_1.shape=\(4,\)"),
         ((4, 3, 2), (4, 3, 2), "matrices"),
         ((1, 3), (1, 3), r"at least 2 samples.*\(1, 3\)"),
@@ -27,7 +27,7 @@ def test_embeddings(name, shape_1, shape_2, message):
         CRITERIA[name]()(np.ones(shape_1), np.ones(shape_2))
 
 
-# By argument, whatever the criterion: what is refused, and what the message says of it.
+# For each argument of any criterion: the values that are refused, and what the message says.
 BAD = {
     "temperature": [(0, "positive.*temperature=0"), (-1, "-1"), (float("nan"), "nan")],
     "invariance_weight": [(-1, "zero or a positive.*-1")],

@@ -1,4 +1,4 @@
-"""What must hold of a criterion whatever its value: symmetries, gradients, precision."""
+"""Properties of every criterion that do not depend on its value: symmetry, gradients, precision."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ every_criterion = pytest.mark.parametrize("name", CRITERIA)
 
 
 def _every_criterion_but(*slow):
-    """All of them, those that take another's way through `losses.gram` among the slow tests."""
+    """All criteria; `slow` ones, whose way through `losses.gram` another one covers, are marked."""
     return pytest.mark.parametrize(
         "name", [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in CRITERIA]
     )
 
 
-# What is left goes every way: squares on either side, log-sum-exps of both, log-determinants.
+# The others cover every way: squares on either side, log-sum-exps of both, log-determinants.
 every_way = _every_criterion_but(
     *("DCLLoss", "L_c", "NTXentLoss", "NTXentLoss-A", "NTXentLoss-B", "NTXentLoss-absolute"),
     *("NTXentLoss-squared", "SpectralContrastiveLoss-same-view", "VICRegFamilyLoss"),
@@ -142,7 +142,7 @@ def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
 
 @every_way
 @pytest.mark.parametrize(
-    # Graphs are what most other tests run.
+    # Most other tests run graphs.
     "jit_compile",
     [pytest.param(False, id="graph", marks=pytest.mark.slow), pytest.param(True, id="xla")],
 )
@@ -156,7 +156,7 @@ def test_eager_and_compiled_agree(name, jit_compile):
     for a, b in zip(gradients, compiled_gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
-    # A sample whose hidden units are all off; XLA made NaN of Keras' own normalization of it.
+    # All hidden units of these samples are off. With XLA, Keras' own normalization gave NaN.
     z_1[3], z_2[5] = 0, 0
     loss, gradients = compiled(tf.constant(z_1), tf.constant(z_2))
     assert np.isfinite(float(loss))
@@ -170,7 +170,7 @@ def test_batch_size_may_be_unknown_when_traced(name):
     traced = tf.function(lambda a, b: criterion(a, b), input_signature=[spec, spec])
     for samples in (2, 8):
         z_1, z_2 = (z.astype("float32") for z in _views(samples))
-        # Of the size of 1, or 0 by cancellation (SimCLR A has two opposite embeddings at N = 2).
+        # Losses are about 1, or 0 by cancellation (SimCLR A has two opposite embeddings at N = 2).
         assert float(traced(z_1, z_2)) == pytest.approx(
             float(criterion(z_1, z_2)), rel=1e-5, abs=1e-5
         )
@@ -178,7 +178,7 @@ def test_batch_size_may_be_unknown_when_traced(name):
 
 @pytest.mark.parametrize("negatives", ["all", "same_view", "cross_view"])
 def test_nt_xent_keeps_its_digits_near_zero(negatives):
-    """Its terms are of the order of 1 / temperature, their sum may be a millionth of that."""
+    """Its terms are about as large as 1 / temperature; their sum may be a millionth of that."""
     z = np.linalg.qr(np.random.RandomState(0).randn(16, 16))[0]
     z_1, z_2 = z, z + 0.05 * np.random.RandomState(1).randn(16, 16)
     settings = dict(temperature=0.05, negatives=negatives)
@@ -196,7 +196,7 @@ def test_nt_xent_keeps_its_digits_near_zero(negatives):
 
 
 def test_simclr_a_of_rows_that_are_alike_has_no_rounding_noise():
-    """In each view all rows are one, and the views differ: centered, each is exactly zero."""
+    """All rows of a view are equal, and the views differ. Centered, each row is exactly zero."""
     z_1 = np.full((8, 5), 1e3) + 7.3 * np.arange(5)
     z_2 = np.full((8, 5), -3e2) + 0.7 * np.arange(5) ** 2
     criterion = losses.NTXentLoss(normalization="centered_embeddings")
@@ -205,7 +205,7 @@ def test_simclr_a_of_rows_that_are_alike_has_no_rounding_noise():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-# The criteria that take the mean away; of the others the value depends on it.
+# The criteria that subtract the mean. The value of the others depends on it.
 CENTERED = [
     *("VICRegLoss", "VICRegExpLoss", "VICRegLoss-gram", "BarlowTwinsLoss"),
     *("VICRegCtrLoss", "L_c", "NTXentLoss-A"),
@@ -251,7 +251,7 @@ def test_unit_embeddings_of_any_scale(name, scale):
     expected = float(CRITERIA[name]()(z_1, z_2))
     loss, gradients = _gradient(CRITERIA[name](), z_1 * np.float32(scale), z_2 * np.float32(scale))
     assert all(np.isfinite(g).all() for g in gradients)
-    if scale > 1e-6:  # what is shorter than that stays shorter
+    if scale > 1e-6:  # Shorter embeddings stay shorter.
         assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The cheap forms against the matrices they avoid, in value and gradient, and their precision."""
+"""Compares the cheap forms with the matrices they avoid, and checks their precision."""
 
 import functools
 import sys
@@ -14,7 +14,7 @@ from tests.catalog import with_side
 
 
 def _with_gradient(function, *arrays, mode="eager"):
-    """The value and the gradients by the arrays: eager, in a graph, with XLA, or of any shape."""
+    """Returns value and gradients: eagerly, in a graph, with XLA, or for unknown shapes."""
     tensors = [tf.convert_to_tensor(a) for a in arrays]
     signature = [tf.TensorSpec((None, None), t.dtype) for t in tensors] if mode == "any" else None
 
@@ -31,7 +31,7 @@ def _with_gradient(function, *arrays, mode="eager"):
 
 
 def _assert_close(ours, expected, rtol):
-    """Values, and gradients in the Frobenius norm."""
+    """Compares values, and gradients in the Frobenius norm."""
     assert ours[0] == pytest.approx(expected[0], rel=rtol)
     for a, b in zip(ours[1], expected[1], strict=True):
         assert np.linalg.norm(a - b) <= rtol * np.linalg.norm(b)
@@ -63,7 +63,7 @@ def _logits(x, y, images, f, temperature):
     ("mode", "shape", "side"),
     [
         *(("eager", shape, side) for shape in ((2, 1), (4, 30)) for side in gram.SIDES),
-        # Known shapes decide while tracing, unknown ones in the graph.
+        # With known shapes the side is chosen while tracing, with unknown ones in the graph.
         ("xla", (9, 8), "gram"),
         ("xla", (9, 8), "covariance"),
         ("any", (9, 8), "auto"),
@@ -97,7 +97,7 @@ def test_squares_and_log_determinants_are_those_of_the_matrix(shape, side, mode)
 @pytest.mark.parametrize("shape", [(2, 1), (4, 30), (30, 4), (7, 7)], ids=str)
 @pytest.mark.parametrize("side", gram.SIDES)
 def test_the_frobenius_energy_is_that_of_the_matrix(shape, side):
-    """Of either matrix (Theorem 3.3), with the gradient 4 z z^T z."""
+    """Either matrix gives the same (Theorem 3.3), with the gradient 4 z z^T z."""
     z = np.random.RandomState(0).randn(*shape)
     exact = np.sum((z @ z.T) ** 2), [4 * z @ z.T @ z]
     energy = functools.partial(gram.frobenius_energy, side=side)
@@ -120,7 +120,7 @@ MODES = [(None, "eager"), (1, "eager"), (4, "graph"), (5, "xla"), (4, "any"), (N
 
 
 def _is_fast(logits, mode):
-    """Everything eagerly; compiled, and of any shape, where the exponential needs its shift."""
+    """All runs eagerly; graphs, with and without known shapes, where the exponential is shifted."""
     return mode[1] == "eager" or (logits == LOGITS[-1] and mode in [(5, "xla"), (4, "any")])
 
 
@@ -133,10 +133,10 @@ def _is_fast(logits, mode):
     ],
 )
 def test_log_sum_exps_are_those_of_the_matrix(similarity, images, scale, block_size, mode):
-    """`scale` 20: logits of a thousand, where an exponential needs its shift."""
+    """A `scale` of 20 gives logits of a thousand, where an exponential needs its shift."""
     rng = np.random.RandomState(0)
     x, y = scale * rng.randn(2, 10, 4)
-    g, h = rng.randn(2, 10)  # gradients of either sign
+    g, h = rng.randn(2, 10)  # Gradients of either sign.
     f = getattr(gram, similarity.upper())
 
     def ours(x, y):
@@ -156,7 +156,7 @@ def test_log_sum_exps_are_those_of_the_matrix(similarity, images, scale, block_s
 
 
 def test_blocks_do_not_hold_the_matrix():
-    """No tensor of the compiled graph has as many entries as the matrix of products."""
+    """No tensor in the compiled graph has as many entries as the matrix of products."""
     n = 600
 
     @tf.function
@@ -181,7 +181,7 @@ def test_blocks_do_not_hold_the_matrix():
 @pytest.mark.parametrize("limit", [25.0, 35.0, 1000.0])
 @pytest.mark.parametrize("block_size", [None, 7])
 def test_log_sum_exps_in_float32_with_and_without_a_shift(block_size, limit):
-    """Products up to 30 need no shift of the exponential; those beyond get one."""
+    """Products up to 30 need no shift of the exponential; larger ones get one."""
     x = np.random.RandomState(0).randn(20, 3)
     x *= np.sqrt(limit / np.max(np.sum(x**2, axis=1)))
 
@@ -193,7 +193,7 @@ def test_log_sum_exps_in_float32_with_and_without_a_shift(block_size, limit):
 
     exact = _with_gradient(expected, x.astype("float32").astype("float64"))
     _assert_close(_with_gradient(ours, x.astype("float32")), exact, rtol=1e-5)
-    # A small weight of the loss does not flush its gradient to zero.
+    # A small weight on the loss does not flush its gradient to zero.
     weighted = _with_gradient(lambda x: 1e-10 * ours(x), x.astype("float32"))
     _assert_close(weighted, (1e-10 * exact[0], [1e-10 * g for g in exact[1]]), rtol=1e-5)
 
@@ -202,13 +202,13 @@ def test_log_sum_exps_in_float32_with_and_without_a_shift(block_size, limit):
 @pytest.mark.parametrize("shape", [(33, 32), (8, 100)], ids=str)
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_log_determinants_in_float32(kind, shape, scale):
-    """Well spread, in float32; in few directions, by way of float64."""
+    """Embeddings in many directions stay in float32; those in few directions use float64."""
     z = scale * tf.cast(_embeddings(kind, *shape)[0], "float32")
     exact = _with_gradient(_log_det, tf.cast(z, "float64"))
     for side in gram.SIDES:
         ours = _with_gradient(functools.partial(gram.log_det, side=side), z)
         assert ours[0] == pytest.approx(exact[0], rel=1e-5)
-        # Of the size that its parts have before they cancel.
+        # The tolerance is relative to the parts before they cancel.
         assert np.abs(ours[1][0] - exact[1][0]).max() <= 1e-5 * np.abs(z).max() * 2
 
 
@@ -219,21 +219,21 @@ def test_a_log_determinant_of_what_is_not_finite_is_not_finite():
 
 
 def test_two_equal_candidates_share_the_gradient():
-    """A positive and one negative, both of product 0: each has half of the denominator."""
+    """A positive and a negative that both have product 0 share the denominator equally."""
     z_1, z_2 = np.eye(4)[:2], np.eye(4)[2:]
     criterion = losses.NTXentLoss(temperature=1.0, negatives="same_view", dtype="float64")
     _, (gradient, _) = _with_gradient(criterion, z_1, z_2)
-    # Alignment pulls with -1/2 per anchor (mean over 4 anchors, 2 of them here), contrast gives
-    # half of it back.
+    # The alignment pulls with -1/2 per anchor (a mean over 4 anchors, 2 of them here), and the
+    # contrast gives half of it back.
     np.testing.assert_allclose(gradient[0], [0, 1 / 4, -1 / 4, 0], atol=1e-12)
 
 
-# --- Which side ------------------------------------------------------------------------------
+# --- The side --------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def computed(monkeypatch):
-    """The names of the matrices that have been computed: of samples, or of dimensions."""
+    """Records which matrices are computed: of samples, or of dimensions."""
     names = set()
 
     def recorded(x, y, axis, compute=squares.gram_matrix):
@@ -241,12 +241,12 @@ def computed(monkeypatch):
         return compute(x, y, axis)
 
     monkeypatch.setattr(squares, "gram_matrix", recorded)
-    # Its name in the package is that of its function.
+    # In the package, this name is the function, not the module.
     monkeypatch.setattr(sys.modules["keras_ssl.losses.gram.log_det"], "gram_matrix", recorded)
     return names
 
 
-# Near where the two cost the same, too: of one view at 16 d = 15 n, of two at 4 d = 3 n.
+# Some cases are near equal costs: 16 d = 15 n for one view, and 4 d = 3 n for two.
 SHAPES_OF_SIDES = [(4, 30), (30, 4), (9, 9), (30, 29), (30, 28), (28, 30), (30, 22), (22, 30)]
 
 
@@ -269,7 +269,7 @@ def test_the_cheaper_side_is_told_with_its_reason():
     assert losses.VICRegLoss().select_side(256, 8192).name == "gram"
     assert losses.VICRegLoss().select_side(8192, 256).name == "covariance"
     assert "256^2 products of samples" in losses.VICRegLoss().select_side(256, 8192).why
-    assert "asked for" in losses.VICRegLoss(side="gram").select_side(8192, 256).why
+    assert "argument `side`" in losses.VICRegLoss(side="gram").select_side(8192, 256).why
     assert "no dual" in losses.VICRegCtrLoss().select_side(8192, 256).why
 
 
@@ -283,9 +283,9 @@ def _embeddings(kind, n, m):
     rng = np.random.RandomState(n + m)
     z_1 = rng.randn(n, m)
     z_2 = z_1 + 0.5 * rng.randn(n, m)
-    if kind == "collapsed":  # nearly one embedding for all
+    if kind == "collapsed":  # Nearly the same embedding for all.
         z_1, z_2 = (3 + rng.randn(m) + 1e-2 * z for z in (z_1, z_2))
-    elif kind == "rank-one":  # nearly one direction for all
+    elif kind == "rank-one":  # Nearly the same direction for all.
         z_1, z_2 = (np.outer(z[:, 0], rng.randn(m)) + 1e-2 * z for z in (z_1, z_2))
     elif kind == "scaled dimensions":
         scale = 10 ** rng.uniform(-3, 3, m)
@@ -293,7 +293,7 @@ def _embeddings(kind, n, m):
     elif kind == "scaled samples":
         scale = 10 ** rng.uniform(-3, 3, (n, 1))
         z_1, z_2 = z_1 * scale, z_2 * scale
-    elif kind == "one large":  # the diagonal is all there is, to float32
+    elif kind == "one large":  # In float32, only the diagonal remains.
         z_1[0, 0], z_2[0, 0] = 1e3, 1e3
     elif kind in ("large", "small"):
         scale = {"large": 1e3, "small": 1e-3}[kind]
@@ -325,7 +325,7 @@ def _check_energies(kind, shape):
         reference = _energy_of_dimensions if of_dimensions else _energy
         for inputs, in_float64 in [((z_1,), exact[:1]), ((z_1, z_2), exact)]:
             expected = _with_gradient(lambda *z, f=reference: f(z[0], z[-1]), *in_float64)
-            if expected[0] == 0:  # one dimension has no others
+            if expected[0] == 0:  # A single dimension has no others.
                 continue
             for side in gram.SIDES:
                 ours = _with_gradient(functools.partial(energy, side=side), *inputs)
@@ -355,8 +355,8 @@ def _value_and_gradient(criterion, pair):
     return float(value), np.concatenate([np.asarray(g, float) for g in tape.gradient(value, pair)])
 
 
-# Where the gradient is itself a small difference: of samples a million times each other's size; of
-# embeddings that nearly coincide, once they are scaled to norm 1 in float32.
+# Here the gradient itself is a small difference: between samples that differ in size by a million,
+# or between embeddings that nearly coincide once they are scaled to norm 1 in float32.
 GRADIENT_BOUNDS = {
     ("BarlowTwinsLoss", "scaled samples"): 5e-5,
     ("CodingRateLoss", "collapsed"): 5e-5,
@@ -371,12 +371,12 @@ def _check_criterion(name, kind, shape):
     )
     for side in gram.SIDES:
         if max(shape) > 4096 and name == "CodingRateLoss" and side == "covariance":
-            continue  # minutes
+            continue  # It would take minutes.
         value, own_slope = _value_and_gradient(SQUARED[name](side=side), pair)
         assert value == pytest.approx(expected, rel=1e-5)
         bound = GRADIENT_BOUNDS.get((name, kind), 1e-5)
         if name == "CodingRateLoss" and side not in ("auto", cheaper):
-            bound = 1e-4  # The inverse of the larger matrix, which nobody has to take.
+            bound = 1e-4  # It inverts the larger matrix, which nobody needs to do.
         assert np.linalg.norm(own_slope - slope) <= bound * np.linalg.norm(slope), side
 
 
@@ -404,7 +404,7 @@ def test_criteria_are_exact_to_five_digits_of_large_batches(name, kind, shape):
 
 
 def test_a_diagonal_that_hides_the_rest_is_not_subtracted():
-    """One dimension a million times the others: float32's difference would keep no digit."""
+    """One dimension is a million times the others: a float32 difference would keep no digit."""
     rng = np.random.RandomState(0)
     z = rng.randn(4, 64).astype("float32")
     z[:, 0] *= 1e6

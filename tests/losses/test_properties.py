@@ -1,4 +1,4 @@
-"""No shape, scale or dtype gives a number that is not finite: hypothesis looks for one."""
+"""Hypothesis looks for a shape, scale or dtype that gives a number that is not finite."""
 
 import hypothesis
 import numpy as np
@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from tests.catalog import CRITERIA_AND_VARIANTS as CRITERIA
 
-# What float32 can hold: squared penalties are of the fourth power of an embedding.
+# The largest scales for float32, because squared penalties grow with the fourth power.
 LARGEST = {"float16": 6e4, "bfloat16": 1e6, "float32": 1e6, "float64": 1e6}
 
 
 @st.composite
 def embeddings(draw):
-    """Two views: random, of any scale, with samples, dimensions or all of them alike or zero."""
+    """Draws two random views of any scale, in which parts may be zero or equal."""
     shape = draw(st.tuples(st.integers(2, 12), st.integers(2, 12)))
     dtype = draw(st.sampled_from(sorted(LARGEST)))
     rng = np.random.RandomState(draw(st.integers(0, 2**16)))
@@ -49,7 +49,8 @@ def _check(name, pair):
     for gradient in tape.gradient(loss, pair):
         gradient_values = np.asarray(tf.cast(gradient, "float64"))
         assert not np.isnan(gradient_values).any()
-        # Computed in float32, a gradient beyond 65,504 does not fit into float16: loss scaling's.
+        # Gradients are computed in float32. Above 65,504 they do not fit into float16, which loss
+        # scaling handles.
         if gradient.dtype != "float16":
             assert np.isfinite(gradient_values).all()
 

@@ -1,4 +1,4 @@
-"""Every criterion against an independent float64 reference, and against published values."""
+"""Compares every criterion with an independent float64 reference and with published values."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_every_criterion_has_a_reference():
 def test_equals_the_float64_reference(case, shape):
     criterion, expected = CASES[case]
     z_1, z_2 = _views(shape)
-    # NumPy's and TensorFlow's divisions by a norm of 0 differ; nothing here has one.
+    # NumPy and TensorFlow differ when they divide by a norm of 0, which does not occur here.
     np.testing.assert_allclose(float(criterion(z_1, z_2)), expected(z_1, z_2), rtol=1e-9, atol=1e-9)
 
 
@@ -127,7 +127,7 @@ def test_identical_embeddings_leave_nt_xent_a_guess_among_all(samples):
 
 
 def test_official_simclr_is_twice_ours():
-    """google-research/simclr: the mean cross-entropy of view a plus that of view b."""
+    """google-research/simclr adds the mean cross-entropies of view a and view b."""
     z_1, z_2 = _views((6, 4))
     a, b = reference.normalize(z_1, "embeddings"), reference.normalize(z_2, "embeddings")
     total = 0
@@ -172,17 +172,17 @@ def test_vicreg_terms_by_hand():
     z_1 = np.array([[0.0, 0.0], [2.0, 1.0]])
     z_2 = np.array([[0.0, 1.0], [2.0, 0.0]])
     terms = losses.VICRegLoss(dtype="float64").measure(z_1, z_2)
-    assert float(terms["invariance"]) == pytest.approx(0.5)  # two of four entries differ by 1
-    # Unbiased variances 2 and 1/2 in both views; only the second is below 1.
+    assert float(terms["invariance"]) == pytest.approx(0.5)  # Two of four entries differ by 1.
+    # The unbiased variances are 2 and 1/2 in both views; only the second is below 1.
     assert float(terms["variance"]) == pytest.approx((1 - np.sqrt(0.5 + 1e-4)) / 2)
-    # Covariances 1 and -1: two off-diagonal squares over two dimensions, in both views.
+    # The covariances are 1 and -1: two off-diagonal squares over two dimensions, in both views.
     assert float(terms["covariance"]) == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("dimensions", [16, 512])
 def test_ctr_products_have_one_scale_for_every_number_of_dimensions(dimensions):
-    """Table 1: embedding norm 1 where the variance is met, which the divisor M - 1 gives."""
+    """Table 1 has embeddings of norm 1, which the variance term gives with the divisor M - 1."""
     z = np.random.RandomState(0).randn(1, dimensions)
-    z = np.repeat(z / z.std(ddof=1), 2, axis=0)  # the product of the two samples is 1, too
+    z = np.repeat(z / z.std(ddof=1), 2, axis=0)  # The product of the two samples is also 1.
     terms = losses.VICRegCtrLoss(temperature=0.5, dtype="float64").measure(z, z)
     assert float(terms["covariance"]) == pytest.approx(1 / 0.5)

@@ -1,4 +1,4 @@
-"""`fit` of a method: epochs that end and go on, and what it refuses before anything is trained."""
+"""Tests of `fit`: it ends and continues epochs, and refuses bad input before it trains anything."""
 
 import functools
 
@@ -13,7 +13,7 @@ from tests.conftest import quick_policy, tiny_encoder
 
 @pytest.fixture(scope="module")
 def own_views():
-    """Three batches of 16 an epoch, with labels; made once, for its graph takes a second."""
+    """Epochs of three batches of 16, with labels; made once, because the graph takes a second."""
     pixels = np.random.RandomState(0).randint(0, 256, (48, 8, 8, 1)).astype("uint8")
     return data.make_views(data.from_arrays(pixels, np.arange(48) % 3), quick_policy(), 16, seed=3)
 
@@ -21,7 +21,7 @@ def own_views():
 def _model(probe=None, run_eagerly=True):
     keras.utils.set_random_seed(1)
     model = models.VICReg(tiny_encoder(), "8-6", probe=probe)
-    # Graphs take seconds to trace; that they make no difference is shown by other tests.
+    # Graphs take seconds to trace, and other tests show that they make no difference.
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=run_eagerly)
     return model
 
@@ -32,7 +32,7 @@ def _assert_same(model, other):
 
 
 class _Stop(keras.callbacks.Callback):
-    """A process that is killed before a step, from 0, of an epoch."""
+    """Acts like a process that is killed before a given step of an epoch, from 0."""
 
     def __init__(self, epoch, step):
         super().__init__()
@@ -48,7 +48,7 @@ class _Stop(keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def whole(own_views):
-    """A model that was trained for three epochs in one go, and its history."""
+    """A model that was trained for three epochs without a break, and its history."""
     model = _model(probe=3)
     return model, model.fit(own_views, epochs=3, verbose=0).history
 
@@ -59,7 +59,7 @@ class TestEpochs:
 
         class Count(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch, logs=None):
-                assert self.params["steps"] == 3  # known to the progress bar from the start
+                assert self.params["steps"] == 3  # The progress bar knows it from the start.
                 steps.append(0)
 
             def on_train_batch_end(self, batch, logs=None):
@@ -87,7 +87,7 @@ class TestEpochs:
         np.testing.assert_array_equal(seen[0], seen[2])
         np.testing.assert_array_equal(seen[1], seen[3])
         assert (seen[0] != seen[1]).any()
-        assert own_views.epochs.held is None  # nobody holds it any more
+        assert own_views.epochs.held is None  # No fit holds it any longer.
 
     def test_backup_and_restore_is_exact(self, own_views, whole, tmp_path):
         with pytest.raises(KeyboardInterrupt):
@@ -96,7 +96,7 @@ class TestEpochs:
         model, backup = _model(probe=3), keras.callbacks.BackupAndRestore(tmp_path)
         model.fit(own_views, epochs=3, verbose=0, callbacks=[backup])
         _assert_same(model, whole[0])
-        # Another fit is told where to begin; Keras would go on from where this one was restored.
+        # Another fit begins where it should; Keras would begin where this one was restored.
         assert len(model.fit(own_views, epochs=3, verbose=0).epoch) == 3
 
     @pytest.mark.parametrize("epoch", [1, pytest.param(2, marks=pytest.mark.slow)])
@@ -171,7 +171,7 @@ class TestEpochs:
 
     def test_any_source_may_keep_the_contract(self, own_views, whole):
         class Source(keras.utils.PyDataset):
-            """The same batches, of no tf.data to Keras."""
+            """The same batches, which Keras cannot recognize as tf.data."""
 
             epochs = own_views.epochs
 
@@ -190,10 +190,10 @@ class TestEpochs:
         other = _model(probe=3)
         other.fit(own_views, epochs=2, verbose=0)
         model.fit(Source(), epochs=3, initial_epoch=2, verbose=0, shuffle=False)
-        # Batches of unknown size go through other kernels, which round otherwise.
+        # Batches of unknown size use other kernels, which round differently.
         for a, b in zip(model.weights, whole[0].weights, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6)
-        other.fit(Source(), verbose=0, shuffle=False)  # another epoch would be seen to be one
+        other.fit(Source(), verbose=0, shuffle=False)  # A different epoch would be noticed.
         assert np.abs(other.weights[0] - whole[0].weights[0]).max() > 1e-5
 
     def test_a_schedule_that_is_over_is_said(self, own_views):
@@ -209,15 +209,15 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (dict(steps_per_epoch=4), "`steps_per_epoch` is not needed.*fewer.*=4.*3 batches"),
-            (dict(steps_per_epoch=0), "`steps_per_epoch` is not needed.*=0"),
-            (dict(steps_per_epoch=1.5), "`steps_per_epoch` is not needed.*=1.5"),
+            (dict(steps_per_epoch=4), "`steps_per_epoch` must be None.*up to.*=4.*3 batches"),
+            (dict(steps_per_epoch=0), "`steps_per_epoch` must be None.*=0"),
+            (dict(steps_per_epoch=1.5), "`steps_per_epoch` must be None.*=1.5"),
             (dict(class_weight={0: 1.0}), "`class_weight` has no meaning"),
             (dict(sample_weight=np.ones(48)), "`sample_weight` has no meaning"),
             (dict(epochs=1.5), "`epochs` must be a whole number.*1.5"),
             (dict(epochs=-1), "`epochs` must be a whole number.*-1"),
             (dict(initial_epoch=-1), "`initial_epoch` must be a whole number.*-1"),
-            (dict(initial_step=3), "`initial_step` must be a batch of the first epoch.*=3"),
+            (dict(initial_step=3), "`initial_step` must be the number of a batch.*=3"),
             (dict(initial_step=-1), "`initial_step`.*-1"),
             (dict(initial_step=1, epochs=0), "`epochs` must be above initial_epoch"),
         ],
@@ -260,7 +260,7 @@ class TestRefusals:
 
 
 def _sources(values):
-    """The same two batches of pairs in every form that `fit` takes."""
+    """Yields the same two batches of pairs in every form that `fit` takes."""
 
     class Source(keras.utils.PyDataset):
         def __len__(self):

@@ -1,4 +1,4 @@
-"""Micro-batches give the gradient of the whole batch."""
+"""Checks that micro-batches give the gradient of the whole batch."""
 
 import keras
 import numpy as np
@@ -24,8 +24,8 @@ def _train(views, micro_batch_size, encoder=_plain_encoder, steps=3, method=None
     keras.utils.set_random_seed(0)
     optimizer = options.pop("optimizer", None) or keras.optimizers.SGD(0.1)
     jit_compile = options.pop("jit_compile", False)
-    # The whole batch eagerly, its parts in a graph: the one is as quick as can be, and the other is
-    # what a user runs.
+    # The whole batch runs eagerly, which is quickest, and its parts run in a graph, as they do for
+    # a user.
     run_eagerly = options.pop("run_eagerly", micro_batch_size is None)
     model = (method or models.SimCLR)(
         encoder(),
@@ -58,7 +58,7 @@ def test_trains_as_the_whole_batch_does(views, method, size):
     whole, logs = _train(views, None, method=method)
     parts, part_logs = _train(views, size, method=method)
     _assert_same_weights(whole, parts)
-    # The activity regularizer is trained, and left out of the logged loss.
+    # The activity regularizer is trained, but the logged loss leaves it out.
     logs.pop("loss"), part_logs.pop("loss")
     assert part_logs == pytest.approx(logs, rel=1e-4)
 
@@ -71,7 +71,7 @@ def test_a_short_batch_is_cut_into_micro_batches_too(views):
 
 @pytest.mark.slow
 def test_compiled_by_xla_with_lars(views):
-    views = views.unbatch().batch(16, drop_remainder=True)  # XLA wants to know
+    views = views.unbatch().batch(16, drop_remainder=True)  # XLA needs a known size.
     (whole, _), (parts, _) = (
         _train(views, size, optimizer=optimizers.LARS(0.5), jit_compile=size is not None)
         for size in (None, 4)
@@ -82,7 +82,7 @@ def test_compiled_by_xla_with_lars(views):
 def test_batch_statistics_are_those_of_replicas_that_are_not_synchronized(views):
     pair = next(iter(views))[0]
     model, _ = _train(views, 4, tiny_encoder, steps=1)
-    # The same start, and the step written out.
+    # The same model, with the step written out.
     keras.utils.set_random_seed(0)
     reference = models.SimCLR(tiny_encoder(), keras.layers.Dense(6), probe=3)
     reference.build((None, 8, 8, 1))
@@ -101,7 +101,7 @@ def test_batch_statistics_are_those_of_replicas_that_are_not_synchronized(views)
     gradients = tape.gradient(loss, weights)
     for trained, weight, gradient in zip(model.trainable_weights, weights, gradients, strict=True):
         np.testing.assert_allclose(trained.numpy(), weight - 0.1 * gradient, rtol=1e-4, atol=1e-6)
-    # Moving averages are updated once, by the mean of the micro-batches.
+    # Moving averages are updated once, with the mean over the micro-batches.
     for v, values in zip(
         model.encoder.non_trainable_variables, zip(*moved, strict=True), strict=True
     ):
@@ -110,7 +110,7 @@ def test_batch_statistics_are_those_of_replicas_that_are_not_synchronized(views)
 
 @keras.saving.register_keras_serializable(package="tests")
 class SumOfEmbeddings(losses.Criterion):
-    """Linear in the embeddings: its gradient does not depend on them."""
+    """A loss that is linear in the embeddings, so that its gradient does not depend on them."""
 
     @property
     def weights(self):
@@ -135,8 +135,8 @@ def test_random_layers_draw_the_same_in_both_passes(views):
     options["projector"] = projector()
     after, logs = _train(views, 4, encoder, steps=1, optimizer=keras.optimizers.SGD(1.0), **options)
     gradient = kernel - after.trainable_weights[0].numpy()
-    # The loss, of the first pass, is linear in the kernel: its product with the gradient, of the
-    # second, which has this value only where both dropped the same.
+    # The loss of the first pass is linear in the kernel. The product of the kernel and the gradient
+    # of the second pass equals it only if both passes dropped the same units.
     assert np.sum(gradient * kernel) == pytest.approx(logs["total"], rel=1e-4)
     # Another step draws other numbers.
     assert np.asarray(after.projector.layers[0].seed_generator.state)[1] > 0
@@ -148,7 +148,7 @@ def test_half_precision_is_scaled(views):
     assert isinstance(parts.optimizer, keras.optimizers.LossScaleOptimizer)
     for variable in ("iterations", "dynamic_scale"):
         ours, theirs = (float(getattr(m.optimizer, variable)) for m in (parts, whole))
-        assert ours == theirs > 2  # after as many steps skipped
+        assert ours == theirs > 2  # After the same number of skipped steps.
     assert np.isfinite(logs["loss"])
     _assert_same_weights(whole, parts, rtol=0.02)
 

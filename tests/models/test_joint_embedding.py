@@ -47,7 +47,7 @@ def test_the_probe_may_have_labeled_images_of_its_own(images):
     views = data.make_views(unlabeled, quick_policy(), 16, probe_images=images)
     history = _fit(model, views, epochs=1).history
     assert np.abs(model.probe.kernel).max() > 0 and np.isfinite(history["probe_loss"][0])
-    # The moving statistics are those of the views alone.
+    # The moving statistics come only from the views.
     keras.utils.set_random_seed(0)
     plain = _model()
     _fit(plain, data.make_views(unlabeled, quick_policy(), 16), epochs=1)
@@ -112,7 +112,7 @@ def test_summary_counts_encoder_and_projector(images):
 
 def test_stock_callbacks(views, in_graphs, tmp_path):
     model = _model()
-    model.build((None, 8, 8, 1))  # BackupAndRestore wants it
+    model.build((None, 8, 8, 1))  # BackupAndRestore needs it.
     _fit(
         model,
         views,
@@ -145,7 +145,7 @@ def test_mixed_precision(policy, views):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_compiles_as_a_tpu_would_want_it(views, in_graphs, method):
-    """Static shapes alone, in one program: what can be shown of TPUs without one."""
+    """All shapes are static, in one program. More cannot be shown of TPUs without one."""
     views = views.unbatch().batch(16, drop_remainder=True)
     losses_of = {}
     for jit_compile in (False, True):
@@ -257,7 +257,7 @@ def test_a_non_finite_loss_stops_with_a_diagnosis_and_keeps_the_checkpoint(views
     class BreaksLate(losses.VICRegLoss):
         def terms(self, z_1, z_2):
             terms = super().terms(z_1, z_2)
-            # The projector's batch normalization keeps count of nothing: a variable does.
+            # Python cannot count the steps of a graph, but a variable can.
             broken = tf.where(model.optimizer.iterations >= 4, np.nan, 0.0)
             return {**terms, "variance": terms["variance"] + broken}
 

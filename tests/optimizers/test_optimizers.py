@@ -8,7 +8,7 @@ MOMENTUM, DECAY, TRUST = 0.9, 0.01, 0.02
 
 
 def _reference(weights, gradients, rates, rate_in_momentum, adapted):
-    """The published updates, written out: VICReg's and Barlow Twins' code, or SimCLR's."""
+    """Writes out the published updates of VICReg's and Barlow Twins' code, or of SimCLR's."""
     w, v = weights.astype("float64"), np.zeros_like(weights, "float64")
     for g, lr in zip(gradients, rates, strict=True):
         g = g.astype("float64")
@@ -33,7 +33,7 @@ def test_lars_equals_the_written_out_update(shape, rate_in_momentum, zero):
     rng = np.random.RandomState(0)
     weights = np.zeros(shape) if zero else np.asarray(rng.randn(*shape))
     gradients = [np.asarray(rng.randn(*shape), "float32") for _ in range(3)]
-    rates = [0.5, 0.25, 0.1]  # The conventions only differ where the rate changes.
+    rates = [0.5, 0.25, 0.1]  # The conventions differ only if the rate changes.
     variable = keras.Variable(weights.astype("float32"))
     optimizer = optimizers.LARS(0.5, MOMENTUM, DECAY, TRUST, rate_in_momentum)
     for gradient, rate in zip(gradients, rates, strict=True):
@@ -45,12 +45,12 @@ def test_lars_equals_the_written_out_update(shape, rate_in_momentum, zero):
 
 @pytest.mark.parametrize("rate", [1e-3, 0.01, 0.5], ids=["clipped", "in between", "adapted"])
 def test_clipped_steps_are_those_of_the_published_codes(rate):
-    """No step is larger than the learning rate would make it, and none than the trust allows."""
+    """No step is larger than the learning rate makes it, or than the trust ratio allows."""
     rng = np.random.RandomState(0)
     w, v = rng.randn(4, 3), np.zeros((4, 3))
     variable = keras.Variable(w.astype("float32"))
     optimizer = optimizers.LARS(rate, MOMENTUM, DECAY, TRUST, clip_trust_ratio=True)
-    for scale in (10.0, 1.0, 0.01):  # of the gradient
+    for scale in (10.0, 1.0, 0.01):  # The scale of the gradient.
         gradient = scale * rng.randn(4, 3)
         norms = np.linalg.norm(w), np.linalg.norm(gradient)
         ratio = TRUST * norms[0] / (norms[1] + DECAY * norms[0] + 1e-8)

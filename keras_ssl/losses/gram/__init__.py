@@ -1,31 +1,32 @@
-"""The duality as an algorithm: off-diagonal sums at their cheapest exact form.
+"""The duality as an algorithm: off-diagonal sums, computed exactly in the cheapest way.
 
 Both families of the paper penalize the off-diagonal entries of a matrix of products: K K^T of
-samples, (N, N), or K^T K of dimensions, (M, M). Below, n is the size of that matrix and d the
-other: N and M, or M and N. None is computed as it is written:
+samples, (N, N), or K^T K of dimensions, (M, M). Below, n is the size of that matrix and d the size
+of the other one: N and M, or M and N. We do not compute the penalties as they are written:
 
-- A sum of *squares* is a Frobenius norm, and `||K K^T||_F = ||K^T K||_F` (Theorem 3.3): the smaller
-  of the two matrices serves, (n, n) or (d, d). At 8192 dimensions of 256 samples that is a
-  thousandth of the memory. A log-determinant has the same symmetry (Sylvester).
-- A *log-sum-exp* has no such dual. Its matrix is visited in blocks of rows, and once more for the
-  gradient, instead of being held.
+- A sum of *squares* is a Frobenius norm, and `||K K^T||_F = ||K^T K||_F` (Theorem 3.3), so we can
+  use the smaller of the two matrices, (n, n) or (d, d). With 8192 dimensions and 256 samples, it
+  takes a thousandth of the memory. A log-determinant has the same symmetry (Sylvester).
+- A *log-sum-exp* has no such dual. Instead of holding its matrix, we visit it in blocks of rows,
+  and once more for the gradient.
 
-Taking the diagonal away. On (n, n) the diagonal is masked, which is exact however small the rest
-is. On (d, d) it can only be subtracted, `||K^T K||^2 - sum_i ||K_i||^4` for samples, which loses
-digits where the rest is small beside the whole. It cannot be where n > d and the n vectors have one
-norm: their products then have rank d at most and trace t, so that the squares add up to t^2 / d at
-least, of which the diagonal has t^2 / n (Welch's bound). So subtraction is safe just where (d, d)
-is the smaller one, and where the off-diagonal can vanish, n <= d, masking is the cheaper form
-anyway. Vectors of very different norms, an n barely above d, or two views of low rank that share
-nothing escape that argument; hence the sum is looked at: where less than a sixteenth of the whole
-is left, the masked form is computed instead. At most 4 of float32's 24 bits are ever lost.
+How the diagonal is removed: on (n, n) it is masked, which is exact, however small the rest is. On
+(d, d) it can only be subtracted, `||K^T K||^2 - sum_i ||K_i||^4` for samples. This loses digits if
+the rest is small compared with the whole. The rest cannot be small if n > d and the n vectors have
+the same norm. Their products then have rank d at most and trace t, so the squares add up to at
+least t^2 / d, and the diagonal's part of that is t^2 / n (Welch's bound). Subtraction is therefore
+safe exactly where (d, d) is the smaller matrix. Where the off-diagonal entries can vanish, n <= d,
+masking is cheaper anyway. The argument does not cover vectors of very different norms, an n barely
+above d, or two views of low rank that share nothing. We therefore check the sum: if less than a
+sixteenth of the whole is left, the masked form is computed instead. At most 4 of the 24 bits of
+float32 are ever lost.
 
-Gradients are written out, with what the value has computed already; there are no second ones.
+Gradients are written out, and use what was computed for the value. There are no second gradients.
 
-Several replicas share out the work, by the same duality. Each holds some samples, that is some rows
-of z. Of products of samples it computes the rows of its own samples, for which the embeddings are
-gathered, N M floats; products of dimensions are sums over samples, and the replicas' sums are added
-up, M^2 floats. The cheaper matrix to compute is the cheaper one to communicate.
+Several replicas divide the work by the same duality. Each holds some samples, which are rows of z.
+For products of samples, a replica computes the rows of its own samples, which requires gathering
+the embeddings, N M floats. Products of dimensions are sums over samples: the sums of the replicas
+are added up, M^2 floats. The matrix that is cheaper to compute is also cheaper to communicate.
 
 References:
     - Garrido et al., ICLR 2023: Theorem 3.3, Definition 3.2.

@@ -1,4 +1,4 @@
-"""The log-determinant of a batch of embeddings, through the smaller of the two matrices."""
+"""The log-determinant of a batch of embeddings, computed on the smaller of the two matrices."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from keras_ssl.replicas import (
     sum_over_replicas,
 )
 
-# An inverse is trusted where no eigenvalue is known to be larger than this, the smallest being 1.
+# An inverse is trusted unless an eigenvalue is known to exceed this. The smallest one is 1.
 _LARGEST_EIGENVALUE = 500.0
 
 
 def log_det(z: Tensor, side: str = "auto") -> Tensor:
-    """Log det(I + z z^T) = log det(I + z^T z) of z (N, M), scalar.
+    """Returns log det(I + z z^T) = log det(I + z^T z) of z (N, M), a scalar.
 
     Args:
         z: Float (N, M).
@@ -47,13 +47,14 @@ def log_det(z: Tensor, side: str = "auto") -> Tensor:
 
 
 def _log_det_through(z: Batch, axis: int) -> tuple[Tensor, Tensor]:
-    """The log-determinant through the products over `axis`, and its gradient, 2 (I + P)^-1 z.
+    """The log-determinant of I + P, with P the products over `axis`, and its gradient.
 
-    By Cholesky, whose pivots are what is left of the diagonal once the rows above are accounted
-    for: the same loss of digits as above, where the embeddings lie in few directions. Where a pivot
-    is less than a sixteenth of its diagonal entry, where rounding could make one negative, or where
-    one eigenvalue, which is at least ||P||_F^2 / tr P, makes the inverse lose three digits, all is
-    computed in float64. On the larger of the two matrices the gradient is exact to 1e-4 only.
+    The gradient is 2 (I + P)^-1 z. The factorization is Cholesky's. Its pivots are what remains of
+    the diagonal after subtracting the rows above, which loses digits if the embeddings lie in few
+    directions. Everything is computed in float64 in three cases: if a pivot is less than a
+    sixteenth of its diagonal entry, if rounding could make a pivot negative, or if an eigenvalue,
+    which is at least ||P||_F^2 / tr P, makes the inverse lose three digits. On the larger of the
+    two matrices the gradient is exact only to 1e-4.
     """
 
     def plus_identity(matrix: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def _log_det_through(z: Batch, axis: int) -> tuple[Tensor, Tensor]:
         return ops.cond(is_trusted, lambda: finish(factor), in_float64)
 
     def in_float64() -> tuple[Tensor, Tensor]:
-        # To factor what is not finite is an error in TensorFlow; the loss is to be not finite.
+        # TensorFlow fails to factor a matrix that is not finite; the loss should be NaN instead.
         is_finite = largest < float("inf")
         whole = ops.cast(ops.where(is_finite, z.all, 0), "float64")
         with alone():

@@ -1,4 +1,4 @@
-"""Log-sum-exps of products, their matrix visited in blocks of rows."""
+"""Log-sum-exps of products, computed on blocks of rows of their matrix."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,22 +19,22 @@ from keras_ssl.replicas import (
     sum_over_replicas,
 )
 
-# Below this, sums of exponentials and products with their inverses are far from the limits of
-# float32 (e^88) and bfloat16; nothing is in float16 (e^11).
+# Below this exponent, sums of exponentials and products with their inverses are far from the limits
+# of float32 (e^88) and bfloat16. In float16 (e^11) no exponent is safe.
 _SAFE_EXPONENT = 30.0
 
-# Up to this many entries (64 MiB in float32) a matrix of logits is held, for speed; a larger one is
-# visited in blocks of about this many (16 MiB).
+# For speed, a matrix of logits is held if it has at most the first number of entries (64 MiB in
+# float32). A larger one is visited in blocks of about the second number of entries (16 MiB).
 _HELD_ENTRIES = 2**24
 _BLOCK_ENTRIES = 2**22
 
 
 class Similarity(NamedTuple):
-    """f of a product s of two embeddings, and what f'(s) makes of a gradient."""
+    """A function f of the product s of two embeddings, and its gradient."""
 
     value: Callable[[Any], Any]
     pull: Callable[[Any, Any], Any]
-    # f(c s) = c^degree f(s) for c > 0: where a temperature goes.
+    # f(c s) = c^degree f(s) for c > 0, so a temperature can be applied to the embeddings.
     degree: int
 
 
@@ -51,29 +51,29 @@ def sample_log_sum_exp(
     temperature: float = 1.0,
     block_size: int | None = None,
 ) -> Tensor:
-    """Sample by sample, `log sum_j exp(f(x_i . x_j) / temperature)` over the j of other images.
+    """Returns `log sum_j exp(f(x_i . x_j) / temperature)` for each i, over the j of other images.
 
-    Never holds more of the matrix of products than some blocks of `block_size` rows (TensorFlow's
-    graphs work on several at a time): the gradient computes them again. With l_i the result, g_i
-    the gradient that arrives at it and s_ij = x_i . x_j, the gradient that leaves is
-    `sum_j w_ij x_j`, where
-    `w_ij = f'(s_ij) / temperature * (g_i exp(f_ij - l_i) + g_j exp(f_ij - l_j))`: i as an anchor,
-    and i as a candidate of the anchor j.
+    It never holds more of the matrix of products than a few blocks of `block_size` rows
+    (TensorFlow's graphs work on several at a time); the gradient computes them again. Let l_i be
+    the result, g_i the gradient that arrives at it, and s_ij = x_i . x_j. The gradient of x_i is
+    `sum_j w_ij x_j`, with
+    `w_ij = f'(s_ij) / temperature * (g_i exp(f_ij - l_i) + g_j exp(f_ij - l_j))`. The first part is
+    for i as an anchor, the second for i as a candidate of the anchor j.
 
     Args:
-        x: Anchors, and their candidates, float (n, d).
-        y: Other candidates, (n, d): then the anchors are the rows of `x` with the rows of `y` as
-            candidates, and the rows of `y` with the rows of `x`.
-        samples: Number of images, where the rows of `x` hold several views of each, one view after
-            the other: rows of one image are no candidates. Default: every row is an image.
+        x: Anchors and their candidates, float (n, d).
+        y: Other candidates, (n, d). If given, the rows of `x` are anchors with the rows of `y` as
+            candidates, and the rows of `y` are anchors with the rows of `x` as candidates.
+        samples: Number of images, if `x` holds several views of them, one view after the other.
+            Rows of the same image are not candidates. Default: every row is a different image.
         similarity: f.
         temperature: Positive.
-        block_size: Rows at a time. Default: all where the matrix has at most 2^24 entries, else
-            enough for about 2^22. Where the number of rows is not known when a graph is traced (a
-            data set that keeps its remainder), always blocks.
+        block_size: Rows at a time. Default: all rows if the matrix has at most 2^24 entries,
+            otherwise enough rows for about 2^22 entries. If the number of rows is not known when a
+            graph is traced (a data set that keeps its remainder), it always uses blocks.
 
     Returns:
-        (n,), or where `y` is given a pair of them.
+        Tensor of shape (n,), or a pair of them if `y` is given.
     """
     x = x * temperature ** (-0.5 / similarity.degree)
     if y is None:
@@ -97,27 +97,29 @@ def sample_log_sum_exp(
 def dimension_log_sum_exp(
     x: Tensor, temperature: float = 1.0, block_size: int | None = None
 ) -> Tensor:
-    """`sample_log_sum_exp` of the transpose: dimension by dimension, over the other dimensions.
+    """Returns the log-sum-exp of each dimension over the other dimensions.
+
+    This is the `sample_log_sum_exp` of the transpose.
 
     Args:
         x: Float (N, M).
         temperature: Positive.
-        block_size: Rows of the (M, M) matrix at a time, see `sample_log_sum_exp`.
+        block_size: Rows of the (M, M) matrix at a time; see `sample_log_sum_exp`.
 
     Returns:
-        (M,).
+        Tensor of shape (M,).
     """
     n, m = batch_size(x), ops.shape(x)[1]
     replicas = replica_count()
     if replicas > 1 and m <= n and m * m <= _HELD_ENTRIES and block_size is None:
-        # M^2 sums to add up are fewer than N M embeddings to gather.
+        # Adding up M^2 sums is cheaper than gathering N M embeddings.
         logits = sum_over_replicas(products(x, x, axis=0)) / temperature
         return ops.logsumexp(off_diagonal(logits, value=float("-inf")), axis=1)
     rows = ops.transpose(gather_batch(x))
     if m % replicas:
         with alone():
             return sample_log_sum_exp(rows, temperature=temperature, block_size=block_size)
-    # From here on the dimensions are what the replicas share out.
+    # From here on, the replicas divide the dimensions among themselves.
     return gather_batch(
         sample_log_sum_exp(own_rows(rows), temperature=temperature, block_size=block_size)
     )
@@ -126,16 +128,16 @@ def dimension_log_sum_exp(
 def _log_sum_exp(
     x: Tensor, y: Tensor, samples: Any, similarity: Similarity, block_size: Any
 ) -> tuple[tuple[Any, ...], Callable[..., tuple[Any, ...]]]:
-    """Of f(x y^T) over rows and, if y is not x, over columns; and the function of its gradients.
+    """Log-sum-exps of f(x y^T) over rows and, if y is not x, over columns, and their gradients.
 
-    The anchors of the rows are this replica's x, their candidates the y of all replicas.
+    The anchors of the rows are this replica's x, and their candidates are the y of all replicas.
     """
     mutual = x is not y
     y = gather_batch(y)
     blocks = _Blocks(x, y, samples, similarity, block_size)
 
-    # |f| is below this (Cauchy and Schwarz). Where that is little, exp needs no shift against
-    # overflow, and one exponential serves i as an anchor and j as an anchor.
+    # This bounds |f| (Cauchy-Schwarz). If the bound is small, exp needs no shift against overflow,
+    # and one exponential serves for i as an anchor and for j as an anchor.
     norms = [ops.max(ops.sum(ops.square(z), axis=1)) for z in (x, y)]
     largest = similarity.value(ops.sqrt(norms[0] * norms[1]))
     dtype = keras.backend.standardize_dtype(x.dtype)
@@ -159,7 +161,7 @@ def _log_sum_exp(
         lambda: sums(ops.logsumexp),
     )
     if mutual and replica_count() > 1:
-        # Every replica has seen the candidates of its rows, and summed columns over these alone.
+        # Every replica has seen all candidates of its rows, but summed columns over its rows only.
         of_columns = ops.logsumexp(gather_batch(values[1][None]), axis=0)
         values = (values[0], own_rows(of_columns))
 
@@ -189,8 +191,8 @@ def _log_sum_exp(
             return pulls(lambda f, rows: part(f, rows(a)) * rows(g) + part(f, c) * h)
 
         def part(f: Tensor, log_sum: Tensor) -> Tensor:
-            # Never above 1; but large products are rounded by more than 1, and those of i and j
-            # need not be rounded as those of j and i.
+            # This is never above 1 in theory. But large products are rounded by more than 1, and
+            # the product of i and j may be rounded differently from that of j and i.
             return ops.exp(ops.minimum(f - log_sum, 0))
 
         of_x, *of_y = ops.cond(is_bounded, bounded, unbounded)
@@ -200,7 +202,7 @@ def _log_sum_exp(
 
 
 class _Blocks:
-    """The matrix f(x y^T), some rows at a time; held, if these are all rows."""
+    """The matrix f(x y^T), some rows at a time; it is held if a block has all rows."""
 
     def __init__(self, x: Tensor, y: Tensor, samples: Any, similarity: Similarity, block_size: Any):
         self.x, self.similarity = x, similarity
@@ -215,18 +217,18 @@ class _Blocks:
             block_size = n if is_small else few(1, _BLOCK_ENTRIES // candidates)
         self.size = block_size if is_known else ops.minimum(n, block_size)
         self.is_held = is_known and n <= self.size
-        self.y_transposed = ops.transpose(y)  # once, not in every block
+        self.y_transposed = ops.transpose(y)  # Once, not in every block.
         self.held: Any = ops.matmul(x, self.y_transposed) if self.is_held else None
 
     def products(self, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of s = x y^T and of f(s), the latter -inf for pairs of one image."""
+        """Returns rows of s = x y^T and of f(s); f(s) is -inf for pairs of the same image."""
         s = (
             self.held
             if self.is_held
             else ops.matmul(self.rows(self.x, start, size), self.y_transposed)
         )
-        # Row i and column j show one image where j = i modulo the number of images, among the
-        # columns of this replica.
+        # Among the columns of this replica, row i and column j are the same image if j = i modulo
+        # the number of images.
         i = ops.arange(size, dtype="int32")[:, None]
         views = ops.arange(self.n // self.samples, dtype="int32")
         j = (start + i) % self.samples + self.samples * views
@@ -235,13 +237,13 @@ class _Blocks:
         return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
 
     def rows(self, a: Tensor, start: Tensor, size: Tensor) -> Tensor:
-        """`size` rows of a."""
+        """Returns `size` rows of `a`, from `start` on."""
         if self.is_held:
             return a
         return ops.slice(a, (start, 0)[: len(a.shape)], (size, *ops.shape(a)[1:]))
 
     def put(self, a: Tensor, start: Tensor, update: Tensor) -> Tensor:
-        """`a` with some rows replaced."""
+        """Returns `a` with the rows from `start` on replaced by `update`."""
         if self.is_held:
             return update
         return ops.scatter_update(
@@ -249,7 +251,7 @@ class _Blocks:
         )
 
     def visit(self, step: Callable[..., Any], results: Any) -> Any:
-        """`results = step(start, size, *results)`, block after block; the last may be short."""
+        """Applies `results = step(start, size, *results)` to each block; the last may be short."""
         blocks = 0 if self.is_held else self.n // self.size
         results = ops.fori_loop(
             0, blocks, lambda k, results: step(k * self.size, self.size, *results), tuple(results)

@@ -1,4 +1,4 @@
-"""Which of the two matrices a quantity is computed on, and why: the rules, which one can ask."""
+"""The rules that choose which of the two matrices a quantity is computed on, with their reasons."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ from keras_ssl._tensors import Tensor
 # "gram": the products of samples, z z^T, (N, N). "covariance": those of dimensions, z^T z, (M, M).
 SIDES = ("auto", "gram", "covariance")
 
-# By the axis that products sum over: 0, the samples of two dimensions; 1, the dimensions of two
-# samples.
+# The side by the axis that products sum over: products of dimensions sum over axis 0, products of
+# samples over axis 1.
 BY_AXIS = ("covariance", "gram")
 
 
@@ -17,7 +17,7 @@ class Side(NamedTuple):
 
     Attributes:
         name: "gram", (N, N), or "covariance", (M, M).
-        why: The reason, a sentence.
+        why: The reason, as a sentence.
     """
 
     name: str
@@ -25,18 +25,18 @@ class Side(NamedTuple):
 
 
 def dual_is_cheaper(n: Tensor, d: Tensor, has_one_view: bool) -> Tensor:
-    """Whether squares of an (n, n) matrix cost less through (d, d), the gradient included.
+    """Whether squares of an (n, n) matrix cost less on the (d, d) matrix, including the gradient.
 
-    With the gradient, two products of either size, and the dual is kept where d < 15/16 n; of two
-    views, four small products or three large ones.
+    For one view, either way takes two products with the gradient; we use the dual if d < 15/16 n.
+    For two views, there are four small products or three large ones.
 
     Args:
         n: Size of the matrix, a whole number or a tensor.
         d: Size of the other one.
-        has_one_view: Whether the products are those of one view with itself.
+        has_one_view: Whether the products are of one view with itself.
 
     Returns:
-        A boolean, or a boolean tensor where a size is one.
+        A boolean, or a boolean tensor if a size is a tensor.
     """
     return 16 * d < 15 * n if has_one_view else 4 * d < 3 * n
 
@@ -44,39 +44,41 @@ def dual_is_cheaper(n: Tensor, d: Tensor, has_one_view: bool) -> Tensor:
 def select_energy_side(
     contrast: str, samples: int, dimensions: int, has_one_view: bool = True, side: str = "auto"
 ) -> Side:
-    """The matrix that `sample_energy` or `dimension_energy` computes on.
+    """Returns the matrix that `sample_energy` or `dimension_energy` computes on.
 
     Args:
-        contrast: "samples" or "dimensions": whose products are summed.
+        contrast: "samples" or "dimensions", whichever has its products summed.
         samples: N, over all replicas.
         dimensions: M.
-        has_one_view: Whether they are the products of one view with itself.
-        side: "auto", or the matrix that was asked for.
+        has_one_view: Whether the products are of one view with itself.
+        side: "auto", or the matrix that the user chose.
     """
     if side != "auto":
-        return Side(side, "It was asked for.")
+        return Side(side, "The argument `side` chose it.")
     axis = int(contrast == "samples")
     n, d = (dimensions, samples) if axis == 0 else (samples, dimensions)
     use_dual = dual_is_cheaper(n, d, has_one_view)
-    return _described(BY_AXIS[axis != use_dual], samples, dimensions, "cost less, gradient and all")
+    return _described(
+        BY_AXIS[axis != use_dual], samples, dimensions, "cost less, including the gradient,"
+    )
 
 
 def select_log_det_side(samples: int, dimensions: int, side: str = "auto") -> Side:
-    """The matrix that `log_det` factors: the smaller one.
+    """Returns the matrix that `log_det` factors: by default the smaller one.
 
     Args:
         samples: N, over all replicas.
         dimensions: M.
-        side: "auto", or the matrix that was asked for.
+        side: "auto", or the matrix that the user chose.
     """
     if side != "auto":
-        return Side(side, "It was asked for.")
+        return Side(side, "The argument `side` chose it.")
     name = "gram" if samples <= dimensions else "covariance"
     return _described(name, samples, dimensions, "are not more")
 
 
 def select_log_sum_exp_side(contrast: str) -> Side:
-    """The matrix that a log-sum-exp visits in blocks: it has no dual."""
+    """Returns the matrix that a log-sum-exp visits in blocks, because it has no dual."""
     name = "gram" if contrast == "samples" else "covariance"
     return Side(name, "A log-sum-exp has no dual; it visits its matrix in blocks of rows.")
 

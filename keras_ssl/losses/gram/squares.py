@@ -1,4 +1,4 @@
-"""Sums of squared products, through the cheaper of the two matrices."""
+"""Sums of squared products, computed on the cheaper of the two matrices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,15 +29,15 @@ from keras_ssl.replicas import (
 
 
 def sample_energy(z_1: Tensor, z_2: Tensor = None, side: str = "auto") -> Tensor:
-    """Sum of the squared products of different samples, `sum_{i != j} (z_1i . z_2j)^2`.
+    """Returns the sum of squared products of different samples, `sum_{i != j} (z_1i . z_2j)^2`.
 
-    With one argument, the paper's L_c.
+    With one argument, this is the paper's L_c.
 
     Args:
         z_1: Float (N, M).
-        z_2: Float (N, M); by default `z_1`.
-        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or the one that costs
-            less, "auto"; see `select_energy_side`.
+        z_2: Float (N, M). Default: `z_1`.
+        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or "auto", the one that
+            costs less; see `select_energy_side`.
 
     Returns:
         Scalar, at least 0 (up to rounding).
@@ -46,21 +46,22 @@ def sample_energy(z_1: Tensor, z_2: Tensor = None, side: str = "auto") -> Tensor
 
 
 def dimension_energy(z_1: Tensor, z_2: Tensor = None, side: str = "auto") -> Tensor:
-    """Sum of the squared products of different dimensions: `sample_energy` of the transposes.
+    """Returns the sum of squared products of different dimensions.
 
-    With one argument, the paper's L_nc. Arguments and result as of `sample_energy`.
+    This is the `sample_energy` of the transposes, and takes the same arguments. With one argument,
+    it is the paper's L_nc.
     """
     return _energy(z_1, z_2, side, axis=0)
 
 
 def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
-    """Sum of the squares of all products, `||z z^T||_F^2 = ||z^T z||_F^2` (Theorem 3.3).
+    """Returns the sum of squares of all products, `||z z^T||_F^2 = ||z^T z||_F^2` (Theorem 3.3).
 
-    The products of a sample, or a dimension, with itself are among them.
+    It includes the products of a sample, or a dimension, with itself.
 
     Args:
         z: Float (N, M).
-        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or the smaller, "auto".
+        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or "auto", the smaller.
 
     Returns:
         Scalar, at least 0.
@@ -77,7 +78,7 @@ def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
         batch = Batch(z, gather_batch(z))
         if isinstance(on_gram, bool):
             value, slopes = through(batch, int(on_gram))
-        else:  # The size of the batch is not known: the matrix of dimensions is as exact.
+        else:  # If the batch size is unknown, the matrix of dimensions is as exact.
             value, slopes = through(batch, 0)
         return value, lambda upstream: 4 * sum_over_replicas(upstream) * slopes()[0]
 
@@ -85,8 +86,8 @@ def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
 
 
 def _energy(z_1: Tensor, z_2: Tensor, side: str, axis: int) -> Tensor:
-    # With C the products off their diagonal, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
-    # Inside a custom gradient nothing else is to be recorded: hence stop_gradient.
+    # If C holds the off-diagonal products, the gradients of ||C||^2 are 2 C z_2 and 2 C^T z_1.
+    # stop_gradient keeps the tape from recording anything else inside a custom gradient.
     if z_2 is None:
 
         @custom_gradient
@@ -110,7 +111,7 @@ def _energy(z_1: Tensor, z_2: Tensor, side: str, axis: int) -> Tensor:
     return energy_of_two(z_1, z_2)
 
 
-# A value, and a function that gives C y and, if y is not x, C^T x.
+# A value, and a function that returns C y and, if y is not x, C^T x.
 _Energy = tuple[Any, Callable[[], tuple[Any, ...]]]
 
 
@@ -118,7 +119,8 @@ def _cheaper(x: Tensor, y: Tensor, side: str, axis: int) -> _Energy:
     shape = batch_size(x), ops.shape(x)[1]
     n, d = shape[1 - axis], shape[axis]
     use_dual = dual_is_cheaper(n, d, x is y) if side == "auto" else side != BY_AXIS[axis]
-    # The products of dimensions alone, which nothing can vanish from, need no other's samples.
+    # Only products of dimensions, whose diagonal can always be masked, need no other replica's
+    # samples.
     is_local = axis == 0 and use_dual is False
     batch_x = Batch(x, None if is_local else gather_batch(x))
     batch_y = batch_x if x is y else Batch(y, None if is_local else gather_batch(y))
@@ -130,7 +132,7 @@ def _cheaper(x: Tensor, y: Tensor, side: str, axis: int) -> _Energy:
 
 
 def _direct(x: Batch, y: Batch, axis: int) -> _Energy:
-    """Through C itself, (n, n), its diagonal masked."""
+    """Computes on C itself, (n, n), and masks the diagonal."""
     c = off_diagonal(gram_matrix(x, y, axis), first_row(x.own) if axis == 1 else 0)
 
     def slopes() -> tuple[Tensor, ...]:
@@ -141,7 +143,7 @@ def _direct(x: Batch, y: Batch, axis: int) -> _Energy:
 
 
 def _dual(x: Batch, y: Batch, axis: int) -> _Energy:
-    """Through the products along the other axis, (d, d), the diagonal subtracted where safe."""
+    """Computes on the products over the other axis, (d, d), and subtracts the diagonal if safe."""
     other = 1 - axis
     g_y = gram_matrix(y, y, other)
     g_x = g_y if x is y else gram_matrix(x, x, other)
@@ -152,7 +154,7 @@ def _dual(x: Batch, y: Batch, axis: int) -> _Energy:
         return (c_y,) if x is y else (c_y, mix(g_x, y, other) - c_ii * x.own)
 
     value = total(g_x * g_y, other) - total(ops.square(c_ii), axis)
-    # Square roots first: the product of the squares would be of the eighth power.
+    # Square roots first: the product of the squares would be an eighth power.
     norms = [ops.sqrt(total(ops.square(g), other)) for g in (g_x, g_y)]
     return _either(
         value > LARGE_ENOUGH * norms[0] * norms[1],
@@ -162,7 +164,7 @@ def _dual(x: Batch, y: Batch, axis: int) -> _Energy:
 
 
 def _repeated(x: Batch, y: Batch, axis: int) -> _Energy:
-    """`_direct` of the whole batch on every replica: replicas cannot meet in a branch."""
+    """Does `_direct` on the whole batch on every replica: branches cannot communicate."""
     whole_x = Batch(x.all, x.all)
     with alone():
         value, slopes = _direct(whole_x, whole_x if x is y else Batch(y.all, y.all), axis)
@@ -176,7 +178,7 @@ def _repeated(x: Batch, y: Batch, axis: int) -> _Energy:
 
 
 def _either(condition: Tensor, one: Callable[[], _Energy], other: Callable[[], _Energy]) -> _Energy:
-    """One of two ways to the same energy, known now or when the graph runs."""
+    """Computes an energy in one of two ways, chosen now or when the graph runs."""
     if isinstance(condition, bool):
         return one() if condition else other()
     value = ops.cond(condition, lambda: one()[0], lambda: other()[0])
