@@ -311,7 +311,7 @@ class TestHyperModel:
         with pytest.raises(ValueError, match="`score` must be one of"):
             tiny(held_out, score="loss")
         unlabeled = held_out._replace(train=held_out.train.without_labels())
-        with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' where there are no"):
+        with pytest.raises(ValueError, match="must be 'rankme' or 'lidar' if there are no"):
             tiny(unlabeled)
         for name in ("epochs", "batch_size"):
             with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
