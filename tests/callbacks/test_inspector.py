@@ -175,7 +175,7 @@ def test_steps_count_where_asked(images, views, tmp_path):
     ("arguments", "error", "message"),
     [
         ({"every": 0}, ValueError, "`every`"),
-        ({"every": 1, "every_steps": 1}, ValueError, "`every` counts epochs and `every_steps`"),
+        ({"every": 1, "every_steps": 1}, ValueError, "`every` .epochs. and `every_steps`"),
         ({"count": 1}, ValueError, "`count` must be at least 2"),
         ({"pictures_every": 0}, ValueError, "`pictures_every`"),
         ({"images": np.zeros((4, 2, 2, 1))}, TypeError, "`images`.*ImageSet.*ndarray"),

@@ -127,7 +127,7 @@ def test_images_without_labels(script, tmp_path):
 
 def test_bad_options(script, tmp_path):
     module = script("tuning_gap")
-    with pytest.raises(SystemExit, match="--methods must be of .*simclr.*Received: .'byol'"):
+    with pytest.raises(SystemExit, match="--methods must be some of .*simclr.*Received: .'byol'"):
         run(module, tmp_path / "a", "--methods", "byol")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "photo.jpg").write_text("")

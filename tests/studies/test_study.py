@@ -282,7 +282,7 @@ class TestFolder:
         with pytest.raises(ValueError, match="`arms` must have the same images"):
             studies.Study(tmp_path, arms)
         arms = program.arms()
-        arms["vicreg"].space = lambda hp, recipe: hp.Int("seed", 0, 9) and recipe
+        arms["vicreg"].space = lambda hp, recipe: hp.Int("seed", 1, 9) and recipe
         with pytest.raises(ValueError, match=r"hyperparameters named .*'vicreg' with \['seed'\]"):
             studies.Study(tmp_path, arms)
         for message, arguments in (

@@ -2,3 +2,6 @@
 
 `keras_ssl.data` lists the public names.
 """
+
+# Empty, because `keras_ssl.data` imports the public names from the files.
+__all__: list[str] = []
