@@ -63,6 +63,7 @@ def test_pretrain_leaves_a_run_folder(run):
     assert isinstance(keras.models.load_model(checkpoint), models.VICReg)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_the_run(run):
     """TensorBoard is asked as its own page asks it."""
     with tensorboard_server(run) as ask:
@@ -273,6 +274,7 @@ class TestResume:
         left = (copy / "metrics.csv").read_text().splitlines(keepends=True)
         assert left[-1] == lines[-1] and len(left) == (3 if rows else 2)
 
+    @pytest.mark.slow
     def test_a_full_disk_at_the_end_costs_nothing(self, run, copy, monkeypatch):
         (copy / "results.json").unlink()
 
@@ -287,6 +289,7 @@ class TestResume:
         assert (copy / "results.json").read_text() == (run / "results.json").read_text()
 
 
+@pytest.mark.slow
 def test_unlabeled_images_judged_on_others(tmp_path, in_graphs):
     """Most people have photographs without labels, and a few with labels."""
     rng = np.random.RandomState(0)

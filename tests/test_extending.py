@@ -16,7 +16,7 @@ every_method = pytest.mark.parametrize("name", extending.METHODS)
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(eagerly):
     return extending.load()
 
 
@@ -85,6 +85,7 @@ def test_micro_batches_are_the_whole_batch(page, name):
         np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_replicas_are_one_device():
     """They are compared in float64, where only a different method could make a difference."""
     results = {}

@@ -230,6 +230,7 @@ class TestHyperModel:
         again = hypermodel.judge(model, held_out.validation, "val_")
         assert again == {name: figures[name] for name in ("val_knn", "val_linear")}
 
+    @pytest.mark.slow
     def test_trials_repeat_and_seeds_differ(self, held_out):
         hypermodel = tiny(held_out)
         losses = []
@@ -262,6 +263,7 @@ class TestHyperModel:
         with pytest.raises(callbacks.NonFiniteLossError):
             hypermodel.fit(hp, hypermodel.build(hp))
 
+    @pytest.mark.slow
     def test_labels_do_not_reach_the_encoder(self, held_out):
         """Without the labels of the images to train on, the loss is the same."""
         hp = keras_tuner.HyperParameters()
@@ -272,6 +274,7 @@ class TestHyperModel:
         ]
         assert losses[0] == losses[1]
 
+    @pytest.mark.slow
     def test_a_batch_size_that_is_searched(self, held_out):
         """An epoch has all images, whatever the batch size."""
         space = lambda hp, recipe: dataclasses.replace(  # noqa: E731
@@ -361,6 +364,7 @@ class TestTuners:
         score = hypermodel.judge(best, held_out.validation)["knn"]
         assert score == tuner.oracle.get_best_trials(1)[0].score
 
+    @pytest.mark.slow
     def test_grid(self, held_out, tmp_path):
         hypermodel = tiny(
             held_out,

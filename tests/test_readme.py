@@ -43,6 +43,7 @@ def test_a_method_of_your_own(views):
     assert config["uniformity_weight"] == 1.0
 
 
+@pytest.mark.slow
 def test_tuned(tmp_path, monkeypatch):
     (code,) = (block for block in BLOCKS if "tuner.search" in block)
     monkeypatch.chdir(tmp_path)

@@ -275,6 +275,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_a_study_and_a_run_from_its_best_settings(best, tmp_path, monkeypatch):
     """In a process of its own, which knows of the stranger by `--import` alone."""
     script, run = ROOT / "examples" / "pretrain.py", tmp_path / "run"

@@ -374,6 +374,7 @@ def watch(model, images, optimizer, epochs, batch=BATCH, **doctor_arguments):
     return doctor
 
 
+@pytest.mark.slow
 def test_an_alignment_that_goes_below_minus_one_is_healthy(digits):
     """Embeddings in a ball of squared radius 10: their products go down to -10."""
     criterion = losses.SpectralContrastiveLoss(squared_radius=10.0)
@@ -431,6 +432,7 @@ def test_nothing_is_said_of_a_healthy_predicting_model(digits):
     assert doctor.history == {}
 
 
+@pytest.mark.slow
 def test_a_predicting_model_that_collapses_gets_advice_that_it_can_take(digits):
     projector = keras.Sequential(
         [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(64)]

@@ -274,6 +274,7 @@ input()
         assert log.path == tmp_path / "train"
         log.close()
 
+    @pytest.mark.slow
     def test_an_interrupted_fit_is_no_other_run(self, images, views, tmp_path):
         inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, 1, count=8)
         broken = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)

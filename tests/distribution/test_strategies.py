@@ -21,6 +21,7 @@ def test_one_device_by_default(monkeypatch):
         assert distribution.is_chief(strategy)
 
 
+@pytest.mark.slow
 def test_mirrored_takes_all_devices():
     program = """
 import tensorflow as tf

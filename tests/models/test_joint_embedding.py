@@ -157,6 +157,7 @@ def test_every_method_compiles_as_a_tpu_would_want_it(views, in_graphs, method):
     assert losses_of[True] == pytest.approx(losses_of[False], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_jit_compile_gives_the_same_training(views, in_graphs):
     losses_by_mode = []
     for jit_compile in (False, True):

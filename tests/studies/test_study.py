@@ -136,6 +136,7 @@ class TestResults:
             with Image.open(tmp_path / f"{name}.png") as picture:
                 assert min(picture.size) > 100
 
+    @pytest.mark.slow
     def test_tensorboard_shows_every_trial(self, done):
         """It is asked as the HParams tab asks, for the whole study and for one arm."""
         folder, results, _ = done
@@ -824,6 +825,7 @@ def is_locked(path):
 class TestStarter:
     """Its processes end when it ends, however it ends."""
 
+    @pytest.mark.slow
     def test_a_killed_starter_leaves_no_orphans(self, tmp_path):
         sleeper = str(ROOT / "tests" / "studies" / "sleeper.py")
         process = start_workers([sleeper, starter.__file__, str(tmp_path)], tmp_path)
