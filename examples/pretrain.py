@@ -693,7 +693,7 @@ if __name__ == "__main__":
         main()
     except ValueError as error:
         sys.exit(f"error: {error}")
-    except callbacks.Stopped:
-        sys.exit(143)
+    except callbacks.Stopped as stopped:
+        sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:
         sys.exit(130)

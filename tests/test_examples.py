@@ -165,8 +165,9 @@ def test_a_signal_ends_in_two_lines_with_the_command_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, "Progress", Signaled)
-        with pytest.raises(callbacks.Stopped):
+        with pytest.raises(callbacks.Stopped) as error:
             pretrain.main(["--smoke", "--logdir", str(folder)])
+    assert error.value.signal == number
     stopped, going_on = capsys.readouterr().err.strip().splitlines()[-2:]
     assert stopped == f"Stopped. The encoder so far is {folder / 'encoder.keras'}"
     assert going_on.endswith(f"--resume {folder}")

@@ -29,7 +29,16 @@ class CheckpointWarning(UserWarning):
 
 
 class Stopped(KeyboardInterrupt):  # noqa: N818 (not an error: somebody asked for it)
-    """Training was asked to stop; it saved a checkpoint and stopped."""
+    """Training was asked to stop; it saved a checkpoint and stopped.
+
+    Attributes:
+        signal: The signal that asked. A program then ends with the status 128 + `signal`, as a
+            shell expects: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"stopped by {number.name}")
+        self.signal = number
 
 
 class StopSignals:
@@ -151,8 +160,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._saved = time.monotonic()
         for old in checkpoints(self.folder)[: -self.keep]:
             old.unlink()
-        if self._is_asked_to_stop():
-            raise Stopped
+        if self.signals is not None and self.signals.received is not None:
+            raise Stopped(self.signals.received)
 
     def _is_asked_to_stop(self) -> bool:
         return self.signals is not None and self.signals.received is not None
