@@ -124,6 +124,7 @@ CALLS = {
     "encoders.check_representations": lambda tmp: dict(encoder=_encoder(), shape=(None, 16)),
     "encoders.describe_range": lambda tmp: dict(encoder=_encoder()),
     "encoders.find_range": lambda tmp: dict(model=_encoder(), image_shape=(8, 8, 1)),
+    "encoders.load_encoder": lambda tmp: dict(source=_encoder()),
     "encoders.pooled": lambda tmp: dict(features=PIXELS),
     "encoders.resnet": lambda tmp: dict(input_shape=(8, 8, 1), blocks=(1,), width=4),
     "encoders.trust": lambda tmp: dict(encoder=_encoder()),

@@ -14,6 +14,7 @@ from keras_ssl.encoders.adapt import (
 )
 from keras_ssl.encoders.by_name import ENCODERS, build_encoder, check_encoder
 from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range
+from keras_ssl.encoders.load import load_encoder
 from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet50
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "check_representations",
     "describe_range",
     "find_range",
+    "load_encoder",
     "pooled",
     "resnet",
     "resnet8",
