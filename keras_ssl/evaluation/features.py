@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl import _log
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
@@ -71,6 +72,7 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     values, labels = [], []
     for batch, batch_labels in images.batches(batch_size):
         values.append(represent(batch))
+        _log.advance(sum(map(len, values)), len(images))
         labels.append(batch_labels.numpy())
     return Features(np.concatenate(values), np.concatenate(labels))
 
@@ -102,6 +104,7 @@ def extract_views(
         draws = [policy(batch, training=True, seed=(step, k)) for k in range(times)]
         views = [view for drawn in draws for view in drawn]
         values.append(np.stack([represent(view) for view in views[:count]], axis=1))
+        _log.advance(sum(map(len, values)), len(images))
     return np.concatenate(values)
 
 

@@ -1,99 +1,62 @@
-"""What a run prints while it works: it is never silent for longer than ten seconds."""
+"""What a run says while it works: it is never silent for longer than ten seconds."""
 
-import contextlib
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from keras_ssl import _log
+from keras_ssl._log import stage
 from keras_ssl._validation import check_non_negative
 
-# Longest silence, in seconds.
-_SILENCE = 10.0
+__all__ = ["Progress", "duration", "stage"]
+
 # Steps that are timed for the estimate; the first step, which compiles, is not among them.
 _TIMED_STEPS = 20
 
 
 def duration(seconds: float) -> str:
     """A time as text: "40 s", "25 min", "3 h 20 min", "2 d 4 h"."""
-    seconds = check_non_negative("seconds", seconds)
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if minutes < 100:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-class _Heartbeat:
-    """Prints what is going on whenever ten seconds have passed."""
-
-    def __init__(self, say: Callable[[], str | None]) -> None:
-        self._say, self._over = say, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._over.wait(_SILENCE):
-            if text := self._say():
-                print(text, flush=True)
-
-    def stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-
-@contextlib.contextmanager
-def stage(text: str) -> Iterator[None]:
-    """A scope that prints what it does at its beginning and every ten seconds, then its time.
-
-    Args:
-        text: What the scope does, such as "judging the untrained encoder".
-    """
-    start = time.monotonic()
-    print(f"{text} ...", flush=True)
-    heartbeat = _Heartbeat(lambda: f"  still {text}, {duration(time.monotonic() - start)}")
-    try:
-        yield
-    finally:
-        heartbeat.stop()
-    print(f"  done in {duration(time.monotonic() - start)}", flush=True)
+    return _log.duration(check_non_negative("seconds", seconds))
 
 
 class Progress(keras.callbacks.Callback):
-    """Estimates the time of a run after its first steps, and prints how far it is.
+    """Says how far a run is, and how long it will take.
 
-    On a terminal, Keras' progress bar shows the steps. Elsewhere a line every ten seconds shows
-    them, so that a log can be read: give `fit` the `verbose` of this object. Put it first in the
-    list of callbacks, so that the time of the others counts as part of an epoch.
+    After the first steps it estimates the time. Each epoch is one line, with its figures and the
+    time left. Within an epoch, Keras' progress bar shows the steps on a terminal; elsewhere a line
+    every ten seconds does, so that a log can be read. Give `fit` the `verbose` of this object, and
+    put it first in the list of callbacks, so that the time of the others counts as part of an
+    epoch.
 
     Attributes:
-        verbose: 1 on a terminal, for Keras' bar; else 2, for a line per epoch.
+        verbose: 1 on a terminal, for Keras' bar, unless nobody sees what is said; else 0.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.verbose = 1 if sys.stdout.isatty() else 2
-        self._heartbeat: _Heartbeat | None = None
+        self.verbose = int(_log.is_shown() and sys.stdout.isatty())
+        self._heartbeat: _log.Heartbeat | None = None
         self._place: str | None = "the first step is being compiled"
         self._steps, self._start = 0, 0.0
         self._seconds_per_step: float | None = None
+        self._epoch, self._logs = 0, {}  # type: tuple[int, dict[str, Any]]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Starts to print."""
-        self._heartbeat = _Heartbeat(lambda: self._place and f"  {self._place}")
+        """Starts to speak."""
+        self._heartbeat = _log.Heartbeat(lambda: self._place and f"  {self._place}")
+        self._times: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch and its start."""
-        self._epoch, self._epoch_start = epoch, time.monotonic()
+        """Says how the epoch before ended: by now, the other callbacks have added their figures."""
+        self._say_epoch()
+        self._epoch = epoch
+        self._times.append(time.monotonic())
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts and times the steps, and prints the estimate once."""
+        """Counts and times the steps, and says the estimate once."""
         self._place = None if self.verbose == 1 else self._describe(batch + 1, logs or {})
         if self._seconds_per_step is not None:
             return
@@ -105,14 +68,33 @@ class Progress(keras.callbacks.Callback):
         self._steps += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Notes what the other callbacks do now: they judge, inspect and save."""
+        """Keeps the figures, and notes what the other callbacks do now: judge, inspect, save."""
+        self._logs = {} if logs is None else logs
         self._place = f"epoch {epoch + 1} of {self.params['epochs']} is done: judging and saving"
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Stops printing."""
+        """Says how the last epoch ended, and nothing more."""
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+            self._say_epoch()
+
+    def _say_epoch(self) -> None:
+        """One line about the epoch that is over; on a terminal Keras' bar shows its figures."""
+        logs, self._logs = self._logs, {}
+        if not logs:
+            return
+        done = self._epoch + 1
+        left = (time.monotonic() - self._times[0]) / len(self._times)
+        left *= self.params["epochs"] - done
+        names = ("loss", "val_knn", "val_linear", "val_rankme", "probe_accuracy")
+        figures = ", ".join(
+            f"{name.removeprefix('val_').replace('_', ' ')} {_figure(name, float(logs[name]))}"
+            for name in names
+            if name in logs
+        )
+        to_go = f"; about {duration(left)} to go" if left else ""
+        _log.say(f"Epoch {done}/{self.params['epochs']}: {figures}{to_go}")
 
     def _describe(self, step: int, logs: Mapping[str, Any]) -> str:
         steps = f" of {self.params['steps']}" if self.params.get("steps") else ""
@@ -124,8 +106,14 @@ class Progress(keras.callbacks.Callback):
         if steps is None or self._seconds_per_step is None:
             return
         left = (epochs - self._epoch) * steps - step
-        print(
+        _log.say(
             f"  time       about {duration(left * self._seconds_per_step)} to go without "
-            f"judgments ({self._seconds_per_step:.2g} s per step)",
-            flush=True,
+            f"judgments ({self._seconds_per_step:.2g} s per step)"
         )
+
+
+def _figure(name: str, value: float) -> str:
+    """A figure of an epoch as text; accuracies are percents."""
+    if name in ("val_knn", "val_linear", "probe_accuracy"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4g}"

@@ -1,9 +1,9 @@
+import logging
 import time
 
 import pytest
 
-from keras_ssl import models, runs
-from keras_ssl.runs import progress
+from keras_ssl import _log, models, runs
 from tests.conftest import tiny_encoder
 
 
@@ -17,8 +17,8 @@ def test_durations(seconds, text):
 
 
 def test_a_stage_is_not_silent(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "_SILENCE", 0.01)
-    with runs.stage("counting sheep"):
+    monkeypatch.setattr(_log, "SILENCE", 0.01)
+    with _log.shown(), runs.stage("counting sheep"):
         time.sleep(0.1)
     first, *between, last = capsys.readouterr().out.splitlines()
     assert first == "counting sheep ..." and last == "  done in 0 s"
@@ -26,23 +26,51 @@ def test_a_stage_is_not_silent(monkeypatch, capsys):
 
 
 def test_a_stage_that_fails_does_not_say_that_it_is_done(capsys):
-    with pytest.raises(KeyError), runs.stage("counting sheep"):
+    with pytest.raises(KeyError), _log.shown(), runs.stage("counting sheep"):
         raise KeyError
     assert capsys.readouterr().out == "counting sheep ...\n"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, capsys, is_terminal):
-    monkeypatch.setattr(progress, "_SILENCE", 0.01)
+    monkeypatch.setattr(_log, "SILENCE", 0.01)
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
     model = models.VICReg(tiny_encoder(), "8-6")
     model.compile("sgd", run_eagerly=True)
-    told = runs.Progress()
-    model.fit(
-        views, steps_per_epoch=3, epochs=2, callbacks=[told], verbose=told.verbose, shuffle=False
-    )
+    settings = {"steps_per_epoch": 3, "epochs": 2, "shuffle": False}
+    with _log.shown():
+        told = runs.Progress()
+        model.fit(views, callbacks=[told], verbose=told.verbose, **settings)
     text = capsys.readouterr().out
     assert "the first step is being compiled" in text
     assert text.count("to go without judgments") == 1
+    assert "Epoch 1/2: loss " in text
+    assert text.splitlines()[-1].startswith("Epoch 2/2: loss ")
     # Where Keras shows its bar, nothing breaks it up.
     assert ("  epoch 2 of 2, step " in text) != is_terminal
+
+
+def test_a_stage_tells_how_long_a_loop_will_take(monkeypatch, capsys):
+    monkeypatch.setattr(_log, "SILENCE", 0.01)
+    with _log.shown(), runs.stage("counting sheep"):
+        _log.advance(1, 4)
+        time.sleep(0.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("still counting sheep, 0 s: 1 of 4, about 0 s to go" in line for line in lines)
+
+
+def test_a_program_that_logs_itself_gets_records_and_no_lines(caplog, capsys, monkeypatch):
+    monkeypatch.setattr(_log.LOGGER, "handlers", [logging.NullHandler()])
+    with caplog.at_level("INFO", "keras_ssl"), _log.shown(), runs.stage("counting sheep"):
+        pass
+    assert [record.getMessage() for record in caplog.records] == [
+        "counting sheep ...",
+        "  done in 0 s",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_quiet_says_nothing(capsys):
+    with _log.shown(quiet=True), runs.stage("counting sheep"):
+        assert not _log.is_shown() and runs.Progress().verbose == 0
+    assert capsys.readouterr().out == ""
