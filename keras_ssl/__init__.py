@@ -2,13 +2,19 @@
 
 __version__ = "0.1.0"
 
-from keras_ssl._backend import check_backend
+import contextlib
 
-check_backend()
+from keras_ssl._quiet import is_program, quiet_start
+
+with quiet_start() if is_program() else contextlib.nullcontext():
+    from keras_ssl._backend import check_backend, has_accelerator
+
+    check_backend()
+    if is_program():  # TensorFlow says what it has to say about GPUs when it is asked for them.
+        has_accelerator()
 
 import importlib  # noqa: E402 (after the check)
-from types import ModuleType  # noqa: E402
-from typing import TYPE_CHECKING  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from keras_ssl import (  # noqa: E402
     callbacks,
@@ -26,7 +32,10 @@ from keras_ssl import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
-    from keras_ssl import hypermodels, studies
+    from keras_ssl import hypermodels, report, studies
+    from keras_ssl.commands.evaluate import evaluate
+    from keras_ssl.commands.pretrain import pretrain
+    from keras_ssl.commands.study import study
 
 __all__ = [
     "callbacks",
@@ -34,28 +43,37 @@ __all__ = [
     "distribution",
     "duality",
     "encoders",
+    "evaluate",
     "evaluation",
     "hypermodels",
     "layers",
     "losses",
     "models",
     "optimizers",
+    "pretrain",
     "recipes",
+    "report",
     "spaces",
     "studies",
+    "study",
 ]
 
 # These need keras-tuner. They are imported on first use, so that `import keras_ssl` loads nothing
 # that `import keras` does not. In other modules, functions import the packages that only they need:
 # scikit-learn, SciPy, matplotlib, Pillow, TensorBoard, tensorflow-datasets.
-_LAZY = ("hypermodels", "studies")
+_LAZY = ("hypermodels", "studies", "report")
+
+# The commands of `keras-ssl` as functions, imported on first use.
+_COMMANDS = ("pretrain", "evaluate", "study")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _COMMANDS:
+        return getattr(importlib.import_module(f"{__name__}.commands.{name}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_COMMANDS})

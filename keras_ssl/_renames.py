@@ -52,7 +52,7 @@ POLICIES: dict[str, str] = {"tiny_grey": "tiny_gray"}
 RECIPES: dict[str, str] = {}
 
 # Options of a run in its config.json.
-OPTIONS: dict[str, str] = {}
+OPTIONS: dict[str, str] = {"base_lr": "base_learning_rate", "logdir": "out", "recipe": "method"}
 
 # --- The table: names in programs ----------------------------------------------------------------
 
@@ -145,7 +145,7 @@ def recipe(config: Mapping[str, Any], criterion: Any = None) -> dict[str, Any]:
 def options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options of a run under the current names."""
     config = {renamed(name, OPTIONS): value for name, value in config.items()}
-    return _renamed_values(config, {"policy": POLICIES, "recipe": RECIPES})
+    return _renamed_values(config, {"policy": POLICIES, "method": RECIPES})
 
 
 def _renamed_values(

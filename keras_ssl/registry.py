@@ -19,6 +19,9 @@ from typing import Any
 
 import keras
 
+# Names of the modules that `--import` named, for the command that goes on with a run.
+IMPORTED: list[str] = []
+
 
 def name_of(label: str, part: Any, own: Mapping[str, Any]) -> str:
     """Returns the name by which `look_up` finds a class or function again.
@@ -87,6 +90,8 @@ def import_modules(names: Iterable[str]) -> None:
                 "--import must be the name of a module that can be imported, such as my_module for "
                 f"the file my_module.py. Received: {name!r}, {type(error).__name__}: {error}"
             ) from error
+        if name not in IMPORTED:
+            IMPORTED.append(name)
 
 
 def add_import_option(parser: Any, **kwargs: Any) -> None:

@@ -1,13 +1,12 @@
 """One HTML page about a run, or several side by side, to keep and to send.
 
-    python -m keras_ssl.report RUN [RUN ...] [--output report.html]
+    keras-ssl report RUN [RUN ...] [--output report.html]
 
 A run is any folder with TensorBoard events of an `EmbeddingInspector`. The page shows options,
 diagnosis, evaluation, curves, spectrum, matrices and views, and the results.json that
-`examples/pretrain.py` leaves beside the events. It contains its pictures and loads nothing.
+`keras-ssl pretrain` leaves beside the events. It contains its pictures and loads nothing.
 """
 
-import argparse
 import base64
 import html
 import io
@@ -15,6 +14,7 @@ import math
 import os
 import pathlib
 import sys
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +23,9 @@ from keras_ssl._text import drawing, legend, plain, short
 from keras_ssl.inspection.diagnosis import RECORD, TEXT
 from keras_ssl.inspection.events import Events, find_runs, read_events
 
-__all__ = ["main", "report"]
+__all__ = ["report"]
 
-_JUDGE_AGAIN = "Judge the encoder again (examples/evaluate.py), or delete the file."
+_JUDGE_AGAIN = "Judge the encoder again (keras-ssl evaluate), or delete the file."
 
 # The sections in the order in which they are shown; other sections follow.
 _SECTIONS = {
@@ -352,19 +352,18 @@ def _options(events: Mapping[str, Events]) -> str:
     return f"<h2>Options</h2>{note}{_table(rows, list(events), numbers=False)}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m keras_ssl.report", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder")
-    parser.add_argument("--output", default="report.html", help="the page to write")
-    options = parser.parse_args(arguments)
-    try:
-        print(f"Written to {plain(report(options.runs, options.output))}")
-    except (ValueError, OSError) as error:
-        print(f"error: {plain(error)}", file=sys.stderr)
-        sys.exit(2)
+class _Callable(types.ModuleType):
+    """Makes `keras_ssl.report(...)` the command, although this module has the same name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> pathlib.Path:
+        from keras_ssl.commands.report import report as command
+
+        return command(*args, **kwargs)
 
 
 if __name__ == "__main__":
-    main()
+    from keras_ssl.cli import main
+
+    main(["report", *sys.argv[1:]])
+else:
+    sys.modules[__name__].__class__ = _Callable

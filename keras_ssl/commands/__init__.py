@@ -6,4 +6,5 @@ computes anything, raises `ValueError` or `TypeError` in one sentence that names
 says what it does through `keras_ssl._log`.
 """
 
-__all__: list[str] = []
+# In the order in which one uses them. A file is imported when its command is used.
+__all__ = ["pretrain", "evaluate", "report", "study"]  # noqa: F822

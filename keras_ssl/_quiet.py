@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import re
 import sys
 import tempfile
@@ -31,3 +32,16 @@ def quiet_start() -> Iterator[None]:
             os.close(stderr)
             log.seek(0)
             sys.stderr.writelines(line for line in log if not _CHATTER.match(line))
+
+
+def is_program() -> bool:
+    """Whether this process is `keras-ssl` or `python -m keras_ssl`, a program for people.
+
+    In other programs, what TensorFlow logs is not ours to hide.
+    """
+    words = sys.orig_argv
+    module = words[words.index("-m") + 1 :][:1] if "-m" in words else [""]
+    return pathlib.Path(sys.argv[0]).stem == "keras-ssl" or (module or [""])[0] in (
+        "keras_ssl",
+        "keras_ssl.report",
+    )

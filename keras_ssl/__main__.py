@@ -1,0 +1,5 @@
+"""`python -m keras_ssl`: the same as `keras-ssl`."""
+
+from keras_ssl.cli import main
+
+main()

@@ -1,0 +1,196 @@
+"""`keras-ssl`: the functions of `keras_ssl.commands` as a command line, which cyclopts makes.
+
+A parameter of a function is an option, its entry in the docstring is the option's help. What is
+wrong ends in one line and the status 2; what the world did (a full disk) with 1; Ctrl-C with 130.
+"""
+
+import functools
+import importlib
+import inspect
+import os
+import re
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+from keras_ssl import __version__, commands, registry
+from keras_ssl._text import plain
+from keras_ssl.callbacks import NonFiniteLossError, Stopped
+
+__all__ = ["COMMANDS", "GROUPS", "main"]
+
+COMMANDS: list[str] = commands.__all__
+
+# The sections of a command's help. A parameter that is in none of them is under "Options".
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Images": (
+        *("source", "images", "evaluate_on", "image_size", "channels", "labels", "data_dir"),
+        *("download", "policy", "max_images", "validation"),
+    ),
+    "Method": ("method", "methods", "config", "projector", "temperature", "criterion"),
+    "Encoder": (
+        *("encoder", "weights", "input_range", "pooling", "freeze", "layer_decay", "lora_rank"),
+    ),
+    "Training": (
+        *("epochs", "budget", "batch_size", "micro_batch_size", "base_learning_rate"),
+        *("weight_decay", "optimizer", "precision", "strategy", "probe", "seed"),
+    ),
+    "Watching": (
+        *("evaluate_every", "checkpoint_minutes", "inspect_every", "stop_when_ill", "graph"),
+        "profile",
+    ),
+    "Run": ("out", "output", "resume", "smoke", "quiet"),
+}
+
+
+def command(name: str) -> Callable[..., Any]:
+    """Returns the function of a command."""
+    return getattr(importlib.import_module(f"keras_ssl.commands.{name}"), name)
+
+
+def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function with what cyclopts needs to know of each parameter.
+
+    Of the types of a parameter, those that a command line can give are left.
+    """
+    import cyclopts
+    import docstring_parser
+
+    docstring = docstring_parser.parse(function.__doc__ or "")
+    texts = {entry.arg_name: entry.description or "" for entry in docstring.params}
+    hints = typing.get_type_hints(function)
+    group_of = {name: group for group, names in GROUPS.items() for name in names}
+    # Options are not positional, and in the order of the page.
+    groups = {name: cyclopts.Group(name, sort_key=i) for i, name in enumerate([*GROUPS, "Options"])}
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    del called.__wrapped__  # type: ignore[attr-defined]  # Its signature is the one set below.
+    signature, parameters = inspect.signature(function), []
+    for parameter in signature.parameters.values():
+        settings: dict[str, Any] = {
+            "group": groups[group_of.get(parameter.name, "Options")],
+            "help": " ".join(texts.get(parameter.name, "").split()),
+            "show_default": parameter.default not in (None, False),
+        }
+        kind = _plain(hints[parameter.name])
+        if kind is bool and not parameter.default:
+            settings["negative"] = ()
+        elif _is_sequence(kind):
+            settings.update(negative=(), consume_multiple=parameter.kind is parameter.KEYWORD_ONLY)
+        annotation: Any = Annotated[kind, cyclopts.Parameter(**settings)]
+        parameters.append(parameter.replace(annotation=annotation))
+    called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    called.__doc__ = _unwrapped(docstring)
+    return called
+
+
+def _unwrapped(docstring: Any) -> str:
+    """Returns the text of a docstring, one line to a paragraph, and its examples."""
+    text = f"{docstring.short_description}\n\n{docstring.long_description or ''}"
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    for example in docstring.examples:
+        paragraphs.append("Examples:\n  " + "\n  ".join((example.description or "").splitlines()))
+    return "\n\n".join(filter(None, paragraphs))
+
+
+def _is_sequence(kind: Any) -> bool:
+    return any(
+        typing.get_origin(part) in (list, tuple, Sequence)
+        for part in (kind, *typing.get_args(kind))
+    )
+
+
+def _plain(kind: Any) -> Any:  # a type, or what stands for several
+    """Returns the part of a type that text can stand for: Keras models and image sets cannot."""
+    parts = typing.get_args(kind) if typing.get_origin(kind) not in (list, tuple) else ()
+    if not parts or typing.get_origin(kind) in (typing.Literal, Sequence):
+        return kind
+    left = [
+        part
+        for part in parts
+        if part in (str, int, float, bool, type(None))
+        or typing.get_origin(part) in (typing.Literal, list, tuple, Sequence)
+    ]
+    if any(typing.get_origin(part) in (list, tuple, Sequence) for part in left):
+        left = [part for part in left if part is not str]
+    return typing.Union[tuple(left)]  # noqa: UP007 (made of a list)
+
+
+def make_app() -> Any:
+    """Makes the program of the commands."""
+    import cyclopts
+
+    app = cyclopts.App(
+        name="keras-ssl",
+        version=__version__,
+        help="Self-supervised learning for Keras: from a folder of images to an encoder in use.\n\n"
+        "`--import MODULE` before or after any option imports a module with methods of your own. "
+        "`keras-ssl COMMAND --help` shows the options of a command.",
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name in COMMANDS:
+        app.command(_annotated(command(name)), name=name)
+    return app
+
+
+def _take_imports(arguments: Sequence[str]) -> list[str]:
+    """Imports what `--import` names, and returns the other arguments."""
+    rest, words = [], iter(arguments)
+    for word in words:
+        if word == "--import":
+            name = next(words, "")
+        elif word.startswith("--import="):
+            name = word.partition("=")[2]
+        else:
+            rest.append(word)
+            continue
+        registry.import_modules([name])
+    return rest
+
+
+def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
+    """An error as a user of the command line reads it: arguments are options."""
+    text = plain(error) or type(error).__name__
+    if arguments and arguments[0] in COMMANDS:
+        names = list(inspect.signature(command(arguments[0])).parameters)
+        for name in names:
+            text = text.replace(f"`{name}`", f"--{name.replace('_', '-')}")
+    return re.sub(r"\s*\n\s*", " ", text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command line and ends the program.
+
+    Args:
+        arguments: The words of the command line. Default: those of the program.
+
+    Raises:
+        SystemExit: always, with the status of the program.
+    """
+    import cyclopts
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A warning is one line, without the source line that raised it.
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    try:
+        words = _take_imports(words)
+        make_app()(words, exit_on_error=False, print_error=False)
+    except Stopped as stopped:
+        sys.exit(128 + stopped.signal)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Its reader has gone.
+        sys.exit(1)
+    except (ValueError, OSError, ImportError, NonFiniteLossError, cyclopts.CycloptsError) as error:
+        notes = getattr(error, "__notes__", [])
+        print(f"error: {_one_line(error, words)}", *notes, sep="\n", file=sys.stderr)
+        sys.exit(1 if notes else 2)
+    sys.exit(0)

@@ -1,0 +1,93 @@
+"""`keras-ssl evaluate`."""
+
+import os
+
+import keras
+
+from keras_ssl import _log, data, encoders, evaluation, runs
+
+
+def evaluate(
+    encoder: str | os.PathLike[str] | keras.Model,
+    images: str | os.PathLike[str] | data.Splits = "digits",
+    *,
+    image_size: int | None = None,
+    data_dir: str | None = None,
+    download: bool = False,
+    input_range: str | None = None,
+    knn_grid: bool = False,
+    smoke: bool = False,
+    quiet: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Judges an encoder on labeled images, beside raw pixels and the same encoder untrained.
+
+    Prints the k-nearest-neighbor accuracy, the accuracy of a linear classifier, and the effective
+    rank (RankMe) of the frozen features.
+
+    Examples:
+        keras-ssl evaluate runs/RUN labeled/photos/
+        keras-ssl evaluate encoder.keras cifar10 --knn-grid
+
+    Args:
+        encoder: Folder of a run, or a .keras file of an encoder or a whole method. In Python also a
+            Keras model.
+        images: Labeled images: "digits", a folder with class sub-folders, an .npz file, or a
+            tensorflow-datasets name. In Python also `Splits`.
+        image_size: Height and width of the images, in pixels. Default: the encoder's own.
+        data_dir: Folder where tensorflow-datasets keeps its data.
+        download: Let tensorflow-datasets download.
+        input_range: Range of images that a trained encoder wants, if it does not tell: "0,1",
+            "0,255", caffe, torch or tf.
+        knn_grid: Also try the paper's grid of k and temperature, and show the best cell, which is
+            chosen on the test images, as in the paper.
+        smoke: Shrink everything to seconds: at most 256 images of each split.
+        quiet: Say nothing but warnings.
+
+    Returns:
+        Figures by "raw pixels", "untrained", "trained" and, with `knn_grid`, "best kNN".
+
+    Raises:
+        ValueError: for an encoder or images that cannot be loaded, do not fit each other, or have
+            no labels.
+    """
+    with _log.shown(quiet):
+        pair = input_range.split(",") if input_range is not None else []
+        model = encoders.load_encoder(encoder, pair if len(pair) > 1 else input_range)
+        splits = _load(model, images, image_size, data_dir, download)
+        if smoke:
+            test = splits.test and splits.test.spread(256)
+            splits = data.Splits(splits.train.spread(256), test)
+        train, test = splits
+        if test is None:
+            raise ValueError(
+                f"`images` must be labeled to judge an encoder. Received: {str(images)!r}, without "
+                "labels"
+            )
+        encoders.check_images(model, (None, *train.image_shape))
+        keras.utils.set_random_seed(0)  # for the untrained encoder
+        with runs.stage(f"judging on {len(train)} + {len(test)} images"):
+            results = evaluation.judge_beside_baselines(model, train, test)
+        if knn_grid:
+            grid = evaluation.knn_grid(
+                evaluation.extract(model, train), evaluation.extract(model, test)
+            )
+            k, temperature = max(grid, key=lambda cell: grid[cell])
+            results["best kNN"] = {"knn": grid[k, temperature], "k": k, "temperature": temperature}
+        _log.say(evaluation.table(results))
+        return results
+
+
+def _load(
+    model: keras.Model, images: object, image_size: int | None, data_dir: str | None, download: bool
+) -> data.Splits:
+    """Loads the images at the size of the encoder, if they are not loaded already."""
+    if isinstance(images, data.Splits):
+        return images
+    size, channels = model.input_shape[1], model.input_shape[3]
+    return data.load(
+        images,  # type: ignore[arg-type]
+        image_size=image_size or size,
+        channels=channels if os.path.isdir(str(images)) else None,
+        data_dir=data_dir,
+        download=download,
+    )

@@ -1,0 +1,122 @@
+"""`keras-ssl study`."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+from keras_ssl import _log, data, distribution, encoders, hypermodels, recipes, runs, spaces
+from keras_ssl.pretraining import defaults
+
+
+def study(
+    source: str | os.PathLike[str] = "digits",
+    *,
+    methods: Sequence[str] = ("vicreg", "simclr"),
+    trials: int = 5,
+    seeds: int = 3,
+    finalists: int = 1,
+    epochs: int = 16,
+    batch_size: int = 64,
+    max_images: int = 6400,
+    validation: float = 0.5,
+    score: str = "knn",
+    encoder: str | None = None,
+    image_size: int | None = None,
+    data_dir: str | None = None,
+    download: bool = False,
+    strategy: str = "auto",
+    retry_failed: bool = False,
+    out: str | os.PathLike[str] | None = None,
+    smoke: bool = False,
+    quiet: bool = False,
+) -> pathlib.Path:
+    """Tunes methods on your images with equal budgets, and compares them tuned and untuned.
+
+    Settings are chosen by validation images; the answer is from test images, with several seeds.
+    The same command goes on with a study that was stopped. The paper's own questions are the
+    scripts under tuning/ in the source.
+
+    Examples:
+        keras-ssl study photos/ --methods vicreg --methods barlow-twins --trials 9
+
+    Args:
+        source: Labeled images: "digits", a folder, an .npz file or a tensorflow-datasets name; with
+            the score rankme or lidar, they need no labels.
+        methods: Methods to compare, each with its own search space.
+        trials: Draws of each method's search, at least 1; the first is the defaults.
+        seeds: Seeds of the final runs of the defaults and of the best draw.
+        finalists: Number of best draws that run with more seeds before one is chosen.
+        epochs: Epochs of each trial.
+        batch_size: Images per step.
+        max_images: Largest number of images to train on and to choose by.
+        validation: Share of these images to choose by, above 0 and below 1.
+        score: What trials are compared by: knn, linear, probe, rankme or lidar.
+        encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications.
+        image_size: Height and width of the images, in pixels.
+        data_dir: Folder where tensorflow-datasets keeps its data.
+        download: Let tensorflow-datasets download.
+        strategy: Devices of each trial; see docs/devices.md.
+        retry_failed: Run trials again that failed before.
+        out: Folder of the study. Default: runs/study-SOURCE.
+        smoke: Shrink everything to seconds.
+        quiet: Say nothing but warnings.
+
+    Returns:
+        The path of the report, report.md.
+
+    Raises:
+        ValueError: for an option that is wrong.
+    """
+    from keras_ssl import studies
+
+    known = recipes.methods()
+    if strange := [name for name in methods if name not in known] or not methods:
+        raise ValueError(f"`methods` must be some of {list(known)}. Received: {strange}")
+    if smoke:
+        trials, seeds, epochs, batch_size, max_images = 2, 1, 1, 32, 200
+    with _log.shown(quiet):
+        with runs.stage(f"loading {source}"):
+            splits = data.load(source, image_size, data_dir=data_dir, download=download)
+            splits = data.Splits(
+                splits.train.spread(max_images), splits.test and splits.test.spread(max_images)
+            )
+            images = data.hold_out(splits, validation)
+        name = encoder or defaults.encoders(images.train.image_shape)[0]
+        encoders.check_encoder(name)
+        arms = {
+            method: hypermodels.PretrainingHyperModel(
+                dataclasses.replace(
+                    known[method],
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    policy=data.policy_for(images.train.image_shape)
+                    if known[method].policy in data.POLICIES
+                    else known[method].policy,  # The user's own policy stays as it is.
+                ),
+                images,
+                spaces.combine(spaces.criterion_settings, spaces.learning_rate),
+                encoder=name,
+                score=score,
+            )
+            for method in dict.fromkeys(methods)
+        }
+        folder = out or pathlib.Path("runs") / f"study-{pathlib.Path(str(source)).resolve().stem}"
+        run = studies.Study(folder, arms, trials, seeds, finalists)
+        results = run.run(distribution.strategy(strategy), retry_failed)
+        if results is None:  # This process is a worker of another, which writes the report.
+            return pathlib.Path(run.folder)
+        facts = {
+            "images": f"{source}: {len(images.train)} to train on, {len(images.validation)} to "
+            f"choose by" + (f", {len(images.test)} to judge by" if images.test else ""),
+            "encoder": name,
+            "training": f"{epochs} epochs of batches of {batch_size}",
+            "budget": f"{trials} draws per method, then {seeds} seeds",
+        }
+        question = "Which of the methods suits these images, as it is and tuned?"
+        table = studies.arms_table(results)
+        path = studies.write_report(
+            results, run.folder, f"Methods on {source}", question, facts, table, {}
+        )
+        _log.say(f"{table}\n\nWritten to {path}")
+        return pathlib.Path(path)

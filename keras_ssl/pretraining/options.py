@@ -1,0 +1,300 @@
+"""The options of a run: those of a new one, or those that a run's folder holds."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+
+from keras_ssl import _renames, data, recipes, registry, runs
+
+# An option per argument of `keras_ssl.pretrain`, under its name.
+Options = SimpleNamespace
+
+SMOKE_EPOCHS = 2
+# These say how to run and not what, and are not those of the run that goes on.
+HOW_TO_RUN = ("resume", "quiet")
+
+
+def given(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments that differ from the defaults of a function."""
+    parameters = inspect.signature(function).parameters
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name not in HOW_TO_RUN
+        and (value is not parameters[name].default and value != parameters[name].default)
+    }
+
+
+def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Options:
+    """Returns the options of the run to resume; `arguments` may only bring back its objects.
+
+    Raises:
+        ValueError: if other arguments are given, or the folder has options that are not known.
+    """
+    folder = runs.RunFolder(arguments["resume"])
+    config = folder.read_config()
+    parameters = inspect.signature(function).parameters
+    if unknown := sorted(set(config["options"]) - set(parameters) - {"imports"}):
+        raise ValueError(
+            f"`resume`: {folder / 'config.json'} has options that this version does not know: "
+            f"{unknown}; it was written by {config.get('versions', {}).get('keras-ssl')}"
+        )
+    stored = {n: v for n, v in config["options"].items() if n in parameters}
+    ours = given(function, arguments)
+    objects = {name: value for name, value in ours.items() if not _is_plain(value)}
+    if others := sorted(set(ours) - set(objects)):
+        raise ValueError(f"`resume` takes the options of the run; remove {', '.join(others)}")
+    lost = [n for n, v in stored.items() if isinstance(v, dict) and "python" in v]
+    if missing := sorted(set(lost) - set(objects) - {"encoder"}):
+        raise ValueError(
+            "`resume` needs what the run began with in Python, given again: "
+            f"{', '.join(missing)}. Received: resume={str(arguments['resume'])!r} alone"
+        )
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    options = Options(**{**defaults, **stored, **objects})
+    options.resume, options.quiet = arguments["resume"], arguments["quiet"]
+    if options.config is not None:
+        # The run's own file has the settings that it began with; the other may have changed since.
+        options.config = str(folder / "config.json")
+    return options
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, pathlib.PurePath))
+
+
+def stored(options: Options) -> dict[str, Any]:
+    """Returns the options as config.json holds them: objects of Python by what they are."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, pathlib.PurePath):
+            return str(value)
+        if _is_plain(value):
+            return value
+        return {"python": f"{type(value).__module__}.{type(value).__name__}"}
+
+    return {
+        **{n: plain(v) for n, v in vars(options).items() if n not in HOW_TO_RUN},
+        "imports": list(registry.IMPORTED),
+    }
+
+
+def label(options: Options) -> str:
+    """The name of the settings."""
+    if options.config is not None:
+        path = pathlib.Path(options.config)
+        return path.stem if path.stem != "config" else path.parent.name
+    if isinstance(options.method, recipes.Recipe):
+        return options.method.model.__name__.lower()
+    return str(options.method)
+
+
+def source_name(options: Options) -> str:
+    """The name of the images."""
+    return str(options.source) if _is_plain(options.source) else "images"
+
+
+# --- Checks, before anything is loaded -----------------------------------------------------------
+
+
+def check(options: Options) -> None:
+    """Raises a `ValueError` for what can be known to be wrong without the images."""
+    precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
+    if options.precision not in precisions:
+        raise ValueError(
+            f"`precision` must be one of {list(precisions)}. Received: {options.precision!r}"
+        )
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"`seed` must be from 0 to 2**31 - 1. Received: {options.seed}")
+    if options.profile and not all(x.strip().isdecimal() for x in options.profile.split(",")):
+        raise ValueError(f'`profile` must be steps, such as "10,20". Received: {options.profile!r}')
+    if options.budget is not None and options.epochs is not None:
+        raise ValueError(
+            "`budget` and `epochs` both say how long to train: give one of them. "
+            f"Received: budget={options.budget!r}, epochs={options.epochs}"
+        )
+
+
+def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
+    """Raises a `ValueError` for a batch that is too small or cannot be shared evenly."""
+    if recipe.batch_size < 2:
+        raise ValueError(
+            "`batch_size` must be at least 2: a criterion compares the images of a batch. "
+            f"Received: {recipe.batch_size}"
+        )
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the number of replicas, {replicas}. "
+            f"Received: {recipe.batch_size}"
+        )
+    if micro_batch_size and recipe.batch_size // replicas % micro_batch_size:
+        raise ValueError(
+            "`micro_batch_size` must divide the images that one device gets of a batch, "
+            f"{recipe.batch_size // replicas}. Received: {micro_batch_size}"
+        )
+
+
+# --- The recipe ----------------------------------------------------------------------------------
+
+
+def read_config(options: Options) -> dict[str, Any]:
+    """Reads the file of `config`: a recipe, and perhaps an encoder."""
+    try:
+        config = json.loads(pathlib.Path(options.config).read_text())
+        recipe = recipes.Recipe.from_config(config["recipe"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "`config` must be best/NAME.json of a study, or config.json of a run. Received: "
+            f"{options.config!r}, {type(error).__name__}: {error}"
+        ) from error
+    if config.get("encoder") is None and options.encoder is None and "settings" in config:
+        raise ValueError(
+            "`encoder` must be given: the study of `config` made its encoders by its own function, "
+            f"with {config['settings']}. Received: {options.config!r}"
+        )
+    return {"recipe": recipe, "encoder": config.get("encoder")}
+
+
+def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
+    """Returns the recipe that the options start from, and whether it is a small one of ours."""
+    small_ones = recipes.methods()
+    known = {**small_ones, **recipes.PUBLISHED}
+    if options.config is not None:
+        return read_config(options)["recipe"], False
+    if isinstance(options.method, recipes.Recipe):
+        return options.method, False
+    if options.method not in known:
+        raise ValueError(
+            f"`method` must be one of {list(known)}, or a method of your own that is registered "
+            "with Keras, whose module --import names on the command line. "
+            f"Received: {options.method!r}"
+        )
+    return known[options.method], options.method in small_ones
+
+
+def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
+    """Returns the named recipe, changed by the options."""
+    recipe, is_small = base_recipe(options)
+    optimizer = options.optimizer
+    if optimizer is not None:
+        optimizer = registry.look_up("`optimizer`", optimizer, recipes.OPTIMIZERS)
+    policy = options.policy
+    if policy is None and is_small and recipe.policy in data.POLICIES:
+        policy = data.policy_for(image_shape)  # The user's own policy stays as it is.
+    changes = {
+        "policy": policy,
+        "projector": options.projector,
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "base_learning_rate": options.base_learning_rate,
+        "weight_decay": options.weight_decay,
+        "optimizer": optimizer,
+    }
+    if options.smoke:  # Options that were given stay as they are.
+        small = {"epochs": SMOKE_EPOCHS, "batch_size": 64, "projector": "32-32"}
+        changes.update({name: small[name] for name in small if changes[name] is None})
+    changes["criterion"] = _criterion(options, recipe)
+    return dataclasses.replace(
+        recipe, **{name: value for name, value in changes.items() if value is not None}
+    )
+
+
+def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:
+    """Returns the settings of the criterion, changed by the options."""
+    settings = dict(recipe.criterion)
+    arguments = list(inspect.signature(recipe.make_criterion).parameters)
+    if options.temperature is not None:
+        if "temperature" not in arguments:
+            raise ValueError(
+                f"`temperature` has no meaning for {label(options)}, whose criterion takes "
+                f"{arguments}. Received: {options.temperature}"
+            )
+        settings["temperature"] = options.temperature
+    for setting in (options.criterion or "").split(",") if options.criterion else ():
+        name, _, text = (part.strip() for part in setting.partition("="))
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text  # a word
+        # A run that goes on may have options that an earlier version wrote.
+        named = _renames.arguments(recipe.make_criterion, {name: value})
+        if not named.keys() <= set(arguments) or not text:
+            raise ValueError(
+                f"`criterion` takes NAME=VALUE with NAME of {arguments} for {label(options)}. "
+                f"Received: {setting!r}"
+            )
+        settings.update(named)
+    return settings
+
+
+# --- Images --------------------------------------------------------------------------------------
+
+
+def load_images(options: Options, image_size: int | None) -> tuple[data.ImageSet, data.Splits]:
+    """Loads the images to train on, and those with labels to judge the encoder by."""
+
+    def load(source: Any, image_size: int | None, channels: int | None) -> data.Splits:
+        if isinstance(source, data.ImageSet):
+            splits = data.split(source) if source.has_labels and options.labels else source
+            splits = splits if isinstance(splits, data.Splits) else data.Splits(source, None)
+        elif isinstance(source, data.Splits):
+            splits = source
+        else:
+            splits = data.load(
+                source,
+                image_size=image_size,
+                channels=channels,
+                data_dir=options.data_dir,
+                download=options.download,
+                labels=options.labels or source != options.source,
+            )
+        if options.smoke:
+            test = splits.test and splits.test.spread(256)
+            splits = data.Splits(splits.train.spread(256), test)
+        return splits
+
+    own = load(options.source, image_size, options.channels)
+    if options.evaluate_on is None:
+        return own.train, own
+    height, _, channels = own.train.image_shape
+    judge = load(options.evaluate_on, image_size or height, options.channels or channels)
+    if judge.test is None:
+        raise ValueError(
+            f"`evaluate_on` must be labeled data. Received: {options.evaluate_on!r}, without labels"
+        )
+    if judge.train.image_shape != own.train.image_shape:
+        raise ValueError(
+            f"`evaluate_on` must have images of shape {own.train.image_shape}. "
+            f"Received: {judge.train.image_shape}"
+        )
+    return own.train, judge
+
+
+def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
+    """Returns all options of the run for TensorBoard's HParams tab; the model adds its own."""
+    chosen = {
+        **{name: value for name, value in stored(options).items() if _is_plain(value)},
+        "policy": recipe.policy,
+        "projector": recipe.projector,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "base_learning_rate": recipe.base_learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "replicas": replicas,
+    }
+    if options.config is not None:
+        chosen["method"] = label(options)
+    chosen.pop("out", None)  # It differs between runs that are otherwise the same.
+    return {n.replace("_", " "): value for n, value in chosen.items() if value is not None}
+
+
+def build_seed(seed: int, precision: str) -> None:
+    """Sets the seed and the precision of everything that is built from now on."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(precision)
