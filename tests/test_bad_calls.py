@@ -163,6 +163,16 @@ CALLS = {
     "optimizers.warmup_cosine": lambda tmp: dict(
         base_learning_rate=0.3, batch_size=256, steps_per_epoch=4, epochs=20
     ),
+    "retrieval.Index": lambda tmp: dict(features=K),
+    "retrieval.embed_images": lambda tmp: dict(
+        encoder=_encoder(), images=_images(), out=tmp / "embeddings.npz", overwrite=True
+    ),
+    "retrieval.find_threshold": lambda tmp: dict(similarities=K[:, 0]),
+    "retrieval.open_images": lambda tmp: dict(source=_photos(tmp), encoder=_encoder()),
+    "retrieval.read_embeddings": lambda tmp: dict(path=tmp / "embeddings.npz"),
+    "retrieval.write_embeddings": lambda tmp: dict(
+        path=tmp / "embeddings.npz", paths=list("abcdef"), blocks=[K], width=4
+    ),
     "runs.MetricsLog": lambda tmp: dict(path=tmp / "metrics.csv"),
     "runs.RunFolder": lambda tmp: dict(path=tmp / "run"),
     "runs.draw_curves": lambda tmp: dict(metrics=tmp / "metrics.csv", picture=tmp / "a.png"),

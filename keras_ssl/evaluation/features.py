@@ -68,7 +68,7 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
     """
     check_image_set("images", images)
-    represent = _represent(encoder, images.image_shape)
+    represent = represent_with(encoder, images.image_shape)
     values, labels = [], []
     for batch, batch_labels in images.batches(batch_size):
         values.append(represent(batch))
@@ -97,7 +97,7 @@ def extract_views(
     """
     check_image_set("images", images)
     check_policy("policy", policy)
-    represent = _represent(encoder, images.image_shape)
+    represent = represent_with(encoder, images.image_shape)
     times = -(-check_count("count", count) // len(policy.views))
     values = []
     for step, (batch, _) in enumerate(images.batches(batch_size)):
@@ -114,10 +114,15 @@ def prepared(encoder: Any, image_shape: tuple[int, int, int]) -> keras.Model:
     return encoder if is_method else as_encoder(encoder, image_shape=image_shape)
 
 
-def _represent(
+def represent_with(
     encoder: keras.Model, image_shape: tuple[int, int, int]
 ) -> Callable[[Any], np.ndarray]:
-    """Makes a function from a batch of images to float32 (N, D)."""
+    """Makes a function from a batch of images to float32 (N, D), in inference mode.
+
+    Args:
+        encoder: See `extract`.
+        image_shape: (height, width, channels) of the images.
+    """
     model = prepared(encoder, image_shape)
     represent = model.predict_on_batch
     if model.distribute_strategy.num_replicas_in_sync > 1:

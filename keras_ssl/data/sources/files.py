@@ -197,3 +197,20 @@ def _from_16_bits(pixels: np.ndarray) -> "PIL.Image.Image":
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError("The range of pixels of 32 bits is not known")
     return PIL.Image.fromarray((pixels // 257).astype(np.uint8))
+
+
+def pixels(path: str) -> np.ndarray:
+    """Reads all pixels of a file: its first frame, turned upright.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (height, width) or (height, width, channels), as the file has them; those of a palette are
+        converted to RGBA.
+    """
+    import PIL.ImageOps
+
+    with _open(path) as file:
+        image = PIL.ImageOps.exif_transpose(file)
+        return np.asarray(image.convert("RGBA") if image.mode in ("P", "PA") else image)

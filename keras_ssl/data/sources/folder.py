@@ -34,6 +34,7 @@ def from_folder(
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
     labels: bool = True,
+    in_memory: bool | None = None,
 ) -> ImageSet:
     """Makes an image set of a folder of image files, of any sizes and every format of Pillow's.
 
@@ -61,6 +62,8 @@ def from_folder(
             3.
         class_names: Names of the sub-folders in the order of their labels. Default: sorted.
         labels: Whether sub-folders are classes.
+        in_memory: Whether the images are decoded at once and kept in memory. Default: if they take
+            at most 4 GiB. What goes over the images once needs `False`.
 
     Returns:
         `ImageSet` of uint8 images (image_size, image_size, channels).
@@ -91,7 +94,8 @@ def from_folder(
         some = found[:: len(found) // 100 + 1]
         channels = 1 if all(files.is_gray(str(root / file)) for file in some) else 3
 
-    in_memory = len(found) * size * size * channels <= _MEMORY_LIMIT
+    if in_memory is None:
+        in_memory = len(found) * size * size * channels <= _MEMORY_LIMIT
     pixels = np.empty((len(found) if in_memory else 0, size, size, channels), np.uint8)
 
     def is_readable(i: int) -> bool:

@@ -1,0 +1,438 @@
+"""`neighbors`: what is alike in a set of images, what is there twice, and what is unlike all."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_ssl import _log
+from keras_ssl._files import write_whole
+from keras_ssl._validation import check_count
+from keras_ssl.data import ImageSet, from_arrays
+from keras_ssl.data.sources import files
+from keras_ssl.encoders import load_encoder
+from keras_ssl.evaluation import extract
+from keras_ssl.retrieval.duplicates import Pair, find_pairs, find_threshold, group
+from keras_ssl.retrieval.embeddings import Embeddings, is_embeddings, read_embeddings
+from keras_ssl.retrieval.extraction import (
+    embed_images,
+    fingerprint_encoder,
+    identify,
+    open_images,
+)
+from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
+from keras_ssl.retrieval.search import Index, Nearest
+from keras_ssl.retrieval.tables import write_table
+from keras_ssl.runs import stage
+
+# How the threshold is found, in neighbors.json.
+_HOW = "artanh: the median of the similarities to the nearest + 7 * (median - lower quartile)"
+# Rows of a picture: as many as one looks through.
+_ROWS = 12
+# A smoke test embeds so many images.
+_SMOKE = 64
+
+
+class Neighborhood(NamedTuple):
+    """What `neighbors` found.
+
+    Attributes:
+        embeddings: The images and their features.
+        queries: The paths that neighbors were found for: all images, or those that were asked for.
+        nearest: The nearest of each query: rows of `embeddings`, and similarities.
+        threshold: The similarity from which on images are nearly the same; `None` with queries.
+        pairs: Images that are the same or nearly; empty with queries.
+        groups: The same, as groups of rows.
+        outliers: Rows of the images that are least similar to their nearest, the least similar
+            first; empty with queries.
+    """
+
+    embeddings: Embeddings
+    queries: list[str]
+    nearest: Nearest
+    threshold: float | None
+    pairs: list[Pair]
+    groups: list[list[int]]
+    outliers: np.ndarray
+
+
+def neighbors(
+    embeddings: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    queries: Sequence[str] | None = None,
+    k: int = 10,
+    out: str | os.PathLike[str] = "neighbors",
+    threshold: float | None = None,
+    outliers: int = 100,
+    center: bool = False,
+    encoder: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    batch_size: int = 128,
+    overwrite: bool = False,
+    smoke: bool = False,
+    quiet: bool = False,
+) -> Neighborhood:
+    """Finds the images that are most alike, those that are there twice, and those unlike all.
+
+    The folder OUT then holds gallery.png (images and their nearest), nearest.csv, and of all images
+    duplicates.csv and duplicates.png (pairs that are the same file, the same pixels or nearly the
+    same), groups.csv (the same in groups), outliers.csv and outliers.png (the least similar to
+    their nearest), and neighbors.json (the settings and the threshold). The search is exact.
+
+    Similarity is the cosine of two images' features, at most 1. What is high depends on the
+    encoder: compare with others of the same set.
+
+    Args:
+        embeddings: A file that `embed` wrote. Or an encoder, as for `embed`; then `images` are
+            embedded first, to OUT/embeddings.npz, which the same call uses again.
+        images: A folder of images, as for `embed`. Needed with an encoder, or for pictures where
+            the embeddings are of images that are not files.
+        queries: Finds the nearest of these images only, without duplicates and outliers. Each is a
+            path in the embeddings or a unique end of one, the number of a row, or an image file
+            that is not among them.
+        k: Number of nearest images of each.
+        out: The folder that the tables and pictures go to; those of an earlier call are replaced.
+        threshold: Similarity from which on two images are nearly the same, up to 1. Default: far
+            above most images' similarities to their nearest; see `find_threshold`. Give one where
+            a third of the images have doubles: then the default is too high.
+        outliers: Number of the least similar images in the table.
+        center: Whether the mean of all features is subtracted first. Similarities then spread
+            around 0, but fewer duplicates stand out (see `keras_ssl.retrieval.Index`).
+        encoder: Embeds queries that are not among the embeddings. Default: the encoder that the
+            embeddings were made with, where it was.
+        image_size: See `embed`; with an encoder only.
+        batch_size: Images per step, when images are embedded.
+        overwrite: Whether OUT/embeddings.npz may be replaced if it is of another encoder or other
+            images.
+        smoke: Embeds or uses 64 of the images, to try the command.
+        quiet: Says only warnings.
+
+    Returns:
+        What was found, by rows of the embeddings.
+
+    Raises:
+        ValueError: if there are no embeddings, no encoder or no images; if a query is not found; if
+            a number is out of its range.
+    """
+    for name, value in {"k": k, "outliers": outliers, "batch_size": batch_size}.items():
+        check_count(name, value)
+    if threshold is not None and not _is_similarity(threshold):
+        raise ValueError(
+            "`threshold` must be a similarity above -1 and up to 1. Received: "
+            f"threshold={threshold!r}"
+        )
+    if isinstance(queries, (str, bytes)):
+        raise TypeError(f"`queries` must be a sequence of texts. Received: queries={queries!r}")
+    if queries is not None and not len(queries):
+        raise ValueError(f"`queries` must name an image at least. Received: queries={queries!r}")
+    folder = pathlib.Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`out` must be a folder. Received: out={os.fspath(out)!r}, a file")
+    with _log.shown(quiet):
+        found, pictures, model = _given(
+            embeddings, images, folder, image_size, batch_size, overwrite, smoke
+        )
+        tile = _tiles(found, pictures)
+        with stage(f"reading {len(found.paths):,} rows of {found.features.shape[1]} numbers"):
+            index = Index(found.features, center)
+        settings = {"embeddings": os.fspath(embeddings), "k": k, "center": center}
+        if queries is not None:
+            places = [_find(found, str(query)) for query in queries]
+            result = _asked(found, index, places, k, lambda: model or _encoder_of(found, encoder))
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            result = _all(found, index, k, threshold, outliers)
+            how = "given" if threshold is not None else _HOW
+            settings |= {"threshold": result.threshold, "threshold_is": how}
+            _write_doubles(folder, result, tile)
+            _write_outliers(folder, result, tile)
+        _write_nearest(folder, result, tile)
+        write_whole(folder / "neighbors.json", json.dumps(settings, indent=2) + "\n")
+        _log.say(f"everything is in {folder}")
+        return result
+
+
+def _is_similarity(value: Any) -> bool:
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return is_number and -1 < value <= 1
+
+
+# --- What is given --------------------------------------------------------------------------------
+
+
+def _given(
+    embeddings: Any,
+    images: Any,
+    folder: pathlib.Path,
+    image_size: int | None,
+    batch_size: int,
+    overwrite: bool,
+    smoke: bool,
+) -> tuple[Embeddings, ImageSet | None, keras.Model | None]:
+    """The embeddings, read or made; the images, if they were given; the encoder, if it was."""
+    if is_embeddings(embeddings):
+        found = read_embeddings(embeddings)
+        if smoke:
+            chosen = slice(0, None, -(-len(found.paths) // _SMOKE))
+            labels = None if found.labels is None else found.labels[chosen]
+            found = found._replace(
+                paths=found.paths[chosen], features=found.features[chosen], labels=labels
+            )
+        are_files = not str(found.paths[0]).startswith("#")
+        if are_files != (images is None):
+            raise ValueError(
+                "`images` must be left out: the embeddings say where the files are. "
+                f"Received: images={images!r}"
+                if are_files
+                else "`images` must be given: the embeddings are of images that are not files, "
+                "which pictures need. Received: images=None"
+            )
+        shape = found.about.get("image_shape") or (None,) * 3
+        if images is None or isinstance(images, ImageSet):
+            return found, images, None
+        from keras_ssl.data import load
+
+        return found, load(images, shape[0], shape[2], labels=False).train, None
+    if images is None:
+        raise ValueError(
+            "`images` must be given with an encoder; a file of embeddings ends in .npz, .csv or "
+            f".parquet. Received: embeddings={str(embeddings)!r}, images=None"
+        )
+    model = load_encoder(embeddings)
+    pictures = open_images(images, model, image_size)
+    if smoke:
+        pictures = pictures.spread(_SMOKE)
+    file = folder / "embeddings.npz"
+    if file.is_file() and not overwrite:
+        earlier = read_embeddings(file)
+        if earlier.about.get("identity") == identify(model, pictures):
+            _log.say(f"the images were embedded before, in {file}")
+            return earlier, pictures, model
+        raise ValueError(
+            f"`out` must hold no embeddings of another encoder or other images: name another "
+            f"folder, or pass `overwrite`. Received: out={os.fspath(folder)!r}"
+        )
+    source = os.path.abspath(embeddings) if isinstance(embeddings, (str, os.PathLike)) else None
+    found = embed_images(
+        model, pictures, file, batch_size=batch_size, overwrite=overwrite, source=source
+    )
+    return found, pictures, model
+
+
+def _find(embeddings: Embeddings, query: str) -> int | pathlib.Path:
+    """The row of a query, or its file if it is not among the embeddings."""
+    same = np.flatnonzero(embeddings.paths == query)
+    if len(same):
+        return int(same[0])
+    if query.isdecimal() and int(query) < len(embeddings.paths):
+        return int(query)
+    path = pathlib.Path(query)
+    if path.is_file():
+        # The same file by another path: the names are compared first, which touches no disk.
+        for row in _ending_in(embeddings, path.name):
+            file = embeddings.file(row)
+            if file.is_file() and file.samefile(path):
+                return row
+        return path
+    rows = _ending_in(embeddings, os.path.normpath(query))
+    if len(rows) == 1:
+        return rows[0]
+    some = f", which {len(rows):,} paths end in" if rows else ", which is none of them"
+    raise ValueError(
+        "`queries` must be paths in the embeddings or unique ends of such, numbers of rows (from 0 "
+        f"to {len(embeddings.paths) - 1}), or image files. Received: {query!r}{some}"
+    )
+
+
+def _ending_in(embeddings: Embeddings, end: str) -> list[int]:
+    """The rows whose path ends in these names of folders and a file."""
+    fits = np.char.endswith(embeddings.paths, os.sep + end) | (embeddings.paths == end)
+    return [int(row) for row in np.flatnonzero(fits)]
+
+
+def _encoder_of(embeddings: Embeddings, encoder: Any) -> keras.Model:
+    """The encoder that made the embeddings, or raises if another is there."""
+    source = embeddings.about.get("encoder") if encoder is None else encoder
+    if source is None:
+        raise ValueError(
+            "`encoder` must be given for a query that is not among the embeddings, which do not "
+            "say where theirs is. Received: encoder=None"
+        )
+    model = load_encoder(source)
+    ours, theirs = fingerprint_encoder(model), embeddings.about.get("fingerprint")
+    if theirs not in (None, ours):
+        raise ValueError(
+            "`encoder` must be the one that the embeddings were made with. "
+            f"Received: {source} with weights {ours} where theirs are {theirs}"
+        )
+    return model
+
+
+# --- What is found --------------------------------------------------------------------------------
+
+
+def _asked(
+    embeddings: Embeddings,
+    index: Index,
+    places: Sequence[int | pathlib.Path],
+    k: int,
+    encoder: Callable[[], keras.Model],
+) -> Neighborhood:
+    """The nearest of some images, which are rows or files."""
+    k = min(k, len(index) - 1)
+    parts: list[Nearest] = []
+    model = encoder() if any(isinstance(place, pathlib.Path) for place in places) else None
+    for place in places:
+        if model is None or isinstance(place, int):
+            parts.append(index.nearest_of(np.array([place]), k))
+        else:
+            parts.append(index.nearest(_features_of(place, model, embeddings), k))
+    names = [str(embeddings.paths[p]) if isinstance(p, int) else str(p) for p in places]
+    nearest = Nearest(*map(np.concatenate, zip(*parts, strict=True)))
+    return Neighborhood(embeddings, names, nearest, None, [], [], np.empty(0, np.int64))
+
+
+def _features_of(path: pathlib.Path, encoder: keras.Model, embeddings: Embeddings) -> np.ndarray:
+    """The features of one image file, (1, D)."""
+    size, _, channels = embeddings.about.get("image_shape") or encoder.input_shape[1:]
+    try:
+        pixels = files.read(os.fspath(path), size or 128, channels or 3)
+    except files.UNREADABLE as error:
+        raise ValueError(
+            f"`queries` must be images that can be read. Received: {str(path)!r}; "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return extract(encoder, from_arrays(pixels[None])).values
+
+
+def _all(
+    embeddings: Embeddings, index: Index, k: int, threshold: float | None, outliers: int
+) -> Neighborhood:
+    """The nearest of all images, duplicates and outliers."""
+    rows = np.arange(len(index))
+    with stage(f"searching for the nearest {k} of {len(index):,} images"):
+        nearest = index.nearest_of(rows, k)
+    if threshold is None:
+        threshold = find_threshold(nearest.similarities[:, 0])
+    with stage("comparing files"):
+        pairs = find_pairs(embeddings, nearest, threshold)
+    groups = group(pairs, len(index))
+    order = np.argsort(nearest.similarities.mean(axis=1), kind="stable")[:outliers]
+    names = [str(path) for path in embeddings.paths]
+    return Neighborhood(embeddings, names, nearest, threshold, pairs, groups, order)
+
+
+# --- What is written ------------------------------------------------------------------------------
+
+
+def _tiles(embeddings: Embeddings, images: ImageSet | None) -> Callable[[int], np.ndarray]:
+    """A function from a row to its photo for a picture."""
+
+    def tile(row: int) -> np.ndarray:
+        path = str(embeddings.paths[row])
+        if images is None or not path.startswith("#"):
+            return read_tile(embeddings.file(row))
+        batch, _ = next(iter(images.subset([int(path[1:])]).batches(1)))
+        return as_tile(batch.numpy()[0])
+
+    return tile
+
+
+def _name(path: Any) -> str:
+    return pathlib.PurePath(str(path)).name
+
+
+def _write_nearest(
+    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
+) -> None:
+    """nearest.csv, and gallery.png of an even sample."""
+    paths, (indices, similarities) = result.embeddings.paths, result.nearest
+    write_table(
+        folder / "nearest.csv",
+        ["path", "rank", "neighbor", "similarity"],
+        (
+            (query, rank + 1, paths[row], f"{similarity:.4f}")
+            for query, rows, values in zip(result.queries, indices, similarities, strict=True)
+            for rank, (row, similarity) in enumerate(zip(rows, values, strict=True))
+        ),
+    )
+    count = len(result.queries)
+    shown = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
+    rows = []
+    for i in shown:
+        query = result.queries[i]
+        is_row = result.threshold is not None or query in set(paths)
+        own = tile(int(np.flatnonzero(paths == query)[0])) if is_row else read_tile(query)
+        found = [
+            Tile(tile(int(row)), [f"{value:.3f}", _name(paths[row])])
+            for row, value in zip(indices[i, :10], similarities[i], strict=False)
+        ]
+        rows.append([Tile(own, ["query", _name(query)]), *found])
+    draw_rows(folder / "gallery.png", rows, lead=1)
+    _log.say(f"nearest: of {count:,} images in nearest.csv, of {len(shown)} of them in gallery.png")
+
+
+def _write_doubles(
+    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
+) -> None:
+    """duplicates.csv, groups.csv, and duplicates.png of the first pairs of each kind."""
+    paths = result.embeddings.paths
+    number = {row: i for i, rows in enumerate(result.groups) for row in rows}
+    write_table(
+        folder / "duplicates.csv",
+        ["group", "kind", "similarity", "path_1", "path_2"],
+        (
+            (number[p.row_1], p.kind, f"{p.similarity:.4f}", paths[p.row_1], paths[p.row_2])
+            for p in result.pairs
+        ),
+    )
+    write_table(
+        folder / "groups.csv",
+        ["group", "path"],
+        ((i, paths[row]) for i, rows in enumerate(result.groups) for row in rows),
+    )
+    counts: dict[str, int] = {}
+    for pair in result.pairs:
+        counts[pair.kind] = counts.get(pair.kind, 0) + 1
+    text = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
+    _log.say(
+        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on), in "
+        f"{len(result.groups):,} groups"
+    )
+    (folder / "duplicates.png").unlink(missing_ok=True)
+    near = [pair for pair in result.pairs if pair.kind == "near"]
+    # The most similar and the least: between them, one sees whether the threshold is right.
+    step = -(-len(near) // (4 * _ROWS)) or 1
+    chosen = [*[p for p in result.pairs if p.kind != "near"][:_ROWS], *near[::step]]
+    tiles = [
+        [
+            Tile(
+                tile(pair.row_1), [f"{pair.similarity:.3f} {pair.kind}", _name(paths[pair.row_1])]
+            ),
+            Tile(tile(pair.row_2), ["", _name(paths[pair.row_2])]),
+        ]
+        for pair in chosen
+    ]
+    if tiles:
+        rows = [sum(tiles[i : i + 4], []) for i in range(0, len(tiles), 4)]
+        draw_rows(folder / "duplicates.png", rows)
+
+
+def _write_outliers(
+    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
+) -> None:
+    """outliers.csv, and outliers.png of the first."""
+    paths, means = result.embeddings.paths, result.nearest.similarities.mean(axis=1)
+    rows = [(paths[row], f"{means[row]:.4f}") for row in result.outliers]
+    write_table(folder / "outliers.csv", ["path", "mean_similarity"], rows)
+    tiles = [
+        Tile(tile(int(row)), [f"{means[row]:.3f}", _name(paths[row])])
+        for row in result.outliers[: 4 * 10]
+    ]
+    draw_rows(folder / "outliers.png", [tiles[i : i + 10] for i in range(0, len(tiles), 10)])

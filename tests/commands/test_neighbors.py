@@ -1,0 +1,203 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ssl import data, evaluation, retrieval
+from keras_ssl.commands.embed import embed
+from keras_ssl.commands.neighbors import neighbors
+
+PICTURES = {"gallery.png", "outliers.png", "duplicates.png"}
+TABLES = {"nearest.csv", "outliers.csv", "duplicates.csv", "groups.csv", "neighbors.json"}
+
+
+def _photo(seed):
+    colors = np.random.RandomState(seed).randint(0, 256, (4, 4, 3), "uint8")
+    return Image.fromarray(colors).resize((32, 32))
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Returns a folder "photos" of twenty photos, the last the same file as the first."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i in range(20):
+        _photo(i % 19).save(tmp_path / "photos" / f"{i:02}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    path = tmp_path / "encoder.keras"
+    evaluation.raw_pixels((16, 16, 3)).save(path)
+    return path
+
+
+def _table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_embed_and_neighbors_of_a_folder(photos, encoder, caplog):
+    with caplog.at_level("INFO", "keras_ssl"):
+        found = embed(encoder, "photos")
+    assert found.features.shape == (20, 16 * 16 * 3) and os.path.isfile("embeddings.npz")
+    assert "20 rows of 768 numbers are in embeddings.npz" in caplog.text
+    result = neighbors("embeddings.npz", k=3, outliers=5, threshold=0.999)
+    assert {path.name for path in (photos.parent / "neighbors").iterdir()} == PICTURES | TABLES
+    nearest = _table("neighbors/nearest.csv")
+    assert len(nearest) == 20 * 3
+    assert nearest[0] == {
+        "path": "photos/00.png",
+        "rank": "1",
+        "neighbor": "photos/19.png",
+        "similarity": "1.0000",
+    }
+    (pair,) = _table("neighbors/duplicates.csv")
+    assert pair["kind"] == "same file" and pair["path_2"] == "photos/19.png"
+    assert [row["path"] for row in _table("neighbors/groups.csv")] == [
+        "photos/00.png",
+        "photos/19.png",
+    ]
+    outliers = [float(row["mean_similarity"]) for row in _table("neighbors/outliers.csv")]
+    assert outliers == sorted(outliers) and len(outliers) == 5
+    settings = json.loads((photos.parent / "neighbors" / "neighbors.json").read_text())
+    assert settings["threshold"] == result.threshold
+
+
+def test_queries_by_row_by_path_and_from_elsewhere(photos, encoder):
+    embed(encoder, "photos", quiet=True)
+    _photo(7).save("new.png")
+    queries = ["photos/03.png", "4", "05.png", "./photos/06.png", "new.png"]
+    result = neighbors("embeddings.npz", queries=queries, k=2, quiet=True)
+    assert result.queries == [*(f"photos/{i:02}.png" for i in (3, 4, 5, 6)), "new.png"]
+    assert result.nearest.indices[-1, 0] == 7
+    assert result.nearest.similarities[-1, 0] == pytest.approx(1, abs=1e-5)
+    assert not (result.nearest.indices[:4, 0] == [3, 4, 5, 6]).any()
+    assert {path.name for path in (photos.parent / "neighbors").iterdir()} == {
+        "gallery.png",
+        "nearest.csv",
+        "neighbors.json",
+    }
+
+
+def test_an_encoder_embeds_first_and_once(photos, encoder):
+    first = neighbors(encoder, "photos", k=2, quiet=True)
+    again = neighbors(encoder, "photos", k=2, quiet=True)
+    np.testing.assert_array_equal(first.nearest.indices, again.nearest.indices)
+    _photo(30).save(photos / "more.png")
+    with pytest.raises(ValueError, match="`out` must hold no embeddings of"):
+        neighbors(encoder, "photos", quiet=True)
+    assert len(neighbors(encoder, "photos", overwrite=True, quiet=True).queries) == 21
+
+
+def test_images_that_are_not_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.RandomState(0).randint(0, 256, (30, 8, 8, 1)).astype("uint8")
+    images = data.from_arrays(pixels)
+    embed(evaluation.raw_pixels((8, 8, 1)), images, "e.npz", quiet=True)
+    with pytest.raises(ValueError, match="`images` must be given: the embeddings are of images"):
+        neighbors("e.npz", quiet=True)
+    result = neighbors("e.npz", images, queries=["#3"], quiet=True)
+    assert result.queries == ["#3"]
+    picture = np.asarray(Image.open("neighbors/gallery.png"))
+    assert (picture[4, 4] == pixels[3, 0, 0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"k": 0}, "`k` must"),
+        ({"outliers": 0}, "`outliers` must"),
+        ({"threshold": 1.5}, "`threshold` must"),
+        ({"queries": "a.png"}, "`queries` must be a sequence"),
+        ({"queries": []}, "`queries` must name"),
+        ({"queries": ["nothing.png"]}, "`queries` must be paths.*'nothing.png', which is none"),
+        ({"queries": ["99"]}, "`queries` must be paths.*from 0 to 19"),
+        (
+            {"queries": ["text.png"]},
+            "`queries` must be images that can be read",
+        ),
+        ({"images": "photos"}, "`images` must be left out"),
+        ({"embeddings": "missing.npz"}, "`path` must be a file"),
+        ({"embeddings": "missing"}, "`images` must be given with an encoder"),
+        ({"embeddings": "missing", "images": "photos"}, "`encoder` must be the folder of a run"),
+        ({"out": "embeddings.npz"}, "`out` must be a folder"),
+        ({"encoder": "encoder.keras", "queries": ["new.png"]}, "`encoder` must be the one that"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_written(kwargs, match, photos, encoder):
+    features = np.random.RandomState(0).normal(size=(20, 768)).astype("float32")
+    about = {"encoder": str(encoder), "image_shape": [16, 16, 3]}
+    if "encoder" in kwargs:
+        about["fingerprint"] = "another"
+    names = sorted(str(path) for path in (photos.parent / "photos").iterdir())
+    retrieval.write_embeddings("embeddings.npz", names, [features], 768, about=about)
+    _photo(7).save("new.png")
+    (photos.parent / "text.png").write_text("nothing")
+    with pytest.raises((ValueError, TypeError), match=match):
+        neighbors(**{"embeddings": "embeddings.npz", "quiet": True, **kwargs})
+    assert not os.path.exists("neighbors")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [
+        ({"images": "nowhere"}, "nowhere"),
+        ({"encoder": "nowhere"}, "`encoder` must be"),
+        ({"out": "e.txt"}, "`out` must end in"),
+        ({"out": "photos"}, "`out` must end in"),
+        ({"image_size": 7}, "Images must fit the encoder"),
+        ({"batch_size": 0}, "`batch_size` must"),
+    ],
+)
+def test_embed_says_what_is_wrong(kwargs, match, photos, encoder):
+    before = sorted(photos.parent.iterdir())
+    call = {"encoder": encoder, "images": "photos", "out": "e.npz", "quiet": True, **kwargs}
+    with pytest.raises((ValueError, TypeError), match=match):
+        embed(**call)
+    assert sorted(photos.parent.iterdir()) == before
+
+
+def test_smoke(photos, encoder):
+    for i in range(100, 180):
+        _photo(i).save(photos / f"{i}.png")
+    assert len(embed(encoder, "photos", smoke=True, quiet=True).paths) == 64
+    embed(encoder, "photos", "all.npz", quiet=True)
+    assert len(neighbors("all.npz", smoke=True, quiet=True).queries) <= 64
+
+
+PROGRAM = """
+import sys
+from keras_ssl.retrieval import extraction
+extraction._PART_ROWS = 64
+from keras_ssl.commands.embed import embed
+embed("encoder.keras", "photos", "e.npz", batch_size=16)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_embed_goes_on(photos, encoder):
+    for i in range(20, 3000):
+        _photo(i).save(photos / f"{i:04}.png")
+    command = [sys.executable, "-c", PROGRAM]
+    parts = photos.parent / "e.npz.parts"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while len(list(parts.glob("part-*"))) < 3 and run.poll() is None:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+    assert not os.path.exists("e.npz") and len(list(parts.glob("part-*.npz"))) >= 3
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "going on after" in done.stdout
+    found = retrieval.read_embeddings("e.npz")
+    whole = embed(encoder, "photos", "whole.npz", quiet=True)
+    np.testing.assert_array_equal(found.paths, whole.paths)
+    np.testing.assert_allclose(found.features, whole.features, rtol=1e-5, atol=1e-6)
+    assert not parts.exists()
