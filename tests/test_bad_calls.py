@@ -90,6 +90,7 @@ CALLS = {
     "callbacks.epochs_done": lambda tmp: dict(checkpoint="epoch-00001.keras"),
     "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
     "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "commands.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),
     "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),
     "data.RandomResizedCrop": lambda tmp: dict(size=(4, 4)),
     "data.TwoViews": lambda tmp: dict(view_1=data.RandomFlip()),
@@ -164,6 +165,15 @@ CALLS = {
         base_learning_rate=0.3, batch_size=256, steps_per_epoch=4, epochs=20
     ),
     "runs.MetricsLog": lambda tmp: dict(path=tmp / "metrics.csv"),
+    "exporting.in_float32": lambda tmp: dict(encoder=_encoder()),
+    "exporting.load_safetensors": lambda tmp: dict(folder=tmp),
+    "exporting.write_folder": lambda tmp: dict(
+        encoder=_encoder(),
+        out=tmp / "out",
+        format="saved_model",
+        images=PIXELS[..., :1],
+        described="4 images",
+    ),
     "runs.RunFolder": lambda tmp: dict(path=tmp / "run"),
     "runs.draw_curves": lambda tmp: dict(metrics=tmp / "metrics.csv", picture=tmp / "a.png"),
     "runs.read_metrics": lambda tmp: dict(path=tmp / "metrics.csv"),
