@@ -42,9 +42,11 @@ def _trained(encoder):
 
 
 def _wide_range_encoder():
-    """An encoder that wants [0, 255], and gets it from a layer in front."""
+    """An encoder that wants [0, 255], and gets it from a layer in front, as EfficientNet does."""
     images = keras.layers.Input((8, 8, 3))
-    x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(images))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.05] * 3)(x)
+    x = keras.layers.Conv2D(4, 3)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return encoders.as_encoder(keras.Model(images, x, name="wide"))
 

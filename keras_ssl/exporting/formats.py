@@ -5,17 +5,20 @@ A format's packages are imported by the functions that use them.
 
 import abc
 import collections
+import contextlib
 import importlib
 import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_ssl._files import damaged, read_json
+from keras_ssl._keras import all_layers
 from keras_ssl._validation import check_choice
 from keras_ssl.encoders import UNIT_INPUT
 from keras_ssl.exporting.contract import CONTRACT, INPUT, OUTPUT, Contract
@@ -97,7 +100,8 @@ encoder = onnxruntime.InferenceSession("encoder.onnx")
         import onnx
 
         path = folder / self.file
-        _named(encoder).export(path, format="onnx", verbose=False)
+        with _constants_in_graph(encoder):
+            _named(encoder).export(path, format="onnx", verbose=False)
         model = onnx.load(path)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -319,3 +323,22 @@ def _is_there(module: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _constants_in_graph(encoder: keras.Model) -> Iterator[None]:
+    """A scope in which `Normalization` holds its constants as arrays, not as tensors.
+
+    A graph takes tensors that were made before it as inputs, and tf2onnx leaves them so.
+    """
+    layers = [one for one in all_layers(encoder) if isinstance(one, keras.layers.Normalization)]
+    before = [{name: vars(one).get(name) for name in ("mean", "variance")} for one in layers]
+    try:
+        for layer, tensors in zip(layers, before, strict=True):
+            for name, value in tensors.items():
+                if value is not None:
+                    vars(layer)[name] = keras.ops.convert_to_numpy(value)
+        yield
+    finally:
+        for layer, tensors in zip(layers, before, strict=True):
+            vars(layer).update(tensors)
