@@ -33,7 +33,10 @@ from keras_ssl import (  # noqa: E402
 
 if TYPE_CHECKING:
     from keras_ssl import hypermodels, report, studies
+    from keras_ssl.commands.embed import embed
     from keras_ssl.commands.evaluate import evaluate
+    from keras_ssl.commands.export import export
+    from keras_ssl.commands.neighbors import neighbors
     from keras_ssl.commands.pretrain import pretrain
     from keras_ssl.commands.study import study
 
@@ -42,13 +45,16 @@ __all__ = [
     "data",
     "distribution",
     "duality",
+    "embed",
     "encoders",
     "evaluate",
     "evaluation",
+    "export",
     "hypermodels",
     "layers",
     "losses",
     "models",
+    "neighbors",
     "optimizers",
     "pretrain",
     "recipes",
@@ -64,7 +70,7 @@ __all__ = [
 _LAZY = ("hypermodels", "studies", "report")
 
 # The commands of `keras-ssl` as functions, imported on first use.
-_COMMANDS = ("pretrain", "evaluate", "study")
+_COMMANDS = ("pretrain", "evaluate", "embed", "neighbors", "export", "study")
 
 
 def __getattr__(name: str) -> Any:

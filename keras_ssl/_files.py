@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,41 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A scope that writes a folder whole or not at all; see `whole`.
+
+    Args:
+        path: The folder, which is new or empty. Folders above it are made if there are none.
+
+    Yields:
+        The path of an empty folder to write to, beside `path`. It is renamed to `path` once its
+        files are on the disk.
+
+    Raises:
+        OSError: if the folder cannot be written.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    made = [folder for folder in path.parents if not folder.exists()]  # the lowest first
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for file in partial.rglob("*"):
+            if file.is_file():
+                with open(file, "rb+") as content:
+                    os.fsync(content.fileno())
+        if path.is_dir():
+            path.rmdir()  # Windows does not rename to an empty folder.
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
 
 

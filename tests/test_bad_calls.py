@@ -90,6 +90,7 @@ CALLS = {
     "callbacks.epochs_done": lambda tmp: dict(checkpoint="epoch-00001.keras"),
     "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
     "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "keras_ssl.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),
     "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),
     "data.RandomResizedCrop": lambda tmp: dict(size=(4, 4)),
     "data.TwoViews": lambda tmp: dict(view_1=data.RandomFlip()),
@@ -174,6 +175,15 @@ CALLS = {
         path=tmp / "embeddings.npz", paths=list("abcdef"), blocks=[K], width=4
     ),
     "runs.MetricsLog": lambda tmp: dict(path=tmp / "metrics.csv"),
+    "exporting.in_float32": lambda tmp: dict(encoder=_encoder()),
+    "exporting.load_safetensors": lambda tmp: dict(folder=tmp),
+    "exporting.write_folder": lambda tmp: dict(
+        encoder=_encoder(),
+        out=tmp / "out",
+        format="saved_model",
+        images=PIXELS[..., :1],
+        described="4 images",
+    ),
     "runs.RunFolder": lambda tmp: dict(path=tmp / "run"),
     "runs.draw_curves": lambda tmp: dict(metrics=tmp / "metrics.csv", picture=tmp / "a.png"),
     "runs.read_metrics": lambda tmp: dict(path=tmp / "metrics.csv"),

@@ -6,5 +6,6 @@ computes anything, raises `ValueError` or `TypeError` in one sentence that names
 says what it does through `keras_ssl._log`.
 """
 
-# In the order in which one uses them. A file is imported when its command is used.
-__all__ = ["pretrain", "evaluate", "report", "study"]  # noqa: F822
+# In the order in which one uses them. Each is imported when it is used; `keras_ssl.pretrain` and
+# its like are the functions.
+__all__ = ["pretrain", "evaluate", "embed", "neighbors", "export", "report", "study"]  # noqa: F822

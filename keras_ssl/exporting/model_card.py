@@ -1,0 +1,143 @@
+"""The model card of an exported encoder: a README.md as the Hugging Face hub reads it."""
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+from keras_ssl.evaluation import table
+from keras_ssl.exporting.contract import CONTRACT
+from keras_ssl.exporting.formats import Format
+from keras_ssl.runs.folder import CONFIG, RESULTS, RunFolder
+
+CARD = "README.md"
+
+
+class Training(NamedTuple):
+    """What a run says of an encoder.
+
+    Attributes:
+        config: The config of the run, see `RunFolder.read_config`.
+        results: The figures by row, empty if the run was not judged.
+    """
+
+    config: dict[str, Any]
+    results: dict[str, Any]
+
+
+def read_training(source: Any) -> Training | None:
+    """Reads what a run says of its encoder.
+
+    Args:
+        source: The folder of a run, or the encoder.keras in it. Of anything else nothing is known.
+
+    Raises:
+        ValueError: if the run's files are damaged.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    path = pathlib.Path(os.fspath(source))
+    if path.name == "encoder.keras":
+        path = path.parent
+    if not (path / CONFIG).is_file():
+        return None
+    folder = RunFolder(path)
+    return Training(folder.read_config(), folder.read_json(RESULTS) or {})
+
+
+def model_card(
+    name: str, format: Format, contract: dict[str, Any], training: Training | None = None
+) -> str:
+    """Writes the model card: YAML that the hub reads, then Markdown for people.
+
+    No path of the machine is in it: of a folder of images it gives the last name alone.
+
+    Args:
+        name: Name of the encoder.
+        format: The format of the exported file.
+        contract: What contract.json holds.
+        training: What is known of the training; `None` if nothing is.
+    """
+    method, data = _method(training), _data(training)
+    tags = ["keras", "keras_ssl", "self-supervised-learning", *([method.lower()] if method else [])]
+    front = [
+        "library_name: keras",
+        "pipeline_tag: image-feature-extraction",
+        "tags:",
+        *(f"- {json.dumps(tag)}" for tag in tags),  # A JSON string is a YAML string.
+    ]
+    title = f"{name}, trained by {method} on {data}" if method and data else name
+    takes, returns = contract["input"], contract["output"]
+    height, width, channels = takes["shape"][1:]
+    sides = "of any size" if height == width == "any" else f"of {height} x {width} pixels"
+    normalized = "" if returns["l2_normalized"] else "not "
+    check = contract["check"]
+    sections = [
+        "\n".join(["---", *front, "---"]),
+        f"# {title}",
+        f"An image encoder in the format {format.title}, in `{format.file}`. It turns an image "
+        f"into a representation of {returns['shape'][1]} numbers, without labels.",
+        "## Images",
+        f"It takes float32 images in [0, 1] {sides}, {channels} channels ({takes['channels']}), "
+        "in batches (N, height, width, channels) of any N. Training resized the shorter side "
+        "(bicubic, antialiased) and cropped the center. The network itself wants "
+        f"{takes['scaling_inside']}. It returns float32 (N, {returns['shape'][1]}), "
+        f"{normalized}l2-normalized. `{CONTRACT}` says the same for programs.",
+        *([contract["note"]] if "note" in contract else []),
+        "## Use",
+        f"```python{format.usage}```",
+        "## Training",
+        _training_text(training, method, data),
+        *(
+            ["## Figures", _FIGURES, table(training.results)]
+            if training and training.results
+            else []
+        ),
+        "## Check",
+        f"The file was run on {check['images']} and compared with {check['against']}: the "
+        f"largest difference is {check['largest_difference']:.1e} of "
+        f"{check['relative_to']}.",
+        "## Before publishing",
+        "Add `license:` to the lines at the top, and say here whose images these were.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_FIGURES = (
+    "On held-out images of the same source: `knn` and `linear` are accuracies of a k-nearest-"
+    "neighbor and a linear classifier on frozen representations (higher is better)."
+)
+
+
+def _method(training: Training | None) -> str | None:
+    return training and training.config.get("recipe", {}).get("model")
+
+
+def _data(training: Training | None) -> str | None:
+    """The name of the images; of a path, its last part."""
+    source = training and training.config["options"].get("source")
+    if not source:
+        return None
+    return pathlib.Path(source).name if os.path.exists(source) or os.path.isabs(source) else source
+
+
+def _training_text(training: Training | None, method: str | None, data: str | None) -> str:
+    if training is None:
+        return "Nothing is known of the training: the encoder did not come from a run's folder."
+    recipe = training.config.get("recipe", {})
+    rows = {
+        "method": method,
+        "images": data,
+        "set": training.config.get("data", {}).get("training"),
+        "encoder": training.config.get("encoder"),
+        **{
+            key.replace("_", " "): recipe.get(key)
+            for key in ("epochs", "batch_size", "policy", "projector", "optimizer")
+        },
+        "seed": training.config["options"].get("seed"),
+        "smoke test": "yes: it was not trained to be used"
+        if training.config["options"].get("smoke")
+        else None,
+        "Keras": training.config.get("versions", {}).get("keras"),
+    }
+    return "\n".join(f"- {key}: {value}" for key, value in rows.items() if value is not None)
