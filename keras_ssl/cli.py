@@ -159,10 +159,22 @@ def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
     """An error as a user of the command line reads it: arguments are options."""
     text = plain(error) or type(error).__name__
     if arguments and arguments[0] in COMMANDS:
-        names = list(inspect.signature(command(arguments[0])).parameters)
-        for name in names:
+        for name in inspect.signature(command(arguments[0])).parameters:
             text = text.replace(f"`{name}`", f"--{name.replace('_', '-')}")
     return re.sub(r"\s*\n\s*", " ", text)
+
+
+def call(arguments: Sequence[str]) -> Any:
+    """Calls the function that a command line names, and returns what it returns.
+
+    Args:
+        arguments: The words of the command line, such as ["evaluate", "runs/RUN"].
+
+    Raises:
+        cyclopts.CycloptsError: for words that are no command or option.
+    """
+    words = _take_imports(arguments)
+    return make_app()(words, exit_on_error=False, print_error=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -180,8 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A warning is one line, without the source line that raised it.
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
-        words = _take_imports(words)
-        make_app()(words, exit_on_error=False, print_error=False)
+        call(words)
     except Stopped as stopped:
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:

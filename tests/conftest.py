@@ -21,7 +21,7 @@ from keras_ssl import data
 # Files that take a quarter of a minute or more.
 LONGEST_FILES = (
     "test_extending",
-    "test_examples",
+    "test_pretrain",
     "test_hypermodels",
     "test_replicas",
     "test_study",

@@ -1,6 +1,5 @@
 """What earlier versions wrote loads, and gives the figures that they computed."""
 
-import dataclasses
 import importlib
 import inspect
 import json
@@ -14,8 +13,10 @@ import numpy as np
 import pytest
 
 from keras_ssl import _renames, data, hypermodels, losses, recipes, spaces, studies
+from keras_ssl.commands.pretrain import pretrain
+from keras_ssl.pretraining import options as options_
 from tests.fixtures.make_9b29164 import batch, checksum, plain
-from tests.test_examples import pretrain
+from tests.programs import parse
 
 ROOT = pathlib.Path(__file__).parents[1]
 BEFORE = ROOT / "tests" / "fixtures" / "9b29164"
@@ -87,8 +88,8 @@ def test_a_recipe(name):
 
 def test_a_run_goes_on(tmp_path):
     shutil.copytree(BEFORE / "run", tmp_path / "run")
-    options, _ = pretrain.parse(["--resume", str(tmp_path / "run")])
-    recipe = pretrain.make_recipe(options, (8, 8, 1))
+    options = parse(["--resume", str(tmp_path / "run")])
+    recipe = options_.make_recipe(options, (8, 8, 1))
     assert options.policy == recipe.policy == "tiny_gray"
     assert recipe.criterion == {"side": "gram"}
     # What `--config` makes of the same file.
@@ -144,7 +145,7 @@ def test_every_argument_is_todays(registered):
 
 
 def test_every_name_of_a_setting_is_todays():
-    options = {field.name for field in dataclasses.fields(pretrain.Options)}
+    options = set(inspect.signature(pretrain).parameters)
     for table, known in (
         (_renames.POLICIES, data.POLICIES),
         (_renames.RECIPES, {**recipes.SMALL, **recipes.PUBLISHED}),

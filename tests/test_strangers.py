@@ -1,7 +1,6 @@
 """Classes and functions of a user's own, registered with Keras, work wherever ours do."""
 
 import dataclasses
-import importlib
 import json
 import os
 import pathlib
@@ -15,17 +14,22 @@ import pytest
 
 from keras_ssl import (
     callbacks,
+    cli,
     data,
     hypermodels,
     losses,
     models,
     recipes,
     registry,
+    runs,
     spaces,
     studies,
 )
+from keras_ssl.pretraining import options as options_
+from keras_ssl.pretraining.run import _name_folder, resume_command
 from tests import stranger
 from tests.conftest import tiny_encoder
+from tests.programs import parse, pretrain
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = recipes.Recipe(
@@ -185,43 +189,36 @@ class TestImport:
         (tmp_path / "first_of_mine.py").write_text("VALUE = 1\n")
         (tmp_path / "second_of_mine.py").write_text("VALUE = 2\n")
         arguments = ["--import", "first_of_mine", "--epochs", "3", "--import=second_of_mine"]
-        registry.import_named(arguments)
+        assert cli._take_imports(arguments) == ["--epochs", "3"]
         assert sys.modules.pop("first_of_mine").VALUE == 1
         assert sys.modules.pop("second_of_mine").VALUE == 2
 
-    def test_the_help_names_methods_that_are_registered(self, monkeypatch, capsys):
-        monkeypatch.syspath_prepend(ROOT / "examples")
-        pretrain = importlib.import_module("pretrain")
-        with pytest.raises(SystemExit):
-            pretrain.parse(["--help", "--import", "tests.stranger"])
-        text = capsys.readouterr().out
-        assert "stranger>Uniformity" in text and "barlow-twins" in text and "--import" in text
+    def test_an_error_names_methods_that_are_registered(self):
+        with pytest.raises(ValueError, match="`method` must be one of") as error:
+            pretrain(["--method", "?", "--import", "tests.stranger"])
+        assert "stranger>Uniformity" in str(error.value) and "barlow-twins" in str(error.value)
 
     def test_options_by_registered_names(self, monkeypatch):
-        monkeypatch.syspath_prepend(ROOT / "examples")
-        pretrain = importlib.import_module("pretrain")
         arguments = ["--method", "stranger>Uniformity", "--optimizer", "stranger>Lion"]
         arguments += ["--criterion", "uniformity_weight=3", "--import", "tests.stranger"]
-        options, _ = pretrain.parse(arguments)
-        recipe = pretrain.make_recipe(options, (8, 8, 1))
+        options = parse(arguments)
+        recipe = options_.make_recipe(options, (8, 8, 1))
         assert recipe.model is stranger.Uniformity and recipe.optimizer is stranger.Lion
         assert recipe.criterion == {"uniformity_weight": 3}
         assert recipe.policy == data.policy_for((8, 8, 1))
-        options, _ = pretrain.parse([*arguments, "--policy", "stranger>flips"])
-        recipe = pretrain.make_recipe(options, (8, 8, 1))
+        options = parse([*arguments, "--policy", "stranger>flips"])
+        recipe = options_.make_recipe(options, (8, 8, 1))
         assert isinstance(recipe.build_policy(), data.TwoViews)
-        assert ">" not in str(pretrain.name_folder(options, True).path)
-        options, _ = pretrain.parse(["--optimizer", "elsewhere>adam"])
-        with pytest.raises(ValueError, match="--optimizer must be one of .*adamw.*--import"):
-            pretrain.make_recipe(options, (8, 8, 1))
+        assert ">" not in str(_name_folder(options, True).path)
+        options = parse(["--optimizer", "elsewhere>adam"])
+        with pytest.raises(ValueError, match="`optimizer` must be one of .*adamw.*--import"):
+            options_.make_recipe(options, (8, 8, 1))
 
     def test_a_row_with_a_policy_of_its_own(self, monkeypatch):
         """A module may add a row to `SMALL`, whose settings stay."""
         monkeypatch.setitem(recipes.SMALL, "uniformity", RECIPE)
-        monkeypatch.syspath_prepend(ROOT / "examples")
-        pretrain = importlib.import_module("pretrain")
-        options, _ = pretrain.parse(["--method", "uniformity"])
-        assert pretrain.make_recipe(options, (8, 8, 1)) == RECIPE
+        options = parse(["--method", "uniformity"])
+        assert options_.make_recipe(options, (8, 8, 1)) == RECIPE
 
     @pytest.mark.parametrize("name", ["nowhere_to_be_found", "my_module.py", "", ".relative"])
     def test_what_is_no_module(self, name):
@@ -231,25 +228,24 @@ class TestImport:
     def test_nothing_that_a_file_names_is_imported(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.syspath_prepend(ROOT / "examples")
         (tmp_path / "harmful.py").write_text("raise SystemExit('imported')\n")
-        pretrain = importlib.import_module("pretrain")
         for name in ("harmful>Method", "harmful.Method", "harmful"):
             recipe = {**RECIPE.get_config(), "model": name}
             content = {"recipe": recipe, "encoder": "resnet8", "options": {"imports": ["harmful"]}}
             (tmp_path / "config.json").write_text(json.dumps(content))
-            options, _ = pretrain.parse(["--config", "config.json"])
-            with pytest.raises(ValueError, match="--config must be .*--import my_module"):
-                pretrain.make_recipe(options, (8, 8, 1))
+            options = parse(["--config", "config.json"])
+            with pytest.raises(ValueError, match="`config` must be .*--import my_module"):
+                options_.make_recipe(options, (8, 8, 1))
         # Nor by a run that goes on.
         options = {"recipe": "harmful>Method", "imports": ["harmful"]}
         (tmp_path / "config.json").write_text(json.dumps({"options": options}))
-        with pytest.raises(SystemExit):  # Nothing has been given up: it is --import that may be.
-            pretrain.parse(["--resume", str(tmp_path), "--epochs", "3"])
-        options, folder = pretrain.parse(["--resume", str(tmp_path)])
-        folder.close()
-        with pytest.raises(ValueError, match="--method must be one of .*--import"):
-            pretrain.make_recipe(options, (8, 8, 1))
+        with pytest.raises(
+            ValueError, match="`resume` takes the options of the run; remove epochs"
+        ):
+            parse(["--resume", str(tmp_path), "--epochs", "3"])
+        options = parse(["--resume", str(tmp_path)])
+        with pytest.raises(ValueError, match="`method` must be one of .*--import"):
+            options_.make_recipe(options, (8, 8, 1))
         assert "harmful" not in sys.modules
 
 
@@ -266,21 +262,21 @@ def best(images, tmp_path):
 
 # The script as it is, but for an encoder that is quick to trace.
 PRETRAIN = """
-import runpy, sys
-from keras_ssl import encoders
+import sys
+from keras_ssl import cli, encoders
 from tests.conftest import tiny_encoder
+from tests.programs import parse, pretrain
 encoders.ENCODERS["resnet8"] = lambda shape: tiny_encoder()
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+cli.main()
 """
 
 
 @pytest.mark.slow
 def test_a_study_and_a_run_from_its_best_settings(best, tmp_path, monkeypatch):
     """In a process of its own, which knows of the stranger by `--import` alone."""
-    script, run = ROOT / "examples" / "pretrain.py", tmp_path / "run"
-    command = [sys.executable, "-c", PRETRAIN, str(script), "--smoke", "--epochs", "1"]
-    command += ["--config", str(best), "--encoder", "resnet8", "--no-probe", "--logdir", str(run)]
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", PRETRAIN, "pretrain", "--smoke", "--epochs", "1"]
+    command += ["--config", str(best), "--encoder", "resnet8", "--no-probe", "--out", str(run)]
     command += ["--import", "tests.stranger"]
     paths = os.pathsep.join(map(str, (ROOT / "examples", ROOT)))
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -297,9 +293,6 @@ def test_a_study_and_a_run_from_its_best_settings(best, tmp_path, monkeypatch):
     model = keras.models.load_model(callbacks.latest_checkpoint(run / "checkpoints"))
     assert type(model) is stranger.Uniformity and type(model.optimizer) is keras.optimizers.Nadam
     # A run that goes on names the module again.
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    pretrain = importlib.import_module("pretrain")
-    options, folder = pretrain.parse(["--resume", str(run), "--import", "tests.stranger"])
-    folder.close()
-    assert pretrain.make_recipe(options, (8, 8, 1)) == found
-    assert pretrain.resume_command(folder, options).endswith(f"{run} --import tests.stranger")
+    options = parse(["--resume", str(run), "--import", "tests.stranger"])
+    assert options_.make_recipe(options, (8, 8, 1)) == found
+    assert resume_command(runs.RunFolder(run)).endswith(f"{run} --import tests.stranger")

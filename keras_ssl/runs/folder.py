@@ -58,8 +58,8 @@ class RunFolder:
             raise ValueError(f"The run folder must be a folder. Received: {self.path}, a file")
         if self._files():
             raise ValueError(
-                f"The run folder {self.path} already holds files: name another with --logdir, or "
-                f"continue its run with --resume {self.path}"
+                f"The run folder {self.path} already holds files: name another with `out`, or "
+                f"continue its run with `resume`: {self.path}"
             )
 
     def begin(self, config: Mapping[str, Any]) -> None:

@@ -105,7 +105,7 @@ def test_the_script_gives_the_same_run_on_two_processes(tmp_path):
     runs = {}
     for workers in (1, 2):
         runs[workers] = folder = tmp_path / str(workers)
-        script = [sys.executable, "examples/pretrain.py", "--smoke", "--logdir", str(folder)]
+        script = [sys.executable, "-m", "keras_ssl", "pretrain", "--smoke", "--out", str(folder)]
         processes = _start(script, folder, workers)
         outputs = [process.communicate(timeout=150) for process in processes]
         assert [process.returncode for process in processes] == [0] * workers, outputs

@@ -1,0 +1,26 @@
+"""Command lines of `keras-ssl`, called as functions."""
+
+from keras_ssl import cli
+from keras_ssl.cli import _take_imports
+from keras_ssl.commands.pretrain import pretrain as function
+from keras_ssl.pretraining import options
+
+
+def pretrain(arguments):
+    """Runs `keras-ssl pretrain` and returns the run's folder."""
+    return cli.call(["pretrain", *arguments]).folder
+
+
+def evaluate(arguments):
+    """Runs `keras-ssl evaluate` and returns its figures."""
+    return cli.call(["evaluate", *arguments])
+
+
+def parse(arguments):
+    """The options of a command line of `keras-ssl pretrain`, or those of the run to resume."""
+    words = ["pretrain", *_take_imports(arguments)]
+    _, bound, _ = cli.make_app().parse_args(words, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    if bound.arguments["resume"] is None:
+        return options.Options(**bound.arguments)
+    return options.of_run(function, bound.arguments)
