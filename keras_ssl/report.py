@@ -23,7 +23,7 @@ from keras_ssl._text import drawing, legend, plain, short
 from keras_ssl.inspection.diagnosis import RECORD, TEXT
 from keras_ssl.inspection.events import Events, find_runs, read_events
 
-__all__ = ["report"]
+__all__ = ["main", "report"]
 
 _JUDGE_AGAIN = "Judge the encoder again (keras-ssl evaluate), or delete the file."
 
@@ -206,7 +206,7 @@ def _texts(texts: Sequence[tuple[int, str]]) -> str:
 
 
 def _results(folders: Mapping[str, pathlib.Path]) -> str:
-    """The evaluation tables that examples/pretrain.py leaves."""
+    """The evaluation tables that keras-ssl pretrain leaves."""
     parts = []
     for name, folder in folders.items():
         file = folder / "results.json"
@@ -361,9 +361,14 @@ class _Callable(types.ModuleType):
         return command(*args, **kwargs)
 
 
-if __name__ == "__main__":
-    from keras_ssl.cli import main
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs `keras-ssl report`, which `keras-ssl report` is an older name of."""
+    from keras_ssl import cli
 
-    main(["report", *sys.argv[1:]])
+    cli.main(["report", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+if __name__ == "__main__":
+    main()
 else:
     sys.modules[__name__].__class__ = _Callable

@@ -69,7 +69,9 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
 
 
 def test_the_command(runs, tmp_path, capsys):
-    report.main([str(runs[0]), "--output", str(tmp_path / "one.html")])
+    with pytest.raises(SystemExit) as end:
+        report.main([str(runs[0]), "--output", str(tmp_path / "one.html")])
+    assert end.value.code == 0
     assert "one.html" in capsys.readouterr().out
     assert "Complete collapse" in (tmp_path / "one.html").read_text()
 
@@ -135,7 +137,7 @@ def test_damaged_events(kind, runs, tmp_path):
 
 
 def test_a_run_without_a_finished_epoch(tmp_path):
-    """The folder holds only what `examples/pretrain.py` has written by then."""
+    """The folder holds only what `keras-ssl pretrain` has written by then."""
     EventLog(tmp_path / "run").close()
     (tmp_path / "run" / "metrics.csv").touch()
     page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()

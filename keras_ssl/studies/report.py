@@ -165,7 +165,7 @@ def write_report(
         "## Setup",
         "\n".join(f"- {name}: {' '.join(str(value).split())}" for name, value in facts.items()),
         "`trials.csv` has a row per trial. `best/` has the best settings of each arm; train "
-        "with them by `python examples/pretrain.py --config best/NAME.json --data ...`.",
+        "with them by `keras-ssl pretrain IMAGES --config best/NAME.json`.",
     ]
     path = folder / "report.md"
     write_whole(path, "\n\n".join(parts) + "\n")

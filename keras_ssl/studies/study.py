@@ -50,7 +50,7 @@ class Study:
 
     The folder holds `study.json` (what the study is), `trials/` (keras-tuner's), `trials.csv` (a
     row per trial, written anew after each), `tensorboard/`, and `best/`, with a file per arm for
-    `examples/pretrain.py --config`.
+    `keras-ssl pretrain --config`.
 
     A study that was killed continues when it is run again. It does not repeat a finished trial,
     unless the trial's file was damaged, of which it warns. A trial that fails is recorded with the
@@ -292,7 +292,7 @@ class Study:
         return results
 
     def _write_best(self, results: Results, name: str) -> None:
-        """Writes the arm's best settings, for `examples/pretrain.py --config`."""
+        """Writes the arm's best settings, for `keras-ssl pretrain --config`."""
         result, hypermodel = results.arms[name], self.arms[name]
         if result.best_draw is None:
             return
