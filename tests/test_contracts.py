@@ -89,6 +89,53 @@ def test_a_criterion_may_take_keywords():
     assert Mine(2.0, name="mine").get_config() == {"strength": 2.0, "name": "mine"}
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Shade(data.Augmentation):
+    """Has an argument of its own, and no `get_config`."""
+
+    def __init__(self, probability=1.0, darkness=0.5, **kwargs):
+        super().__init__(probability, **kwargs)
+        self.darkness = darkness
+
+    def augment(self, images, drawn):
+        return self.darkness * images
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Slow(models.VICReg):
+    """Has an argument of its own, and no `get_config`."""
+
+    def __init__(self, encoder, projector=None, rate=0.5, **kwargs):
+        super().__init__(encoder, projector, **kwargs)
+        self.rate = rate
+
+
+def test_arguments_of_a_class_without_get_config_are_saved():
+    policy = data.TwoViews(data.Compose([Shade(0.5, darkness=0.1)]))
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(policy)))
+    (shade,) = keras.saving.deserialize_keras_object(config).view_1.augmentations
+    assert (shade.probability, shade.darkness) == (0.5, 0.1)
+    config = json.loads(json.dumps(Slow(tiny_encoder(), "8-4", rate=0.25).get_config()))
+    assert Slow.from_config(config).rate == 0.25
+    schedule = optimizers.cosine_momentum(0.9, 10)
+    again = Slow.from_config(Slow(tiny_encoder(), "8-4", rate=schedule).get_config())
+    assert again.rate.get_config() == schedule.get_config()
+
+
+def test_an_argument_that_is_not_stored_is_refused():
+    class Forgets(data.Augmentation):
+        def __init__(self, darkness=0.5):
+            super().__init__()
+
+    class Says(Forgets):
+        def get_config(self):
+            return {**super().get_config(), "darkness": 0.5}
+
+    with pytest.raises(TypeError, match="`Forgets` must store its argument `darkness`"):
+        Forgets().get_config()
+    assert Says().get_config()["darkness"] == 0.5
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, views, tmp_path):
     model = method(tiny_encoder(), "8-6", probe=3)
