@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
+from criteria import has_side, without_row
 from memory import peak_above
 
 from keras_ssl import losses
@@ -122,7 +123,8 @@ def _contrastive(temperature, positive_in_denominator):
 
 # --- Contenders --------------------------------------------------------------------------------
 
-# By criterion: ours; whether it has another side; the plain form; lightly's class and arguments.
+# By criterion: ours; whether it has another side; the plain form, if there is one here; lightly's
+# class and arguments. A criterion without a row is measured alone, with its defaults.
 CRITERIA = {
     "vicreg": (
         losses.VICRegLoss,
@@ -168,6 +170,10 @@ CRITERIA = {
         _vicreg(1, _mean_energy, (25, 25, 1), halved=False),
         None,
     ),
+}
+CRITERIA |= {
+    name: (criterion, has_side(criterion), None, None)
+    for name, criterion in without_row([row[0] for row in CRITERIA.values()]).items()
 }
 CONTENDERS = ["ours", "other side", "dense", "lightly"]
 
@@ -234,7 +240,8 @@ def contenders(criterion, samples, dimensions, lightly_module):
     if has_sides and samples != dimensions:
         other = "covariance" if samples <= dimensions else "gram"
         steps["other side"] = tensorflow_step(ours(side=other), z_1, z_2)
-    steps["dense"] = tensorflow_step(dense, z_1, z_2)
+    if dense is not None:
+        steps["dense"] = tensorflow_step(dense, z_1, z_2)
     if peer is not None and lightly_module is not None:
         name, arguments = peer
         steps["lightly"] = torch_step(getattr(lightly_module, name)(**arguments), z_1, z_2)
@@ -280,7 +287,7 @@ def peak_memory(criterion, samples, dimensions, name):
 
 def memory_of(criterion, samples, dimensions):
     """Returns the peak memory by contender."""
-    names = ["ours", "dense"]
+    names = ["ours"] if CRITERIA[criterion][2] is None else ["ours", "dense"]
     if criterion == "tcr" and max(samples, dimensions) > LARGEST_FACTOR:
         return {"ours": peak_memory(criterion, samples, dimensions, "ours")}
     if CRITERIA[criterion][3] is not None and importlib.util.find_spec("lightly"):

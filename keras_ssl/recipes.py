@@ -240,7 +240,7 @@ class Recipe:
             **kwargs: See `keras.Model`.
         """
         criterion = self.make_criterion(**self.criterion)
-        return self.model(encoder, self.projector, criterion, probe, **kwargs)
+        return self.model(encoder, self.projector, criterion=criterion, probe=probe, **kwargs)
 
     def build_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """Builds the optimizer and its schedule: linear warm-up, cosine, the rule lr * batch / 256.

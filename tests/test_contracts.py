@@ -1,9 +1,10 @@
 """Checks that the config of every public class holds all arguments and survives JSON."""
 
+import importlib
 import inspect
 import json
 import pathlib
-import re
+import sys
 
 import keras
 import numpy as np
@@ -88,6 +89,53 @@ def test_a_criterion_may_take_keywords():
     assert Mine(2.0, name="mine").get_config() == {"strength": 2.0, "name": "mine"}
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Shade(data.Augmentation):
+    """Has an argument of its own, and no `get_config`."""
+
+    def __init__(self, probability=1.0, darkness=0.5, **kwargs):
+        super().__init__(probability, **kwargs)
+        self.darkness = darkness
+
+    def augment(self, images, drawn):
+        return self.darkness * images
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Slow(models.VICReg):
+    """Has an argument of its own, and no `get_config`."""
+
+    def __init__(self, encoder, projector=None, rate=0.5, **kwargs):
+        super().__init__(encoder, projector, **kwargs)
+        self.rate = rate
+
+
+def test_arguments_of_a_class_without_get_config_are_saved():
+    policy = data.TwoViews(data.Compose([Shade(0.5, darkness=0.1)]))
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(policy)))
+    (shade,) = keras.saving.deserialize_keras_object(config).view_1.augmentations
+    assert (shade.probability, shade.darkness) == (0.5, 0.1)
+    config = json.loads(json.dumps(Slow(tiny_encoder(), "8-4", rate=0.25).get_config()))
+    assert Slow.from_config(config).rate == 0.25
+    schedule = optimizers.cosine_momentum(0.9, 10)
+    again = Slow.from_config(Slow(tiny_encoder(), "8-4", rate=schedule).get_config())
+    assert again.rate.get_config() == schedule.get_config()
+
+
+def test_an_argument_that_is_not_stored_is_refused():
+    class Forgets(data.Augmentation):
+        def __init__(self, darkness=0.5):
+            super().__init__()
+
+    class Says(Forgets):
+        def get_config(self):
+            return {**super().get_config(), "darkness": 0.5}
+
+    with pytest.raises(TypeError, match="`Forgets` must store its argument `darkness`"):
+        Forgets().get_config()
+    assert Says().get_config()["darkness"] == 0.5
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, views, tmp_path):
     model = method(tiny_encoder(), "8-6", probe=3)
@@ -116,20 +164,66 @@ def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, view
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("benchmark", ["losses.py", "replicas.py"])
-def test_every_criterion_is_measured(benchmark):
-    text = (ROOT / "benchmarks" / benchmark).read_text()
-    measured = re.findall(r"\blosses\.(\w+)", text)
-    # The benchmark measures its special cases instead: VICReg, VICReg-exp and VICReg-ctr.
-    own = set(CRITERIA) - {"VICRegFamilyLoss"}
-    check_complete(measured, own, f"add a row to benchmarks/{benchmark}")
+@pytest.fixture
+def from_folder(monkeypatch):
+    """Imports a program of a folder, which finds its neighbors there."""
+
+    def load(folder, name):
+        monkeypatch.syspath_prepend(str(ROOT / folder))
+        before = set(sys.modules)
+        module = importlib.import_module(name)
+        for new in set(sys.modules) - before:
+            if (getattr(sys.modules[new], "__file__", None) or "").startswith(str(ROOT / folder)):
+                del sys.modules[new]  # Its tables are of this test.
+        return module
+
+    return load
 
 
-def test_every_method_has_a_small_recipe_and_a_family():
+class NewLoss(losses.VICRegLoss):
+    """A criterion that no benchmark has a row for."""
+
+
+@pytest.fixture
+def new_criterion(monkeypatch):
+    monkeypatch.setattr(losses, "__all__", [*losses.__all__, "NewLoss"])
+    monkeypatch.setattr(losses, "NewLoss", NewLoss, raising=False)
+
+
+# The benchmarks measure the special cases of the family: VICReg, VICReg-exp, VICReg-ctr and L_c.
+def test_losses_measures_every_criterion(from_folder, new_criterion):
+    benchmark = from_folder("benchmarks", "losses")
+    measured = {row[0] for row in benchmark.CRITERIA.values()}
+    assert measured >= {*CRITERIA.values(), NewLoss} - {losses.VICRegFamilyLoss}
+    # The rest of a row: it has another side, but neither a plain form nor a rival.
+    steps = benchmark.contenders("NewLoss", 8, 4, None)
+    assert list(steps) == ["ours", "other side"]
+    seconds, results = benchmark.time_in_turns(steps, 0)
+    assert benchmark.agreement(results) == {}
+    record = {"criterion": "NewLoss", "samples": 8, "dimensions": 4, "seconds": seconds}
+    assert benchmark.row_of(record).startswith("| NewLoss | 8, 4 | ")
+
+
+def test_replicas_measures_every_criterion(from_folder, new_criterion):
+    measured = {row[1] for row in from_folder("benchmarks", "replicas").CASES}
+    assert measured >= {*CRITERIA.values(), NewLoss} - {losses.VICRegFamilyLoss}
+
+
+def test_every_method_has_a_small_recipe():
     of_recipes = {recipe.model.__name__ for recipe in recipes.SMALL.values()}
     check_complete(of_recipes, METHODS, "add a recipe to SMALL in keras_ssl/recipes.py")
-    text = (ROOT / "tuning" / "tuning_gap.py").read_text()
-    families = text.partition("FAMILIES = {")[2].partition("}")[0]
-    names = set(re.findall(r'"([\w-]+)"', families)) & set(recipes.SMALL)
-    of_families = {recipes.SMALL[name].model.__name__ for name in names}
-    check_complete(of_families, METHODS, "name it in FAMILIES of tuning/tuning_gap.py")
+
+
+def test_tuning_gap_takes_every_method(from_folder, monkeypatch):
+    class Neither(models.JointEmbeddingModel):
+        default_projector, default_criterion = "8-4", losses.VICRegLoss
+
+    monkeypatch.setitem(recipes.SMALL, "neither", recipes.small(Neither))
+    script = from_folder("tuning", "tuning_gap")
+    assert {name: len(methods) for name, methods in script.FAMILIES.items()} == {
+        "sample-contrastive": 8,
+        "dimension-contrastive": 4,
+        "other": 1,
+    }
+    families = script.SAMPLE_CONTRASTIVE + script.DIMENSION_CONTRASTIVE
+    assert set(families) <= {recipes.SMALL[name].model for name in script.METHODS}

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import data, encoders, inspection, layers, models
+from keras_ssl import data, encoders, inspection, layers, models, recipes
 from tests import extending
+from tests.extending import dense_encoder
 
 every_method = pytest.mark.parametrize("name", extending.METHODS)
 
@@ -25,6 +26,16 @@ def test_the_page_runs(page):
     pixels, _ = next(iter(page.images.batches(8)))
     view_1, view_2 = page.inverted(pixels)
     assert not np.array_equal(view_1, view_2)
+
+
+@every_method
+def test_a_recipe_builds_a_method_with_arguments_of_its_own(page, name):
+    recipe = recipes.small(getattr(page, name))
+    model = recipe.build_model(dense_encoder(), probe=3)
+    assert isinstance(model.criterion, getattr(page, name).default_criterion)
+    assert model.probe.num_classes == 3
+    if name == "BYOL":
+        assert (model.hidden, model.momentum) == ("4096", 0.996)
 
 
 @pytest.mark.parametrize(

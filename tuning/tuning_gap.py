@@ -24,22 +24,25 @@ because no paper publishes any for images as small as these.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
-from keras_ssl import recipes
+from keras_ssl import models, recipes
 
-FAMILIES = {
-    "sample-contrastive": (
-        "simclr",
-        "simclr-sq",
-        "simclr-abs",
-        "dcl",
-        "dcl-sq",
-        "dcl-abs",
-        "spectral",
-        "vicreg-ctr",
-    ),
-    "dimension-contrastive": ("vicreg", "vicreg-exp-table-s6", "barlow-twins", "tcr"),
-}
-METHODS = tuple(method for family in FAMILIES.values() for method in family)
+SAMPLE_CONTRASTIVE = (models.SimCLR, models.DCL, models.SpectralContrastive, models.VICRegCtr)
+DIMENSION_CONTRASTIVE = (models.VICReg, models.VICRegExp, models.BarlowTwins, models.TCR)
+# Small recipes whose constants are not the published ones.
+NOT_PUBLISHED = ("vicreg-exp",)
+
+
+def family_of(method):
+    """Returns the name of a method's family; "other" for a method that is in neither."""
+    if method in SAMPLE_CONTRASTIVE:
+        return "sample-contrastive"
+    return "dimension-contrastive" if method in DIMENSION_CONTRASTIVE else "other"
+
+
+METHODS = tuple(name for name in recipes.SMALL if name not in NOT_PUBLISHED)
+FAMILIES = {}
+for _name in METHODS:
+    FAMILIES.setdefault(family_of(recipes.SMALL[_name].model), []).append(_name)
 
 
 def arms(options, images):

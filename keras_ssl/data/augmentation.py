@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _renames
+from keras_ssl._config import with_own_arguments
 from keras_ssl._require import require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import (
@@ -94,7 +95,8 @@ def _in_range(images: Tensor, is_integer: bool) -> Tensor:
 class Augmentation(keras.layers.Layer):
     """Base class of the augmentations.
 
-    A subclass overrides `augment`, and also `draw` if it is random.
+    A subclass overrides `augment`, and also `draw` if it is random. If its constructor has
+    arguments of its own, it stores each under its own name, or overrides `get_config`.
 
     Args:
         probability: Fraction of the images that are changed, in [0, 1].
@@ -204,7 +206,8 @@ class Augmentation(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
-        return {**super().get_config(), "probability": self.probability, "seed": self.seed}
+        config = {**super().get_config(), "probability": self.probability, "seed": self.seed}
+        return with_own_arguments(self, config)
 
 
 def _namespace() -> Any:

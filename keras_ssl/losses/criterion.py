@@ -1,12 +1,12 @@
 """The base class of all criteria, which leaves each one a single hook that reads like its paper."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
 
 from keras_ssl import _renames, replicas
+from keras_ssl._config import arguments_of
 from keras_ssl._tensors import Tensor, real_tensor
 from keras_ssl.losses.gram import Side
 
@@ -96,7 +96,9 @@ class Criterion(keras.losses.Loss):
     @property
     def weights(self) -> dict[str, float]:
         """The weight of each term in the loss, by the term's name."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `weights`, such as {{'invariance': 1.0}}"
+        )
 
     def terms(self, z_1: Tensor, z_2: Tensor, *others: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted terms on the global batch. Every criterion overrides this method.
@@ -112,7 +114,7 @@ class Criterion(keras.losses.Loss):
         Returns:
             Dictionary from the names of the terms to scalars.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must override `terms`")
 
     # --- What a criterion says about itself -----------------------------------------------------
     # For code that explains a run, such as keras_ssl.inspection.diagnosis. A subclass overrides
@@ -173,10 +175,22 @@ class Criterion(keras.losses.Loss):
                 f"which. Received: embeddings of {len(embeddings)} views"
             )
         if getattr(self.terms, "is_on_shards", False) and replicas.has_even_shards(embeddings[0]):
-            return self.terms(*embeddings)
+            return self._checked(self.terms(*embeddings))
         embeddings = [replicas.gather_batch(z) for z in embeddings]
         with replicas.alone():
-            return self.terms(*embeddings)
+            return self._checked(self.terms(*embeddings))
+
+    def _checked(self, terms: Any) -> dict[str, Tensor]:
+        """Returns what `terms` returned, or raises unless it has a scalar for every weight."""
+        if isinstance(terms, dict):
+            shapes = {name: getattr(term, "shape", ()) for name, term in terms.items()}
+            if all(name in shapes and _may_be_scalar(shapes[name]) for name in self.weights):
+                return terms
+        received = shapes if isinstance(terms, dict) else type(terms).__name__
+        raise ValueError(
+            f"`terms` of {type(self).__name__} must return a dictionary with a scalar for each of "
+            f"its weights, {list(self.weights)}. Received: {received}"
+        )
 
     def _convert(self, *embeddings: Tensor) -> list[Tensor]:
         expected = "a matrix (samples N, dimensions M) of embeddings"
@@ -209,10 +223,7 @@ class Criterion(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """Returns every argument of the constructor, from the attribute of the same name."""
         arguments = [
-            name
-            for name, argument in inspect.signature(type(self).__init__).parameters.items()
-            if name not in ("self", "dtype", "name")
-            and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+            name for name in arguments_of(type(self).__init__) if name not in ("dtype", "name")
         ]
         config = {**{name: getattr(self, name) for name in arguments}, "name": self.name}
         if self.dtype != keras.config.floatx():
@@ -223,6 +234,11 @@ class Criterion(keras.losses.Loss):
     def from_config(cls, config: dict[str, Any]) -> "Criterion":
         """Creates a criterion from what `get_config` of this or an earlier version returned."""
         return cls(**_renames.arguments(cls, config))
+
+
+def _may_be_scalar(shape: Any) -> bool:
+    """Whether a shape is that of a scalar; in a graph, its rank may be unknown."""
+    return getattr(shape, "rank", 0) is None or len(shape) == 0
 
 
 def check_embeddings(*embeddings: Any) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_ssl import replicas
+from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import (
     all_layers,
     compiled_metrics,
@@ -562,13 +563,14 @@ class JointEmbeddingModel(ReplicatedModel):
             "probe": self.probe,
         }
         serialize = keras.saving.serialize_keras_object
-        return {
+        config = {
             "name": self.name,
             "micro_batch_size": self.micro_batch_size,
             "input_range": self.input_range,
             "dtype": serialize(self.dtype_policy),
             **{name: serialize(part) for name, part in parts.items()},
         }
+        return with_own_arguments(self, config)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_ssl import losses
 from tests.catalog import CRITERIA, check_complete
@@ -68,3 +69,38 @@ def test_arguments(name):
 def test_spectral_has_no_negatives_of_both_views():
     with pytest.raises(ValueError, match="`negatives`.*cross_view.*'all'"):
         losses.SpectralContrastiveLoss(negatives="all")
+
+
+@pytest.mark.parametrize(
+    ("returned", "received"),
+    [
+        (lambda z: {"spread": ops.mean(z)}, "'spread': "),
+        (lambda z: {"distance": ops.mean(z, axis=1)}, r"'distance': .*3"),
+        (lambda z: ops.mean(z), "Received: .*Tensor"),
+    ],
+    ids=["other name", "vector", "no dictionary"],
+)
+def test_terms_that_do_not_fit_the_weights(returned, received):
+    class Mine(losses.Criterion):
+        weights = {"distance": 1.0}
+
+        def terms(self, z_1, z_2):
+            return returned(z_1)
+
+    z = np.eye(3, dtype="float32")
+    with pytest.raises(ValueError, match=f"`terms` of Mine must return .*'distance'.*{received}"):
+        Mine()(z, z)
+
+
+def test_a_criterion_without_weights_or_terms():
+    class Mine(losses.Criterion):
+        pass
+
+    class Weighted(losses.Criterion):
+        weights = {"distance": 1.0}
+
+    z = np.eye(3, dtype="float32")
+    with pytest.raises(NotImplementedError, match="Mine must define `weights`"):
+        _ = Mine().weights
+    with pytest.raises(NotImplementedError, match="Weighted must override `terms`"):
+        Weighted()(z, z)
