@@ -6,4 +6,6 @@ computes anything, raises `ValueError` or `TypeError` in one sentence that names
 says what it does through `keras_ssl._log`.
 """
 
-__all__: list[str] = []
+from keras_ssl.commands.finetune import finetune
+
+__all__ = ["finetune"]
