@@ -23,6 +23,7 @@ from keras_ssl import (
     data,
     duality,
     evaluation,
+    finetuning,
     losses,
     models,
 )
@@ -76,6 +77,11 @@ def _photos(folder):
 @functools.cache
 def _encoder():
     return tiny_encoder()
+
+
+@functools.cache
+def _classifier():
+    return finetuning.build_classifier(_encoder(), ["0", "1", "2"])
 
 
 # One good call of each, by the arguments that it needs.
@@ -146,6 +152,34 @@ CALLS = {
     "evaluation.rankme": lambda tmp: dict(features=K),
     "evaluation.raw_pixels": lambda tmp: dict(image_shape=(8, 8, 1)),
     "evaluation.uniformity": lambda tmp: dict(features=K),
+    "evaluation.untrained": lambda tmp: dict(encoder=_encoder()),
+    "commands.finetune": lambda tmp: dict(
+        encoder=_encoder(),
+        images=data.Splits(_images(), _images()),
+        out=tmp / "finetuned",
+        labels=[1.0],
+        seeds=1,
+        steps=1,
+        baselines=False,
+    ),
+    "finetuning.accuracy": lambda tmp: dict(classifier=_classifier(), images=_images()),
+    "finetuning.build_classifier": lambda tmp: dict(encoder=_encoder(), class_names=["a", "b"]),
+    "finetuning.compare": lambda tmp: dict(
+        encoder=_encoder(),
+        train=_images(),
+        test=_images(),
+        folder=tmp / "finetuned",
+        labels=[1.0],
+        seeds=1,
+        steps=1,
+        baselines=False,
+    ),
+    "finetuning.fit_classifier": lambda tmp: dict(
+        classifier=_classifier(), images=_images(), steps=1
+    ),
+    "finetuning.label_subset": lambda tmp: dict(labels=np.arange(24) % 3, fraction=0.5),
+    "finetuning.mean_and_error": lambda tmp: dict(values=[0.5, 0.6]),
+    "finetuning.Comparison": lambda tmp: dict(rows={}, classifier=tmp / "classifier.keras"),
     "inspection.Sample": lambda tmp: dict(images=_images(), policy=data.weak(), count=8),
     "layers.MovingAverage": lambda tmp: dict(student=_encoder()),
     "layers.OnlineProbe": lambda tmp: dict(num_classes=3),

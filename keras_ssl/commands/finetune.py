@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from keras_ssl import _log, data, encoders, finetuning
-from keras_ssl._validation import check_choice, check_count
+from keras_ssl._validation import check_choice, check_count, check_optional_count
+from keras_ssl.data.image_set import check_test_fraction
 from keras_ssl.finetuning.training import default_augmentation
 
 # What `smoke` shrinks to: a few images of each class, and seconds.
@@ -79,9 +80,13 @@ def finetune(
     """
     check_choice("train", train, finetuning.PARTS)
     seeds = check_count("seeds", seeds)
+    image_size = check_optional_count("image_size", image_size)
+    test_fraction = check_test_fraction(test_fraction)
     for name, value in {"baselines": baselines, "smoke": smoke, "quiet": quiet}.items():
         if not isinstance(value, bool):
             raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    if not isinstance(flip, (bool, type(None))):
+        raise TypeError(f"`flip` must be True, False or None. Received: flip={flip!r}")
     folder = _folder(encoder, out)
     model = encoders.load_encoder(encoder)
     train_images, test_images = _load(images, model, image_size, test_fraction)
