@@ -23,6 +23,7 @@ from keras_ssl import (  # noqa: E402
     duality,
     encoders,
     evaluation,
+    finetuning,
     layers,
     losses,
     models,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from keras_ssl.commands.embed import embed
     from keras_ssl.commands.evaluate import evaluate
     from keras_ssl.commands.export import export
+    from keras_ssl.commands.finetune import finetune
     from keras_ssl.commands.neighbors import neighbors
     from keras_ssl.commands.pretrain import pretrain
     from keras_ssl.commands.study import study
@@ -50,6 +52,8 @@ __all__ = [
     "evaluate",
     "evaluation",
     "export",
+    "finetune",
+    "finetuning",
     "hypermodels",
     "layers",
     "losses",
@@ -70,7 +74,7 @@ __all__ = [
 _LAZY = ("hypermodels", "studies", "report")
 
 # The commands of `keras-ssl` as functions, imported on first use.
-_COMMANDS = ("pretrain", "evaluate", "embed", "neighbors", "export", "study")
+_COMMANDS = ("pretrain", "evaluate", "embed", "neighbors", "finetune", "export", "study")
 
 
 def __getattr__(name: str) -> Any:

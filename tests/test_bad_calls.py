@@ -23,6 +23,7 @@ from keras_ssl import (
     data,
     duality,
     evaluation,
+    finetuning,
     losses,
     models,
 )
@@ -49,6 +50,8 @@ PUBLIC = {
     for name in package.__all__
     if callable(getattr(package, name)) and not _is_result(getattr(package, name))
 }
+# The commands, whose home is the package itself.
+PUBLIC |= {f"keras_ssl.{name}": getattr(keras_ssl, name) for name in keras_ssl._COMMANDS}
 
 
 @functools.cache
@@ -78,6 +81,11 @@ def _encoder():
     return tiny_encoder()
 
 
+@functools.cache
+def _classifier():
+    return finetuning.build_classifier(_encoder(), ["0", "1", "2"])
+
+
 # One good call of each, by the arguments that it needs.
 CALLS = {
     "callbacks.CollapseDoctor": lambda tmp: dict(
@@ -90,6 +98,7 @@ CALLS = {
     "callbacks.epochs_done": lambda tmp: dict(checkpoint="epoch-00001.keras"),
     "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
     "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "keras_ssl.evaluate": lambda tmp: dict(encoder=_encoder(), images="digits", smoke=True),
     "keras_ssl.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),
     "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),
     "data.RandomResizedCrop": lambda tmp: dict(size=(4, 4)),
@@ -147,6 +156,34 @@ CALLS = {
     "evaluation.rankme": lambda tmp: dict(features=K),
     "evaluation.raw_pixels": lambda tmp: dict(image_shape=(8, 8, 1)),
     "evaluation.uniformity": lambda tmp: dict(features=K),
+    "evaluation.untrained": lambda tmp: dict(encoder=_encoder()),
+    "keras_ssl.finetune": lambda tmp: dict(
+        encoder=_encoder(),
+        images=data.Splits(_images(), _images()),
+        out=tmp / "finetuned",
+        labels=[1.0],
+        seeds=1,
+        steps=1,
+        baselines=False,
+    ),
+    "finetuning.accuracy": lambda tmp: dict(classifier=_classifier(), images=_images()),
+    "finetuning.build_classifier": lambda tmp: dict(encoder=_encoder(), class_names=["a", "b"]),
+    "finetuning.compare": lambda tmp: dict(
+        encoder=_encoder(),
+        train=_images(),
+        test=_images(),
+        folder=tmp / "finetuned",
+        labels=[1.0],
+        seeds=1,
+        steps=1,
+        baselines=False,
+    ),
+    "finetuning.fit_classifier": lambda tmp: dict(
+        classifier=_classifier(), images=_images(), steps=1
+    ),
+    "finetuning.label_subset": lambda tmp: dict(labels=np.arange(24) % 3, fraction=0.5),
+    "finetuning.mean_and_error": lambda tmp: dict(values=[0.5, 0.6]),
+    "finetuning.Comparison": lambda tmp: dict(rows={}, classifier=tmp / "classifier.keras"),
     "inspection.Sample": lambda tmp: dict(images=_images(), policy=data.weak(), count=8),
     "layers.MovingAverage": lambda tmp: dict(student=_encoder()),
     "layers.OnlineProbe": lambda tmp: dict(num_classes=3),

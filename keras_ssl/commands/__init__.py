@@ -8,4 +8,4 @@ says what it does through `keras_ssl._log`.
 
 # In the order in which one uses them. Each is imported when it is used; `keras_ssl.pretrain` and
 # its like are the functions.
-__all__ = ["pretrain", "evaluate", "embed", "neighbors", "export", "report", "study"]  # noqa: F822
+__all__ = ["pretrain", "evaluate", "embed", "neighbors", "finetune", "export", "report", "study"]  # noqa: F822

@@ -129,6 +129,26 @@ class ImageSet:
         reader = self.reader.narrowed(places)
         return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
 
+    def in_memory(self, limit: int = 2**31) -> "ImageSet":
+        """Returns the same images, decoded once and kept, for those who visit them many times.
+
+        Args:
+            limit: Images that take more bytes than this are returned as they are. Default: 2 GiB.
+        """
+        examples = self._examples(self.keys)
+        dtype = tf.nest.flatten(examples.element_spec)[0].dtype
+        if self.size * np.prod(self.image_shape) * dtype.size > limit:
+            return self
+        pixels, labels = examples.batch(self.size).get_single_element()
+        keys = tf.data.Dataset.from_tensor_slices((np.arange(self.size), labels))
+        return dataclasses.replace(
+            self,
+            keys=keys,
+            fetch=lambda index: tf.gather(pixels, index),
+            shuffle_buffer=None,
+            reader=None,
+        )
+
     def without_labels(self) -> "ImageSet":
         """Returns the same images without their labels."""
         keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))

@@ -2,7 +2,7 @@
 
 from keras_ssl.evaluation.features import Features, extract, extract_views, raw_pixels
 from keras_ssl.evaluation.hypersphere import alignment, uniformity
-from keras_ssl.evaluation.judgment import judge, judge_beside_baselines, table
+from keras_ssl.evaluation.judgment import judge, judge_beside_baselines, table, untrained
 from keras_ssl.evaluation.knn import (
     PAPER_NEIGHBORS,
     PAPER_TEMPERATURES,
@@ -30,4 +30,5 @@ __all__ = [
     "raw_pixels",
     "table",
     "uniformity",
+    "untrained",
 ]

@@ -104,14 +104,20 @@ def judge_beside_baselines(
     encoder = prepared(encoder, check_image_set("train", train).image_shape)
     encoders = {
         "raw pixels": raw_pixels(train.image_shape),
-        "untrained": _untrained(encoder),
+        "untrained": untrained(encoder),
         "trained": encoder,
     }
     return {name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()}
 
 
-def _untrained(encoder: keras.Model) -> keras.Model:
-    """Returns the encoder with new weights; its normalization of images, not trained, is kept."""
+def untrained(encoder: keras.Model) -> keras.Model:
+    """Returns a copy of an encoder with new weights.
+
+    Its normalization of images, which no training changes, keeps its mean and variance.
+
+    Args:
+        encoder: A functional model; see `keras_ssl.encoders.as_encoder`.
+    """
     clone = keras.models.clone_model(encoder)
     for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
         if isinstance(old, keras.layers.Normalization):

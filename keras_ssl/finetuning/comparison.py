@@ -1,0 +1,357 @@
+"""Compares fine-tuning with training from scratch and with a frozen probe, at few labels and many.
+
+Every training is a row of a JSON file, which is written when the training is over. A comparison
+that is stopped goes on with the first row that is not there.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ssl._files import FolderLock, read_json, whole, write_whole
+from keras_ssl._log import say
+from keras_ssl._validation import check_count, check_optional_count, check_positive
+from keras_ssl.data import Augmentation, ImageSet, fingerprint
+from keras_ssl.data.augmentation import check_augmentation
+from keras_ssl.encoders import as_encoder, check_images
+from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
+from keras_ssl.finetuning.subsets import check_label_fraction, label_subset
+from keras_ssl.finetuning.training import (
+    accuracy,
+    build_classifier,
+    check_labeled,
+    check_part,
+    default_augmentation,
+    fit_classifier,
+)
+from keras_ssl.runs import duration
+
+ROWS, TABLE = "few_labels.json", "few_labels.md"
+CLASSIFIER, ABOUT = "classifier.keras", "classifier.json"
+
+
+_REMEDY = "Remove it to begin again, or name another folder."
+_TUNED, _SCRATCH, _FROZEN = "fine-tuned", "from scratch", "frozen"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        rows: Figures of each row, by its name: "fraction", "images", "seed", "arm" and "accuracy",
+            or "knn" and "linear" of a frozen encoder.
+        classifier: The file of the classifier, from images in [0, 1] to class probabilities.
+    """
+
+    rows: dict[str, dict[str, Any]]
+    classifier: pathlib.Path
+
+    def figures(self, arm: str, figure: str, fraction: float) -> dict[int, float]:
+        """Returns one figure of an arm at one fraction of the labels, by seed.
+
+        Args:
+            arm: "fine-tuned", "from scratch" or "frozen".
+            figure: "accuracy", or of "frozen" "knn" or "linear".
+            fraction: Fraction of the labels.
+        """
+        return {
+            row["seed"]: row[figure]
+            for row in self.rows.values()
+            if row["arm"] == arm and row["fraction"] == fraction
+        }
+
+    def differences(self, fraction: float) -> list[float]:
+        """Returns fine-tuned minus from scratch, for each subset of the labels that has both."""
+        tuned = self.figures(_TUNED, "accuracy", fraction)
+        scratch = self.figures(_SCRATCH, "accuracy", fraction)
+        return [tuned[seed] - scratch[seed] for seed in sorted(tuned) if seed in scratch]
+
+    @property
+    def table(self) -> str:
+        """The accuracies in percent as a Markdown table: means and their standard errors.
+
+        The last column is the mean difference over the label subsets, paired: its standard error is
+        that of the differences, so what all trainings on one subset have in common does not count.
+        A dash stands for what was not run, and there is no error of a single seed.
+        """
+        columns = {
+            "frozen, kNN": (_FROZEN, "knn"),
+            "frozen, linear": (_FROZEN, "linear"),
+            "from scratch": (_SCRATCH, "accuracy"),
+            "fine-tuned": (_TUNED, "accuracy"),
+        }
+        lines = {}
+        for fraction in sorted({row["fraction"] for row in self.rows.values()}):
+            some = [row for row in self.rows.values() if row["fraction"] == fraction]
+            lines[f"{100 * fraction:g} % of labels"] = {
+                "images": str(some[0]["images"]),
+                "subsets": str(len({row["seed"] for row in some})),
+                **{
+                    column: mean_and_error([*self.figures(*which, fraction).values()])
+                    for column, which in columns.items()
+                },
+                "fine-tuned - scratch": mean_and_error(self.differences(fraction), sign=True),
+            }
+        return table(lines)
+
+
+def mean_and_error(values: Any, sign: bool = False) -> str:
+    """Formats fractions in percent: their mean, and its standard error if there are several.
+
+    Args:
+        values: Numbers (N,).
+        sign: Whether a plus is written.
+
+    Returns:
+        A text such as "61.2 ± 0.3", or "-" for no values.
+
+    Example:
+        >>> mean_and_error([0.50, 0.52])
+        '51.0 ± 1.0'
+    """
+    percent = 100 * np.asarray(values, float)
+    if not percent.size:
+        return "-"
+    mean = f"{percent.mean():{'+' if sign else ''}.1f}"
+    if percent.size == 1:
+        return mean
+    return f"{mean} ± {percent.std(ddof=1) / np.sqrt(percent.size):.1f}"
+
+
+def compare(
+    encoder: keras.Model,
+    train: ImageSet,
+    test: ImageSet,
+    folder: str | os.PathLike[str],
+    labels: Sequence[float] = (0.01, 0.1, 1.0),
+    seeds: int = 5,
+    part: str = "all",
+    baselines: bool = True,
+    steps: int | None = None,
+    batch_size: int = 64,
+    learning_rate: float = 3e-3,
+    scratch_learning_rate: float = 1e-2,
+    augmentation: Augmentation | None = None,
+) -> Comparison:
+    """Trains classifiers on parts of the labels, from an encoder and from new weights.
+
+    Each seed chooses its own subset of the labels, see `label_subset`. Four learn from it: the
+    fine-tuned encoder, the same architecture from new weights with as many steps, and kNN and
+    logistic regression on the frozen features. All of them are judged on all test images, by which
+    nothing is chosen.
+
+    Args:
+        encoder: See `keras_ssl.encoders.as_encoder`.
+        train: Labeled images.
+        test: Labeled images of the same classes, which nothing is trained on.
+        folder: Folder for few_labels.json, which holds the rows, few_labels.md, classifier.keras
+            and classifier.json. Rows that it holds are not computed again.
+        labels: Fractions of the labels, each above 0 and at most 1.
+        seeds: Number of subsets, and of trainings, of each fraction.
+        part: The part of the encoder that is fine-tuned, see `fit_classifier`. Training from new
+            weights always trains all.
+        baselines: Whether there is something to compare with. `False`: only fine-tuning.
+        steps: See `fit_classifier`.
+        batch_size: See `fit_classifier`.
+        learning_rate: Highest learning rate of fine-tuning. This default and the next were the best
+            of several for a small ResNet on validation images of CIFAR-10, at 10 % of the labels.
+        scratch_learning_rate: Highest learning rate of training from new weights.
+        augmentation: See `fit_classifier`.
+
+    Returns:
+        The `Comparison`. Its classifier is the one that was fine-tuned on the most labels with seed
+        0.
+
+    Raises:
+        TypeError: for images of another type.
+        ValueError: for images without labels or of other classes; for a value out of its range; if
+            the folder holds rows of other settings, or another process writes to it.
+    """
+    check_labeled("train", train)
+    if check_labeled("test", test).class_names != train.class_names:
+        raise ValueError(
+            "`test` must have the classes of `train`. Received: "
+            f"{test.class_names} and {train.class_names}"
+        )
+    if isinstance(labels, (str, bytes)) or not isinstance(labels, Sequence) or not labels:
+        raise ValueError(f"`labels` must be fractions, at least one. Received: labels={labels!r}")
+    fractions = sorted({check_label_fraction("labels", fraction) for fraction in labels})
+    seeds, batch_size = check_count("seeds", seeds), check_count("batch_size", batch_size)
+    steps = check_optional_count("steps", steps)
+    rate = check_positive("learning_rate", learning_rate)
+    scratch_rate = check_positive("scratch_learning_rate", scratch_learning_rate)
+    if augmentation is None:
+        augmentation = default_augmentation()
+    check_augmentation("augmentation", augmentation)
+    encoder = as_encoder(encoder, image_shape=train.image_shape)
+    check_images(encoder, (None, *train.image_shape))
+    check_images(encoder, (None, *test.image_shape))
+    settings = {
+        "encoder": _checksum(encoder),
+        "train": fingerprint(train),
+        "test": fingerprint(test),
+        "part": check_part(part),
+        "steps": steps,
+        "batch_size": batch_size,
+        "augmentation": _plain(augmentation),
+        "learning_rate": rate,
+        "scratch_learning_rate": scratch_rate,
+    }
+    return _Run(pathlib.Path(folder), settings, encoder, train, test, augmentation).go(
+        fractions, seeds, baselines
+    )
+
+
+class _Run:
+    """A comparison that is going on in its folder."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        settings: dict[str, Any],
+        encoder: keras.Model,
+        train: ImageSet,
+        test: ImageSet,
+        augmentation: Augmentation,
+    ) -> None:
+        self.folder, self.settings, self.encoder = folder, settings, encoder
+        self.train, self.test, self.augmentation = train, test, augmentation
+        self.features: tuple[Features, Features] | None = None
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def go(self, fractions: list[float], seeds: int, baselines: bool) -> Comparison:
+        """Computes the rows that are missing, and writes each."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"`folder` must be a folder. Received: {self.folder}, a file")
+        self._read()
+        try:
+            lock = FolderLock(self.folder)
+        except BlockingIOError:
+            raise ValueError(
+                f"`folder` must not be in use: another process writes to {self.folder}."
+            ) from None
+        try:
+            self._read()
+            self.train, self.test = self.train.in_memory(), self.test.in_memory()
+            arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
+            plan = [(f, seed, arm) for f in fractions for seed in range(seeds) for arm in arms]
+            for number, (fraction, seed, arm) in enumerate(plan, start=1):
+                is_kept = arm == _TUNED and fraction == fractions[-1] and seed == 0
+                name = f"{100 * fraction:g} %, seed {seed}, {arm}"
+                if name not in self.rows or (is_kept and not self._has_classifier(name)):
+                    start = time.monotonic()
+                    self.rows[name] = self._row(fraction, seed, arm, name if is_kept else None)
+                    self._write()
+                    took = duration(time.monotonic() - start)
+                    say(f"{number} of {len(plan)}: {name}: {_figures(self.rows[name])} ({took})")
+            comparison = Comparison(dict(self.rows), self.folder / CLASSIFIER)
+            write_whole(self.folder / TABLE, comparison.table + "\n")
+            return comparison
+        finally:
+            lock.release()
+
+    def _row(self, fraction: float, seed: int, arm: str, kept_as: str | None) -> dict[str, Any]:
+        chosen = label_subset(self.train.labels(), fraction, seed)
+        row = {"arm": arm, "fraction": fraction, "images": len(chosen), "seed": seed}
+        if arm == _FROZEN:
+            train, test = self._features()
+            few = Features(train.values[chosen], train.labels[chosen])
+            return {**row, "knn": knn_accuracy(few, test), "linear": linear_accuracy(few, test)}
+        some = self.train.subset(chosen)
+        # A row depends on its own seed, not on the rows before it.
+        keras.utils.set_random_seed(seed)
+        is_new = arm == _SCRATCH
+        start = untrained(self.encoder) if is_new else self.encoder
+        classifier = build_classifier(start, self.train.class_names)
+        fit_classifier(
+            classifier,
+            some,
+            train="all" if is_new else self.settings["part"],
+            learning_rate=self.settings["scratch_learning_rate" if is_new else "learning_rate"],
+            batch_size=self.settings["batch_size"],
+            steps=self.settings["steps"],
+            augmentation=self.augmentation,
+            probe_first=not is_new,
+            seed=seed,
+        )
+        row["accuracy"] = accuracy(classifier, self.test)
+        # It tells whether the training was long enough: not far below 1, unless labels are many.
+        row["train_accuracy"] = accuracy(classifier, some.spread(1000))
+        if kept_as is not None:
+            self._save(classifier, row, kept_as)
+        return row
+
+    def _features(self) -> tuple[Features, Features]:
+        if self.features is None:
+            self.features = extract(self.encoder, self.train), extract(self.encoder, self.test)
+        return self.features
+
+    def _save(self, classifier: keras.Model, row: dict[str, Any], name: str) -> None:
+        about = {
+            "row": name,
+            "class_names": self.train.class_names,
+            "image_shape": self.train.image_shape,
+            "images": "float32 in [0, 1], (N, height, width, channels)",
+            "trained_on": row["images"],
+            "test_accuracy": row["accuracy"],
+        }
+        (self.folder / ABOUT).unlink(missing_ok=True)  # It never describes another classifier.
+        with whole(self.folder / CLASSIFIER) as partial:
+            classifier.save(partial)
+        write_whole(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+
+    def _has_classifier(self, name: str) -> bool:
+        about = self.folder / ABOUT
+        is_there = about.is_file() and (self.folder / CLASSIFIER).is_file()
+        return is_there and read_json(about, _REMEDY).get("row") == name
+
+    def _read(self) -> None:
+        path = self.folder / ROWS
+        if not path.is_file():
+            return
+        content = read_json(path, _REMEDY)
+        for name, value in self.settings.items():
+            if content.get("settings", {}).get(name) != value:
+                raise ValueError(
+                    f"`{name}` must be that of the rows in {path}; other settings need another "
+                    f"folder. Received: {value!r} instead of "
+                    f"{content.get('settings', {}).get(name)!r}"
+                )
+        self.rows = dict(content["rows"])
+
+    def _write(self) -> None:
+        content = {"settings": self.settings, "rows": self.rows}
+        write_whole(self.folder / ROWS, json.dumps(content, indent=1) + "\n")
+
+
+def _figures(row: dict[str, Any]) -> str:
+    names = ("knn", "linear", "accuracy")
+    return ", ".join(f"{name} {100 * row[name]:.1f} %" for name in names if name in row)
+
+
+def _checksum(encoder: keras.Model) -> str:
+    checksum = 0
+    for weight in encoder.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(weight).tobytes(), checksum)
+    return f"{encoder.count_params()} weights, {checksum:08x}"
+
+
+def _plain(augmentation: Augmentation) -> Any:
+    """Returns what describes an augmentation, as JSON gives it back, without its layers' names."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(v) for key, v in value.items() if key not in ("name", "seed")}
+        return [named(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    serialized = keras.saving.serialize_keras_object(augmentation)
+    return json.loads(json.dumps(named(serialized), default=str))

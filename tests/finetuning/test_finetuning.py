@@ -1,0 +1,277 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import commands, data, encoders, evaluation, finetuning
+from keras_ssl.finetuning import comparison as comparison_file
+from keras_ssl.finetuning.training import _batches, _train_last, default_augmentation
+from tests.conftest import tiny_encoder
+
+CROPS = default_augmentation(flip=False)
+FLIPS = data.RandomFlip()  # quick to trace
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    train, test = data.load("digits")
+    return data.Splits(train.spread(200), test.spread(100))
+
+
+def _compare(splits, folder, **kwargs):
+    keras.utils.set_random_seed(3)
+    arguments = dict(labels=[0.1], seeds=1, steps=2, augmentation=FLIPS, **kwargs)
+    return finetuning.compare(tiny_encoder(), *splits, folder, **arguments)
+
+
+class TestSubsets:
+    LABELS = np.random.RandomState(0).choice(4, 500, p=[0.6, 0.3, 0.09, 0.01])
+
+    def test_every_class_has_its_fraction_and_at_least_one(self):
+        counts = np.bincount(self.LABELS)
+        chosen = finetuning.label_subset(self.LABELS, 0.1)
+        expected = np.maximum(1, np.floor(0.1 * counts + 0.5))
+        np.testing.assert_array_equal(np.bincount(self.LABELS[chosen]), expected)
+        assert len(np.unique(chosen)) == len(chosen)
+
+    def test_smaller_fractions_are_parts_of_larger_ones(self):
+        for seed in range(3):
+            parts = [
+                set(finetuning.label_subset(self.LABELS, fraction, seed).tolist())
+                for fraction in (0.001, 0.01, 0.1, 0.5, 1.0)
+            ]
+            assert all(a <= b for a, b in zip(parts, parts[1:], strict=False))
+            assert len(parts[-1]) == 500
+
+    def test_seeds_choose_other_images_and_the_same_ones_again(self):
+        a, b = (finetuning.label_subset(self.LABELS, 0.1, seed) for seed in (0, 1))
+        assert len(a) == len(b) and len(np.intersect1d(a, b)) < len(a) / 2
+        np.testing.assert_array_equal(a, finetuning.label_subset(self.LABELS, 0.1, 0))
+
+    @pytest.mark.parametrize("labels", [[], [[1]], [-1, 0], [0.5, 1.0], ["a"]], ids=repr)
+    def test_bad_labels(self, labels):
+        with pytest.raises(ValueError, match="`labels` must be whole numbers"):
+            finetuning.label_subset(labels, 0.5)
+
+    @pytest.mark.parametrize("fraction", [0, -0.1, 1.1, True, "1", None, float("nan")])
+    def test_bad_fractions(self, fraction):
+        with pytest.raises(ValueError, match="`fraction` must be fractions of the labels"):
+            finetuning.label_subset([0, 1], fraction)
+
+
+class TestBatches:
+    def test_a_pass_holds_every_image_once_and_batches_cross_its_end(self):
+        pixels = np.arange(5, dtype="uint8").reshape(5, 1, 1, 1) * 20
+        images = data.from_arrays(np.broadcast_to(pixels, (5, 4, 4, 1)), np.arange(5))
+        batches = [labels.numpy() for _, labels in _batches(images, FLIPS, 2, 5, seed=0)]
+        assert [len(labels) for labels in batches] == [2] * 5
+        seen = np.concatenate(batches)
+        assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
+
+    def test_draws_and_orders_follow_from_the_seed(self, splits):
+        def pixels(seed):
+            return np.stack([x.numpy() for x, _ in _batches(splits.train, CROPS, 8, 2, seed)])
+
+        np.testing.assert_array_equal(pixels(1), pixels(1))
+        assert np.abs(pixels(1) - pixels(2)).max() > 0.5
+
+
+class TestTraining:
+    def _fitted(self, splits, **kwargs):
+        keras.utils.set_random_seed(0)
+        classifier = finetuning.build_classifier(tiny_encoder(), splits.train.class_names)
+        before = [np.array(w) for w in classifier.get_weights()]
+        arguments = dict(steps=3, augmentation=FLIPS, learning_rate=0.01, **kwargs)
+        finetuning.fit_classifier(classifier, splits.train, **arguments)
+        return classifier, before
+
+    def test_the_encoder_is_copied(self, splits):
+        encoder = tiny_encoder()
+        before = encoder.get_weights()
+        classifier = finetuning.build_classifier(encoder, splits.train.class_names)
+        finetuning.fit_classifier(classifier, splits.train, steps=2, augmentation=FLIPS)
+        for a, b in zip(before, encoder.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize(
+        ("train", "changed"),
+        # Kernel and bias; scale, offset, mean and variance; kernel and bias of the head.
+        [("head", "000000 11"), ("last", "001111 11"), ("all", "111111 11")],
+    )
+    def test_what_is_trained(self, splits, train, changed, monkeypatch):
+        monkeypatch.setitem(finetuning.PARTS, "last", 1 / 2)  # of two layers
+        classifier, before = self._fitted(splits, train=train)
+        after = classifier.get_weights()
+        differs = [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+        # A bias before batch normalization has no gradient but rounding's.
+        expected = [c == "1" for c in changed.replace(" ", "")]
+        assert differs[:1] + differs[2:] == expected[:1] + expected[2:]
+
+    def test_the_last_third_of_a_residual_network_is_its_last_stage(self):
+        body = encoders.resnet8((8, 8, 1), width=4)
+        _train_last(body, finetuning.PARTS["last"])
+        shapes = [tuple(v.shape) for v in body.trainable_variables if v.ndim == 4]
+        assert sorted(shapes) == [(1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16)]
+
+    def test_no_step_of_a_head_leaves_the_probe(self, splits):
+        """With a rate of nearly zero, the classifier is the logistic regression of the features."""
+        encoder = tiny_encoder()
+        classifier = finetuning.build_classifier(encoder, splits.train.class_names)
+        finetuning.fit_classifier(
+            classifier, splits.train, "head", learning_rate=1e-12, steps=1, augmentation=FLIPS
+        )
+        features = [evaluation.extract(encoder, part) for part in splits]
+        assert finetuning.accuracy(classifier, splits.test) == pytest.approx(
+            evaluation.linear_accuracy(*features), abs=0.011
+        )
+
+    @pytest.mark.parametrize("classes", [1, 2, 3], ids="{} classes".format)
+    def test_classes_without_images(self, splits, classes):
+        train = splits.train.subset(np.flatnonzero(splits.train.labels() < classes))
+        classifier = finetuning.build_classifier(tiny_encoder(), splits.train.class_names)
+        finetuning.fit_classifier(
+            classifier, train, "head", learning_rate=1e-12, steps=1, augmentation=FLIPS
+        )
+        predicted = classifier.predict(next(iter(train.batches(256)))[0], verbose=0).argmax(axis=1)
+        assert set(predicted) <= set(range(classes))
+
+    def test_bad_arguments(self, splits):
+        classifier = finetuning.build_classifier(tiny_encoder(), splits.train.class_names)
+        with pytest.raises(ValueError, match="`images` must have labels"):
+            finetuning.fit_classifier(classifier, splits.train.without_labels())
+        with pytest.raises(ValueError, match="`train` must be one of"):
+            finetuning.fit_classifier(classifier, splits.train, train="half")
+        with pytest.raises(TypeError, match="`augmentation` must be"):
+            finetuning.fit_classifier(classifier, splits.train, augmentation=data.weak())
+        with pytest.raises(ValueError, match="`class_names` must be"):
+            finetuning.build_classifier(tiny_encoder(), ["one"])
+        with pytest.raises(ValueError, match="`encoder` must know the shape"):
+            finetuning.build_classifier(keras.Sequential([keras.layers.Flatten()]), ["a", "b"])
+
+
+class TestComparison:
+    ROWS = {
+        f"{arm} {fraction} {seed}": {
+            "arm": arm,
+            "fraction": fraction,
+            "images": 20,
+            "seed": seed,
+            "accuracy": accuracy + 0.1 * seed,
+        }
+        for fraction, seeds in ((0.1, 3), (1.0, 1))
+        for seed in range(seeds)
+        for arm, accuracy in (("from scratch", 0.3), ("fine-tuned", 0.4 + 0.01 * seed))
+    }
+
+    def test_differences_are_paired(self):
+        comparison = comparison_file.Comparison(self.ROWS, "classifier.keras")
+        assert comparison.differences(0.1) == pytest.approx([0.10, 0.11, 0.12])
+        first, last = comparison.table.splitlines()[2:]
+        # The accuracies have an error of 0.1 / sqrt(3), the differences one of 0.01 / sqrt(3).
+        assert [cell.strip() for cell in first.split("|")[1:-1]] == [
+            *("10 % of labels", "20", "3", "-", "-"),
+            *("40.0 ± 5.8", "51.0 ± 6.4", "+11.0 ± 0.6"),
+        ]
+        assert [cell.strip() for cell in last.split("|")[-4:-1]] == ["30.0", "40.0", "+10.0"]
+
+    def test_it_is_repeated_exactly_and_goes_on(self, splits, tmp_path, monkeypatch):
+        whole = _compare(splits, tmp_path / "whole")
+        assert len(whole.rows) == 3
+
+        fit, fits = comparison_file.fit_classifier, []
+
+        def stopped(*args, **kwargs):
+            fits.append(1)
+            if len(fits) == 2:
+                raise KeyboardInterrupt
+            fit(*args, **kwargs)
+
+        monkeypatch.setattr(comparison_file, "fit_classifier", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            _compare(splits, tmp_path / "parts")
+        again = _compare(splits, tmp_path / "parts")
+        assert len(fits) == 3  # two rows, one of them begun twice
+        assert again.rows == whole.rows and again.table == whole.table
+        # What is there is not computed again, unless its classifier was lost.
+        _compare(splits, tmp_path / "parts")
+        assert len(fits) == 3
+        again.classifier.unlink()
+        assert _compare(splits, tmp_path / "parts").rows == whole.rows and again.classifier.exists()
+        assert len(fits) == 4
+
+        with pytest.raises(ValueError, match="`batch_size` must be that of the rows"):
+            _compare(splits, tmp_path / "parts", batch_size=16)
+
+    def test_the_classifier_is_a_plain_model(self, splits, tmp_path):
+        comparison = _compare(splits, tmp_path, baselines=False)
+        assert {row["arm"] for row in comparison.rows.values()} == {"fine-tuned"}
+        classifier = keras.models.load_model(comparison.classifier)
+        images, labels = next(iter(splits.test.batches(100)))
+        probabilities = classifier.predict(images, verbose=0)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        about = json.loads((tmp_path / "classifier.json").read_text())
+        assert about["class_names"] == list(splits.test.class_names)
+        assert about["image_shape"] == [8, 8, 1]
+        right = np.mean(probabilities.argmax(axis=1) == labels.numpy())
+        assert about["test_accuracy"] == pytest.approx(right)
+        assert (tmp_path / "few_labels.md").read_text().rstrip() == comparison.table
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"labels": []}, "`labels` must be fractions"),
+            ({"labels": "1"}, "`labels` must be fractions"),
+            ({"labels": [2]}, "`labels` must be fractions"),
+            ({"seeds": 0}, "`seeds`"),
+            ({"steps": 0}, "`steps`"),
+            ({"part": "some"}, "`train` must be one of"),
+            ({"learning_rate": 0}, "`learning_rate`"),
+        ],
+    )
+    def test_bad_arguments_write_nothing(self, splits, tmp_path, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            finetuning.compare(tiny_encoder(), *splits, tmp_path / "new", **arguments)
+        assert not (tmp_path / "new").exists()
+
+    def test_other_classes_and_no_labels(self, splits, tmp_path):
+        train, test = splits
+        with pytest.raises(ValueError, match="`train` must have labels"):
+            finetuning.compare(tiny_encoder(), train.without_labels(), test, tmp_path)
+        other = data.from_arrays(np.zeros((4, 8, 8, 1)), np.arange(4))
+        with pytest.raises(ValueError, match="`test` must have the classes"):
+            finetuning.compare(tiny_encoder(), train, other, tmp_path)
+
+    def test_a_damaged_file_and_a_folder_that_is_a_file(self, splits, tmp_path):
+        (tmp_path / "few_labels.json").write_text("{")
+        with pytest.raises(ValueError, match="is damaged"):
+            _compare(splits, tmp_path)
+        with pytest.raises(ValueError, match="`folder` must be a folder"):
+            _compare(splits, tmp_path / "few_labels.json")
+
+
+class TestCommand:
+    def test_smoke(self, tmp_path, caplog):
+        caplog.set_level("INFO", "keras_ssl")
+        tiny_encoder().save(tmp_path / "encoder.keras")
+        found = commands.finetune(tmp_path, "digits", labels=[1.0], seeds=1, smoke=True)
+        assert "200 labeled images of 10 classes" in caplog.text and found.table in caplog.text
+        assert found.classifier == tmp_path / "finetuned" / "classifier.keras"
+        assert found.classifier.is_file()
+
+    def test_bad_arguments_write_nothing(self, tmp_path):
+        encoder = tiny_encoder()
+        encoder.save(tmp_path / "encoder.keras")
+        with pytest.raises(ValueError, match="`encoder` must be the folder of a run"):
+            commands.finetune(tmp_path / "none.keras", "digits")
+        with pytest.raises(ValueError, match="`out` must be given"):
+            commands.finetune(encoder, "digits")
+        with pytest.raises(ValueError, match="`train` must be one of"):
+            commands.finetune(tmp_path, "digits", train="body")
+        with pytest.raises(TypeError, match="`smoke` must be True or False"):
+            commands.finetune(tmp_path, "digits", smoke=1)
+        np.savez(tmp_path / "photos.npz", images=np.zeros((4, 8, 8, 1), "float32"))
+        with pytest.raises(ValueError, match="`images` must have labels"):
+            commands.finetune(tmp_path, tmp_path / "photos.npz")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["encoder.keras", "photos.npz"]
