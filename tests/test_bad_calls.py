@@ -98,6 +98,9 @@ CALLS = {
     "callbacks.epochs_done": lambda tmp: dict(checkpoint="epoch-00001.keras"),
     "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
     "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
+    "keras_ssl.embed": lambda tmp: dict(
+        encoder=_encoder(), images=_images(), out=tmp / "out.npz", quiet=True
+    ),
     "keras_ssl.evaluate": lambda tmp: dict(encoder=_encoder(), images="digits", smoke=True),
     "keras_ssl.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),
     "data.Compose": lambda tmp: dict(augmentations=[data.RandomFlip()]),

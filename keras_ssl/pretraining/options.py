@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_ssl import _renames, data, recipes, registry, runs
+from keras_ssl._validation import check_count, check_non_negative, check_positive, check_seed
 
 # An option per argument of `keras_ssl.pretrain`, under its name.
 Options = SimpleNamespace
@@ -103,8 +104,21 @@ def source_name(options: Options) -> str:
 # --- Checks, before anything is loaded -----------------------------------------------------------
 
 
+_COUNTS = ("image_size", "channels", "epochs", "batch_size", "micro_batch_size")
+_COUNTS += ("evaluate_every", "inspect_every")
+
+
 def check(options: Options) -> None:
-    """Raises a `ValueError` for what can be known to be wrong without the images."""
+    """Raises a `ValueError` or `TypeError` for what can be known without the images."""
+    for name in _COUNTS:
+        if getattr(options, name) is not None:
+            check_count(name, getattr(options, name))
+    for name in ("temperature", "base_learning_rate", "checkpoint_minutes"):
+        if getattr(options, name) is not None:
+            check_positive(name, getattr(options, name))
+    if options.weight_decay is not None:
+        check_non_negative("weight_decay", options.weight_decay)
+    check_seed("seed", options.seed)
     precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
     if options.precision not in precisions:
         raise ValueError(
