@@ -99,7 +99,10 @@ CALLS = {
     "callbacks.latest_checkpoint": lambda tmp: dict(folder=tmp),
     "callbacks.position": lambda tmp: dict(checkpoint="epoch-00001.keras"),
     "keras_ssl.embed": lambda tmp: dict(
-        encoder=_encoder(), images=_images(), out=tmp / "out.npz", quiet=True
+        encoder=_encoder(), images=_photos(tmp), out=tmp / "out.npz"
+    ),
+    "keras_ssl.neighbors": lambda tmp: dict(
+        embeddings=keras_ssl.embed(_encoder(), _photos(tmp), tmp / "e.npz").path, out=tmp / "n"
     ),
     "keras_ssl.evaluate": lambda tmp: dict(encoder=_encoder(), images="digits", smoke=True),
     "keras_ssl.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),

@@ -102,7 +102,7 @@ def pretrain(
         seed: Seed of weights, orders and augmentations, from 0 to 2**31 - 1.
         out: Run folder. Default: runs/TIME-METHOD-SOURCE.
         resume: Run folder of an interrupted run, to go on with its own options.
-        smoke: Shrink everything to seconds.
+        smoke: Shrink everything to seconds; there is no report then.
         quiet: Say nothing but warnings.
 
     Returns:

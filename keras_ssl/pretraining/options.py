@@ -104,8 +104,10 @@ def source_name(options: Options) -> str:
 # --- Checks, before anything is loaded -----------------------------------------------------------
 
 
-_COUNTS = ("image_size", "channels", "epochs", "batch_size", "micro_batch_size")
-_COUNTS += ("evaluate_every", "inspect_every")
+_COUNTS = (
+    *("image_size", "channels", "epochs", "batch_size", "micro_batch_size", "evaluate_every"),
+    "inspect_every",
+)
 
 
 def check(options: Options) -> None:

@@ -426,12 +426,14 @@ def _finish(
     results = {**baselines, "trained": trained}
     folder.write_json(RESULTS, results)
     runs.draw_curves(folder / "metrics.csv", folder / "curves.png")
-    with runs.stage("writing the report"):
-        report([folder.path], folder / "report.html")
+    if not options.smoke:
+        with runs.stage("writing the report"):
+            report([folder.path], folder / "report.html")
     _log.say(f"\n{evaluation.table(results)}\n\n{learned(results)}")
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
     _log.say(
-        f"Everything is in {folder.path}: open report.html first.\n\nNext:\n"
+        f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}."
+        "\n\nNext:\n"
         f"  keras-ssl embed {path} {source}       # a row of features per image\n"
         f"  keras-ssl neighbors {path} {source}   # which images look alike, in a picture\n"
         f"  keras-ssl export {path}               # to ONNX, LiteRT or SavedModel"
