@@ -5,7 +5,8 @@ import os
 import keras
 
 from keras_ssl import _log, callbacks, data, recipes
-from keras_ssl.pretraining import Pretrained, options, train
+from keras_ssl.pretraining import Pretrained, options
+from keras_ssl.pretraining.run import train
 
 
 def pretrain(

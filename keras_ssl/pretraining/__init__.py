@@ -3,6 +3,6 @@
 `keras_ssl/commands/pretrain.py` has the function and its options.
 """
 
-from keras_ssl.pretraining.run import Pretrained, train
+from keras_ssl.pretraining.run import Pretrained
 
-__all__ = ["Pretrained", "train"]
+__all__ = ["Pretrained"]
