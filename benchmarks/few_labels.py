@@ -12,8 +12,12 @@ same subsets, with as many steps: five subsets, whose differences are paired. Th
 those of `keras_ssl.finetuning.compare`, chosen on training images of CIFAR-10, not on test images.
 Prints a Markdown table, and keeps the rows in benchmarks/few_labels.json.
 
-Takes some 10 to 15 minutes of pretraining and half an hour of fine-tuning for each set on two CPU
-cores. A stopped run goes on: of the pretraining, once it is over, and of the fine-tuning, each row.
+Measured at 10 % of the labels, fine-tuned minus from scratch: CIFAR-10 (JPEG copy) +2.0 ± 0.3
+points, 61.3 against 59.3 %; Clothing +3.4 ± 2.2, 41.2 against 37.8 %, on 372 test images, which is
+within two standard errors. Clothing has 480 steps of pretraining, which is few.
+
+Takes 6 to 16 minutes of pretraining and about a minute per training on two CPU cores, more if they
+are shared. A stopped run goes on: the pretraining is kept once it is over, and every training.
 """
 
 import argparse
