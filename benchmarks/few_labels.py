@@ -9,11 +9,18 @@ SimCLR pretrains a ResNet-8 (width 16, strided stem: 78 thousand parameters) on 
 without their labels: CIFAR-10 at 32 px, 8 epochs; Clothing at 64 px, 20 epochs. Then it is
 fine-tuned with 1 % and 10 % of the labels, and the same network is trained from new weights on the
 same subsets, with as many steps: five subsets, whose differences are paired. The learning rates are
-those of `keras_ssl.finetuning.compare`, chosen on training images of CIFAR-10, not on test images.
+those of `keras_ssl.finetuning.compare`: of two tried for each, the better on 2,000 of CIFAR-10's
+training images (from scratch 0.003 and 0.01, fine-tuned 0.001 and 0.003; higher was better twice).
 Prints a Markdown table, and keeps the rows in benchmarks/few_labels.json.
 
-Takes some 10 to 15 minutes of pretraining and half an hour of fine-tuning for each set on two CPU
-cores. A stopped run goes on: of the pretraining, once it is over, and of the fine-tuning, each row.
+Measured at 10 % of the labels, fine-tuned minus from scratch: CIFAR-10 (JPEG copy) +2.0 ± 0.3
+points, 61.3 against 59.3 %; Clothing +3.4 ± 2.2, 41.2 against 37.8 %, on 372 test images, which is
+within two standard errors. Clothing has 460 steps of pretraining, which is few. From scratch, the
+accuracy on the images trained on is lower (CIFAR-10: 62 to 69 %, fine-tuned 71 to 74 %): more steps
+may narrow the difference.
+
+Takes 6 to 16 minutes of pretraining and about a minute per training on two CPU cores, more if they
+are shared. A stopped run goes on: the pretraining is kept once it is over, and every training.
 """
 
 import argparse

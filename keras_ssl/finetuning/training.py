@@ -127,9 +127,9 @@ def fit_classifier(
         train: What is trained besides the head: "head" (nothing), "last" (the last third of the
             layers that have weights) or "all". Batch normalization that is not trained keeps its
             statistics.
-        learning_rate: Highest learning rate of AdamW. The default was the best of three for a small
-            ResNet on validation images of CIFAR-10. Large encoders, ViTs above all, want less, such
-            as 1e-4.
+        learning_rate: Highest learning rate of AdamW. The default was better than 1e-3 for a
+            pretrained ResNet-8 on validation images of CIFAR-10, with one subset of 10 % of the
+            labels. Large encoders, ViTs above all, usually want less, such as 1e-4.
         weight_decay: Weight decay of AdamW, of kernels alone.
         batch_size: Images per step. With fewer images, a step takes each of them once.
         steps: Number of steps. Default: 30 passes over the images, but at least 600 steps.
