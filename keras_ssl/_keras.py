@@ -62,6 +62,12 @@ def all_layers(layer: keras.layers.Layer, include_self: bool = True) -> list[ker
     return list(layer._flatten_layers(include_self=include_self))
 
 
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers directly inside `layer`, in order; those of a graph as it computes."""
+    # `all_layers` gives inner layers of any depth, and those of one layer last to first.
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
 def own_losses(layer: keras.layers.Layer) -> list[Any]:
     """Returns the losses from `add_loss` and activity regularizers of this layer's last call."""
     # `Layer.losses` also has those of inner layers and the regularizers of weights.

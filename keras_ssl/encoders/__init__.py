@@ -9,12 +9,12 @@ from keras_ssl.encoders.adapt import (
     as_encoder,
     check_images,
     check_representations,
-    pooled,
     trust,
 )
 from keras_ssl.encoders.by_name import ENCODERS, build_encoder, check_encoder
 from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range
 from keras_ssl.encoders.load import load_encoder
+from keras_ssl.encoders.pooling import pooled
 from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet50
 
 __all__ = [
