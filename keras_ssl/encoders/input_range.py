@@ -119,9 +119,8 @@ def scale_images(images: Tensor, wanted: Range) -> Tensor:
             f"`input_range` of {max(channels)} channels must be for images of as many. Received: "
             f"images of shape {tuple(images.shape[1:])}"
         )
-    scale = np.subtract(high, low).tolist()
-    low = list(low) if isinstance(low, tuple) else low
-    return keras.layers.Rescaling(scale, low, dtype="float32", name="to_range")(images)
+    scale, offset = np.subtract(high, low).tolist(), np.asarray(low).tolist()
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="to_range")(images)
 
 
 def call_on_images(model: keras.Model, images: Tensor, **kwargs: Any) -> Tensor:
@@ -246,7 +245,7 @@ def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Rang
         scale, offset, _ = _MODES[range_]
         ends = [np.array(offset), np.array(scale) + offset]
     else:
-        ends = [np.broadcast_to(np.float64(end), (channels,)) for end in range_]
+        ends = [np.broadcast_to(np.asarray(end), (channels,)) for end in range_]
     sides = [side or 64 for side in image_shape[:2]]
     inputs: Any = getattr(model, "inputs", None)
     batch_size = (inputs[0].shape[0] if inputs else None) or 1

@@ -40,8 +40,7 @@ def select_output(model: keras.Model, outputs: Any, pooling: str | None) -> Tens
         ValueError: if there are several outputs and none is known by its name.
     """
     if isinstance(outputs, Mapping):
-        names = [_TOKENS, _VECTOR] if pooling is not None else [_VECTOR, _TOKENS]
-        for name in names:
+        for name in (_VECTOR, _TOKENS) if pooling is None else (_TOKENS, _VECTOR):
             if name in outputs:
                 return outputs[name]
         maps = list(outputs.values())
