@@ -4,7 +4,6 @@ import functools
 import inspect
 import os
 import pathlib
-import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -160,8 +159,7 @@ def _range(name: str, weights: Any) -> Any:
     """Returns the range that the weights of an application are for, by its `preprocess_input`."""
     if weights is None:
         return None  # What its own layers tell.
-    homes = [x for x in vars(keras.applications).values() if isinstance(x, types.ModuleType)]
-    home = next(x for x in homes if hasattr(x, name) and hasattr(x, "preprocess_input"))
+    home: Any = inspect.getmodule(getattr(keras.applications, name))
     extremes = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255.0)]).astype("float32")
     theirs = home.preprocess_input(extremes.copy())
     for mode in ("caffe", "torch", "tf"):

@@ -61,7 +61,7 @@ def prepare_training(
     for part in frozen if lora_rank is None else blocks.parts:
         part.layer.trainable = False
     for layer in adapted:
-        _enable_lora(layer, lora_rank)
+        _enable_lora(layer, int(lora_rank or 0))
     return encoder
 
 
@@ -145,12 +145,12 @@ def _frozen(blocks: Blocks, freeze: Any) -> list[Part]:
     if freeze is None:
         return []
     if isinstance(freeze, numbers.Integral) and not isinstance(freeze, bool):
-        if not 0 <= freeze <= count:
+        if not 0 <= int(freeze) <= count:
             raise ValueError(
                 f"`freeze` must be a number of blocks from 0 to {count}. Received: freeze={freeze}"
             )
     elif isinstance(freeze, numbers.Real) and not isinstance(freeze, bool):
-        if not 0 < freeze <= 1:
+        if not 0 < float(freeze) <= 1:
             raise ValueError(
                 "`freeze` must be a fraction above 0 and up to 1, or a whole number of blocks. "
                 f"Received: freeze={freeze!r}"

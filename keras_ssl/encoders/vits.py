@@ -99,8 +99,11 @@ def vit(
             f"position. Received: input_shape={tuple(input_shape)}"
         )
     check_choice("pooling", pooling, POOLINGS)
-    check_count("blocks", blocks)
-    if check_count("width", width) % check_count("heads", heads):
+    blocks, width, heads = (
+        check_count(name, value)
+        for name, value in (("blocks", blocks), ("width", width), ("heads", heads))
+    )
+    if width % heads:
         raise ValueError(f"`width` must be a multiple of `heads`. Received: {width=}, {heads=}")
     patch = check_optional_count("patch_size", patch_size) or fitting_patch_size(rows, columns)
     if rows % patch or columns % patch:
