@@ -30,6 +30,7 @@ PRIVATE_NAMES = (
     ("keras.optimizers.Optimizer", "_clip_gradients"),
     ("keras.optimizers.Optimizer", "_get_variable_index"),
     ("keras.optimizers.Optimizer", "_learning_rate"),
+    ("keras.optimizers.Optimizer", "_use_weight_decay"),
     ("tensorflow.data.Dataset", "_inputs"),
     ("tensorflow.distribute.StrategyExtended", "_batch_gather_to"),
     ("tensorflow.distribute.MirroredStrategy.extended", "_cross_device_ops"),
@@ -43,11 +44,12 @@ PRIVATE_NAMES = (
     ("keras_tuner.Tuner", "_is_worker"),
 )
 
-# (owner, name): methods that their owner calls and that our subclasses, or `replace_moments`,
-# override.
+# (owner, name): methods that their owner calls and that our subclasses, `replace_moments`
+# or `replace_update` override.
 HOOKS = (
     ("keras.Model", "_maybe_symbolic_build"),
     ("keras.layers.BatchNormalization", "_moments"),
+    ("keras.optimizers.Optimizer", "_apply_weight_decay"),
     ("keras_tuner.Oracle", "_save_trial"),
     ("keras_tuner.Tuner", "_populate_initial_space"),
 )
@@ -60,6 +62,12 @@ def all_layers(layer: keras.layers.Layer, include_self: bool = True) -> list[ker
     """Returns `layer`, unless `include_self` is False, and all layers inside it, at any depth."""
     # `Model.layers` gives only the outermost ones, and a layer that holds others has no such list.
     return list(layer._flatten_layers(include_self=include_self))
+
+
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns the layers directly inside `layer`, in order; those of a graph as it computes."""
+    # `all_layers` gives inner layers of any depth, and those of one layer last to first.
+    return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
 def own_losses(layer: keras.layers.Layer) -> list[Any]:
@@ -169,6 +177,21 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Returns the index of a variable among those that the optimizer was built with."""
     # All of Keras' own optimizers get it this way; `update_step` receives only the variable.
     return optimizer._get_variable_index(variable)
+
+
+def replace_update(
+    optimizer: keras.optimizers.Optimizer, update_step: Callable[[Any, Any, Any], None]
+) -> Callable[[Any], bool]:
+    """Makes an optimizer call `update_step`, which also does the weight decay.
+
+    Returns:
+        A function that tells whether a variable decays.
+    """
+    # Users choose the optimizer, so a subclass of ours cannot replace its methods. Keras decays all
+    # variables with one learning rate, before it updates them.
+    optimizer.update_step = update_step
+    optimizer._apply_weight_decay = lambda variables: None
+    return optimizer._use_weight_decay
 
 
 # --- TensorFlow ----------------------------------------------------------------------------------

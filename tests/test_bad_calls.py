@@ -143,6 +143,18 @@ CALLS = {
     "encoders.load_encoder": lambda tmp: dict(source=_encoder()),
     "encoders.pooled": lambda tmp: dict(features=PIXELS),
     "encoders.resnet": lambda tmp: dict(input_shape=(8, 8, 1), blocks=(1,), width=4),
+    "encoders.describe_training": lambda tmp: dict(encoder=_encoder()),
+    "encoders.find_blocks": lambda tmp: dict(encoder=_encoder()),
+    "encoders.layer_factors": lambda tmp: dict(encoder=_encoder(), decay=0.5),
+    "encoders.plain_encoder": lambda tmp: dict(encoder=_encoder()),
+    "encoders.prepare_training": lambda tmp: dict(encoder=_encoder()),
+    "encoders.restore_training": lambda tmp: dict(encoder=_encoder(), description={}),
+    "encoders.vit": lambda tmp: dict(input_shape=(8, 8, 1), width=4, blocks=1, heads=2),
+    "encoders.vit_small": lambda tmp: dict(input_shape=(8, 8, 1), patch_size=8),
+    "encoders.vit_tiny": lambda tmp: dict(input_shape=(8, 8, 1), patch_size=8),
+    "optimizers.scale_learning_rates": lambda tmp: dict(
+        optimizer=keras.optimizers.SGD(), factors=[]
+    ),
     "encoders.trust": lambda tmp: dict(encoder=_encoder()),
     "data.from_folder": lambda tmp: dict(path=_photos(tmp), image_size=4),
     "duality.dimension_norm_profile_bounds": lambda tmp: dict(samples=4, dimensions=3),
@@ -241,7 +253,12 @@ NOTHING_TO_GET_WRONG = {
 }
 
 # What takes nothing that could be wrong, or nothing but a text.
-NOTHING_TO_GET_WRONG = {"runs.stage", "losses.on_shards", "evaluation.table"}
+NOTHING_TO_GET_WRONG = {
+    "encoders.parse_range",
+    "runs.stage",
+    "losses.on_shards",
+    "evaluation.table",
+}
 # Tested for themselves: what needs replicas, a run that was looked at, or a study; what is made by
 # the library alone; and the pieces of criteria, which check their embeddings before.
 TESTED_ELSEWHERE = (

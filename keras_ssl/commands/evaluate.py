@@ -51,8 +51,7 @@ def evaluate(
             no labels.
     """
     with _log.shown(quiet):
-        pair = input_range.split(",") if input_range is not None else []
-        model = encoders.load_encoder(encoder, pair if len(pair) > 1 else input_range)
+        model = encoders.load_encoder(encoder, input_range=encoders.parse_range(input_range))
         splits = _load(model, images, image_size, data_dir, download)
         if smoke:
             test = splits.test and splits.test.spread(256)

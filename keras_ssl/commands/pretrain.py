@@ -21,7 +21,13 @@ def pretrain(
     policy: str | None = None,
     method: str | recipes.Recipe = "vicreg",
     config: str | None = None,
-    encoder: str | keras.Model | None = None,
+    encoder: str | os.PathLike[str] | keras.Model | None = None,
+    weights: str | None = None,
+    input_range: str | None = None,
+    pooling: str | None = None,
+    freeze: str | None = None,
+    layer_decay: float | None = None,
+    lora_rank: int | None = None,
     projector: str | None = None,
     temperature: float | None = None,
     criterion: str | None = None,
@@ -76,8 +82,19 @@ def pretrain(
             (vicreg-d8192, ...), or a registered method of your own. In Python also a `Recipe`.
         config: Settings to start from, instead of a method: best/NAME.json of a study, or
             config.json of a run.
-        encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications. In Python also a
-            Keras model. Default: one that fits the images, the device and the budget.
+        encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications, a preset of
+            KerasHub (keras_hub:NAME, hf://..., or its folder), a run, or a .keras file. In Python
+            also a Keras model. Default: one that fits the images, the device and the budget.
+        weights: Weights of an encoder by name: imagenet (keras.applications), or a file. Default:
+            untrained.
+        input_range: Range of images that a trained encoder wants, if it does not tell: "0,1",
+            "0,255", caffe, torch or tf.
+        pooling: What becomes of an encoder's tokens: class or mean. Default: what fits it.
+        freeze: What of the encoder keeps its weights: a number of blocks ("2"), a fraction of them
+            ("0.5"), or names of layers, separated by commas.
+        layer_decay: Factor on the learning rate from each block of the encoder to the one before
+            it, above 0 and up to 1; 0.75 is usual for pretrained ViTs.
+        lora_rank: Train the encoder by LoRA of this rank, with all its own weights frozen.
         projector: Widths of the projector, such as "2048-2048-512".
         temperature: Temperature of the criterion, if it has one.
         criterion: Any settings of the criterion, such as "covariance_weight=4,variance_weight=10".

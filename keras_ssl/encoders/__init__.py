@@ -1,4 +1,4 @@
-"""Encoders: residual networks for small images, and any Keras model made into an encoder.
+"""Encoders: networks for small images, pretrained ones, and any Keras model made into an encoder.
 
 All encoders take float images in [0, 1]: if a model wants another range, `as_encoder` puts a layer
 that scales the images in front of it. The builders return plain functional Keras models of stock
@@ -9,29 +9,51 @@ from keras_ssl.encoders.adapt import (
     as_encoder,
     check_images,
     check_representations,
-    pooled,
     trust,
 )
+from keras_ssl.encoders.blocks import Blocks, Part, find_blocks
 from keras_ssl.encoders.by_name import ENCODERS, build_encoder, check_encoder
-from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range
+from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range, parse_range
 from keras_ssl.encoders.load import load_encoder
-from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet50
+from keras_ssl.encoders.pooling import pooled
+from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet34, resnet50
+from keras_ssl.encoders.training_part import (
+    describe_training,
+    layer_factors,
+    plain_encoder,
+    prepare_training,
+    restore_training,
+)
+from keras_ssl.encoders.vits import vit, vit_small, vit_tiny
 
 __all__ = [
     "ENCODERS",
     "UNIT_INPUT",
+    "Blocks",
+    "Part",
     "as_encoder",
     "build_encoder",
     "check_encoder",
     "check_images",
     "check_representations",
     "describe_range",
+    "describe_training",
+    "find_blocks",
     "find_range",
+    "layer_factors",
     "load_encoder",
+    "plain_encoder",
+    "parse_range",
     "pooled",
+    "prepare_training",
     "resnet",
-    "resnet8",
     "resnet18",
+    "resnet34",
     "resnet50",
+    "resnet8",
+    "restore_training",
     "trust",
+    "vit",
+    "vit_small",
+    "vit_tiny",
 ]

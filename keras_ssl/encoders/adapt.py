@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_ssl._keras import all_layers
-from keras_ssl._tensors import Tensor
+from keras_ssl._validation import check_choice
 from keras_ssl.encoders.input_range import (
     UNIT,
     UNIT_INPUT,
@@ -27,6 +26,7 @@ from keras_ssl.encoders.input_range import (
     scale_images,
     takes_structure,
 )
+from keras_ssl.encoders.pooling import POOLINGS, check_pooling, pool, select_output
 
 # What `as_encoder` returned, and need not change again.
 _encoders: weakref.WeakSet[keras.Model] = weakref.WeakSet()
@@ -36,7 +36,10 @@ _settled: weakref.WeakKeyDictionary[keras.Model, Range] = weakref.WeakKeyDiction
 
 
 def as_encoder(
-    model: Any, input_range: Any = None, image_shape: Sequence[int | None] | None = None
+    model: Any,
+    input_range: Any = None,
+    image_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
 ) -> keras.Model:
     """Makes an encoder of a Keras model or layer: from images in [0, 1] to one representation each.
 
@@ -47,14 +50,21 @@ def as_encoder(
     front of the model.
 
     Args:
-        model: A Keras model or layer whose output is (N, D), or feature maps (N, height, width, D),
-            which are then averaged over height and width. A model whose inputs are not images is
-            returned as it is. Models of `keras.applications` are built with `include_top=False`.
+        model: A Keras model or layer whose output is (N, D); feature maps (N, height, width, D),
+            which are then averaged over height and width; tokens (N, T, D), see `pooling`; or a
+            dictionary of these, see `keras_ssl.encoders.pooling`. A model whose inputs are not
+            images is returned as it is. Models of `keras.applications` are built with
+            `include_top=False`.
         input_range: The range of the images that the model was trained on: a pair (low, high) such
-            as (0, 255), or the mode of its `preprocess_input`: "caffe" (ResNet50, VGG), "torch"
-            (DenseNet), "tf" (the others that have no preprocessing of their own). Default: the
-            range that is found; else [0, 1], if the model is untrained.
+            as (0, 255), each a number or one number per channel; or the mode of its
+            `preprocess_input`: "caffe" (ResNet50, VGG), "torch" (DenseNet), "tf" (the others that
+            have no preprocessing of their own). Default: the range that is found; else [0, 1], if
+            the model is untrained.
         image_shape: (height, width, channels) of the images, for models that do not know it.
+        pooling: What becomes of tokens: "class" takes the first one, "mean" the mean of those that
+            stand for a place in the image. Default: "class" for a KerasHub backbone that has a
+            class token, because their authors judge them by it; else "mean", which is right for any
+            tokens.
 
     Returns:
         A functional model from images in [0, 1] to (N, D) that shares the weights of `model`, or
@@ -64,9 +74,9 @@ def as_encoder(
 
     Raises:
         TypeError: if `model` is not a Keras layer.
-        ValueError: if the range must be stated or is stated wrongly, or if the model has several
-            outputs, ends in a classifier, wants channels first, or has an output that is neither of
-            rank 2 nor of rank 4.
+        ValueError: if the range must be stated or is stated wrongly, if `pooling` does not fit the
+            output, or if the model has several outputs, ends in a classifier, wants channels first,
+            or has an output of another rank.
 
     Warns:
         UserWarning: if the model's first layers are made for another range than the one stated.
@@ -79,12 +89,15 @@ def as_encoder(
     if not isinstance(model, keras.Model):
         model = keras.Sequential([model], name=model.name)  # with `predict`, and a file of its own
     stated = check_input_range(input_range)
+    if pooling is not None:
+        check_choice("pooling", pooling, POOLINGS)
     if stated not in (None, UNIT) and (model in _encoders or is_marked(model)):
         raise ValueError(
             f"`input_range` must be left out for {model.name!r}, which takes images in [0, 1] and "
             f"scales them itself. Received: input_range={input_range!r}"
         )
     if model in _encoders:
+        check_pooling(model, pooling, 2)
         return model
     _check_graph(model)
     inputs = getattr(model, "inputs", None)
@@ -94,6 +107,7 @@ def as_encoder(
                 f"`input_range` must be left out for {model.name!r}, which does not take images. "
                 f"Received: input_range={input_range!r}"
             )
+        check_pooling(model, pooling, 2)
         if len(model.outputs[0].shape) != 4:
             check_representations(model, tuple(model.outputs[0].shape))
         return trust(model)
@@ -102,8 +116,13 @@ def as_encoder(
     if inputs:
         image_shape = tuple(inputs[0].shape[1:])
     if image_shape is None:
+        if pooling is not None:
+            raise ValueError(
+                "`image_shape` must be given with `pooling` for a model that does not know the "
+                f"shape of its images. Received: pooling={pooling!r}, image_shape=None"
+            )
         return model
-    encoder = _adapted(model, tuple(image_shape))
+    encoder = _adapted(model, tuple(image_shape), pooling)
     _encoders.add(encoder)
     return encoder
 
@@ -118,17 +137,15 @@ def trust(encoder: keras.Model) -> keras.Model:
     return encoder
 
 
-def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.Model:
+def _adapted(
+    model: keras.Model, image_shape: tuple[int | None, ...], pooling: str | None
+) -> keras.Model:
     is_trained = looks_trained(model)  # Asked before the call, which makes the missing weights.
     images = keras.layers.Input(image_shape, name=UNIT_INPUT)
     outputs = call_on_images(model, images)
-    output, *others = keras.tree.flatten(outputs)
-    if others:
-        raise ValueError(
-            f"`encoder` must have one output. Received: encoder={model.name!r} with outputs of "
-            f"shapes {[tuple(x.shape) for x in (output, *others)]}"
-        )
-    if len(output.shape) != 4:
+    output = select_output(model, outputs, pooling)
+    check_pooling(model, pooling, len(output.shape))
+    if len(output.shape) not in (3, 4):
         check_representations(model, tuple(output.shape))
     wanted = _settle(model, image_shape, is_trained)
     if (
@@ -140,9 +157,8 @@ def _adapted(model: keras.Model, image_shape: tuple[int | None, ...]) -> keras.M
         and find_range(model, image_shape) == UNIT
     ):
         return model  # It is an encoder already.
-    (output,) = keras.tree.flatten(call_on_images(model, scale_images(images, wanted)))
-    if len(output.shape) == 4:
-        output = keras.layers.GlobalAveragePooling2D()(output)
+    outputs = call_on_images(model, scale_images(images, wanted))
+    output = pool(model, select_output(model, outputs, pooling), pooling)
     return keras.Model(images, output, name=model.name)
 
 
@@ -175,11 +191,8 @@ def _settle(model: keras.Model, image_shape: tuple[int | None, ...], is_trained:
 
 def _check_graph(model: keras.Model) -> None:
     """Raises for errors that can be found without calling the model."""
-    if getattr(model, "inputs", None) and len(model.outputs) != 1:
-        raise ValueError(
-            f"`encoder` must have one output. Received: encoder={model.name!r} with "
-            f"{len(model.outputs)} outputs"
-        )
+    if getattr(model, "inputs", None) and len(model.outputs) > 1:
+        select_output(model, model.output, None)
     _check_channels_last(model)
     _check_no_classifier(model)
 
@@ -221,17 +234,12 @@ def _check_no_classifier(model: keras.Model) -> None:
         )
 
 
-def pooled(features: Tensor) -> Tensor:
-    """Averages feature maps (N, height, width, D) to (N, D); returns anything else as it is."""
-    return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
-
-
 def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
     """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image."""
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
         raise ValueError(
-            "`encoder` must return one representation (N, D) per image, or feature maps "
-            "(N, height, width, D). "
+            "`encoder` must return one representation (N, D) per image, feature maps "
+            "(N, height, width, D), or tokens (N, T, D). "
             f"Received: encoder={encoder.name!r} with output shape {shape}"
         )
 

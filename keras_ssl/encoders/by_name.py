@@ -1,29 +1,51 @@
-"""Encoders by name, for scripts: our own, and those of `keras.applications`."""
+"""Encoders by name: our own, and those of `keras.applications` with or without their weights."""
 
 import functools
 import inspect
+import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ssl.encoders.adapt import as_encoder
-from keras_ssl.encoders.resnets import check_image_shape, resnet8, resnet18, resnet50
+from keras_ssl.encoders.resnets import (
+    check_image_shape,
+    resnet8,
+    resnet18,
+    resnet34,
+    resnet50,
+)
+from keras_ssl.encoders.vits import vit_small, vit_tiny
 
 ENCODERS: dict[str, Callable[..., keras.Model]] = {
     "resnet8": resnet8,
     "resnet8-strided": functools.partial(resnet8, stem="strided"),
     "resnet18": resnet18,
+    "resnet34": resnet34,
     "resnet50": resnet50,
+    "vit_tiny": vit_tiny,
+    "vit_small": vit_small,
 }
+# Those whose stem follows from the size of the images.
+_WITH_STEM = ("resnet18", "resnet34", "resnet50")
+_TRANSFORMERS = ("vit_tiny", "vit_small")
+# The files that `Model.load_weights` reads.
+_WEIGHTS_FILES = (".weights.h5", ".h5", ".keras")
+
+
+def is_known(name: Any) -> bool:
+    """Whether `build_encoder` knows a name."""
+    return isinstance(name, str) and (
+        name in ENCODERS or callable(getattr(keras.applications, name, None))
+    )
 
 
 def check_encoder(name: Any) -> None:
     """Raises a `ValueError` if `build_encoder` does not know `name`."""
-    is_known = isinstance(name, str) and (
-        name in ENCODERS or callable(getattr(keras.applications, name, None))
-    )
-    if not is_known:
+    if not is_known(name):
         known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
         raise ValueError(
             f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
@@ -31,26 +53,117 @@ def check_encoder(name: Any) -> None:
         )
 
 
-def build_encoder(name: str, input_shape: Sequence[int | None]) -> keras.Model:
-    """Builds an untrained encoder by name, with pooled output, for images in [0, 1].
+def check_weights(name: str, weights: Any, input_shape: Sequence[int | None]) -> None:
+    """Raises a `ValueError` if it is known before any download that `weights` do not fit."""
+    if weights is None:
+        return
+    if weights == "imagenet":
+        if name in ENCODERS:
+            raise ValueError(
+                f"`weights` must be a file or None for {name!r}: only keras.applications has "
+                "weights of ImageNet. Received: weights='imagenet'"
+            )
+        if input_shape[-1] != 3:
+            raise ValueError(
+                "`weights` of ImageNet must be for images of 3 channels: load gray images with "
+                f"channels=3. Received: images of shape {tuple(input_shape)}"
+            )
+        return
+    is_file = isinstance(weights, (str, os.PathLike)) and pathlib.Path(weights).is_file()
+    if not is_file or not str(weights).endswith(_WEIGHTS_FILES):
+        raise ValueError(
+            f'`weights` must be None, "imagenet", or a file {_WEIGHTS_FILES}. '
+            f"Received: weights={str(weights)!r}"
+        )
+
+
+def build_encoder(
+    name: str,
+    input_shape: Sequence[int | None],
+    weights: str | os.PathLike[str] | None = None,
+    input_range: Any = None,
+    pooling: str | None = None,
+) -> keras.Model:
+    """Builds an encoder by name, with pooled output, for images in [0, 1].
 
     Args:
         name: One of `ENCODERS`, or the name of a model of `keras.applications`, such as
-            "EfficientNetB0". Residual networks get the stem that fits the size of the images.
-        input_shape: (height, width, channels) of the images; height and width may be `None`.
+            "EfficientNetB0". Residual networks get the stem, and transformers the patches, that fit
+            the size of the images.
+        input_shape: (height, width, channels) of the images; height and width may be `None`, but
+            not for transformers.
+        weights: "imagenet" downloads the weights of `keras.applications`; or a file that
+            `keras.Model.save_weights` of the same model wrote. Default: an untrained encoder.
+        input_range: The range of images that the weights are for, see `as_encoder`. Default for
+            `keras.applications` with weights: that of the model's own `preprocess_input`.
+        pooling: "class" or "mean", for transformers. Default "mean".
 
     Raises:
-        ValueError: for an unknown name, or a shape that is not three numbers.
+        ValueError: for an unknown name, a shape that is not three numbers, or weights that cannot
+            be had or do not fit.
     """
     check_encoder(name)
     shape = check_image_shape("input_shape", input_shape)
+    check_weights(name, weights, shape)
+    if pooling not in (None, "mean") and name not in _TRANSFORMERS:
+        raise ValueError(
+            f'`pooling` must be "mean" or left out for {name!r}, which has no class token. '
+            f"Received: pooling={pooling!r}"
+        )
     if name in ENCODERS:
-        large = shape[0] is None or shape[0] > 64
-        stem = {} if name.startswith("resnet8") else {"stem": "imagenet" if large else "small"}
-        return ENCODERS[name](shape, **stem)
+        settings: dict[str, Any] = {}
+        if name in _WITH_STEM:
+            large = shape[0] is None or shape[0] > 64
+            settings["stem"] = "imagenet" if large else "small"
+        elif pooling is not None and name in _TRANSFORMERS:
+            settings["pooling"] = pooling
+        network = ENCODERS[name](shape, **settings)
+        if weights is not None:
+            _load_weights(network, name, weights)
+        return as_encoder(network, input_range)
+    return as_encoder(_application(name, shape, weights), input_range or _range(name, weights))
+
+
+def _application(name: str, shape: tuple[int | None, ...], weights: Any) -> keras.Model:
     application = getattr(keras.applications, name)
     settings = {"weights": None, "include_top": False, "pooling": "avg", "input_shape": shape}
     if "include_preprocessing" in inspect.signature(application).parameters:
         # Their preprocessing has a mean for each of three channels.
         settings["include_preprocessing"] = shape[-1] == 3
-    return as_encoder(application(**settings))
+    if weights != "imagenet":
+        network = application(**settings)
+        if weights is not None:
+            _load_weights(network, name, weights)
+        return network
+    try:
+        return application(**{**settings, "weights": "imagenet"})
+    except Exception as error:  # noqa: BLE001 (of the network, or of a file that does not fit)
+        raise ValueError(
+            f"`weights` of ImageNet for {name!r} could not be had: {error}. A file of weights from "
+            "another machine does as well. Received: weights='imagenet'"
+        ) from error
+
+
+def _load_weights(network: keras.Model, name: str, weights: Any) -> None:
+    try:
+        network.load_weights(weights)
+    except Exception as error:  # noqa: BLE001 (of HDF5, zip and Keras)
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"`weights` must be a file of the weights of {name!r} without its classifier. "
+            f"Received: weights={str(weights)!r}: {first}"
+        ) from error
+
+
+def _range(name: str, weights: Any) -> Any:
+    """Returns the range that the weights of an application are for, by its `preprocess_input`."""
+    if weights is None:
+        return None  # What its own layers tell.
+    home: Any = inspect.getmodule(getattr(keras.applications, name))
+    extremes = np.stack([np.zeros((1, 1, 3)), np.full((1, 1, 3), 255.0)]).astype("float32")
+    theirs = home.preprocess_input(extremes.copy())
+    for mode in ("caffe", "torch", "tf"):
+        of_mode = keras.applications.imagenet_utils.preprocess_input(extremes.copy(), mode=mode)
+        if np.allclose(theirs, of_mode):
+            return mode
+    return None  # It changes nothing: the network's own layers do.

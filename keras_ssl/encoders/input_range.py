@@ -17,7 +17,9 @@ from keras import ops
 from keras_ssl._keras import all_layers
 from keras_ssl._tensors import Tensor
 
-Range = tuple[float, float] | str
+# The low and the high end, each a number or one number per channel; or a mode.
+End = float | tuple[float, ...]
+Range = tuple[End, End] | str
 
 UNIT: Range = (0.0, 1.0)
 # The name of the input of a network that takes [0, 1]. A .keras file keeps it, at no cost.
@@ -52,15 +54,21 @@ _CANDIDATES: tuple[Range, ...] = (UNIT, (0.0, 255.0), (-1.0, 1.0))
 _ORDER_ONE = 20.0
 
 
+def parse_range(text: str | None) -> Any:
+    """Reads an `input_range` of a command line: "0,255" is a pair, a word is a mode."""
+    parts = text.split(",") if text is not None else []
+    return parts if len(parts) > 1 else text
+
+
 def check_input_range(value: Any) -> Range | None:
     """Returns a stated range in its standard form, or raises an error.
 
     Args:
-        value: A pair (low, high) of numbers; "caffe", "torch" or "tf", the modes of
-            `keras.applications.imagenet_utils.preprocess_input`; or `None`.
+        value: A pair (low, high) of numbers, or of one number per channel; "caffe", "torch" or
+            "tf", the modes of `keras.applications.imagenet_utils.preprocess_input`; or `None`.
 
     Returns:
-        A pair of floats, "caffe", "torch", or `None`.
+        A pair of floats or of tuples of floats, "caffe", "torch", or `None`.
 
     Raises:
         ValueError: for anything else.
@@ -70,15 +78,22 @@ def check_input_range(value: Any) -> Range | None:
     if isinstance(value, str) and value in _NAMED_PAIRS:
         return _NAMED_PAIRS[value]
     try:
-        low, high = (math.nan, math.nan) if isinstance(value, (str, bytes)) else map(float, value)
+        low, high = (math.nan, math.nan) if isinstance(value, (str, bytes)) else map(_end, value)
+        spread = np.subtract(high, low)  # Of different numbers of channels, it raises.
     except (TypeError, ValueError):
-        low = high = math.nan
-    if not (math.isfinite(high - low) and low < high):
+        spread = np.array(math.nan)
+    if not np.all(np.isfinite(spread)) or not np.all(spread > 0):
         raise ValueError(
             "`input_range` must be a pair (low, high) of numbers, such as (0, 255), or the mode of "
             f'`preprocess_input`: "caffe", "torch" or "tf". Received: input_range={value!r}'
         )
     return low, high
+
+
+def _end(value: Any) -> End:
+    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+        return tuple(map(float, value))
+    return float(value)
 
 
 def scale_images(images: Tensor, wanted: Range) -> Tensor:
@@ -104,7 +119,14 @@ def scale_images(images: Tensor, wanted: Range) -> Tensor:
             images = ops.flip(images, axis=-1)
         return keras.layers.Rescaling(scale, offset, dtype="float32", name=f"to_{wanted}")(images)
     low, high = wanted
-    return keras.layers.Rescaling(high - low, low, dtype="float32", name="to_range")(images)
+    channels = {len(end) for end in wanted if isinstance(end, tuple)}
+    if channels - {images.shape[-1]}:
+        raise ValueError(
+            f"`input_range` of {max(channels)} channels must be for images of as many. Received: "
+            f"images of shape {tuple(images.shape[1:])}"
+        )
+    scale, offset = np.subtract(high, low).tolist(), np.asarray(low).tolist()
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="to_range")(images)
 
 
 def call_on_images(model: keras.Model, images: Tensor, **kwargs: Any) -> Tensor:
@@ -128,8 +150,10 @@ def describe_range(encoder: keras.layers.Layer) -> str:
     """
     for layer in getattr(encoder, "layers", ()):
         if layer.name == "to_range":
-            low, high = layer.offset, layer.offset + layer.scale
-            return f"[{low:g}, {high:g}], scaled from [0, 1] by a layer in front"
+            low, high = np.asarray(layer.offset), np.add(layer.offset, layer.scale)
+            ends = " to ".join(", ".join(f"{x:g}" for x in np.ravel(end)) for end in (low, high))
+            ends = f"({ends}) per channel" if low.ndim or high.ndim else f"[{low:g}, {high:g}]"
+            return f"{ends}, scaled from [0, 1] by a layer in front"
         if layer.name in {f"to_{mode}" for mode in _MODES}:
             mode = layer.name.removeprefix("to_")
             return f'that of `preprocess_input` in mode "{mode}", by a layer in front'
@@ -227,7 +251,7 @@ def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Rang
         scale, offset, _ = _MODES[range_]
         ends = [np.array(offset), np.array(scale) + offset]
     else:
-        ends = [np.full(channels, end) for end in range_]
+        ends = [np.broadcast_to(np.asarray(end), (channels,)) for end in range_]
     sides = [side or 64 for side in image_shape[:2]]
     inputs: Any = getattr(model, "inputs", None)
     batch_size = (inputs[0].shape[0] if inputs else None) or 1

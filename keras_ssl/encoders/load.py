@@ -1,33 +1,98 @@
-"""Loads an encoder that somebody trained: from a run, or from a file."""
+"""The one door to encoders: by name, from KerasHub, from a file, from a run, or from memory."""
 
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
+from keras_ssl.encoders import hub
 from keras_ssl.encoders.adapt import as_encoder
+from keras_ssl.encoders.by_name import ENCODERS, build_encoder, is_known
+from keras_ssl.encoders.training_part import plain_encoder
 
 
-def load_encoder(source: Any, input_range: Any = None) -> keras.Model:
-    """Loads an encoder: from images in [0, 1] to one representation each.
+def load_encoder(
+    source: Any,
+    image_shape: Sequence[int | None] | None = None,
+    input_range: Any = None,
+    weights: str | os.PathLike[str] | None = None,
+    pooling: str | None = None,
+) -> keras.Model:
+    """Loads or builds an encoder: from images in [0, 1] to one representation each.
 
     Args:
-        source: The folder of a run, which holds encoder.keras; a `.keras` file of an encoder or of
-            a whole method; or a Keras model.
-        input_range: See `as_encoder`.
+        source: One of these:
+            a name: one of `ENCODERS`, or of `keras.applications`, such as "EfficientNetB0";
+            a preset of KerasHub: "keras_hub:" and its name, a handle "hf://...", "kaggle://..." or
+            "modelscope://...", or a folder that `save_to_preset` wrote;
+            the folder of a run, which holds encoder.keras;
+            a `.keras` file of an encoder or of a whole method;
+            a Keras model.
+        image_shape: (height, width, channels) of the images. A name needs it; a preset has its
+            own if it is left out, which is `encoder.input_shape[1:]` of the result.
+        input_range: The range of images that the encoder was trained on: see `as_encoder`. Default:
+            what the preset's image converter says, or the model's `preprocess_input` in
+            `keras.applications`, or what the layers tell.
+        weights: For names: "imagenet" (`keras.applications`), or a file of weights. Default: an
+            untrained encoder. Presets, runs and files bring their own.
+        pooling: What becomes of tokens, "class" or "mean": see `as_encoder`.
+
+    Returns:
+        An encoder that is trained as a whole: see `keras_ssl.encoders.prepare_training`.
 
     Raises:
-        ValueError: if there is no encoder at `source`, or it cannot be read.
+        ValueError: if there is no encoder at `source`, it cannot be read, or an argument does not
+            fit it.
     """
     if isinstance(source, keras.layers.Layer):
-        return as_encoder(getattr(source, "encoder", source), input_range)
-    path = pathlib.Path(os.fspath(source))
+        _refuse_weights(weights, "a model")
+        return as_encoder(_encoder_of(source), input_range, image_shape, pooling)
+    if is_known(source):
+        if image_shape is None:
+            raise ValueError(
+                f"`image_shape` must be given for an encoder by name. Received: {source!r}"
+            )
+        return build_encoder(source, image_shape, weights, input_range, pooling)
+    _refuse_weights(weights, "a preset, a run or a file")
+    text = os.fspath(source)
+    if hub.is_preset(text):
+        backbone, its_range = hub.load_backbone(text, image_shape)
+        input_range = its_range if input_range is None else input_range
+        return as_encoder(backbone, input_range, image_shape, pooling)
+    encoder = as_encoder(_encoder_of(_read(text)), input_range, image_shape, pooling)
+    return plain_encoder(encoder)
+
+
+def _encoder_of(model: keras.layers.Layer) -> keras.layers.Layer:
+    """Returns the encoder of a method; any other model as it is."""
+    # Backbones of KerasHub have an attribute `encoder`, too, but it takes no images.
+    is_method = all(hasattr(model, name) for name in ("encoder", "projector", "criterion"))
+    return model.encoder if is_method else model
+
+
+def _refuse_weights(weights: Any, what: str) -> None:
+    if weights is not None:
+        raise ValueError(
+            f"`weights` must be left out for {what}, which has its own. "
+            f"Received: weights={str(weights)!r}"
+        )
+
+
+def _read(text: str) -> keras.Model:
+    path = pathlib.Path(text)
     file = path / "encoder.keras" if path.is_dir() else path
     if file.suffix != ".keras" or not file.is_file():
         raise ValueError(
-            "`encoder` must be the folder of a run with its encoder.keras, or a .keras file. "
-            f"Received: {str(source)!r}"
+            f"`encoder` must be one of {list(ENCODERS)}, a name of keras.applications, a preset of "
+            f"KerasHub ({', '.join(hub.HANDLES)} or its folder), the folder of a run with its "
+            f"encoder.keras, or a .keras file. Received: {text!r}"
         )
-    model = keras.models.load_model(file, compile=False)
-    return as_encoder(getattr(model, "encoder", model), input_range)
+    try:
+        return keras.models.load_model(file, compile=False)
+    except Exception as error:  # noqa: BLE001 (of zip, HDF5 and Keras)
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"`encoder` must be a file that Keras can read. Received: {text!r}: {first}"
+        ) from error

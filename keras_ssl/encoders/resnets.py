@@ -22,21 +22,29 @@ from keras_ssl.encoders.input_range import UNIT_INPUT
 _BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
 
-def _convolution(x: Tensor, filters: int, kernel_size: int, strides: int = 1) -> Tensor:
-    return layers.Conv2D(
+def _convolution(
+    x: Tensor, filters: int, kernel_size: int, strides: int = 1, scale: str = "ones", name: str = ""
+) -> Tensor:
+    """A convolution and its batch normalization."""
+    x = layers.Conv2D(
         filters,
         kernel_size,
         strides=strides,
         padding="same",
         use_bias=False,
         kernel_initializer="he_normal",
+        name=f"{name}_conv",
     )(x)
+    return layers.BatchNormalization(gamma_initializer=scale, name=f"{name}_norm", **_BATCH_NORM)(x)
 
 
 def _residual_block(
-    x: Tensor, filters: int, strides: int, bottleneck: bool, zero_init: bool
+    x: Tensor, filters: int, strides: int, bottleneck: bool, zero_init: bool, name: str
 ) -> Tensor:
-    """Adds two 3x3 convolutions, or with a bottleneck 1x1, 3x3, and 1x1 to 4 times the filters."""
+    """Adds two 3x3 convolutions, or with a bottleneck 1x1, 3x3, and 1x1 to 4 times the filters.
+
+    The names of the layers begin with `name`: `keras_ssl.encoders.blocks` finds blocks by them.
+    """
     if bottleneck:
         plan = [(filters, 1, 1), (filters, 3, strides), (4 * filters, 1, 1)]
     else:
@@ -46,15 +54,13 @@ def _residual_block(
     residual = x
     for i, (width, kernel_size, stride) in enumerate(plan):
         is_last = i == len(plan) - 1
-        residual = _convolution(residual, width, kernel_size, stride)
         scale = "zeros" if is_last and zero_init else "ones"
-        residual = layers.BatchNormalization(gamma_initializer=scale, **_BATCH_NORM)(residual)
+        residual = _convolution(residual, width, kernel_size, stride, scale, f"{name}_{i + 1}")
         if not is_last:
             residual = layers.ReLU()(residual)
 
     if strides != 1 or x.shape[-1] != out_filters:
-        x = _convolution(x, out_filters, 1, strides)
-        x = layers.BatchNormalization(**_BATCH_NORM)(x)
+        x = _convolution(x, out_filters, 1, strides, name=f"{name}_shortcut")
     return layers.ReLU()(layers.Add()([x, residual]))
 
 
@@ -111,14 +117,20 @@ def resnet(
 
     inputs = layers.Input(shape, name=UNIT_INPUT)
     kernel_size, strides = {"small": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}[stem]
-    x = _convolution(inputs, width, kernel_size, strides)
-    x = layers.ReLU()(layers.BatchNormalization(**_BATCH_NORM)(x))
+    x = layers.ReLU()(_convolution(inputs, width, kernel_size, strides, name="stem"))
     if stem == "imagenet":
         x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     for stage, count in enumerate(blocks):
         for block in range(check_count("blocks", count)):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = _residual_block(x, width * 2**stage, strides, bottleneck, zero_init_residual)
+            x = _residual_block(
+                x,
+                width * 2**stage,
+                strides,
+                bottleneck,
+                zero_init_residual,
+                name=f"block_{sum(blocks[:stage]) + block + 1}",
+            )
     return keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name=name)
 
 
@@ -139,6 +151,13 @@ def resnet18(
 ) -> keras.Model:
     """Builds a ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (2, 2, 2, 2), width, stem=stem, name="resnet18")
+
+
+def resnet34(
+    input_shape: Sequence[int] = (32, 32, 3), width: int = 64, stem: str = "small"
+) -> keras.Model:
+    """Builds a ResNet-34, D = 512 at width 64. See `resnet` for the arguments."""
+    return resnet(input_shape, (3, 4, 6, 3), width, stem=stem, name="resnet34")
 
 
 def resnet50(

@@ -26,13 +26,22 @@ from keras_ssl._require import readable_errors, require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_optional_count
 from keras_ssl.data.epochs import epochs_of
-from keras_ssl.encoders import as_encoder, check_representations, pooled, trust
+from keras_ssl.encoders import (
+    as_encoder,
+    check_representations,
+    describe_training,
+    layer_factors,
+    pooled,
+    restore_training,
+    trust,
+)
 from keras_ssl.encoders.input_range import check_input_range
 from keras_ssl.layers import MovingAverage, OnlineProbe, Projector
 from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
 from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import views
+from keras_ssl.optimizers import scale_learning_rates
 from keras_ssl.optimizers.apply import apply_gradients
 from keras_ssl.training import fitting
 from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
@@ -83,6 +92,9 @@ class JointEmbeddingModel(ReplicatedModel):
             batch. Default: all at once.
         input_range: The range of images that a trained encoder expects, if its own layers do not
             tell it: see `keras_ssl.encoders.as_encoder`.
+        layer_decay: Factor on the learning rate from each block of the encoder to the one before
+            it, positive and at most 1: see `keras_ssl.encoders.layer_factors`. Default: one
+            learning rate for all.
         name: Name of the model.
         **kwargs: See `keras.Model`.
 
@@ -111,12 +123,16 @@ class JointEmbeddingModel(ReplicatedModel):
         probe: OnlineProbe | int | None = None,
         micro_batch_size: int | None = None,
         input_range: Any = None,
+        layer_decay: float | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        self.layer_decay = layer_decay
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
         self.encoder = as_encoder(encoder, input_range)
+        if layer_decay is not None:
+            layer_factors(self.encoder, layer_decay)  # Raises for a bad one.
         # It is kept only for encoders that do not know the shape of their images before `build`.
         # Others already take images in [0, 1].
         is_complete = bool(getattr(self.encoder, "inputs", None))
@@ -447,6 +463,9 @@ class JointEmbeddingModel(ReplicatedModel):
             representations, gradients = cached_gradients(
                 self, x, lambda embeddings: self._scaled_loss(x, embeddings)
             )
+        if self.layer_decay is not None:
+            factors = layer_factors(self.encoder, self.layer_decay)
+            scale_learning_rates(self.optimizer, factors)
         apply_gradients(self.optimizer, gradients, self.trainable_weights)
         self.after_step()
         if self.probe is not None:
@@ -563,7 +582,12 @@ class JointEmbeddingModel(ReplicatedModel):
             "probe": self.probe,
         }
         serialize = keras.saving.serialize_keras_object
+        # Only where there is one: a subclass may have a constructor of its own.
+        decay = {} if self.layer_decay is None else {"layer_decay": self.layer_decay}
+        training = describe_training(self.encoder)
         config = {
+            **decay,
+            **({"training": training} if training else {}),
             "name": self.name,
             "micro_batch_size": self.micro_batch_size,
             "input_range": self.input_range,
@@ -575,11 +599,14 @@ class JointEmbeddingModel(ReplicatedModel):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102
         deserialize = keras.saving.deserialize_keras_object
+        config = dict(config)
+        training = config.pop("training", {})
         parts = {
             key: deserialize(value) if isinstance(value, dict) else value
             for key, value in config.items()
         }
         trust(parts["encoder"])
+        restore_training(parts["encoder"], training)
         return cls(**parts)
 
 

@@ -249,6 +249,18 @@ def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:
     return settings
 
 
+def parse_freeze(text: str | None) -> int | float | list[str] | None:
+    """Reads `freeze`: a number of blocks, a fraction of them, or names of layers."""
+    if text is None:
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return [name.strip() for name in text.split(",")]
+
+
 # --- Images --------------------------------------------------------------------------------------
 
 

@@ -90,11 +90,12 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     def build(name: Any) -> keras.Model:
         options_.build_seed(options.seed, options.precision)
         with strategy.scope():
-            encoder = _build_encoder(name, images.image_shape)
+            decay = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
             model = recipe.build_model(
-                encoder,
+                _build_encoder(name, images.image_shape, options),
                 probe=len(judged.train.class_names or ()) if has_probe else None,
                 micro_batch_size=options.micro_batch_size,
+                **decay,
             )
             model.build((None, *images.image_shape))
         return model
@@ -271,10 +272,20 @@ def _text(name: Any) -> str:
     return name if isinstance(name, str) else str(getattr(name, "name", name))
 
 
-def _build_encoder(name: Any, image_shape: tuple[int, int, int]) -> keras.Model:
-    if isinstance(name, keras.layers.Layer):
-        return encoders.as_encoder(name, image_shape=image_shape)
-    return encoders.build_encoder(name, image_shape)
+def _build_encoder(name: Any, image_shape: tuple[int, int, int], options: Options) -> keras.Model:
+    """Loads or builds the encoder, and chooses what of it is trained."""
+    encoder = encoders.load_encoder(
+        name,
+        image_shape,
+        encoders.parse_range(options.input_range),
+        options.weights,
+        options.pooling,
+    )
+    if options.freeze is None and options.lora_rank is None:
+        return encoder
+    return encoders.prepare_training(
+        encoder, options_.parse_freeze(options.freeze), options.lora_rank
+    )
 
 
 def _name_folder(options: Options, writes: bool) -> runs.RunFolder:

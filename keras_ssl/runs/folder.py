@@ -13,6 +13,7 @@ import keras
 
 from keras_ssl import _renames
 from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
+from keras_ssl.encoders import plain_encoder
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -155,14 +156,14 @@ class RunFolder:
         write_whole(self / name, json.dumps(content, indent=2, default=str) + "\n")
 
     def save_encoder(self, encoder: keras.Model) -> None:
-        """Writes encoder.keras, whole or not at all.
+        """Writes encoder.keras, whole or not at all, without frozen layers and LoRA.
 
         Raises:
             OSError: if it cannot be written.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with whole(self / "encoder.keras") as partial:
-            encoder.save(partial)
+            plain_encoder(encoder).save(partial)
 
 
 def versions() -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The blocks of a network, from its images on: what "the first k blocks" and "depth" mean here.
+
+Networks tell their blocks by the names of their layers: "block_3", "conv2_block1", "block2a",
+"layers_11" are in the names of KerasHub, `keras.applications` and this library. What comes before
+the first block is the stem (block 0), and what comes after the last one, such as the normalization
+of the last tokens, is the tail. In a network without such names, every layer with a matrix or a
+kernel is a block, together with the normalizations behind it, and there is no tail.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import keras
+
+from keras_ssl._keras import inner_layers
+
+_BLOCK = re.compile(r".*?(?:block|layer)s?_?\d+[a-z]?(?![a-z])")
+
+
+class Part(NamedTuple):
+    """A layer that has variables of its own, with all that is inside it.
+
+    Attributes:
+        path: The names of the layers from the network down to this one, joined by "/".
+        layer: The layer.
+    """
+
+    path: str
+    layer: keras.layers.Layer
+
+
+class Blocks(NamedTuple):
+    """The layers of a network, in order.
+
+    Attributes:
+        stem: What comes before the first block.
+        blocks: The layers of each block.
+        tail: What comes after the last block.
+    """
+
+    stem: list[Part]
+    blocks: list[list[Part]]
+    tail: list[Part]
+
+    @property
+    def parts(self) -> list[Part]:
+        """All layers in order."""
+        return [*self.stem, *(part for block in self.blocks for part in block), *self.tail]
+
+
+def find_blocks(encoder: keras.layers.Layer) -> Blocks:
+    """Returns the layers of a network that have variables, grouped in blocks.
+
+    Args:
+        encoder: A built network.
+    """
+    parts = list(_parts(encoder, ""))
+    names = [match.group() if (match := _BLOCK.match(part.path)) else None for part in parts]
+    if not any(names):
+        starts = [i for i, part in enumerate(parts) if _has_matrix(part.layer)]
+        names = [str(sum(start <= i for start in starts)) for i in range(len(parts))]
+        names = [None if name == "0" else name for name in names]
+    named = [i for i, name in enumerate(names) if name is not None]
+    if not named:
+        return Blocks(parts, [], [])
+    first, last = named[0], named[-1]
+    blocks: list[list[Part]] = []
+    name = None
+    for i in range(first, last + 1):
+        if names[i] not in (None, name):  # Between blocks, a layer belongs to the one before.
+            blocks.append([])
+            name = names[i]
+        blocks[-1].append(parts[i])
+    return Blocks(parts[:first], blocks, parts[last + 1 :])
+
+
+def _parts(layer: keras.layers.Layer, path: str) -> Iterator[Part]:
+    inner = inner_layers(layer)
+    theirs = {id(variable) for child in inner for variable in child.weights}
+    if any(id(variable) not in theirs for variable in layer.weights):
+        yield Part(path or layer.name, layer)
+        return
+    for child in inner:
+        yield from _parts(child, f"{path}/{child.name}" if path else child.name)
+
+
+def _has_matrix(layer: keras.layers.Layer) -> bool:
+    return any(len(variable.shape) > 1 for variable in layer.weights)

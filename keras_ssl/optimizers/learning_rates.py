@@ -1,0 +1,40 @@
+"""A learning rate of its own for each weight."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._keras import replace_update, variable_index
+from keras_ssl._tensors import Tensor
+
+
+def scale_learning_rates(
+    optimizer: keras.optimizers.Optimizer, factors: Sequence[tuple[keras.Variable, float]]
+) -> None:
+    """Makes an optimizer multiply the learning rate by a factor of each variable, in place.
+
+    The step is scaled, with its weight decay, and not the gradient: that would change nothing for
+    Adam, which divides a gradient by its size. The optimizer has no new state, so its files are the
+    same; call this again on the optimizer of a model that was loaded.
+
+    Args:
+        optimizer: An optimizer, built or not.
+        factors: Pairs (variable, factor). Other variables have a factor of 1.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    of_index: dict[int, float] = {}
+    # The class's own, so that a second call replaces what the first one did.
+    update = type(inner).update_step
+
+    def update_step(gradient: Tensor, variable: Any, learning_rate: Any) -> None:
+        if not of_index:  # The first step may build the optimizer.
+            of_index.update((variable_index(inner, v), factor) for v, factor in factors)
+        rate = learning_rate * of_index.get(variable_index(inner, variable), 1.0)
+        if inner.weight_decay is not None and uses_weight_decay(variable):
+            decay = ops.cast(inner.weight_decay * rate, variable.dtype)
+            inner.assign_sub(variable, variable * decay)
+        update(inner, gradient, variable, rate)
+
+    uses_weight_decay = replace_update(inner, update_step)
