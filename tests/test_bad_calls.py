@@ -73,6 +73,12 @@ def _photos(folder):
     return folder
 
 
+def _manifest(folder):
+    _photos(folder)
+    (folder / "photos.csv").write_text("path\n0.png\n1.png\n")
+    return folder / "photos.csv"
+
+
 @functools.cache
 def _encoder():
     return tiny_encoder()
@@ -129,6 +135,7 @@ CALLS = {
     "encoders.resnet": lambda tmp: dict(input_shape=(8, 8, 1), blocks=(1,), width=4),
     "encoders.trust": lambda tmp: dict(encoder=_encoder()),
     "data.from_folder": lambda tmp: dict(path=_photos(tmp), image_size=4),
+    "data.from_manifest": lambda tmp: dict(path=_manifest(tmp), image_size=4),
     "duality.dimension_norm_profile_bounds": lambda tmp: dict(samples=4, dimensions=3),
     "duality.doubly_normalized_difference": lambda tmp: dict(samples=4, dimensions=3),
     "evaluation.alignment": lambda tmp: dict(features_1=K, features_2=K),
