@@ -70,12 +70,12 @@ def has_scheme(path: str | os.PathLike[str]) -> bool:
 
 
 def join(root: str, relative: str) -> str:
-    """The path of a file of a folder, as `pathlib` writes it unless it has a scheme."""
+    """The path of a file of a folder, as `pathlib` writes it if it writes both in the same way."""
     if has_scheme(relative):
         return relative
     if has_scheme(root):
         return f"{root.rstrip('/')}/{relative}"
-    return str(pathlib.Path(root) / relative)
+    return relative if root == "." else os.path.join(root, relative)  # A tenth of pathlib's time.
 
 
 def is_folder(path: str) -> bool:

@@ -83,6 +83,7 @@ def from_manifest(
             )
 
     check(lambda i: not paths[i], f"have a path in each row of the column {path_column!r}")
+    paths = [file if files.has_scheme(file) else str(pathlib.PurePath(file)) for file in paths]
     absolute = [files.join(root, file) for file in paths]
     if files.has_scheme(root):  # One by one, files of a bucket would take hours.
         looked_at = {*range(0, len(rows), len(rows) // 100 + 1)}
