@@ -253,7 +253,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         return {f"{prefix}{name}": float(value) for name, value in figures.items()}
 
     def _steps(self, recipe: Recipe) -> int:
-        return len(self.images.train) // recipe.batch_size
+        return self.images.train.example_count // recipe.batch_size
 
     def _seed(self, hp: keras_tuner.HyperParameters) -> int:
         return hp.values.get("seed", self.seed)

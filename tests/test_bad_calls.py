@@ -76,6 +76,12 @@ def _photos(folder):
     return folder
 
 
+def _manifest(folder):
+    _photos(folder)
+    (folder / "photos.csv").write_text("path\n0.png\n1.png\n")
+    return folder / "photos.csv"
+
+
 @functools.cache
 def _encoder():
     return tiny_encoder()
@@ -157,6 +163,7 @@ CALLS = {
     ),
     "encoders.trust": lambda tmp: dict(encoder=_encoder()),
     "data.from_folder": lambda tmp: dict(path=_photos(tmp), image_size=4),
+    "data.from_manifest": lambda tmp: dict(path=_manifest(tmp), image_size=4),
     "duality.dimension_norm_profile_bounds": lambda tmp: dict(samples=4, dimensions=3),
     "duality.doubly_normalized_difference": lambda tmp: dict(samples=4, dimensions=3),
     "evaluation.alignment": lambda tmp: dict(features_1=K, features_2=K),

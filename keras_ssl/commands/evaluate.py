@@ -52,7 +52,8 @@ def evaluate(
     """
     with _log.shown(quiet):
         model = encoders.load_encoder(encoder, input_range=encoders.parse_range(input_range))
-        splits = _load(model, images, image_size, data_dir, download)
+        scaling = runs.scaling_of(encoder)
+        splits = _load(model, images, image_size, data_dir, download, scaling)
         if smoke:
             test = splits.test and splits.test.spread(256)
             splits = data.Splits(splits.train.spread(256), test)
@@ -77,7 +78,12 @@ def evaluate(
 
 
 def _load(
-    model: keras.Model, images: object, image_size: int | None, data_dir: str | None, download: bool
+    model: keras.Model,
+    images: object,
+    image_size: int | None,
+    data_dir: str | None,
+    download: bool,
+    scaling: object,
 ) -> data.Splits:
     """Loads the images at the size of the encoder, if they are not loaded already."""
     if isinstance(images, data.Splits):
@@ -89,4 +95,5 @@ def _load(
         channels=channels if os.path.isdir(str(images)) else None,
         data_dir=data_dir,
         download=download,
+        scaling=scaling,  # type: ignore[arg-type]
     )

@@ -9,6 +9,7 @@ from keras_ssl import _log, data, encoders, finetuning
 from keras_ssl._validation import check_choice, check_count, check_optional_count
 from keras_ssl.data.image_set import check_test_fraction
 from keras_ssl.finetuning.training import default_augmentation
+from keras_ssl.runs import scaling_of
 
 # What `smoke` shrinks to: a few images of each class, and seconds.
 _SMOKE_IMAGES, _SMOKE_STEPS = 200, 4
@@ -89,7 +90,7 @@ def finetune(
         raise TypeError(f"`flip` must be True, False or None. Received: flip={flip!r}")
     folder = _folder(encoder, out)
     model = encoders.load_encoder(encoder)
-    train_images, test_images = _load(images, model, image_size, test_fraction)
+    train_images, test_images = _load(images, model, image_size, test_fraction, scaling_of(encoder))
     if flip is None:
         flip = data.policy_for(train_images.image_shape) != "tiny_gray"
     if smoke:
@@ -133,7 +134,7 @@ def _folder(encoder: Any, out: str | os.PathLike[str] | None) -> pathlib.Path:
 
 
 def _load(
-    images: Any, encoder: Any, image_size: int | None, test_fraction: float
+    images: Any, encoder: Any, image_size: int | None, test_fraction: float, scaling: Any
 ) -> tuple[data.ImageSet, data.ImageSet]:
     """Loads labeled images in the encoder's size, to train and to test on."""
     splits = images
@@ -144,6 +145,7 @@ def _load(
             image_size=height if image_size is None else image_size,
             channels=channels if isinstance(channels, int) and channels in (1, 3) else None,
             test_fraction=test_fraction,
+            scaling=scaling,
         )
     train, test = splits
     if test is None or not train.has_labels:

@@ -23,6 +23,7 @@ from keras_ssl.data.policies import (
     TwoViews,
     Views,
     byol,
+    colorless,
     multi_crop,
     policy,
     policy_for,
@@ -35,6 +36,7 @@ from keras_ssl.data.policies import (
 from keras_ssl.data.sources.arrays import from_arrays
 from keras_ssl.data.sources.by_name import load
 from keras_ssl.data.sources.folder import from_folder
+from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.views import make_views, view_grid
 
 __all__ = [
@@ -54,9 +56,11 @@ __all__ = [
     "TwoViews",
     "Views",
     "byol",
+    "colorless",
     "fingerprint",
     "from_arrays",
     "from_folder",
+    "from_manifest",
     "hold_out",
     "load",
     "make_views",

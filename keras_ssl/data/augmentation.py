@@ -184,19 +184,22 @@ class Augmentation(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def call(self, images: Tensor, training: bool = True, seed: Any = None) -> Tensor:  # noqa: D102
+        images = self.checked(images)
+        views = self.apply(images, self.drawn(images, seed)) if training else self.leave(images)
+        return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
+
+    def checked(self, images: Tensor) -> Tensor:
+        """Returns a batch of images as floats in [0, 1], or raises; see the class."""
         dtype = tf.convert_to_tensor(images).dtype
         images = to_unit_floats(images)
         _check_batch(images)
-        if dtype != tf.uint8:
-            images = _in_range(images, dtype.is_integer)
-        if training:
-            seed = self._next_seed() if seed is None else _whole_numbers(seed)
-            n, *size = (_static(images, axis) for axis in range(3))
-            numbers = _numbers(seed, n, 1 + self.draw_count)
-            views = self.apply(images, self.draw_all(numbers, size, _namespace()))
-        else:
-            views = self.leave(images)
-        return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
+        return images if dtype == tf.uint8 else _in_range(images, dtype.is_integer)
+
+    def drawn(self, images: Tensor, seed: Any = None) -> dict[str, Tensor]:
+        """Returns what is drawn for a batch of images; see the class for the seed."""
+        seed = self._next_seed() if seed is None else _whole_numbers(seed)
+        n, *size = (_static(images, axis) for axis in range(3))
+        return self.draw_all(_numbers(seed, n, 1 + self.draw_count), size, _namespace())
 
     def _next_seed(self) -> list[Tensor]:
         # Keras mirrors the generator's state: without its number, each replica would draw the same.

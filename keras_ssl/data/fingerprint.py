@@ -12,6 +12,8 @@ _LOOKED_AT = 64
 def fingerprint(images: ImageSet | None) -> str:
     """Returns the number and shape of images, and a checksum of 64 of them and their labels.
 
+    Groups of images, if there are any, are part of the checksum.
+
     Args:
         images: The images, or `None`.
 
@@ -23,5 +25,7 @@ def fingerprint(images: ImageSet | None) -> str:
     check_image_set("images", images)
     pixels, labels = next(iter(images.spread(_LOOKED_AT).batches(_LOOKED_AT)))
     checksum = zlib.crc32(labels.numpy().tobytes(), zlib.crc32(pixels.numpy().tobytes()))
+    if images.groups is not None:
+        checksum = zlib.crc32(images.groups.astype("int64").tobytes(), checksum)
     shape = "x".join(str(n) for n in images.image_shape)
     return f"{len(images)} of {shape}, {checksum:08x}"

@@ -50,14 +50,16 @@ def hold_out(splits: Splits, validation_fraction: float = 0.2, seed: int = 0) ->
             f"Received: {type(train).__name__} and {type(test).__name__}"
         )
     seed = check_seed("seed", seed)
-    count = round(check_fraction("validation_fraction", validation_fraction) * len(train))
-    if not 2 <= count <= len(train) - 2:
+    size = train.example_count
+    count = round(check_fraction("validation_fraction", validation_fraction) * size)
+    if not 2 <= count <= size - 2:
         raise ValueError(
             "`validation_fraction` must leave at least 2 images in each part. Received: "
-            f"validation_fraction={validation_fraction} of {len(train)} images"
+            f"validation_fraction={validation_fraction} of {size} images"
         )
     if train.has_labels:
         kept, chosen = split(train, validation_fraction, seed)
         return HeldOut(kept, chosen, test)  # type: ignore[arg-type]  # `split` gives both.
-    order = np.random.RandomState(seed).permutation(len(train))
-    return HeldOut(train.subset(order[count:]), train.subset(order[:count]), test)
+    order = np.random.RandomState(seed).permutation(size)
+    kept, chosen = (train.subset(train.places(part)) for part in (order[count:], order[:count]))
+    return HeldOut(kept, chosen, test)

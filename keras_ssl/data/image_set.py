@@ -9,10 +9,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_ssl._validation import check_count, check_fraction, check_seed
+from keras_ssl.data import draws
 from keras_ssl.data.augmentation import to_unit_floats
 
 # The names that sources give their test split; the first that exists is taken.
@@ -38,6 +40,11 @@ class ImageSet:
             Another file of the same set and class took their place. The list grows while images are
             fetched.
         reader: The object that reads the files, if images are files that are read in every epoch.
+        scaling: Pairs (low, high) of the files' numbers that became 0 and 1, one for each channel
+            or one for all; `None` for bytes. See `keras_ssl.data.from_folder`.
+        groups: Number of the group of each image, int64 (size,): images of one thing, such as two
+            moments of a place. `make_views` makes the views of two of them. `None`: there are no
+            groups, and all views are of one image.
     """
 
     keys: tf.data.Dataset
@@ -50,6 +57,8 @@ class ImageSet:
     names: tuple[str, ...] | None = None
     replaced: list[str] = dataclasses.field(default_factory=list, compare=False)
     reader: Any = None
+    scaling: tuple[tuple[float, float], ...] | None = None
+    groups: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
     def __deepcopy__(self, memo: Any) -> "ImageSet":
         # It does not change, and keras-tuner copies callbacks with their images for each trial.
@@ -82,6 +91,47 @@ class ImageSet:
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
         keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
         return self._examples(keys.skip(first))
+
+    @property
+    def example_count(self) -> int:
+        """Number of examples of an epoch: of images, or of groups if there are any."""
+        return self.size if self.groups is None else int(self.groups.max()) + 1
+
+    def shuffled_pairs(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
+        """Returns two images of every group once, in random order.
+
+        Which two, and which of them comes first, is drawn from the seed and the group's number, so
+        that neither of two views always shows, say, the first moment. A group of one image gives it
+        twice.
+
+        Args:
+            seed: Seed of the order and of the choices, an int or a tensor.
+            first: Number of groups at the beginning of the order that are left out.
+
+        Returns:
+            Data set of ((image, image), label).
+        """
+        assert self.groups is not None
+        places = np.argsort(self.groups, kind="stable")
+        counts = np.bincount(self.groups)
+        starts = np.cumsum(counts) - counts
+        keys, labels = self.keys.batch(self.size).get_single_element()
+        keys, labels = tf.gather(keys, places), tf.gather(labels, places)
+
+        def pair(group: Any) -> Any:
+            key = draws.key((seed,), keras.ops)
+            numbers = draws.numbers(key, tf.cast(group, tf.int32)[None], 2, keras.ops)[0]
+            count = tf.gather(counts, group)
+            size = tf.cast(count, tf.float32)  # Numbers are below 1, and so are the floors below.
+            a = tf.cast(tf.floor(numbers[0] * size), tf.int64)
+            further = tf.cast(tf.floor(numbers[1] * tf.maximum(size - 1, 1)), tf.int64)
+            b = (a + 1 + further) % count
+            a, b = (tf.gather(starts, group) + member for member in (a, b))
+            return tuple(self.fetch(tf.gather(keys, i)) for i in (a, b)), tf.gather(labels, a)
+
+        groups = tf.data.Dataset.range(len(counts))
+        groups = groups.shuffle(len(counts), seed=seed, reshuffle_each_iteration=False)
+        return groups.skip(first).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Returns all images in order: a data set of batches (float32 in [0, 1], labels)."""
@@ -119,10 +169,19 @@ class ImageSet:
         chosen = tf.gather(keys, numbers), tf.gather(labels, numbers)
         return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
 
+    def places(self, examples: np.ndarray) -> np.ndarray:
+        """Returns the places of the images of some examples: of groups, all of their images."""
+        return examples if self.groups is None else np.flatnonzero(np.isin(self.groups, examples))
+
     def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
         """Returns the images at `places`, which have these keys."""
         names = self.names and tuple(self.names[i] for i in places)
-        narrowed = dataclasses.replace(self, keys=keys, size=len(places), names=names)
+        groups = self.groups
+        if groups is not None:
+            groups = np.unique(groups[places], return_inverse=True)[1]
+        narrowed = dataclasses.replace(
+            self, keys=keys, size=len(places), names=names, groups=groups
+        )
         if self.reader is None:
             return narrowed
         # Only a file of the same part may take another's place: no test image is trained on.
@@ -165,6 +224,8 @@ class Splits(NamedTuple):
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Splits labeled images in two, stratified by class unless classes are too small for that.
 
+    Images of one group stay together.
+
     Args:
         images: The images to split, with labels.
         test_fraction: Fraction of the images in the second part, above 0 and below 1.
@@ -187,17 +248,19 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
 
     fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
     labels = images.labels()
+    if images.groups is not None:
+        labels = labels[np.unique(images.groups, return_index=True)[1]]  # One of each group.
     counts = np.bincount(labels)
     counts = counts[counts > 0]
-    smaller_part = images.size * min(fraction, 1 - fraction)
+    smaller_part = len(labels) * min(fraction, 1 - fraction)
     is_enough = counts.min() >= 2 and smaller_part >= len(counts)
     train, test = train_test_split(
-        np.arange(images.size),
+        np.arange(len(labels)),
         test_size=fraction,
         random_state=seed,
         stratify=labels if is_enough else None,
     )
-    return Splits(images.subset(train), images.subset(test))
+    return Splits(images.subset(images.places(train)), images.subset(images.places(test)))
 
 
 def check_test_fraction(value: Any) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._tensors import Tensor
@@ -93,6 +94,25 @@ class Views(Augmentation):
         return tuple(
             view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
         )
+
+    def each_of(self, sources: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
+        """Makes each view of another batch of images, row by row of the same things.
+
+        Args:
+            sources: Two or more batches (N, height, width, channels) of one shape. The first view
+                is made of the first batch, the second of the second, and so on in turn.
+            seed: Whole numbers that decide all draws. Views draw what they would of one batch.
+
+        Returns:
+            Tuple of views, float32 in [0, 1], each (N, height, width, channels).
+        """
+        batches = [self.checked(images) for images in sources]
+        drawn = self.drawn(batches[0], seed)
+        views = (
+            view.apply(batches[i % len(batches)], drawn[f"view_{i + 1}"])
+            for i, view in enumerate(self.views)
+        )
+        return tuple(tf.clip_by_value(view, 0, 1) for view in views)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(view.compute_output_shape(input_shape) for view in self.views)
@@ -326,6 +346,30 @@ def multi_crop(
     return Views([whole, whole, *[local] * check_count("local_count", local_count)], seed=seed)
 
 
+def colorless(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
+    """Makes a policy of ours for images whose channels are not red, green and blue.
+
+    It is what SeCo (Manas et al., 2021) does to satellite images, without what needs colors: crops
+    of 20 to 100 % of the area, a flip with probability 0.5, brightness and contrast by up to 0.4
+    with probability 0.8, and blur with 0.5. It turns no hue, mixes no channels and inverts nothing.
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+        strength: Factor of the brightness and the contrast, at least 0.
+    """
+    s = check_non_negative("strength", strength)
+    view = Compose(
+        [
+            RandomResizedCrop(size, scale=(0.2, 1.0)),
+            RandomFlip(0.5),
+            RandomColorJitter(0.4 * s, 0.4 * s, 0.0, 0.0, probability=0.8),
+            RandomGaussianBlur((0.1, 2.0), probability=0.5),
+        ]
+    )
+    return TwoViews(view, seed=seed)
+
+
 POLICIES: dict[str, Callable[..., TwoViews]] = {
     "byol": byol,
     "simclr": simclr,
@@ -333,6 +377,7 @@ POLICIES: dict[str, Callable[..., TwoViews]] = {
     "simsiam": simsiam,
     "weak": weak,
     "tiny_gray": tiny_gray,
+    "colorless": colorless,
 }
 
 
@@ -343,7 +388,7 @@ def policy(
 
     Args:
         name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
-            "tiny_gray".
+            "tiny_gray", "colorless".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the policy's own color jitter (for "weak", of the area that a crop cuts
@@ -359,6 +404,9 @@ def policy(
 def policy_for(image_shape: Sequence[int]) -> str:
     """Returns the name of the policy that fits images of a shape (height, width, channels).
 
+    Three channels are taken to be red, green and blue. What "byol" does to colors leaves gray
+    images as they are.
+
     Raises:
         ValueError: if the shape is not three numbers.
     """
@@ -367,6 +415,8 @@ def policy_for(image_shape: Sequence[int]) -> str:
             "`image_shape` must be (height, width, channels). "
             f"Received: image_shape={tuple(image_shape)}"
         )
+    if image_shape[2] not in (1, 3):
+        return "colorless"
     if image_shape[0] > 64:
         return "byol"
     return "tiny_gray" if image_shape[2] == 1 else "simclr_cifar"

@@ -1,7 +1,7 @@
 """Makes batches of views from images, and a picture of them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,15 @@ def make_views(
     exactly the same as one that did not stop. `keras_ssl.data.epochs` says how an epoch gets its
     number.
 
+    If the images have groups (`ImageSet.groups`), an example is a group: view_1 is made of one of
+    its images, view_2 of another, and further views of the two in turn. An epoch has
+    `images.example_count // batch_size` batches.
+
     Args:
         images: The images.
         policy: The policy that makes the views.
-        batch_size: Images per batch over all replicas, at most `len(images)`. An epoch leaves out
-            the last images of its order, which do not fill a batch.
+        batch_size: Images (or groups) per batch over all replicas, at most all of them. An epoch
+            leaves out the last images of its order, which do not fill a batch.
         seed: Seed of orders and draws, a whole number of at least 0.
         probe_images: Labeled images for the online probe, if not `images`.
 
@@ -57,14 +61,16 @@ def make_views(
     check_image_set("images", images)
     check_policy("policy", policy)
     batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
-    if batch_size > len(images):
+    count = images.example_count
+    if batch_size > count:
+        unit = "images" if images.groups is None else "groups"
         raise ValueError(
-            f"`batch_size` must be at most the size of the data set, {len(images)} images. "
+            f"`batch_size` must be at most the size of the data set, {count} {unit}. "
             f"Received: batch_size={batch_size}"
         )
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
-    epochs, steps = Epochs(), len(images) // batch_size
+    epochs, steps = Epochs(), count // batch_size
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""
@@ -76,15 +82,22 @@ def make_views(
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
             def views(step: Any, batch: Any) -> Any:
-                made = policy(batch[0], training=True, seed=tf.stack([seed, epoch, step]))
+                numbers = tf.stack([seed, epoch, step])
+                if isinstance(batch[0], tuple):
+                    made = policy.each_of(batch[0], numbers)
+                else:
+                    made = policy(batch[0], training=True, seed=numbers)
                 return (made, batch[1]) if images.has_labels else (made,)
 
-            batches = _batches(images, batch_size, order, first_step, steps)
+            shuffled = images.shuffled if images.groups is None else images.shuffled_pairs
+            batches = _batches(shuffled, count, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
             batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
-                labeled = _batches(probe_images, size, probe_order, first_step, steps)
+                labeled = _batches(
+                    probe_images.shuffled, len(probe_images), size, probe_order, first_step, steps
+                )
                 labeled = labeled.map(lambda images, labels: (to_unit_floats(images), labels))
                 batches = tf.data.Dataset.zip(batches, labeled)
                 batches = batches.map(lambda data, probe: (data[0], probe))
@@ -107,13 +120,18 @@ def make_views(
 
 
 def _batches(
-    images: ImageSet, batch_size: int, order: Any, first_step: int, last_step: int
+    shuffled: Callable[..., tf.data.Dataset],
+    count: int,
+    batch_size: int,
+    order: Any,
+    first_step: int,
+    last_step: int,
 ) -> tf.data.Dataset:
     """Makes the batches (images, labels) of steps `first_step` to `last_step`, shuffled each pass.
 
     Images of earlier steps are skipped, and not fetched.
     """
-    steps = len(images) // batch_size
+    steps = count // batch_size
 
     def one_pass(number: Any) -> tf.data.Dataset:
         # Without this, the order would depend on tf.random.set_seed besides `order`, and TensorFlow
@@ -121,7 +139,7 @@ def _batches(
         tf.compat.v1.get_default_graph().seed = None
         done = tf.constant(first_step % steps * batch_size, tf.int64)
         first = tf.where(number == first_step // steps, done, 0)
-        return images.shuffled(order + number, first).batch(batch_size, drop_remainder=True)
+        return shuffled(order + number, first).batch(batch_size, drop_remainder=True)
 
     passes = tf.data.Dataset.range(first_step // steps, _ENDLESS)
     return passes.flat_map(one_pass).take(last_step - first_step)

@@ -52,7 +52,11 @@ def _machine() -> str:
 def image_size(source: Any) -> Choice | None:
     """Chooses the size of photos from a folder or a manifest; other images keep their own."""
     path = pathlib.Path(str(source))
-    is_photos = path.suffix == ".csv" or (path.is_dir() and not any(path.glob("*-idx3-ubyte*")))
+    is_photos = (
+        "://" in str(source)
+        or path.suffix in (".csv", ".tsv")
+        or (path.is_dir() and not any(path.glob("*-idx3-ubyte*")))
+    )
     if not is_photos:
         return None
     size = _PHOTO_SIZES[has_accelerator()]

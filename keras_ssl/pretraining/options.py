@@ -264,10 +264,18 @@ def parse_freeze(text: str | None) -> int | float | list[str] | None:
 # --- Images --------------------------------------------------------------------------------------
 
 
-def load_images(options: Options, image_size: int | None) -> tuple[data.ImageSet, data.Splits]:
-    """Loads the images to train on, and those with labels to judge the encoder by."""
+def load_images(
+    options: Options, image_size: int | None, scaling: Any = None
+) -> tuple[data.ImageSet, data.Splits]:
+    """Loads the images to train on, and those with labels to judge the encoder by.
 
-    def load(source: Any, image_size: int | None, channels: int | None) -> data.Splits:
+    Args:
+        options: The options of the run.
+        image_size: Height and width of the images, in pixels.
+        scaling: How measurements were scaled when the run began; see `keras_ssl.data.load`.
+    """
+
+    def load(source: Any, image_size: int | None, channels: Any, scaling: Any) -> data.Splits:
         if isinstance(source, data.ImageSet):
             splits = data.split(source) if source.has_labels and options.labels else source
             splits = splits if isinstance(splits, data.Splits) else data.Splits(source, None)
@@ -281,17 +289,19 @@ def load_images(options: Options, image_size: int | None) -> tuple[data.ImageSet
                 data_dir=options.data_dir,
                 download=options.download,
                 labels=options.labels or source != options.source,
+                scaling=scaling,
             )
         if options.smoke:
             test = splits.test and splits.test.spread(256)
             splits = data.Splits(splits.train.spread(256), test)
         return splits
 
-    own = load(options.source, image_size, options.channels)
+    own = load(options.source, image_size, options.channels, scaling)
     if options.evaluate_on is None:
         return own.train, own
     height, _, channels = own.train.image_shape
-    judge = load(options.evaluate_on, image_size or height, options.channels or channels)
+    size, channels = image_size or height, options.channels or channels
+    judge = load(options.evaluate_on, size, channels, own.train.scaling)
     if judge.test is None:
         raise ValueError(
             f"`evaluate_on` must be labeled data. Received: {options.evaluate_on!r}, without labels"

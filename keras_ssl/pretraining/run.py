@@ -78,7 +78,9 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     if is_new and options.image_size is None and options_._is_plain(options.source):
         size = defaults.image_size(options.source)
     with runs.stage(f"loading {source_name(options)}"):
-        images, judged = options_.load_images(options, size.value if size else options.image_size)
+        scaling = None if is_new else config.get("scaling", ())
+        pixels = size.value if size else options.image_size
+        images, judged = options_.load_images(options, pixels, scaling)
     # Everything that can be wrong is checked before anything is written.
     recipe = options_.make_recipe(options, images.image_shape)
     options_.check_batches(recipe, replicas, options.micro_batch_size)
@@ -161,7 +163,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     every = options.evaluate_every or _EVALUATE_EVERY
     if chooses_epochs:
         recipe, every = _choose_epochs(
-            recipe, options, views, len(images), budget, begun, judgment, can_measure,
+            recipe, options, views, images.example_count, budget, begun, judgment, can_measure,
             measured.get(_text(encoder_name)) or (lambda: measure(encoder_name)),
         )  # fmt: skip
     with strategy.scope():
@@ -192,6 +194,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
                 "encoder": _text(encoder_name),
                 "image_size": images.image_shape[0] if size else options.image_size,
                 "evaluate_every": every,
+                "scaling": images.scaling,
                 "data": prints,
                 **runs.versions(),
                 "replicas": replicas,

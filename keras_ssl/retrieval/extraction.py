@@ -42,6 +42,7 @@ def open_images(
     encoder: keras.Model,
     image_size: int | None = None,
     labels: bool = True,
+    scaling: Any = None,
 ) -> ImageSet:
     """Opens images in the size that an encoder takes, all of them in one set.
 
@@ -56,6 +57,7 @@ def open_images(
             default of `load`.
         labels: Whether the sub-folders of a folder are classes. If its sub-folders are splits, the
             classes are the folders below them.
+        scaling: See `keras_ssl.data.load`.
 
     Returns:
         `ImageSet`.
@@ -69,19 +71,22 @@ def open_images(
     shape = getattr(encoder, "input_shape", None) or (None,) * 4
     size = shape[1] if image_size is None else image_size
     with stage(f"listing the images in {source}"):
-        images = _open(source, size, shape[3], labels)
+        images = _open(source, size, shape[3], labels, scaling)
     check_images(encoder, (None, *images.image_shape))
     return images
 
 
-def _open(source: Any, size: int | None, channels: int | None, labels: bool) -> ImageSet:
+def _open(
+    source: Any, size: int | None, channels: int | None, labels: bool, scaling: Any
+) -> ImageSet:
     """The images of a folder, or of another source of `load`."""
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
         root = pathlib.Path(source)
         options: Any = {} if size is None else {"image_size": size}
-        images = from_folder(root, channels=channels, labels=False, in_memory=False, **options)
+        options.update(channels=channels, labels=False, scaling=scaling, in_memory=False)
+        images = from_folder(root, **options)
         return _classified(images, root) if labels else images
-    return load(source, size, channels, labels=False).train
+    return load(source, size, channels, labels=False, scaling=scaling).train
 
 
 def _classified(images: ImageSet, root: pathlib.Path) -> ImageSet:

@@ -1,7 +1,7 @@
 """What a pretraining run leaves behind and prints: its folder, log, curves and progress."""
 
 from keras_ssl.runs.curves import draw_curves
-from keras_ssl.runs.folder import RunFolder, RunWarning, versions
+from keras_ssl.runs.folder import RunFolder, RunWarning, scaling_of, versions
 from keras_ssl.runs.metrics_log import MetricsLog, read_metrics
 from keras_ssl.runs.progress import Progress, duration, stage
 
@@ -13,6 +13,7 @@ __all__ = [
     "draw_curves",
     "duration",
     "read_metrics",
+    "scaling_of",
     "stage",
     "versions",
 ]

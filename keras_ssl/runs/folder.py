@@ -166,6 +166,22 @@ class RunFolder:
             plain_encoder(encoder).save(partial)
 
 
+def scaling_of(encoder: Any) -> Any:
+    """Returns how the measurements that an encoder was trained on were scaled.
+
+    Args:
+        encoder: The folder of a run, or a file in it. Of anything else nothing is known.
+
+    Returns:
+        The argument `scaling` of `keras_ssl.data.load`.
+    """
+    path = pathlib.Path(encoder) if isinstance(encoder, (str, os.PathLike)) else pathlib.Path("?")
+    file = (path if path.is_dir() else path.parent) / CONFIG
+    if not file.is_file():
+        return None
+    return read_json(file, _REMEDY).get("scaling", ())  # Earlier versions made bytes of all files.
+
+
 def versions() -> dict[str, Any]:
     """What a run's figures depend on besides its options: versions, Python and the machine."""
     return {

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import EpsImagePlugin, Image
 
 from keras_ssl import data
-from keras_ssl.data.sources import folder as photos
+from keras_ssl.data.sources import reading
 
 
 def _write(path, size=(20, 30), mode="RGB", color=120):
@@ -117,14 +117,14 @@ class TestFolder:
     def test_decoding_again_gives_the_same_pixels(self, folder, in_memory, monkeypatch):
         expected = next(iter(data.from_folder(folder, 16).batches(12)))
         if not in_memory:
-            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
+            monkeypatch.setattr(reading, "_MEMORY_LIMIT", 0)
         pixels, labels = next(iter(data.from_folder(folder, 16).batches(12)))
         np.testing.assert_array_equal(pixels, expected[0])
         np.testing.assert_array_equal(labels, expected[1])
 
     def test_another_stands_in_for_a_file_that_breaks_later(self, folder, monkeypatch, caplog):
         """Batches do not shift, and a run that goes on sees the same images again."""
-        monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
+        monkeypatch.setattr(reading, "_MEMORY_LIMIT", 0)
         images = data.from_folder(folder, 16)
         before = next(iter(images.batches(12)))
         (folder / "cat" / "3.jpg").write_bytes(b"gone")
@@ -221,7 +221,7 @@ class TestFolder:
     def test_a_document_by_the_name_of_a_picture_is_not_drawn(self, folder, in_memory, monkeypatch):
         """EPS is a program that Pillow would run in Ghostscript."""
         if not in_memory:
-            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
+            monkeypatch.setattr(reading, "_MEMORY_LIMIT", 0)
         monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("It was run"))
         Image.new("RGB", (20, 20)).save(folder / "cat" / "program.jpg", format="EPS")
         with pytest.warns(UserWarning, match="1 of 13 .*program.jpg"):
@@ -230,7 +230,7 @@ class TestFolder:
     @pytest.mark.parametrize("in_memory", [True, False])
     def test_a_feature_can_be_matched_to_its_photo(self, folder, in_memory, monkeypatch):
         if not in_memory:
-            monkeypatch.setattr(photos, "_MEMORY_LIMIT", 0)
+            monkeypatch.setattr(reading, "_MEMORY_LIMIT", 0)
         images = data.from_folder(folder, 16)
         assert images.names[0] == str(folder / "cat" / "0.jpg")
         for part in (images, images.without_labels(), images.spread(5), *data.split(images, 0.5)):

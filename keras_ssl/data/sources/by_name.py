@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 from keras_ssl._validation import check_seed
 from keras_ssl.data.image_set import Splits, check_test_fraction, split
+from keras_ssl.data.sources import files, raw
 from keras_ssl.data.sources.digits import read_digits
 from keras_ssl.data.sources.folder import read_folder
 from keras_ssl.data.sources.idx import IDX_FILES, read_idx
+from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.sources.npz import read_npz
 from keras_ssl.data.sources.resizing import brought_to, check_image_size
 from keras_ssl.data.sources.tfds import read_tfds
@@ -22,6 +25,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     download: bool = False,
     labels: bool = True,
+    scaling: Sequence[Sequence[float]] | None = None,
 ) -> Splits:
     """Loads images by name or path.
 
@@ -31,17 +35,21 @@ def load(
             scikit-learn and need no download;
             a folder of image files, see `from_folder`; if its only sub-folders are `train` and
             `test` (or `validation`, `val`), they are the splits;
+            a `.csv` or `.tsv` file with paths of images, see `from_manifest`;
             a folder with the four `.gz` files of MNIST, Fashion-MNIST or another set in their
             format;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
             `labels`);
             any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2". A colon and
             the split to train on may follow, as in "stl10:unlabeled".
+            A folder or manifest may have a scheme that `tf.io.gfile` reads, such as "gs://".
         image_size: Height and width of the images, in pixels: the shorter side is resized to it
             (bicubic, antialiased), and the longer one is cropped to the center. Default: 128 for
-            folders; for other sources the images' own size if they all have the same, else 128.
-        channels: Number of channels. For folders 1, 3 or 4, by default 1 if the files are gray,
-            else 3. For other sources 1 or 3, by default the images' own.
+            folders and manifests; for other sources the images' own size if they all have the same,
+            else 128.
+        channels: Number of channels. For folders and manifests 1, 3 or 4, by default 1 if the files
+            are gray, else 3, and of measurements what they have. For other sources 1 or 3, by
+            default the images' own.
         test_fraction: Fraction of the labeled images that is held out for testing if the source has
             no such split, in (0, 1), at least one image. They are stratified by class; of
             tensorflow-datasets they are the last ones.
@@ -51,6 +59,9 @@ def load(
         labels: Whether labels are used. If not, sub-folders are not classes, labels are forgotten,
             and nothing is held out: `test` is `None`, and `train` holds all images except those of
             the source's own test split.
+        scaling: Which numbers of measurements (16 bits, floats, any number of channels) become 0
+            and 1, see `from_folder`. Default: measured; then it is `train.scaling`. Pass that on to
+            load other images for the same encoder.
 
     Returns:
         `Splits(train, test)`.
@@ -75,11 +86,19 @@ def load(
             raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     if image_size is not None:
         image_size = check_image_size(image_size)
-    path = pathlib.Path(source)
-    if (path / IDX_FILES.format("train", "images", 3)).is_file():
+    if scaling is not None:
+        raw.check_scaling(scaling)
+    path, name = pathlib.Path(source), str(source)
+    if path.suffix in (".csv", ".tsv"):
+        splits = from_manifest(name, image_size or 128, channels, scaling, labels=labels)
+    elif files.has_scheme(name):
+        if not files.is_folder(name):
+            raise ValueError(f"`source` must be a folder or a .csv file. Received: {source!r}")
+        splits = read_folder(name, image_size or 128, channels, labels, scaling)
+    elif (path / IDX_FILES.format("train", "images", 3)).is_file():
         splits = brought_to(read_idx(path), image_size, channels)
     elif path.is_dir():
-        splits = read_folder(path, image_size or 128, channels, labels)
+        splits = read_folder(str(path), image_size or 128, channels, labels, scaling)
     elif str(source) == "digits":
         splits = brought_to(read_digits(), image_size, channels)
     elif path.suffix == ".npz":

@@ -1,13 +1,18 @@
-"""Image files on a disk: finding them, and reading one."""
+"""Image files on a disk or in a bucket: finding them, and reading one with Pillow.
+
+A path with a scheme, such as "gs://bucket/photos", is read by `tf.io.gfile`; any other by Python.
+"""
 
 import functools
+import io
 import os
 import pathlib
 import stat
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 if TYPE_CHECKING:  # Pillow is imported where it is used: most programs read no files.
     import PIL.Image
@@ -57,6 +62,58 @@ def readable_suffixes() -> set[str]:
     import PIL.Image
 
     return {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in formats}
+
+
+def has_scheme(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is one for `tf.io.gfile`, such as "gs://bucket/photos"."""
+    return "://" in os.fspath(path)
+
+
+def join(root: str, relative: str) -> str:
+    """The path of a file of a folder, as `pathlib` writes it if it writes both in the same way."""
+    if has_scheme(relative):
+        return relative
+    if has_scheme(root):
+        return f"{root.rstrip('/')}/{relative}"
+    return relative if root == "." else os.path.join(root, relative)  # A tenth of pathlib's time.
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there."""
+    return tf.io.gfile.isdir(path) if has_scheme(path) else os.path.isdir(path)
+
+
+def is_file(path: str) -> bool:
+    """Whether a file is there."""
+    if has_scheme(path):
+        return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+    return os.path.isfile(path)
+
+
+def sub_folders(path: str) -> set[str]:
+    """Names of the folders in a folder."""
+    if has_scheme(path):
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
+        return {name for name in names if tf.io.gfile.isdir(join(path, name))}
+    return {folder.name for folder in pathlib.Path(path).iterdir() if folder.is_dir()}
+
+
+def open_bytes(path: str) -> IO[bytes]:
+    """Opens a regular file to read its bytes; one with a scheme is read at once.
+
+    Raises:
+        OSError: if there is no such file, or it is a pipe or a device, which may never come to an
+            end. Links are followed.
+    """
+    if has_scheme(path):
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                return io.BytesIO(file.read())
+        except tf.errors.OpError as error:
+            raise OSError(f"{path} cannot be read: {error.message}") from error
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a regular file")
+    return open(path, "rb")
 
 
 class Found(NamedTuple):
@@ -110,7 +167,26 @@ def find(root: str) -> Found:
             elif not suffix and entry.is_symlink() and not os.path.exists(entry.path):
                 found.unlisted.append(path)
 
-    walk(".", frozenset([os.path.realpath(root)]))
+    def walk_bucket() -> None:
+        """Adds what is in a folder with a scheme; there are no links."""
+        start = root.rstrip("/") + "/"
+        unlisted = found.unlisted.append
+        for folder, _, names in tf.io.gfile.walk(start, onerror=lambda e: unlisted(e.message)):
+            below = folder.rstrip("/")[len(start) :]
+            for name in names:
+                path = f"{below}/{name}" if below else name
+                suffix = os.path.splitext(name)[1].lower()
+                if any(part.startswith(".") for part in path.split("/")):
+                    continue
+                if suffix in readable:
+                    found.readable.append(path)
+                elif suffix in _HARD_TO_READ:
+                    found.unreadable.append(path)
+
+    if has_scheme(root):
+        walk_bucket()
+    else:
+        walk(".", frozenset([os.path.realpath(root)]))
     for paths in found:
         paths.sort(key=_parts)
     return found
@@ -136,26 +212,50 @@ def _parts(path: str) -> list[str]:
 def looks_readable(path: str) -> bool:
     """Whether a file is a regular one that begins like a picture; nothing is decoded."""
     try:
-        with _open(path):
+        with open_bytes(path) as file:
+            if _begins_like_a_picture(file.read(16)):
+                return True
+        with open_image(path):  # A format without a mark at its beginning.
             return True
     except UNREADABLE:
         return False
 
 
-def _open(path: str) -> "PIL.Image.Image":
+@functools.cache
+def _marks() -> tuple:
+    """Pillow's functions that tell by 16 bytes whether a file may be of a format."""
     import PIL.Image
 
-    # A pipe or a device may never come to an end. Links are followed.
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(f"{path} is not a regular file")
+    marks = (PIL.Image.OPEN[name][1] for name in sorted(_formats()))
+    return tuple(mark for mark in marks if mark is not None)
+
+
+def _begins_like_a_picture(start: bytes) -> bool:
+    # Seven times as fast as Pillow's `open`, which reads all of a header. A text means that the
+    # format is right, and that something else is missing.
+    return any(mark(start) is True for mark in _marks())
+
+
+def open_image(path: str) -> "PIL.Image.Image":
+    """Opens a file with Pillow, which reads its header; see `open_bytes`.
+
+    Raises:
+        Exception: of any kind, if it is not a picture.
+    """
+    import PIL.Image
+
     # By its content, whatever its name is: an EPS file by the name of a JPEG is not run.
-    return PIL.Image.open(path, formats=sorted(_formats()))
+    formats = sorted(_formats())
+    if has_scheme(path):
+        return PIL.Image.open(open_bytes(path), formats=formats)
+    open_bytes(path).close()  # Pillow would wait for a pipe.
+    return PIL.Image.open(path, formats=formats)
 
 
 def is_gray(path: str) -> bool:
     """Whether a file is an image of one channel, or is not an image that can be read."""
     try:
-        with _open(path) as image:
+        with open_image(path) as image:
             return image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
     except UNREADABLE:
         return True
@@ -175,7 +275,7 @@ def read(path: str, size: int, channels: int) -> np.ndarray:
     import PIL.Image
     import PIL.ImageOps
 
-    with _open(path) as file:
+    with open_image(path) as file:
         image = PIL.ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
             image = _from_16_bits(np.asarray(image))
@@ -211,6 +311,6 @@ def pixels(path: str) -> np.ndarray:
     """
     import PIL.ImageOps
 
-    with _open(path) as file:
+    with open_image(path) as file:
         image = PIL.ImageOps.exif_transpose(file)
         return np.asarray(image.convert("RGBA") if image.mode in ("P", "PA") else image)

@@ -1,31 +1,15 @@
-"""A folder of image files, decoded once into memory or again in every epoch."""
+"""A folder of image files."""
 
-import concurrent.futures
-import contextlib
-import dataclasses
-import logging
 import os
 import pathlib
-import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from keras_ssl._tensors import Tensor
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
-from keras_ssl.data.sources import files
-from keras_ssl.data.sources.arrays import from_arrays
+from keras_ssl.data.sources import files, raw, reading
 from keras_ssl.data.sources.resizing import check_image_size
-
-_logger = logging.getLogger("keras_ssl")
-
-# Decoded folders up to this size are kept in memory; larger ones are decoded again every epoch.
-_MEMORY_LIMIT = 4 * 2**30
-# Files that are tried in place of one that cannot be read any more.
-_MOST_REPLACEMENTS = 100
 
 
 def from_folder(
@@ -34,6 +18,7 @@ def from_folder(
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
     labels: bool = True,
+    scaling: Sequence[Sequence[float]] | None = None,
     in_memory: bool | None = None,
 ) -> ImageSet:
     """Makes an image set of a folder of image files, of any sizes and every format of Pillow's.
@@ -48,120 +33,82 @@ def from_folder(
     folders that cannot be listed: those without permission, links to folders that are not there,
     and links back to a folder that they lie in.
 
-    Up to 4 GiB of pixels are decoded once and kept in memory. Larger folders are decoded again in
-    every epoch, and only the beginning of each file is checked here. If a file then cannot be read,
-    another file of its class takes its place. Which one follows from the file's place in the
-    folder, so that batches stay the same and a resumed run is still the same run.
-    `ImageSet.replaced` lists such files, and the log names each of them.
+    Photos, of 8 bits in 1, 3 or 4 channels, become bytes. If most files are measurements (16 bits,
+    floats, another number of channels), all become floats: `scaling` says which number becomes 0
+    and which 1, for each channel. It is measured on a hundred files, evenly spread over all: the
+    1st and the 99.8th percentile of each channel, or, if the brighter of them lies in the upper
+    half of what the type holds, the full range of the type. It is logged, and kept in
+    `ImageSet.scaling`. Pass it on wherever the same encoder gets other images. TIFFs of several
+    channels are read with the package tifffile.
+
+    Up to 10,000 files and 4 GiB of pixels are decoded at once and kept in memory. Of larger
+    folders, only the first bytes of each file are checked here (of a bucket's files, none), and
+    files are decoded when they are needed: once, if the pixels take up to 4 GiB, else in every
+    epoch. If a file then cannot be read, another file of its class takes its place. Which one
+    follows from the file's place in the folder, so that batches stay the same and a resumed run is
+    still the same run. `ImageSet.replaced` lists such files, and the log names each of them.
 
     Args:
-        path: The folder.
+        path: The folder. One with a scheme, such as "gs://bucket/photos", is read by `tf.io.gfile`.
         image_size: Height and width of the images, in pixels, at most 8192: the shorter side is
             resized to it (bicubic, antialiased), and the longer one is cropped to the center.
         channels: 1 (gray), 3 (RGB) or 4 (RGBA). Default: 1 if all of a hundred files are gray, else
-            3.
+            3. For measurements any number that the files have, by default that one.
         class_names: Names of the sub-folders in the order of their labels. Default: sorted.
         labels: Whether sub-folders are classes.
-        in_memory: Whether the images are decoded at once and kept in memory. Default: if they take
-            at most 4 GiB. What goes over the images once needs `False`.
+        scaling: Pairs of numbers (low, high) that become 0 and 1, one pair for each channel or one
+            for all. Default: see above. An empty sequence makes bytes of every file, as versions
+            before this argument did: of 16 bits the upper eight.
+        in_memory: Whether images are kept in memory once they are decoded. Default: if they take at
+            most 4 GiB. What goes over the images once needs `False`.
 
     Returns:
-        `ImageSet` of uint8 images (image_size, image_size, channels).
+        `ImageSet` of images (image_size, image_size, channels), uint8 of photos, else float32.
 
     Raises:
         ValueError: if the folder does not exist, holds no images, or none that can be read; if
-            `class_names` lacks a sub-folder.
+            `class_names` lacks a sub-folder; if files of measurements differ in their type or their
+            number of channels.
     """
-    root = pathlib.Path(path)
-    if not root.is_dir():
+    root = str(path) if files.has_scheme(path) else str(pathlib.Path(path))
+    if not files.is_folder(root):
         raise ValueError(f"`path` must be a folder. Received: path={str(path)!r}")
-    size = check_image_size(image_size)
-    if channels not in (None, 1, 3, 4) or isinstance(channels, (bool, float)):
-        raise ValueError(f"`channels` must be 1, 3, 4 or None. Received: channels={channels!r}")
-    found, skipped, unlisted = files.find(str(root))
+    size, ranges = check_image_size(image_size), raw.check_scaling(scaling)
+    reading.check_channels(channels)
+    found, unreadable, unlisted = files.find(root)
     left_out = (
         f"{len(unlisted)} folders in {root} cannot be listed, and what they hold is left out: "
-        f"{_first(unlisted)}"
+        f"{reading.first(unlisted)}"
     )
-    if not found and not skipped:
+    if not found and not unreadable:
         raise ValueError(
             "`path` must hold images, in a format that Pillow reads. "
             f"Received: {root}, with no such file{f'; {left_out}' if unlisted else ''}"
         )
     if unlisted:
         warnings.warn(left_out, stacklevel=2)
-    if channels is None:
-        some = found[:: len(found) // 100 + 1]
-        channels = 1 if all(files.is_gray(str(root / file)) for file in some) else 3
+    paths = [files.join(root, file) for file in found]
+    decoding = reading.choose_decoding(root, paths, size, channels, ranges)
 
-    if in_memory is None:
-        in_memory = len(found) * size * size * channels <= _MEMORY_LIMIT
-    pixels = np.empty((len(found) if in_memory else 0, size, size, channels), np.uint8)
+    def classes(
+        good: Sequence[str], _: Sequence[int]
+    ) -> tuple[np.ndarray | None, Sequence[str] | None]:
+        return _classes(root, good, class_names) if labels else (None, None)
 
-    def is_readable(i: int) -> bool:
-        if not in_memory:
-            return files.looks_readable(str(root / found[i]))
-        try:
-            pixels[i] = files.read(str(root / found[i]), size, channels)
-        except files.UNREADABLE:
-            return False
-        return True
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        is_good = np.array(list(pool.map(is_readable, range(len(found)))), bool)
-    skipped = sorted([*skipped, *(found[i] for i in np.flatnonzero(~is_good))])
-    good = [found[i] for i in np.flatnonzero(is_good)]
-    named = _first(skipped)
-    if not good:
-        raise ValueError(
-            f"`path` must hold images that can be read. Received: {root}, where none of "
-            f"{len(skipped)} can: {named}{files.hints(skipped)}"
-        )
-    if skipped:
-        warnings.warn(
-            f"{len(skipped)} of {len(skipped) + len(good)} images in {root} cannot be read and "
-            f"are skipped: {named}{files.hints(skipped)}",
-            stacklevel=2,
-        )
-    numbers, class_names = _classes(root, good, class_names) if labels else (None, None)
-    names = tuple(str(root / file) for file in good)
-    lost = tuple(str(root / file) for file in skipped)
-    if in_memory:
-        images = from_arrays(pixels[is_good] if skipped else pixels, numbers, class_names, lost)
-        return dataclasses.replace(images, names=names)
-
-    of_each = np.full(len(good), -1) if numbers is None else numbers
-    replaced: list[str] = []
-    reader = _Reader(names, of_each, size, channels, replaced)
-    return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices((np.arange(len(good)), of_each)),
-        fetch=reader.fetch,
-        reader=reader,
-        size=len(good),
-        image_shape=(size, size, channels),
-        class_names=None if class_names is None else tuple(class_names),
-        skipped=lost,
-        names=names,
-        replaced=replaced,
-    )
-
-
-def _first(paths: Sequence[str]) -> str:
-    """At most ten paths as text."""
-    return f"{', '.join(paths[:10])}{', ...' if len(paths) > 10 else ''}"
+    return reading.read_files(root, root, found, unreadable, decoding, classes, in_memory)
 
 
 def _classes(
-    root: pathlib.Path, found: Sequence[str], class_names: Sequence[str] | None
+    root: str, found: Sequence[str], class_names: Sequence[str] | None
 ) -> tuple[np.ndarray | None, Sequence[str] | None]:
     """The label of each file by its sub-folder, and the names; `None` if there are no classes."""
-    folders = [pathlib.Path(file).parts[0] for file in found]
-    loose = sum(len(pathlib.Path(file).parts) == 1 for file in found)
+    folders = [pathlib.PurePath(file).parts[0] for file in found]
+    loose = sum(folder == file for folder, file in zip(folders, found, strict=True))
     if 0 < loose < len(found):
         warnings.warn(
             f"{loose} of {len(found)} images in {root} lie outside its sub-folders, so there are "
             "no labels. Move these images if the sub-folders are classes.",
-            stacklevel=3,
+            stacklevel=5,
         )
     if loose or (class_names is None and len(set(folders)) < 2):
         return None, None
@@ -173,79 +120,28 @@ def _classes(
     return np.array([index[folder] for folder in folders]), class_names
 
 
-class _Reader:
-    """Reads the files of a folder, and another of the class where one can no longer be read.
-
-    Args:
-        names: Paths of all files.
-        labels: Label of each file.
-        size: Height and width of the images, in pixels.
-        channels: 1, 3 or 4.
-        replaced: Gets the path of each file that another takes the place of.
-        members: Places of the files that may take another's place. Default: all.
-    """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        labels: np.ndarray,
-        size: int,
-        channels: int,
-        replaced: list[str],
-        members: np.ndarray | None = None,
-    ) -> None:
-        self.names, self.labels, self.size, self.channels = names, labels, size, channels
-        self.replaced = replaced
-        self.members = np.arange(len(names)) if members is None else members
-        self._lock = threading.Lock()
-
-    def narrowed(self, places: np.ndarray) -> "_Reader":
-        """A reader of some of the members, given by their places among them."""
-        members = self.members[places]
-        return _Reader(self.names, self.labels, self.size, self.channels, self.replaced, members)
-
-    def fetch(self, index: Any) -> Tensor:
-        """The image of the file at a place, uint8 (size, size, channels), in a graph."""
-        image = tf.numpy_function(self.read, [index], tf.uint8)
-        return tf.ensure_shape(image, (self.size, self.size, self.channels))
-
-    def read(self, index: Any) -> np.ndarray:
-        """The image of the file at a place, or of the file that takes its place."""
-        name = self.names[index]
-        try:
-            return files.read(name, self.size, self.channels)
-        except files.UNREADABLE as error:
-            self._note(name, error)
-        # The choice follows from the file's place, so that a resumed run makes the same one.
-        alike = self.members[self.labels[self.members] == self.labels[index]]
-        for other in np.random.default_rng(int(index)).permutation(alike)[:_MOST_REPLACEMENTS]:
-            with contextlib.suppress(files.UNREADABLE):
-                return files.read(self.names[other], self.size, self.channels)
-        raise ValueError(f"{name} cannot be read any more, and no other file of its class can")
-
-    def _note(self, name: str, error: Exception) -> None:
-        with self._lock:
-            if name in self.replaced:
-                return
-            self.replaced.append(name)
-        _logger.warning(
-            "%s cannot be read any more, and another image takes its place: %s: %s",
-            name,
-            type(error).__name__,
-            error,
-        )
-
-
-def read_folder(path: pathlib.Path, image_size: int, channels: int | None, labels: bool) -> Splits:
+def read_folder(
+    path: str,
+    image_size: int,
+    channels: int | None,
+    labels: bool,
+    scaling: Sequence[Sequence[float]] | None = None,
+) -> Splits:
     """The images of a folder, in splits if it has them: see `keras_ssl.data.load`."""
-    folders = {folder.name for folder in path.iterdir() if folder.is_dir()}
+    folders = files.sub_folders(path)
     # A class may be called "train" too: splits are the only sub-folders.
     if "train" not in folders or not folders <= {"train", *TEST_NAMES}:
-        return Splits(from_folder(path, image_size, channels, labels=labels), None)
-    train = from_folder(path / "train", image_size, channels, labels=labels)
+        return Splits(from_folder(path, image_size, channels, None, labels, scaling), None)
+    train = from_folder(files.join(path, "train"), image_size, channels, None, labels, scaling)
     for name in TEST_NAMES:
-        if (path / name).is_dir() and train.has_labels:
-            channels = train.image_shape[2]
-            test = from_folder(path / name, image_size, channels, train.class_names)
+        if name in folders and train.has_labels:
+            test = from_folder(
+                files.join(path, name),
+                image_size,
+                train.image_shape[2],
+                train.class_names,
+                # Bytes are a scaling, too: a test part is not measured by itself.
+                scaling=train.scaling or (),
+            )
             return Splits(train, test if test.has_labels else None)
     return Splits(train, None)
