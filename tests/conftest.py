@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import urllib.request
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two processes use two cores; more threads would wait for each other.
@@ -83,8 +84,10 @@ def _fresh_state():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
-    # Collecting garbage would take a third of a second in each of a thousand tests.
-    keras.backend.clear_session(free_memory=False)
+    # Collecting garbage would take a third of a second in each of a thousand tests. Without its
+    # kernels, TensorFlow would need a tenth of a second to make those of one training step again.
+    with mock.patch("tensorflow.python.eager.context.Context.clear_kernel_cache"):
+        keras.backend.clear_session(free_memory=False)
 
 
 @pytest.fixture

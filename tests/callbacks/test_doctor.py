@@ -132,6 +132,7 @@ def test_one_embedding_for_all_images(digits):
     assert "mean cosine of different images is 1.0" in doctor.history["complete collapse"].finding
 
 
+@pytest.mark.slow
 def test_dimensional_collapse(digits):
     doctor = train(
         digits, vicreg(25.0, 25.0, 0.0), optimizer=keras.optimizers.Adam(1e-2), epochs=12
@@ -184,7 +185,7 @@ def test_a_probe_that_never_saw_labels(digits, kind):
         arguments = {"labels": lambda y: 0 * y, "probe": 10}
     else:
         arguments = {"probe": layers.OnlineProbe(10, keras.optimizers.SGD(0.0))}
-    doctor = train(digits, epochs=6, **arguments)
+    doctor = train(digits, epochs=6 if kind == "one label" else 2, **arguments)
     assert list(doctor.history) == ["probe without labels"]
 
 
@@ -245,8 +246,9 @@ def model():
 
 
 @pytest.fixture
-def inspector(images, tmp_path):
-    return callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=1, count=8)
+def inspector(images):
+    """It only looks: pictures, which take a second at each look, are the inspector's tests'."""
+    return callbacks.EmbeddingInspector(images, data.tiny_gray(), every=1, count=8)
 
 
 class Breaks(keras.callbacks.Callback):
@@ -296,11 +298,12 @@ def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(
     assert examined() == []
 
 
-def test_diagnoses_are_written_until_the_last_look(model, inspector, views, tmp_path, monkeypatch):
+def test_diagnoses_are_written_until_the_last_look(model, images, views, tmp_path, monkeypatch):
     """Two doctors can write them, although the inspector closes its log before they do."""
     ill = diagnosis.Diagnosis("an illness", "It was seen.", "Cure it.", heals=False)
     monkeypatch.setattr(collapse_doctor, "diagnose", lambda course: [ill] * bool(course.steps))
-    inspector.every = 2  # The look at the end of training is the second one.
+    # The look at the end of training is the second one.
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=2, count=8)
     doctors = [callbacks.CollapseDoctor(inspector) for _ in range(2)]
     fit(model, views, inspector, *doctors)
     events = read_events(tmp_path)
@@ -426,6 +429,7 @@ class Predicting(models.JointEmbeddingModel):
         return representations, (p_1, keras.ops.stop_gradient(z_2))
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_healthy_predicting_model(digits):
     model = Predicting(encoder())
     doctor = watch(model, digits, keras.optimizers.SGD(0.05, momentum=0.9), epochs=6)

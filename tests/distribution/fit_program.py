@@ -109,7 +109,12 @@ def train(strategy, method, options):
     }
 
 
+def train_all(strategy, jobs):
+    """Trains as each job says, and writes the logs and weights to its file."""
+    for job in jobs:
+        keras.backend.clear_session()  # Names do not count what was made before.
+        np.savez(job["to"], **train(strategy, job["method"], job["options"]))
+
+
 if __name__ == "__main__":
-    strategy = make_strategy(int(sys.argv[1]))
-    for work in json.loads(sys.argv[2]):
-        np.savez(work["to"], **train(strategy, work["method"], work["options"]))
+    train_all(make_strategy(int(sys.argv[1])), json.loads(sys.argv[2]))

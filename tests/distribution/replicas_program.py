@@ -1,6 +1,8 @@
 """Prints what replicas share besides the loss, for one replica or several.
 
-    python -m tests.distribution.replicas_program 2
+    python -m tests.distribution.replicas_program 2 '[{"method": "VICReg", ...}]'
+
+The last argument is what `fit_program` takes. It is here so that both need only one process.
 
 Replicas are logical devices, which must be set before TensorFlow starts, so this is a process of
 its own.
@@ -10,6 +12,7 @@ import json
 import sys
 import tempfile
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -28,7 +31,7 @@ from keras_ssl import callbacks, data, duality, models  # noqa: E402 (devices fi
 from keras_ssl.inspection.events import read_events  # noqa: E402
 from keras_ssl.optimizers.apply import apply_gradients  # noqa: E402
 from tests.distribution.criteria_program import compare  # noqa: E402
-from tests.distribution.fit_program import encoder, views  # noqa: E402
+from tests.distribution.fit_program import encoder, train_all, views  # noqa: E402
 
 
 def steps(optimizer, gradients):
@@ -100,7 +103,8 @@ def inspected():
         with tempfile.TemporaryDirectory() as folder:
             inspector = callbacks.EmbeddingInspector(images, data.weak(), folder, every=1, count=8)
             watchers = callbacks_of(inspector)
-            model.fit(views(16, 8), epochs=2, shuffle=False, verbose=0, callbacks=watchers)
+            with mock.patch("keras_ssl.inspection.pictures.all_pictures", return_value={}):
+                model.fit(views(16, 8), shuffle=False, verbose=0, callbacks=watchers)
             scalars = read_events(folder).scalars if watchers else {}
         found.append([float(np.sum(keras.ops.convert_to_numpy(v))) for v in model.variables])
         if watchers:
@@ -139,12 +143,12 @@ class Draws(keras.layers.Layer):
 def own_layers():
     """Returns warnings about a layer's own statistics, and dropout's draws."""
 
-    def train(layer, **options):
+    def train(*kinds, **options):
         keras.utils.set_random_seed(1)
         with strategy.scope(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            inner = layer()
-            projector = keras.Sequential([inner, keras.layers.Dense(4)])
+            inner = [kind() for kind in kinds]
+            projector = keras.Sequential([*inner, keras.layers.Dense(4)])
             model = models.VICReg(encoder(), projector, **options)
             model.compile("sgd")
             model.fit(views(8 * REPLICAS, 4 * REPLICAS), shuffle=False, verbose=0)
@@ -152,12 +156,12 @@ def own_layers():
         return inner, said
 
     def draws(**options):
-        drawn = train(Draws, **options)[0].drawn.value
+        ((layer,), _) = train(Draws, **options)
+        drawn = layer.drawn.value
         return [np.asarray(x).tolist() for x in strategy.experimental_local_results(drawn)]
 
     return {
-        "statistics": train(OwnStatistics)[1],
-        "batch norm": train(keras.layers.BatchNormalization)[1],
+        "statistics": train(OwnStatistics, keras.layers.BatchNormalization)[1],
         "draws": draws(),
         "draws in micro-batches": draws(micro_batch_size=4),
     }
@@ -242,4 +246,5 @@ if __name__ == "__main__":
         "refusals": refusals() if REPLICAS > 1 else {},
         "more": more_replicas() if REPLICAS > 1 else "",
     }
+    train_all(strategy, json.loads(sys.argv[2]))  # The last, because it changes `floatx`.
     print(json.dumps(result))

@@ -6,14 +6,22 @@ python -m tests.studies.program FOLDER TRIALS SEEDS [FINALISTS]
 import dataclasses
 import sys
 
+import keras
 import numpy as np
 
 from keras_ssl import data, hypermodels, recipes, spaces, studies
-from tests.conftest import tiny_encoder
+from tests.conftest import quick_policy
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def brightness():
+    """A policy that is quick to trace, as every trial traces its own."""
+    return quick_policy()
 
 
 def build_tiny(hp, image_shape):
-    return tiny_encoder()
+    layers = keras.layers
+    return keras.Sequential([layers.Input(image_shape), layers.Flatten(), layers.Dense(8)])
 
 
 def arms():
@@ -24,7 +32,8 @@ def arms():
     images = data.hold_out(data.Splits(train, test), 0.3)
     found = {}
     for name in ("simclr", "vicreg"):
-        recipe = dataclasses.replace(recipes.SMALL[name], epochs=1, batch_size=16, projector="8-4")
+        quick = dict(epochs=1, batch_size=16, projector="4", policy="tests>brightness")
+        recipe = dataclasses.replace(recipes.SMALL[name], **quick)
         space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
         found[name] = hypermodels.PretrainingHyperModel(recipe, images, space, build_tiny)
     return found
