@@ -33,6 +33,10 @@ def embed(
 
     In Python: `numpy.load(out)["features"]`, or `keras_ssl.retrieval.read_embeddings(out)`.
 
+    Examples:
+        keras-ssl embed runs/RUN photos/ --out features.npz
+        keras-ssl embed encoder.keras photos/ --out features.csv --batch-size 64
+
     Args:
         encoder: The folder of a run, or a .keras file. In Python, also a Keras model.
         images: A folder of image files, sub-folders included, or another source of images (see

@@ -38,6 +38,10 @@ def export(
     README.md (a model card). The file is run on 32 images and compared with Keras before the folder
     appears. It takes batches of any number of float32 images in [0, 1].
 
+    Examples:
+        keras-ssl export runs/RUN exported
+        keras-ssl export runs/RUN exported --format onnx --images photos/
+
     Args:
         encoder: The folder of a run, or a .keras file. In Python, also a Keras model.
         out: The folder to write, which must be new or empty.

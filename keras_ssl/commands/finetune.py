@@ -48,6 +48,10 @@ def finetune(
         probabilities = classifier.predict(photos / 255)  # (N, height, width, channels)
         print([names[i] for i in probabilities.argmax(axis=1)])
 
+    Examples:
+        keras-ssl finetune runs/RUN labeled/photos/ --labels 0.1
+        keras-ssl finetune runs/RUN labeled/photos/ --labels 0.01 0.1 1.0 --seeds 5
+
     Args:
         encoder: Folder of a run, or a .keras file; in Python also a Keras model.
         images: Folder of class folders, or another source of labeled images, see

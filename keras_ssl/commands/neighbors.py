@@ -87,6 +87,10 @@ def neighbors(
     Similarity is the cosine of two images' features, at most 1. What is high depends on the
     encoder: compare with others of the same set.
 
+    Examples:
+        keras-ssl neighbors features.npz --out neighbors
+        keras-ssl neighbors runs/RUN photos/ --queries cat.jpg --k 20
+
     Args:
         embeddings: A file that `embed` wrote. Or an encoder, as for `embed`; then `images` are
             embedded first, to OUT/embeddings.npz, which the same call uses again.
