@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
+import docstring_parser
+
 from keras_ssl import __version__, commands, registry
 from keras_ssl._text import plain
 from keras_ssl.callbacks import NonFiniteLossError, Stopped
@@ -56,7 +58,6 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
     Of the types of a parameter, those that a command line can give are left.
     """
     import cyclopts
-    import docstring_parser
 
     docstring = docstring_parser.parse(function.__doc__ or "")
     texts = {entry.arg_name: entry.description or "" for entry in docstring.params}
@@ -86,16 +87,21 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters.append(parameter.replace(annotation=annotation))
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
-    called.__doc__ = _unwrapped(docstring)
     return called
 
 
-def _unwrapped(docstring: Any) -> str:
-    """Returns the text of a docstring, one line to a paragraph, and its examples."""
+def _text(function: Callable[..., Any]) -> str:
+    """Returns what a docstring says of a command, one line to a paragraph, and its examples."""
+    docstring = docstring_parser.parse(function.__doc__ or "")
     text = f"{docstring.short_description}\n\n{docstring.long_description or ''}"
-    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    for example in docstring.examples:
-        paragraphs.append("Examples:\n  " + "\n  ".join((example.description or "").splitlines()))
+    paragraphs = [
+        paragraph if paragraph.startswith(" ") else " ".join(paragraph.split())
+        for paragraph in text.split("\n\n")
+    ]
+    for example in docstring.examples:  # Cyclopts would cut a section "Examples" off.
+        paragraphs.append(
+            "For example:\n    " + (example.description or "").replace("\n", "\n    ")
+        )
     return "\n\n".join(filter(None, paragraphs))
 
 
@@ -136,7 +142,7 @@ def make_app() -> Any:
         result_action="return_value",
     )
     for name in COMMANDS:
-        app.command(_annotated(command(name)), name=name)
+        app.command(_annotated(command(name)), name=name, help=_text(command(name)))
     return app
 
 
