@@ -8,6 +8,7 @@ diagnosis, evaluation, curves, spectrum, matrices and views, and the results.jso
 """
 
 import base64
+import contextlib
 import html
 import io
 import math
@@ -41,6 +42,16 @@ _SECTIONS = {
     "bounds": "Corollary 3.4.1",
     "duality": "L_c, L_nc and Theorem 3.3",
     "sample_terms": "Terms on the fixed sample, unweighted",
+}
+# Which direction of a figure is good. Of the last four, none could tell good encoders from bad ones
+# by itself (docs/inspection.md).
+_BEST = {
+    "knn": "higher is better",
+    "linear": "higher is better",
+    "rankme": "higher uses more directions",
+    "alpha_req": "1 is said to be best",
+    "uniformity": "lower is more uniform",
+    "lidar": "higher is said to be better",
 }
 # The figure to compare a figure with, which is drawn dotted beside it.
 _REFERENCES = {
@@ -110,7 +121,7 @@ def report(
     events = {name: read_events(part) for name, part in parts.items()}
     sections = [
         f"<h1>{_escape(', '.join(events))}</h1>",
-        _diagnoses(events),
+        _diagnoses(events, _not_better(folders)),
         _results(folders),
         _latest(events),
         _curves(events),
@@ -161,7 +172,18 @@ def _table(rows: Mapping[str, Sequence[str]], columns: Sequence[str], numbers: b
     return f"<table><tr><th></th>{head}</tr>{''.join(body)}</table>"
 
 
-def _diagnoses(events: Mapping[str, Events]) -> str:
+def _not_better(folders: Mapping[str, pathlib.Path]) -> tuple[str, ...]:
+    """Names of the runs whose trained encoder has no better kNN than the untrained one."""
+    names = []
+    for name, folder in folders.items():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            results = read_json(folder / "results.json", _JUDGE_AGAIN)
+            if results["trained"]["knn"] <= results["untrained"]["knn"]:
+                names.append(name)
+    return tuple(names)
+
+
+def _diagnoses(events: Mapping[str, Events], not_better: tuple[str, ...]) -> str:
     parts = ["<h2>Diagnosis</h2>"]
     for name, run in events.items():
         parts.append(f"<h3>{_escape(name)}</h3>")
@@ -172,7 +194,8 @@ def _diagnoses(events: Mapping[str, Events]) -> str:
             )
         looks, texts = run.records.get(RECORD), run.texts.get(TEXT)
         if looks:
-            parts.append(_illnesses(looks))
+            # The events of a run have the name of its folder, or lie below it.
+            parts.append(_illnesses(looks, name.startswith(not_better)))
         elif texts:
             parts.append(_texts(texts))
         else:
@@ -180,12 +203,20 @@ def _diagnoses(events: Mapping[str, Events]) -> str:
     return "".join(parts)
 
 
-def _illnesses(looks: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]) -> str:
+def _illnesses(
+    looks: Sequence[tuple[int, Sequence[Mapping[str, Any]]]], is_not_better: bool
+) -> str:
     """Every illness as it was first found."""
     first: dict[str, tuple[int, Mapping[str, Any]]] = {}
     for step, diagnoses in looks:
         for diagnosis in diagnoses:
             first.setdefault(diagnosis["name"], (step, diagnosis))
+    if not first and is_not_better:
+        return (
+            f'<div class="ill">No illness at any of {len(looks)} looks, but the trained encoder '
+            "has no better kNN than the untrained one: it learned nothing that tells these classes "
+            "apart. Train longer, or try weaker augmentations.</div>"
+        )
     if not first:
         return f'<div class="healthy">Healthy at all {len(looks)} looks.</div>'
     latest = {diagnosis["name"] for diagnosis in looks[-1][1]}
@@ -227,7 +258,8 @@ def _results_table(file: pathlib.Path) -> str:
     cells = {
         row: [_number(figures.get(column)) for column in columns] for row, figures in rows.items()
     }
-    return _table(cells, columns, numbers=True)
+    heads = [f"{column} ({_BEST[column]})" if column in _BEST else column for column in columns]
+    return _table(cells, heads, numbers=True)
 
 
 def _number(value: Any) -> str:

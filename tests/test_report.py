@@ -1,6 +1,7 @@
 """The report shows what a run left, and compares runs."""
 
 import functools
+import json
 import re
 
 import pytest
@@ -66,6 +67,18 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
     assert "At 0: Healthy: nothing was found." in page
     assert "At 1: **Complete collapse.** All is &lt;one&gt;. Mend it." in page
     assert page.count("Mend it.") == 1
+
+
+def test_a_run_that_is_no_better_than_untrained_is_not_called_healthy(runs, tmp_path):
+    healthy = runs[1]  # Its doctor found nothing.
+    figures = {"untrained": {"knn": 0.5}, "trained": {"knn": 0.4}}
+    for trained, is_healthy in ((0.4, False), (0.6, True)):
+        figures["trained"]["knn"] = trained
+        (healthy / "results.json").write_text(json.dumps(figures))
+        page = report.report([healthy], tmp_path / "page.html").read_text()
+        assert ("Healthy at all" in page) == is_healthy
+        assert ("no better kNN than the untrained one" in page) != is_healthy
+        assert "knn (higher is better)" in page
 
 
 def test_the_command(runs, tmp_path, capsys):
@@ -167,7 +180,7 @@ def test_bad_runs(runs, error, message, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             report.main(runs)
         said = capsys.readouterr().err
-        assert end.value.code == 2 and said.count("\n") == 1 and said.startswith("error: `")
+        assert end.value.code == 2 and said.count("\n") == 1 and said.startswith("error: --runs")
     assert not list(tmp_path.glob("*.html"))
 
 
