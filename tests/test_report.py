@@ -187,7 +187,7 @@ def test_bad_runs(runs, error, message, tmp_path, monkeypatch, capsys):
 def test_an_output_that_cannot_be_written(runs, tmp_path, capsys):
     (tmp_path / "file").touch()
     for output, message in (
-        (tmp_path, "`output` must be a file. Received: the folder"),
+        (tmp_path, "--output must be a file. Received: the folder"),
         (tmp_path / "file" / "report.html", "Not a directory|File exists"),
     ):
         with pytest.raises(SystemExit) as end:
