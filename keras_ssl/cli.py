@@ -140,6 +140,7 @@ def make_app() -> Any:
         "`keras-ssl COMMAND --help` shows the options of a command.",
         help_format="plaintext",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # `main` tells SIGTERM from Ctrl-C.
     )
     for name in COMMANDS:
         app.command(_annotated(command(name)), name=name, help=_text(command(name)))

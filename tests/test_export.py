@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from keras_ssl import data, encoders, exporting, runs
-from keras_ssl.commands import export
+from keras_ssl.commands.export import export
 from keras_ssl.exporting import FORMATS
 from keras_ssl.exporting.contract import Contract
 from tests.conftest import tiny_encoder
@@ -382,7 +382,7 @@ def test_images_that_are_not_there(tmp_path):
 
 
 def test_no_encoder(tmp_path):
-    _refused(tmp_path, "`encoder` must be the folder of a run", tmp_path / "nowhere.keras")
+    _refused(tmp_path, "`encoder` must be one of", tmp_path / "nowhere.keras")
 
 
 def test_a_tolerance_that_is_none(tmp_path):

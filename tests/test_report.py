@@ -180,7 +180,11 @@ def test_bad_runs(runs, error, message, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             report.main(runs)
         said = capsys.readouterr().err
-        assert end.value.code == 2 and said.count("\n") == 1 and re.match("error: (--runs|`folder`)", said)
+        assert (
+            end.value.code == 2
+            and said.count("\n") == 1
+            and re.match("error: (--runs|`folder`)", said)
+        )
     assert not list(tmp_path.glob("*.html"))
 
 

@@ -128,7 +128,7 @@ def test_images_that_are_not_files(tmp_path, monkeypatch):
         ({"images": "photos"}, "`images` must be left out"),
         ({"embeddings": "missing.npz"}, "`path` must be a file"),
         ({"embeddings": "missing"}, "`images` must be given with an encoder"),
-        ({"embeddings": "missing", "images": "photos"}, "`encoder` must be the folder of a run"),
+        ({"embeddings": "missing", "images": "photos"}, "`encoder` must be one of"),
         ({"out": "embeddings.npz"}, "`out` must be a folder"),
         ({"encoder": "encoder.keras", "queries": ["new.png"]}, "`encoder` must be the one that"),
     ],

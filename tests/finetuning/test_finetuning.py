@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import commands, data, encoders, evaluation, finetuning
+from keras_ssl import data, encoders, evaluation, finetune, finetuning
 from keras_ssl.finetuning import comparison as comparison_file
 from keras_ssl.finetuning.training import _batches, _train_last, default_augmentation
 from tests.conftest import tiny_encoder
@@ -255,7 +255,7 @@ class TestCommand:
     def test_smoke(self, tmp_path, caplog):
         caplog.set_level("INFO", "keras_ssl")
         tiny_encoder().save(tmp_path / "encoder.keras")
-        found = commands.finetune(tmp_path, "digits", labels=[1.0], seeds=1, smoke=True)
+        found = finetune(tmp_path, "digits", labels=[1.0], seeds=1, smoke=True)
         assert "200 labeled images of 10 classes" in caplog.text and found.table in caplog.text
         assert found.classifier == tmp_path / "finetuned" / "classifier.keras"
         assert found.classifier.is_file()
@@ -263,15 +263,15 @@ class TestCommand:
     def test_bad_arguments_write_nothing(self, tmp_path):
         encoder = tiny_encoder()
         encoder.save(tmp_path / "encoder.keras")
-        with pytest.raises(ValueError, match="`encoder` must be the folder of a run"):
-            commands.finetune(tmp_path / "none.keras", "digits")
+        with pytest.raises(ValueError, match="`encoder` must be one of"):
+            finetune(tmp_path / "none.keras", "digits")
         with pytest.raises(ValueError, match="`out` must be given"):
-            commands.finetune(encoder, "digits")
+            finetune(encoder, "digits")
         with pytest.raises(ValueError, match="`train` must be one of"):
-            commands.finetune(tmp_path, "digits", train="body")
+            finetune(tmp_path, "digits", train="body")
         with pytest.raises(TypeError, match="`smoke` must be True or False"):
-            commands.finetune(tmp_path, "digits", smoke=1)
+            finetune(tmp_path, "digits", smoke=1)
         np.savez(tmp_path / "photos.npz", images=np.zeros((4, 8, 8, 1), "float32"))
         with pytest.raises(ValueError, match="`images` must have labels"):
-            commands.finetune(tmp_path, tmp_path / "photos.npz")
+            finetune(tmp_path, tmp_path / "photos.npz")
         assert sorted(p.name for p in tmp_path.iterdir()) == ["encoder.keras", "photos.npz"]
