@@ -11,15 +11,11 @@ from tests.conftest import tiny_encoder
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
-# Every trial traces its policy, so this is a quick one.
-SMALL = dataclasses.replace(
-    recipes.SMALL["simclr"], epochs=2, batch_size=8, projector="4", policy="tests>quick_policy"
-)
+SMALL = dataclasses.replace(recipes.SMALL["simclr"], epochs=2, batch_size=8, projector="8-4")
 
 
 def build_tiny(hp, image_shape):
-    layers = keras.layers
-    return keras.Sequential([layers.Input(image_shape), layers.Flatten(), layers.Dense(16)])
+    return tiny_encoder()
 
 
 @pytest.fixture
