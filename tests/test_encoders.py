@@ -215,7 +215,7 @@ class TestRange:
         network = _network(layer, shape=(8, 8, 1))
         rows = evaluation.judge_beside_baselines(network, images, images)
         assert list(rows) == ["raw pixels", "untrained", "trained"]
-        clone = evaluation.judgment._untrained(encoders.as_encoder(network))
+        clone = evaluation.judgment.untrained(encoders.as_encoder(network))
         pixels = next(iter(images.batches(48)))[0].numpy()
         assert np.std(_arrives(clone, pixels)) == pytest.approx(1, abs=0.05)
 

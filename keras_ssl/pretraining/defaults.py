@@ -45,7 +45,7 @@ class Choice(NamedTuple):
     reason: str
 
 
-def _machine() -> str:
+def machine() -> str:
     return "with an accelerator" if has_accelerator() else "without an accelerator"
 
 
@@ -60,7 +60,7 @@ def image_size(source: Any) -> Choice | None:
     if not is_photos:
         return None
     size = _PHOTO_SIZES[has_accelerator()]
-    return Choice(size, f"{size} px, {_machine()}")
+    return Choice(size, f"{size} px, {machine()}")
 
 
 def encoders(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def epochs(images: int) -> Choice:
     """Chooses how many epochs a number of images needs."""
     seen, fewest, most = _IMAGES_SEEN[has_accelerator()]
     number = min(max(round(seen / images), fewest), most)
-    return Choice(number, f"{number * images:,} images seen, {_machine()}")
+    return Choice(number, f"{number * images:,} images seen, {machine()}")
 
 
 def seconds(budget: str) -> float:

@@ -48,7 +48,7 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
         )
     stored = {n: v for n, v in config["options"].items() if n in parameters}
     ours = given(function, arguments)
-    objects = {name: value for name, value in ours.items() if not _is_plain(value)}
+    objects = {name: value for name, value in ours.items() if not is_plain(value)}
     if others := sorted(set(ours) - set(objects)):
         raise ValueError(f"`resume` takes the options of the run; remove {', '.join(others)}")
     lost = [n for n, v in stored.items() if isinstance(v, dict) and "python" in v]
@@ -66,7 +66,7 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
     return options
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, pathlib.PurePath))
 
 
@@ -76,7 +76,7 @@ def stored(options: Options) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         if isinstance(value, pathlib.PurePath):
             return str(value)
-        if _is_plain(value):
+        if is_plain(value):
             return value
         return {"python": f"{type(value).__module__}.{type(value).__name__}"}
 
@@ -98,7 +98,7 @@ def label(options: Options) -> str:
 
 def source_name(options: Options) -> str:
     """The name of the images."""
-    return str(options.source) if _is_plain(options.source) else "images"
+    return str(options.source) if is_plain(options.source) else "images"
 
 
 # --- Checks, before anything is loaded -----------------------------------------------------------
@@ -317,7 +317,7 @@ def load_images(
 def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
     """Returns all options of the run for TensorBoard's HParams tab; the model adds its own."""
     chosen = {
-        **{name: value for name, value in stored(options).items() if _is_plain(value)},
+        **{name: value for name, value in stored(options).items() if is_plain(value)},
         "policy": recipe.policy,
         "projector": recipe.projector,
         "epochs": recipe.epochs,

@@ -75,7 +75,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
 
     _, is_small = options_.base_recipe(options)
     size = None
-    if is_new and options.image_size is None and options_._is_plain(options.source):
+    if is_new and options.image_size is None and options_.is_plain(options.source):
         size = defaults.image_size(options.source)
     with runs.stage(f"loading {source_name(options)}"):
         scaling = None if is_new else config.get("scaling", ())
@@ -120,7 +120,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     if encoder_name is None:
         names = defaults.encoders(images.image_shape)
         encoder_name = names[0]
-        encoder_reason = f", for {images.image_shape[0]} px {defaults._machine()}"
+        encoder_reason = f", for {images.image_shape[0]} px {defaults.machine()}"
         if budget is not None:
 
             def seconds(name: str) -> float:

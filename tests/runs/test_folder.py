@@ -8,7 +8,7 @@ from keras_ssl import runs
 def test_a_folder_is_one_processs_and_new(tmp_path):
     folder = runs.RunFolder(tmp_path / "run")
     folder.begin({"options": {}})
-    with pytest.raises(ValueError, match="already holds files.*--logdir.*--resume"):
+    with pytest.raises(ValueError, match="already holds files.*`out`.*`resume`"):
         runs.RunFolder(tmp_path / "run").begin({})
     other = runs.RunFolder(tmp_path / "run")
     config = other.read_config()
