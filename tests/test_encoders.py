@@ -478,10 +478,12 @@ class TestAnyModelIsAnEncoder:
             (lambda: models.VICReg("resnet18"), TypeError, "`encoder`.*'resnet18'.*str"),
             (
                 lambda: models.VICReg(
-                    keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8))])
+                    keras.Sequential(
+                        [keras.layers.Input((8, 8, 1)), keras.layers.Reshape((8, 8, 1, 1))]
+                    )
                 ),
                 ValueError,
-                r"`encoder` must return.*\(None, 8, 8\)",
+                r"`encoder` must return.*\(None, 8, 8, 1, 1\)",
             ),
             (
                 lambda: models.VICReg(tiny_encoder(), "8-6").predict(
