@@ -253,15 +253,10 @@ CALLS = {
     "studies.run_with_workers": lambda tmp: dict(command=["true"], count=1, folder=tmp),
 }
 
-# What takes nothing that could be wrong, or is never called by a user.
-NOTHING_TO_GET_WRONG = {
-    int: ["3", 1.5, float("nan"), [1], 1j],
-    float: ["x", float("nan"), [1.0], 1j],
-}
-
 # What takes nothing that could be wrong, or nothing but a text.
 NOTHING_TO_GET_WRONG = {
     "encoders.parse_range",
+    "runs.scaling_of",
     "runs.stage",
     "losses.on_shards",
     "evaluation.table",

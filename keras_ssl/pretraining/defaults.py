@@ -46,6 +46,7 @@ class Choice(NamedTuple):
 
 
 def machine() -> str:
+    """Says whether there is an accelerator."""
     return "with an accelerator" if has_accelerator() else "without an accelerator"
 
 

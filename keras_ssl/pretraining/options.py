@@ -67,6 +67,7 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
 
 
 def is_plain(value: Any) -> bool:
+    """Whether an option can be written on a command line and to config.json."""
     return value is None or isinstance(value, (str, int, float, pathlib.PurePath))
 
 
