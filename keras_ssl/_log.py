@@ -93,19 +93,21 @@ class _Stage:
 
     def __init__(self, text: str) -> None:
         self.text, self.start = text, time.monotonic()
-        self._part: tuple[float, int, int] | None = None  # its start, done, total
+        self._last = self.start
+        self._loop: tuple[float, int, int] | None = None  # its start, done, total
 
     def advance(self, done: int, total: int) -> None:
-        is_new = self._part is None or done <= self._part[1] or total != self._part[2]
-        start = time.monotonic() if is_new else self._part[0]  # type: ignore[index]
-        self._part = (start, done, total)
+        is_new = self._loop is None or done <= self._loop[1] or total != self._loop[2]
+        # What is done when a loop first speaks was begun when something was last done.
+        start = self._last if is_new else self._loop[0]  # type: ignore[index]
+        self._loop, self._last = (start, done, total), time.monotonic()
 
     def describe(self) -> str:
         now = time.monotonic()
         text = f"  still {self.text}, {duration(now - self.start)}"
-        if self._part is None:
+        if self._loop is None:
             return text
-        start, done, total = self._part
+        start, done, total = self._loop
         left = (now - start) / max(done, 1) * (total - done)
         return f"{text}: {done:,} of {total:,}, about {duration(left)} to go"
 

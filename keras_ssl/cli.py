@@ -147,21 +147,6 @@ def make_app() -> Any:
     return app
 
 
-def _take_imports(arguments: Sequence[str]) -> list[str]:
-    """Imports what `--import` names, and returns the other arguments."""
-    rest, words = [], iter(arguments)
-    for word in words:
-        if word == "--import":
-            name = next(words, "")
-        elif word.startswith("--import="):
-            name = word.partition("=")[2]
-        else:
-            rest.append(word)
-            continue
-        registry.import_modules([name])
-    return rest
-
-
 def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
     """An error as a user of the command line reads it: arguments are options."""
     text = plain(error) or type(error).__name__
@@ -180,7 +165,7 @@ def call(arguments: Sequence[str]) -> Any:
     Raises:
         cyclopts.CycloptsError: for words that are no command or option.
     """
-    words = _take_imports(arguments)
+    words = registry.import_named(arguments)
     return make_app()(words, exit_on_error=False, print_error=False)
 
 

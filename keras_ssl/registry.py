@@ -112,7 +112,7 @@ def add_import_option(parser: Any, **kwargs: Any) -> None:
     )
 
 
-def import_named(arguments: Sequence[str] | None = None) -> None:
+def import_named(arguments: Sequence[str] | None = None) -> list[str]:
     """Imports the modules that `--import` names, before the other options are read.
 
     The choices and the help of the other options then include what the modules register.
@@ -120,9 +120,14 @@ def import_named(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The command line. Default: that of the program.
 
+    Returns:
+        The other words of the command line.
+
     Raises:
         ValueError: if a module cannot be imported.
     """
     parser = argparse.ArgumentParser(add_help=False)
-    add_import_option(parser, default=[])
-    import_modules(parser.parse_known_args(arguments)[0].imports)
+    add_import_option(parser, default=[], nargs="?", const="")
+    known, others = parser.parse_known_args(arguments)
+    import_modules(known.imports)
+    return others

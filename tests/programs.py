@@ -1,7 +1,6 @@
 """Command lines of `keras-ssl`, called as functions."""
 
-from keras_ssl import cli
-from keras_ssl.cli import _take_imports
+from keras_ssl import cli, registry
 from keras_ssl.commands.pretrain import pretrain as function
 from keras_ssl.pretraining import options
 
@@ -18,7 +17,7 @@ def evaluate(arguments):
 
 def parse(arguments):
     """The options of a command line of `keras-ssl pretrain`, or those of the run to resume."""
-    words = ["pretrain", *_take_imports(arguments)]
+    words = ["pretrain", *registry.import_named(arguments)]
     _, bound, _ = cli.make_app().parse_args(words, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     if bound.arguments["resume"] is None:

@@ -14,7 +14,6 @@ import pytest
 
 from keras_ssl import (
     callbacks,
-    cli,
     data,
     hypermodels,
     losses,
@@ -189,7 +188,7 @@ class TestImport:
         (tmp_path / "first_of_mine.py").write_text("VALUE = 1\n")
         (tmp_path / "second_of_mine.py").write_text("VALUE = 2\n")
         arguments = ["--import", "first_of_mine", "--epochs", "3", "--import=second_of_mine"]
-        assert cli._take_imports(arguments) == ["--epochs", "3"]
+        assert registry.import_named(arguments) == ["--epochs", "3"]
         assert sys.modules.pop("first_of_mine").VALUE == 1
         assert sys.modules.pop("second_of_mine").VALUE == 2
 

@@ -27,7 +27,6 @@ from keras_ssl.retrieval.embeddings import (
     read_embeddings,
     write_embeddings,
 )
-from keras_ssl.retrieval.pace import Pace
 from keras_ssl.retrieval.parts import Part, Parts
 from keras_ssl.retrieval.tables import write_table
 from keras_ssl.runs import stage
@@ -148,7 +147,10 @@ def embed_images(
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = Parts(path, identity, overwrite)
     try:
-        _embed(encoder, images, names, parts, batch_size)
+        shape = " x ".join(map(str, images.image_shape))
+        again = f", going on after {parts.done:,}" if parts.done else ""
+        with stage(f"embedding {len(images):,} images of {shape}{again}"):
+            _embed(encoder, images, names, parts, batch_size)
         about = {
             "encoder": source,
             "fingerprint": identity["encoder"],
@@ -183,15 +185,12 @@ def _embed(
     encoder: keras.Model, images: ImageSet, names: tuple[str, ...], parts: Parts, batch_size: int
 ) -> None:
     """Writes the parts that are not there yet."""
-    size, first = len(images), parts.done
-    again = f", going on after {first:,}" if first else ""
-    shape = " x ".join(map(str, images.image_shape))
-    _log.say(f"embedding {size:,} images of {shape}{again} ...")
-    if first == size:
+    size, begun = len(images), parts.done
+    if begun == size:
         return
+    first = begun
     rest = dataclasses.replace(images, keys=images.keys.skip(first), size=size - first)
     represent = represent_with(encoder, images.image_shape)
-    pace = Pace(size - first)
     kept: list[np.ndarray] = []
     blocks: list[np.ndarray] = []
     row, began = first, time.monotonic()
@@ -214,7 +213,7 @@ def _embed(
         if row == size or row - first >= _PART_ROWS or now - began >= _PART_SECONDS:
             parts.write(first, row - first, Part(np.concatenate(kept), np.concatenate(blocks)))
             kept, blocks, first, began = [], [], row, now
-        pace.step(len(is_own))
+        _log.advance(row - begun, size - begun)
     if row != size:
         raise ValueError(f"`images` must be {size} images. Received: {row} when they were read")
 

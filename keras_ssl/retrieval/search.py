@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_ssl import _log
 from keras_ssl._validation import check_count
-from keras_ssl.retrieval.pace import Pace
 
 # Rows that are read or searched for at a time: 8 MB of 2,048 numbers.
 _ROWS = 1024
@@ -108,7 +108,6 @@ class Index:
             k: Number of rows, at most N - 1.
         """
         k = min(check_count("k", k), len(self) - 1)
-        pace = Pace(len(rows))
         found = []
         for first in range(0, len(rows), _ROWS):
             chosen = rows[first : first + _ROWS]
@@ -119,7 +118,7 @@ class Index:
             found.append(
                 Nearest(indices[others].reshape(-1, k), similarities[others].reshape(-1, k))
             )
-            pace.step(len(chosen))
+            _log.advance(first + len(chosen), len(rows))
         return Nearest(*map(np.concatenate, zip(*found, strict=True)))
 
     def _nearest(self, units: np.ndarray, k: int) -> Nearest:

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_ssl import _log
-from keras_ssl._log import stage as stage
 from keras_ssl._validation import check_non_negative
 
 # Steps that are timed for the estimate; the first step, which compiles, is not among them.
