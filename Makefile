@@ -6,7 +6,7 @@ ARGS ?=
 .PHONY: pretrain test test-slow test-versions check format tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
-	$(BIN)/keras-ssl pretrain digits --epochs 20 $(ARGS)
+	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
 test: .venv/installed  ## runs the fast tests, about seven minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)

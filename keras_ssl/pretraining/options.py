@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-import keras
-
 from keras_ssl import _renames, data, recipes, registry, runs
 from keras_ssl._validation import check_count, check_non_negative, check_positive, check_seed
 
@@ -331,9 +329,3 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
         chosen["method"] = label(options)
     chosen.pop("out", None)  # It differs between runs that are otherwise the same.
     return {n.replace("_", " "): value for n, value in chosen.items() if value is not None}
-
-
-def build_seed(seed: int, precision: str) -> None:
-    """Sets the seed and the precision of everything that is built from now on."""
-    keras.utils.set_random_seed(seed)
-    keras.config.set_dtype_policy(precision)

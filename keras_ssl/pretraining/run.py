@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import os
 import pathlib
+import random
 import shlex
 import sys
 import time
@@ -60,7 +61,8 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     # This comes first: several machines must find each other before TensorFlow does anything else.
     strategy = distribution.strategy(options.strategy)
     replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)
-    options_.build_seed(options.seed, options.precision)
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.precision)
     is_new = options.resume is None
     folder = _name_folder(options, writes) if is_new else runs.RunFolder(options.resume)
     if is_new and writes:
@@ -90,7 +92,6 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     views = data.make_views(images, policy, recipe.batch_size, options.seed, probe_images)
 
     def build(name: Any) -> keras.Model:
-        options_.build_seed(options.seed, options.precision)
         with strategy.scope():
             decay = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
             model = recipe.build_model(
@@ -104,7 +105,11 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
 
     def measure(name: Any) -> tuple[float, float]:
         batches = data.make_views(images, policy, recipe.batch_size, options.seed, probe_images)
-        return defaults.seconds_per_step(build(name), batches)
+        state = random.getstate()  # Keras draws the seeds of initial weights from it.
+        try:
+            return defaults.seconds_per_step(build(name), batches)
+        finally:
+            random.setstate(state)
 
     chooses_epochs = is_new and options.epochs is None and is_small and not options.smoke
     measured: dict[str, tuple[float, float]] = {}
@@ -446,11 +451,12 @@ def _finish(
     _log.say(f"\n{evaluation.table(results)}\n\n{learned(results)}")
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
     _log.say(
-        f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}."
-        "\n\nNext:\n"
-        f"  keras-ssl embed {path} {source}       # a row of features per image\n"
-        f"  keras-ssl neighbors {path} {source}   # which images look alike, in a picture\n"
-        f"  keras-ssl export {path}               # to ONNX, LiteRT or SavedModel"
+        f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
+        "To write a row of features for each image, to see which images look alike, and to take "
+        "the encoder elsewhere:\n"
+        f"  keras-ssl embed {path} {source}\n"
+        f"  keras-ssl neighbors {path} {source}\n"
+        f"  keras-ssl export {path} exported"
     )
     return results
 

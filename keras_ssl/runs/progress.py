@@ -82,7 +82,9 @@ class Progress(keras.callbacks.Callback):
         if not logs:
             return
         done = self._epoch + 1
-        left = (time.monotonic() - self._times[0]) / len(self._times)
+        # The first epoch also compiles, and is always judged: the others tell the time.
+        timed = self._times[1:]
+        left = (time.monotonic() - timed[0]) / len(timed) if timed else 0.0
         left *= self.params["epochs"] - done
         names = ("loss", "val_knn", "val_linear", "val_rankme", "probe_accuracy")
         figures = ", ".join(
