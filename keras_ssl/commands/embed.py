@@ -45,8 +45,7 @@ def embed(
             (needs pyarrow).
         image_size: Height and width that images are brought to, in pixels. Default: the encoder's;
             if it takes any size, 128 for folders.
-        batch_size: Images per step. The default keeps two cores busy and fits into the memory of
-            small GPUs at 224 pixels.
+        batch_size: Images per step; a smaller number needs less memory.
         labels: Whether the names of sub-folders are written as labels.
         overwrite: Whether the file, and parts of another encoder or other images, may be replaced.
         smoke: Embeds 64 of the images, to try the command.

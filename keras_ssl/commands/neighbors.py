@@ -103,7 +103,7 @@ def neighbors(
         out: The folder that the tables and pictures go to; those of an earlier call are replaced.
         threshold: Similarity from which on two images are nearly the same, up to 1. Default: far
             above most images' similarities to their nearest; see `find_threshold`. Give one where
-            a third of the images have doubles: then the default is too high.
+            many images have doubles: then the default is too high.
         outliers: Number of the least similar images in the table.
         center: Whether the mean of all features is subtracted first. Similarities then spread
             around 0, but fewer duplicates stand out (see `keras_ssl.retrieval.Index`).
@@ -406,8 +406,8 @@ def _write_doubles(
         counts[pair.kind] = counts.get(pair.kind, 0) + 1
     text = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
     _log.say(
-        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on), in "
-        f"{len(result.groups):,} groups"
+        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on); "
+        f"groups: {len(result.groups):,}"
     )
     (folder / "duplicates.png").unlink(missing_ok=True)
     near = [pair for pair in result.pairs if pair.kind == "near"]

@@ -137,5 +137,5 @@ def pretrain(
         raise ValueError(f"`config` already has a method: remove `method`. Received: {method!r}")
     with _log.shown(quiet), callbacks.StopSignals() as signals:
         if resume is None:
-            return train(options.Options(**arguments), signals)
+            return train(options.Options(**arguments, began=None), signals)
         return train(options.of_run(pretrain, arguments), signals)

@@ -16,7 +16,7 @@ Options = SimpleNamespace
 
 SMOKE_EPOCHS = 2
 # These say how to run and not what, and are not those of the run that goes on.
-HOW_TO_RUN = ("resume", "quiet")
+HOW_TO_RUN = ("resume", "quiet", "began")
 
 
 def given(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +31,14 @@ def given(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[st
 
 
 def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Options:
-    """Returns the options of the run to resume; `arguments` may only bring back its objects.
+    """Returns the options of the run to resume, with what it chose itself when it began.
+
+    Args:
+        function: `keras_ssl.pretrain`.
+        arguments: Its arguments, which may only bring back objects of Python besides `resume`.
+
+    Returns:
+        Options whose `began` is the run's config.
 
     Raises:
         ValueError: if other arguments are given, or the folder has options that are not known.
@@ -50,14 +57,17 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
     if others := sorted(set(ours) - set(objects)):
         raise ValueError(f"`resume` takes the options of the run; remove {', '.join(others)}")
     lost = [n for n, v in stored.items() if isinstance(v, dict) and "python" in v]
-    if missing := sorted(set(lost) - set(objects) - {"encoder"}):
+    if missing := sorted(set(lost) - set(objects)):
         raise ValueError(
             "`resume` needs what the run began with in Python, given again: "
             f"{', '.join(missing)}. Received: resume={str(arguments['resume'])!r} alone"
         )
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     options = Options(**{**defaults, **stored, **objects})
-    options.resume, options.quiet = arguments["resume"], arguments["quiet"]
+    options.resume, options.quiet, options.began = arguments["resume"], arguments["quiet"], config
+    options.epochs = options.epochs or config.get("recipe", {}).get("epochs")
+    for name in ("encoder", "image_size", "evaluate_every"):
+        setattr(options, name, getattr(options, name) or config.get(name))
     if options.config is not None:
         # The run's own file has the settings that it began with; the other may have changed since.
         options.config = str(folder / "config.json")

@@ -67,14 +67,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     folder = _name_folder(options, writes) if is_new else runs.RunFolder(options.resume)
     if is_new and writes:
         folder.check_new()
-    config = {} if is_new else folder.read_config()
-    if not is_new and "recipe" in config:  # These were chosen when the run began.
-        options = Options(**vars(options))
-        options.epochs = options.epochs or config["recipe"]["epochs"]
-        options.encoder = options.encoder or config.get("encoder")
-        options.image_size = options.image_size or config.get("image_size")
-        options.evaluate_every = options.evaluate_every or config.get("evaluate_every")
-
+    config = options.began or {}
     _, is_small = options_.base_recipe(options)
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):

@@ -37,8 +37,7 @@ class Index:
     of an untrained encoder it was 1 % instead of 56 %, and 28.1 % against 30.3 %.
 
     The search is exact and goes over blocks, so that there is never a matrix of all similarities;
-    the features are once in memory, in float32. scikit-learn does it. An approximate index would
-    be faster from about a million images on.
+    the features are once in memory, in float32. scikit-learn does it.
 
     Args:
         features: (N, D), finite, at least two rows.
