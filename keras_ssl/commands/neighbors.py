@@ -123,8 +123,8 @@ def neighbors(
         ValueError: if there are no embeddings, no encoder or no images; if a query is not found; if
             a number is out of its range.
     """
-    for name, value in {"k": k, "outliers": outliers, "batch_size": batch_size}.items():
-        check_count(name, value)
+    k, outliers = check_count("k", k), check_count("outliers", outliers)
+    batch_size = check_count("batch_size", batch_size)
     if threshold is not None and not _is_similarity(threshold):
         raise ValueError(
             "`threshold` must be a similarity above -1 and up to 1. Received: "
@@ -144,7 +144,8 @@ def neighbors(
         tile = _tiles(found, pictures)
         with stage(f"reading {len(found.paths):,} rows of {found.features.shape[1]} numbers"):
             index = Index(found.features, center)
-        settings = {"embeddings": os.fspath(embeddings), "k": k, "center": center}
+        source = getattr(embeddings, "name", embeddings)  # A path, or the name of a Keras model.
+        settings = {"embeddings": str(source), "k": k, "center": center}
         if queries is not None:
             places = [_find(found, str(query)) for query in queries]
             result = _asked(found, index, places, k, lambda: model or _encoder_of(found, encoder))

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from keras_ssl import _log, data, distribution, encoders, hypermodels, recipes, runs, spaces
+from keras_ssl._validation import check_count, check_fraction, check_optional_count
 from keras_ssl.pretraining import defaults
 
 
@@ -70,6 +71,12 @@ def study(
     """
     from keras_ssl import studies
 
+    counts = {"trials": trials, "seeds": seeds, "finalists": finalists, "epochs": epochs}
+    counts |= {"batch_size": batch_size, "max_images": max_images}
+    for name, value in counts.items():
+        check_count(name, value)
+    check_optional_count("image_size", image_size)
+    check_fraction("validation", validation)
     known = recipes.methods()
     if strange := [name for name in methods if name not in known] or not methods:
         raise ValueError(f"`methods` must be some of {list(known)}. Received: {strange}")

@@ -116,6 +116,7 @@ def source_name(options: Options) -> str:
 _COUNTS = (
     *("image_size", "channels", "epochs", "batch_size", "micro_batch_size", "evaluate_every"),
     "inspect_every",
+    "lora_rank",
 )
 
 
@@ -124,7 +125,8 @@ def check(options: Options) -> None:
     for name in _COUNTS:
         if getattr(options, name) is not None:
             check_count(name, getattr(options, name))
-    for name in ("temperature", "base_learning_rate", "checkpoint_minutes"):
+    check_positive("checkpoint_minutes", options.checkpoint_minutes)
+    for name in ("temperature", "base_learning_rate", "layer_decay"):
         if getattr(options, name) is not None:
             check_positive(name, getattr(options, name))
     if options.weight_decay is not None:
