@@ -136,6 +136,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
         "judged": judged,
         "encoder": _text(encoder_name) + encoder_reason,
         "image size": size,
+        "epochs": "epochs" if chooses_epochs else f"{recipe.epochs} epochs",
         "steps": len(views),
         "folder": folder,
     }
@@ -365,7 +366,7 @@ def _header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[st
         + ("" if options.evaluate_on else " (--no-labels trains on all)"),
         "encoder": f"{parts['encoder']}; {model.encoder.count_params():,} parameters; projector "
         f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
-        "training": f"{recipe.epochs} epochs of {parts['steps']} steps of {recipe.batch_size} "
+        "training": f"{parts['epochs']} of {parts['steps']} steps of {recipe.batch_size} "
         f"images, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
         "devices": describe(model.distribute_strategy),
