@@ -6,6 +6,7 @@ Each choice is returned with its reason, and a run says both.
 import math
 import pathlib
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ _ENCODERS = {
 _ENOUGH_EPOCHS = 50
 # Judgments in a run with a budget, and the largest part of its time that they may take.
 _JUDGMENTS, _JUDGING_SHARE = 10, 0.15
-# The time of inspections, checkpoints and the report, as a part of that of the steps.
+# The time of inspections and the report, as a part of that of the epochs.
 _REST = 1.06
 _TIMED_STEPS = 4
 _UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -90,20 +91,39 @@ def seconds(budget: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def seconds_per_step(model: keras.Model, batches: Iterable[Any]) -> tuple[float, float]:
-    """Trains a model, which is thrown away, for a few steps.
+class Speed(NamedTuple):
+    """How fast a model trains.
 
-    Returns:
-        Seconds of a step, its views included, and seconds until the first step was done.
+    Attributes:
+        epoch: Seconds of an epoch: its steps, its start, and its checkpoint.
+        compiling: Seconds until the first step is done.
+    """
+
+    epoch: float
+    compiling: float
+
+
+def measure(model: keras.Model, views: Any) -> Speed:
+    """Trains a model, which is thrown away, for a few steps, and saves it once.
+
+    Args:
+        model: The model.
+        views: What it will be trained on; see `keras_ssl.data.make_views`.
     """
     start = time.monotonic()
     model.compile(keras.optimizers.SGD(0.0))
-    batches = iter(batches)
+    batches = iter(views)
     _step(model, next(batches))
-    first = time.monotonic()
+    compiled = time.monotonic()
     for _ in range(_TIMED_STEPS):
         _step(model, next(batches))
-    return (time.monotonic() - first) / _TIMED_STEPS, first - start
+    step = (time.monotonic() - compiled) / _TIMED_STEPS
+    again = time.monotonic()
+    # An epoch starts anew: for small sets, that takes longer than its steps.
+    next(iter(views))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(pathlib.Path(folder) / "model.keras")
+    return Speed(len(views) * step + time.monotonic() - again, compiled - start)
 
 
 def _step(model: keras.Model, batch: tuple[Tensor, ...]) -> None:
@@ -129,7 +149,7 @@ def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> S
 
     Args:
         left: Seconds that are left of the budget.
-        per_epoch: Seconds of an epoch's steps.
+        per_epoch: Seconds of an epoch.
         judgment: Seconds of one judgment.
         compiling: Seconds until the first step is done.
     """
@@ -140,20 +160,17 @@ def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> S
     return Schedule(number, every, compiling + judgments * judgment + number * per_epoch * _REST)
 
 
-def affordable(
-    names: Iterable[str], measure: Callable[[str], float], left: float, steps: int
-) -> Choice:
+def affordable(names: Iterable[str], per_epoch: Callable[[str], float], left: float) -> Choice:
     """Chooses the best encoder that a budget pays enough epochs for.
 
     Args:
         names: Encoders, from the fastest to the best.
-        measure: Function of a name that returns the seconds of a step.
+        per_epoch: Function of a name that returns the seconds of an epoch.
         left: Seconds that are left of the budget.
-        steps: Steps of an epoch.
     """
     chosen = None
     for name in names:
-        number = left / (measure(name) * steps)
+        number = left / per_epoch(name)
         if chosen is not None and number < _ENOUGH_EPOCHS:
             break
         chosen = Choice(name, f"{duration(left)} pay for about {number:.0f} epochs of it")

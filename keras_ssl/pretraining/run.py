@@ -96,16 +96,16 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
             model.build((None, *images.image_shape))
         return model
 
-    def measure(name: Any) -> tuple[float, float]:
+    def measure(name: Any) -> defaults.Speed:
         batches = data.make_views(images, policy, recipe.batch_size, options.seed, probe_images)
         state = random.getstate()  # Keras draws the seeds of initial weights from it.
         try:
-            return defaults.seconds_per_step(build(name), batches)
+            return defaults.measure(build(name), batches)
         finally:
             random.setstate(state)
 
     chooses_epochs = is_new and options.epochs is None and is_small and not options.smoke
-    measured: dict[str, tuple[float, float]] = {}
+    measured: dict[str, defaults.Speed] = {}
     can_measure = chooses_epochs and replicas == 1
     if budget is not None and not can_measure:
         raise ValueError(
@@ -123,11 +123,11 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
 
             def seconds(name: str) -> float:
                 measured[name] = measure(name)
-                return measured[name][0]
+                return measured[name].epoch
 
             with runs.stage("timing a few steps"):
                 left = budget - (time.monotonic() - begun)
-                encoder_name, why = defaults.affordable(names, seconds, left, len(views))
+                encoder_name, why = defaults.affordable(names, seconds, left)
             encoder_reason = f": {why}"
     model = build(encoder_name)
     encoder = model.encoder
@@ -156,13 +156,13 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     }
     if not is_new:
         _check_data(prints, config)
-    start = time.monotonic()
-    baselines = _judge_baselines(folder, encoder, judged, policy) if writes else {}
-    judgment = time.monotonic() - start
+    baselines, judgment = ({}, 0.0)
+    if writes:
+        baselines, judgment = _judge_baselines(folder, encoder, judged, policy)
     every = options.evaluate_every or _EVALUATE_EVERY
     if chooses_epochs:
         recipe, every = _choose_epochs(
-            recipe, options, views, images.example_count, budget, begun, judgment, can_measure,
+            recipe, options, images.example_count, budget, begun, judgment, can_measure,
             measured.get(_text(encoder_name)) or (lambda: measure(encoder_name)),
         )  # fmt: skip
     with strategy.scope():
@@ -315,13 +315,12 @@ def _check_data(prints: dict[str, str], config: dict[str, Any]) -> None:
 def _choose_epochs(
     recipe: recipes.Recipe,
     options: Options,
-    views: Any,
     images: int,
     budget: float | None,
     begun: float,
     judgment: float,
     can_measure: bool,
-    speed: tuple[float, float] | Callable[[], tuple[float, float]],
+    speed: defaults.Speed | Callable[[], defaults.Speed],
 ) -> tuple[recipes.Recipe, int]:
     """Returns the recipe with its epochs, and the epochs between judgments; says why."""
     every = options.evaluate_every or _EVALUATE_EVERY
@@ -332,10 +331,9 @@ def _choose_epochs(
     if callable(speed):
         with runs.stage("timing a few steps"):
             speed = speed()
-    step, compiling = speed
     if budget is not None:
-        left = budget - (time.monotonic() - begun) - judgment / 2
-        plan = defaults.spend(left, step * len(views), judgment / 2, compiling)
+        left = budget - (time.monotonic() - begun)
+        plan = defaults.spend(left, speed.epoch, judgment, speed.compiling)
         every = options.evaluate_every or plan.evaluate_every
         _log.say(
             f"  epochs     {plan.epochs}, judged every {every}: they fit the budget of "
@@ -343,7 +341,7 @@ def _choose_epochs(
         )
         return dataclasses.replace(recipe, epochs=plan.epochs), every
     number, why = defaults.epochs(images)
-    total = compiling + number * len(views) * step + judgment / 2 * (2 + number / every)
+    total = speed.compiling + number * speed.epoch + judgment * (2 + number / every)
     _log.say(
         f"  epochs     {number}: {why}; about {runs.duration(total)} on this machine "
         "(--budget 10min fits the run to ten minutes)"
@@ -382,23 +380,30 @@ def _classes(images: data.ImageSet) -> str:
     return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
-def _judge_baselines(folder: runs.RunFolder, encoder: Any, judged: data.Splits, policy: Any) -> Any:
-    """Judges raw pixels and the untrained encoder; a resumed run reads its earlier figures."""
-    if (baselines := folder.read_json(BASELINES)) is not None:
-        return baselines
+def _judge_baselines(
+    folder: runs.RunFolder, encoder: Any, judged: data.Splits, policy: Any
+) -> tuple[dict[str, Any], float]:
+    """Judges raw pixels and the untrained encoder; a resumed run reads its earlier figures.
+
+    Returns:
+        The figures, and the seconds that a judgment of the encoder takes.
+    """
+    if (earlier := folder.read_json(BASELINES)) is not None:
+        return earlier, 0.0
     baselines = {}
     # A resumed run has the same seed, and therefore the same untrained encoder.
     for name, model in {
         "raw pixels": evaluation.raw_pixels(judged.train.image_shape),
         "untrained": encoder,
     }.items():
+        start = time.monotonic()
         with runs.stage(f"judging {name if name == 'raw pixels' else 'the untrained encoder'}"):
             its = None if name == "raw pixels" else policy
             baselines[name] = evaluation.judge(model, judged.train, judged.test, policy=its)
         if "knn" in baselines[name]:
             knn, linear = baselines[name]["knn"], baselines[name]["linear"]
             _log.say(f"  {name}: kNN {100 * knn:.1f} %, linear {100 * linear:.1f} %")
-    return baselines
+    return baselines, time.monotonic() - start
 
 
 def _profilers(options: Options, folder: runs.RunFolder, writes: bool) -> list[Any]:
