@@ -112,6 +112,7 @@ def views(images):
     return tf.data.Dataset.from_tensor_slices((pair, labels)).batch(16).repeat()
 
 
+@keras.saving.register_keras_serializable(package="tests")
 def quick_policy():
     """Returns a policy whose two views differ in brightness, which is quick to trace and run."""
     return data.TwoViews(data.RandomColorJitter(0.4, 0, 0, 0, probability=1.0))

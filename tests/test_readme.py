@@ -18,7 +18,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 def test_in_keras_and_inspected(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, inspected = (block for block in BLOCKS if "model.fit" in block)
-    # One short epoch instead of twenty.
+    # One short epoch instead of twenty, of a small network.
+    monkeypatch.setattr(encoders, "resnet8", lambda shape: tiny_encoder())
     code = code.replace("= 20, 256", "= 1, 512").replace("warmup_epochs=2", "warmup_epochs=0")
     namespace = {}
     exec(code, namespace)

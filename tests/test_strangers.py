@@ -71,7 +71,7 @@ class TestRecipe:
         recipe = there_and_back(RECIPE)
         model = recipe.build_model(tiny_encoder())
         views = data.make_views(images, recipe.build_policy(), recipe.batch_size)
-        model.compile(recipe.build_optimizer(len(views)))
+        model.compile(recipe.build_optimizer(len(views)), run_eagerly=True)
         history = model.fit(views, epochs=recipe.epochs, verbose=0).history
         assert type(model) is stranger.Uniformity
         assert model.criterion.uniformity_weight == 0.5

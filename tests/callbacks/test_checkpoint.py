@@ -97,7 +97,7 @@ def test_none_is_a_number_of_checkpoints_to_keep(tmp_path, keep):
 def _train(views, folder, callback=None, checkpoint=None, **kwargs):
     if checkpoint is None:
         keras.utils.set_random_seed(1)
-        model = models.VICReg(tiny_encoder(), "8-6", probe=3)
+        model = models.VICReg(tiny_encoder(), keras.layers.Dense(6), probe=3)
         model.compile(keras.optimizers.Adam(0.01), run_eagerly=True)
     else:
         model = keras.models.load_model(checkpoint)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_ssl import callbacks, data, duality, evaluation, models
+from keras_ssl._files import LOCK
 from keras_ssl.inspection import EventLog, EventLogWarning, Sample, pictures
 from keras_ssl.inspection.events import read_events
 from tests.conftest import quick_policy, tiny_encoder
@@ -21,9 +22,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 def train(images, views, *watchers, epochs=2, **compile_arguments):
     keras.utils.set_random_seed(0)
-    # Of 8 hidden units all may be off for an image, whose embedding is then zero: the paper's
-    # inequalities are of embeddings that have a length.
-    model = models.VICReg(tiny_encoder(), "32-6", probe=3)
+    model = models.VICReg(tiny_encoder(), keras.layers.Dense(6), probe=3)
     model.compile("sgd", **compile_arguments)
     model.fit(
         views, steps_per_epoch=3, epochs=epochs, shuffle=False, verbose=0, callbacks=list(watchers)
@@ -52,12 +51,23 @@ def run(tmp_path_factory):
     return folder, inspector, train(images, views, inspector, doctor)
 
 
+@pytest.fixture
+def one_picture(monkeypatch):
+    """Leaves one picture of five, which together take a second at each look."""
+    all_pictures = pictures.all_pictures
+
+    def gram_alone(sample, inspection):
+        return {"matrices/gram": all_pictures(sample, inspection)["matrices/gram"]}
+
+    monkeypatch.setattr(pictures, "all_pictures", gram_alone)
+
+
 @pytest.fixture(scope="module")
 def events(run):
     return read_events(run[0])
 
 
-def test_training_is_the_same_with_it_and_without(images, views, in_graphs, tmp_path):
+def test_training_is_the_same_with_it_and_without(images, views, in_graphs, one_picture, tmp_path):
     plain = train(images, views)
     inspector = callbacks.EmbeddingInspector(
         images, data.tiny_gray(), tmp_path, every_steps=1, count=8
@@ -161,7 +171,7 @@ def test_as_many_looks_as_keep_it_cheap(images):
     assert every(256, 100) == 67  # all of them, in every 67th epoch
 
 
-def test_steps_count_where_asked(images, views, tmp_path):
+def test_steps_count_where_asked(images, views, one_picture, tmp_path):
     inspector = callbacks.EmbeddingInspector(
         images, data.tiny_gray(), tmp_path, every_steps=2, count=8
     )
@@ -204,7 +214,7 @@ def test_numpy_numbers(images):
 
 
 class TestFaults:
-    def test_a_folder_that_cannot_be_written(self, images, views, tmp_path):
+    def test_a_folder_that_cannot_be_written(self, images, views, one_picture, tmp_path):
         (tmp_path / "file").write_text("in the way")
         inspector = callbacks.EmbeddingInspector(
             images, data.tiny_gray(), tmp_path / "file" / "logs", every=1, count=8
@@ -253,15 +263,15 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         )
 
     def test_two_runs_in_one_folder(self, tmp_path):
-        program = f"""
-from keras_ssl.inspection import EventLog
-log = EventLog({str(tmp_path)!r})
-print("open", flush=True)
-input()
-"""
+        EventLog(tmp_path).close()
+        # Another run holds its lock, but takes less time to start.
+        program = "import fcntl; f = open(input(), 'w'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+        program += "print('open', flush=True); input()"
         command = [sys.executable, "-c", program]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with subprocess.Popen(command, text=True, **pipes) as other:
+            other.stdin.write(f"{tmp_path / 'train' / LOCK}\n")
+            other.stdin.flush()
             assert other.stdout.readline() == "open\n"
             with pytest.warns(EventLogWarning, match="Another run is writing.*train-2"):
                 log = EventLog(tmp_path)
@@ -300,7 +310,7 @@ input()
         assert [step for step, _ in found.images["matrices/gram"]] == [0, 1, 2]
         assert "rank/spectrum" not in found.images and (tmp_path / "train/labels.tsv").is_file()
 
-    def test_a_log_that_is_no_number(self, images, views, tmp_path):
+    def test_a_log_that_is_no_number(self, images, views, one_picture, tmp_path):
         class Strange(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs):
                 logs["a$strange"] = "text"
@@ -335,7 +345,7 @@ input()
         assert list((tmp_path / "\udcff" / "train").glob("events*"))
 
 
-def test_a_run_that_stops_early_is_looked_at_once_more(images, views, tmp_path):
+def test_a_run_that_stops_early_is_looked_at_once_more(images, views, one_picture, tmp_path):
     inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=5, count=8)
     doctor = callbacks.CollapseDoctor(inspector)
     stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=1)

@@ -9,7 +9,7 @@ from tests.conftest import tiny_encoder
 
 def _model(optimizer):
     model = models.SimCLR(tiny_encoder(), "8-4")
-    model.compile(optimizer)
+    model.compile(optimizer, run_eagerly=True)
     return model
 
 

@@ -140,11 +140,22 @@ def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
     assert float(loss) == pytest.approx(float(exact), rel=1e-5)
 
 
-@every_way
+# Most other tests run graphs. tests/losses/test_gram.py compiles the parts of the other criteria.
+COMPILED = ("BarlowTwinsLoss", "CodingRateLoss", "NTXentLoss-blocks", "VICRegLoss")
+
+
 @pytest.mark.parametrize(
-    # Most other tests run graphs.
-    "jit_compile",
-    [pytest.param(False, id="graph", marks=pytest.mark.slow), pytest.param(True, id="xla")],
+    ("name", "jit_compile"),
+    [
+        pytest.param(
+            name,
+            jit_compile,
+            id=f"{'xla' if jit_compile else 'graph'}-{name}",
+            marks=() if jit_compile and name in COMPILED else pytest.mark.slow,
+        )
+        for name in CRITERIA
+        for jit_compile in (False, True)
+    ],
 )
 def test_eager_and_compiled_agree(name, jit_compile):
     z_1, z_2 = (z.astype("float32") for z in _views())

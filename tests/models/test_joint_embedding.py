@@ -20,12 +20,14 @@ def _fit(model, views, epochs=2, **kwargs):
     return model.fit(views, steps_per_epoch=3, epochs=epochs, verbose=0, shuffle=False, **kwargs)
 
 
-def test_the_probe_leaves_the_encoder_bit_identical(views, in_graphs):
+@pytest.mark.parametrize("mode", ["eagerly", pytest.param("in_graphs", marks=pytest.mark.slow)])
+def test_the_probe_leaves_the_encoder_bit_identical(views, mode, request):
+    request.getfixturevalue(mode)
     weights = []
     for probe in (None, 3):
         keras.utils.set_random_seed(1)
         model = _model(probe=probe)
-        _fit(model, views, epochs=3)
+        _fit(model, views)
         weights.append(model.encoder.get_weights() + model.projector.get_weights())
     for without, having in zip(*weights, strict=True):
         np.testing.assert_array_equal(without, having)

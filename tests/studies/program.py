@@ -10,13 +10,7 @@ import keras
 import numpy as np
 
 from keras_ssl import data, hypermodels, recipes, spaces, studies
-from tests.conftest import quick_policy
-
-
-@keras.saving.register_keras_serializable(package="tests")
-def brightness():
-    """A policy that is quick to trace, as every trial traces its own."""
-    return quick_policy()
+from tests import conftest  # noqa: F401 (registers the policy)
 
 
 def build_tiny(hp, image_shape):
@@ -32,7 +26,7 @@ def arms():
     images = data.hold_out(data.Splits(train, test), 0.3)
     found = {}
     for name in ("simclr", "vicreg"):
-        quick = dict(epochs=1, batch_size=16, projector="4", policy="tests>brightness")
+        quick = dict(epochs=1, batch_size=16, projector="4", policy="tests>quick_policy")
         recipe = dataclasses.replace(recipes.SMALL[name], **quick)
         space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
         found[name] = hypermodels.PretrainingHyperModel(recipe, images, space, build_tiny)

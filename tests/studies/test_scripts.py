@@ -73,7 +73,12 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    "name", ["embedding_dimension", "interpolation", "projector", "tuning_gap"]
+    "name",
+    [
+        "interpolation",
+        "tuning_gap",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("embedding_dimension", "projector")),
+    ],
 )
 def test_a_method_of_the_users_own(script, name, tmp_path, monkeypatch):
     """With `--import` and `--methods`, it is an arm like ours."""
