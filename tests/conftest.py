@@ -21,20 +21,24 @@ from keras_ssl import data
 
 # Files that take a quarter of a minute or more.
 LONGEST_FILES = (
-    "test_extending",
-    "test_examples",
-    "test_hypermodels",
     "test_replicas",
-    "test_study",
+    "test_examples",
     "test_doctor",
+    "test_study",
     "test_fit",
-    "test_inspector",
+    "test_encoders",
+    "test_augmentation",
+    "test_extending",
     "test_behavior",
     "test_gram",
-    "test_augmentation",
     "test_gradient_caching",
-    "test_strangers",
     "test_joint_embedding",
+    "test_inspector",
+    "test_contracts",
+    "test_hypermodels",
+    "test_datasets",
+    "test_checkpoint",
+    "test_scripts",
 )
 
 

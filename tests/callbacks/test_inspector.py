@@ -67,9 +67,7 @@ def events(run):
     return read_events(run[0])
 
 
-def test_training_is_the_same_with_it_and_without(
-    images, views, in_graphs, one_picture, tmp_path
-):
+def test_training_is_the_same_with_it_and_without(images, views, in_graphs, one_picture, tmp_path):
     plain = train(images, views)
     inspector = callbacks.EmbeddingInspector(
         images, data.tiny_gray(), tmp_path, every_steps=1, count=8

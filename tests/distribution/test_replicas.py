@@ -42,7 +42,9 @@ def fitted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one_and_two(fitted):
     fit = {"method": FAST_FIT[0], "options": FAST_FIT[1], "to": str(fitted)}
-    return [run("replicas_program", *arguments) for arguments in ((1, "[]"), (2, json.dumps([fit])))]
+    return [
+        run("replicas_program", *arguments) for arguments in ((1, "[]"), (2, json.dumps([fit])))
+    ]
 
 
 SLOW_CRITERIA = [

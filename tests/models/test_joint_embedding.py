@@ -20,9 +20,7 @@ def _fit(model, views, epochs=2, **kwargs):
     return model.fit(views, steps_per_epoch=3, epochs=epochs, verbose=0, shuffle=False, **kwargs)
 
 
-@pytest.mark.parametrize(
-    "mode", ["eagerly", pytest.param("in_graphs", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("mode", ["eagerly", pytest.param("in_graphs", marks=pytest.mark.slow)])
 def test_the_probe_leaves_the_encoder_bit_identical(views, mode, request):
     request.getfixturevalue(mode)
     weights = []
