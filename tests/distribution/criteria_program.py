@@ -31,7 +31,7 @@ class Naive(losses.VICRegLoss):
 def criteria(brief):
     """Returns all criteria of the float64 tests: both sides of each dual, blocks, a naive one.
 
-    Those of a brief comparison are on wide embeddings, where criteria take the gram side.
+    A brief comparison is of wide embeddings, where a criterion takes the gram side by itself.
     """
     seen = set()
     for name, (criterion, _) in CASES.items():

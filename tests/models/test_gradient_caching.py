@@ -13,6 +13,7 @@ def _plain_encoder():
     return keras.Sequential(
         [
             keras.layers.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, strides=2, activation="relu"),
             keras.layers.Flatten(),
             keras.layers.Dense(8, kernel_regularizer="l2", activity_regularizer="l2"),
         ]
