@@ -25,7 +25,8 @@ from keras_ssl import (
     studies,
 )
 from keras_ssl.pretraining import options as options_
-from keras_ssl.pretraining.run import _name_folder, resume_command
+from keras_ssl.pretraining.setup import _name_folder
+from keras_ssl.pretraining.words import resume_command
 from tests import stranger
 from tests.conftest import tiny_encoder
 from tests.programs import parse, pretrain

@@ -1,0 +1,149 @@
+"""How much fits the time that there is: what an epoch costs here, and how a budget is spent."""
+
+import math
+import pathlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_ssl._log import duration
+from keras_ssl._tensors import Tensor
+from keras_ssl.pretraining.defaults import Choice
+
+# Judgments in a run with a budget, and the largest part of its time that they may take.
+_JUDGMENTS, _JUDGING_SHARE = 10, 0.15
+# The time of inspections, as a part of that of the epochs, and of the report, in judgments.
+_INSPECTIONS, _REPORT = 1.06, 3
+_TIMED_STEPS = 4
+_UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(budget: str) -> float:
+    """Reads a time such as "10min", "90s" or "1.5h".
+
+    Raises:
+        ValueError: if it is not a positive number with a unit: s, min, h or d.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]+)\s*", str(budget))
+    if found is None or found[2] not in _UNITS or float(found[1]) <= 0:
+        raise ValueError(
+            f"`budget` must be a time such as 90s, 10min, 1.5h or 2d. Received: budget={budget!r}"
+        )
+    return float(found[1]) * _UNITS[found[2]]
+
+
+class Clock:
+    """Counts the time since it was made.
+
+    Args:
+        budget: The time that there is, as text, or `None`.
+    """
+
+    def __init__(self, budget: str | None = None) -> None:
+        self.budget = None if budget is None else seconds(budget)
+        self._begin = time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._begin
+
+    def left(self) -> float:
+        """Seconds that are left of the budget."""
+        return (self.budget or 0.0) - self.elapsed()
+
+
+class Speed(NamedTuple):
+    """How fast a model trains.
+
+    Attributes:
+        epoch: Seconds of an epoch: its steps, its start, and its checkpoint.
+        compiling: Seconds until the first step is done.
+    """
+
+    epoch: float
+    compiling: float
+
+
+def measure(model: keras.Model, views: Any) -> Speed:
+    """Trains a model, which is thrown away, for a few steps, and saves it once.
+
+    Args:
+        model: The model.
+        views: What it will be trained on; see `keras_ssl.data.make_views`.
+    """
+    start = time.monotonic()
+    model.compile(keras.optimizers.SGD(0.0))
+    batches = iter(views)
+    _step(model, next(batches))
+    compiled = time.monotonic()
+    for _ in range(_TIMED_STEPS):
+        _step(model, next(batches))
+    step = (time.monotonic() - compiled) / _TIMED_STEPS
+    again = time.monotonic()
+    # An epoch starts anew: for small sets, that takes longer than its steps.
+    next(iter(views))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(pathlib.Path(folder) / "model.keras")
+    return Speed(len(views) * step + time.monotonic() - again, compiled - start)
+
+
+def _step(model: keras.Model, batch: tuple[Tensor, ...]) -> None:
+    model.train_on_batch(*batch[:2])
+
+
+class Schedule(NamedTuple):
+    """How a budget is spent.
+
+    Attributes:
+        epochs: Epochs to train.
+        evaluate_every: Epochs between judgments.
+        seconds: The time that they are expected to take.
+    """
+
+    epochs: int
+    evaluate_every: int
+    seconds: float
+
+
+def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> Schedule:
+    """Fits epochs and judgments to the seconds that are left.
+
+    Args:
+        left: Seconds that are left of the budget.
+        per_epoch: Seconds of an epoch.
+        judgment: Seconds of one judgment.
+        compiling: Seconds until the first step is done.
+    """
+    judgments = int(min(max(_JUDGING_SHARE * left / max(judgment, 1e-3), 2), _JUDGMENTS))
+    rest = compiling + (judgments + _REPORT) * judgment
+    number = max(1, int((left - rest) / (_INSPECTIONS * per_epoch)))
+    every = max(1, math.ceil(number / max(judgments - 1, 1)))
+    return Schedule(number, every, rest + number * per_epoch * _INSPECTIONS)
+
+
+def affordable(
+    names: Iterable[str], per_epoch: Callable[[str], float], left: float, enough: int
+) -> Choice:
+    """Chooses the best encoder that a budget pays enough epochs for.
+
+    Args:
+        names: Encoders, from the fastest to the best.
+        per_epoch: Function of a name that returns the seconds of an epoch.
+        left: Seconds that are left of the budget.
+        enough: Epochs that are worth more than a better encoder; see `epochs`.
+    """
+    chosen = None
+    for name in names:
+        number = left / per_epoch(name)
+        if chosen is not None and number < enough:
+            break
+        chosen = Choice(name, f"{duration(left)} pay for about {number:.0f} epochs of it")
+        if number < 4 * enough:  # The next one takes several times as long.
+            break
+    if chosen is None:
+        raise ValueError("`names` must name an encoder. Received: names=()")
+    return chosen

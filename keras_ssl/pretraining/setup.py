@@ -1,0 +1,169 @@
+"""What a run trains, on which images and devices: all but its encoder and its length."""
+
+import dataclasses
+import datetime
+import functools
+import pathlib
+import random
+from typing import Any
+
+import keras
+
+from keras_ssl import data, distribution, encoders, recipes, runs
+from keras_ssl.pretraining import budget, defaults
+from keras_ssl.pretraining import options as options_
+from keras_ssl.pretraining.options import Options, label, source_name
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run trains, on which images and devices.
+
+    Attributes:
+        options: The options of the run.
+        strategy: The devices; see `keras_ssl.distribution.strategy`.
+        folder: The run's folder.
+        recipe: The method and its settings.
+        size: The chosen size of photos, or `None`.
+        images: Images to train on.
+        judged: Images to judge the encoder by.
+        policy: The augmentation.
+    """
+
+    options: Options
+    strategy: Any
+    folder: runs.RunFolder
+    recipe: recipes.Recipe
+    size: defaults.Choice | None
+    images: data.ImageSet
+    judged: data.Splits
+    policy: Any
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the run begins now, and does not go on."""
+        return self.options.resume is None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this machine writes; of several, the first one does."""
+        return distribution.is_chief(self.strategy)
+
+    @property
+    def replicas(self) -> int:
+        """The number of devices that share a batch."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether the online probe is trained."""
+        return self.options.probe and self.judged.train.has_labels
+
+    @functools.cached_property
+    def chooses_epochs(self) -> bool:
+        """Whether the number of epochs is the run's own choice."""
+        options = self.options
+        is_small = options_.base_recipe(options)[1]
+        return self.is_new and options.epochs is None and is_small and not options.smoke
+
+    @property
+    def can_be_timed(self) -> bool:
+        """Whether a few steps tell how long an epoch takes."""
+        return self.chooses_epochs and self.replicas == 1
+
+    @functools.cached_property
+    def views(self) -> Any:
+        """The views to train on; see `keras_ssl.data.make_views`."""
+        return self._make_views()
+
+    def _make_views(self) -> Any:
+        probe_images = self.judged.train if self.options.evaluate_on and self.has_probe else None
+        return data.make_views(
+            self.images, self.policy, self.recipe.batch_size, self.options.seed, probe_images
+        )
+
+    def build_model(self, encoder: Any) -> keras.Model:
+        """Builds the model around an encoder, which is given by its name or itself."""
+        options, shape = self.options, self.images.image_shape
+        decay = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
+        with self.strategy.scope():
+            model = self.recipe.build_model(
+                _build_encoder(encoder, shape, options),
+                probe=len(self.judged.train.class_names or ()) if self.has_probe else None,
+                micro_batch_size=options.micro_batch_size,
+                **decay,
+            )
+            model.build((None, *shape))
+        return model
+
+    def measure(self, encoder: Any) -> budget.Speed:
+        """Measures how fast a model around an encoder trains, and throws it away."""
+        state = random.getstate()  # Keras draws the seeds of initial weights from it.
+        try:
+            with runs.stage("timing a few steps"):
+                return budget.measure(self.build_model(encoder), self._make_views())
+        finally:
+            random.setstate(state)
+
+
+def prepare(options: Options) -> Setup:
+    """Loads the images and makes the settings; checks all that can be wrong, and writes nothing.
+
+    Raises:
+        ValueError: for an option that is wrong.
+    """
+    options_.check(options)
+    # This comes first: several machines must find each other before TensorFlow does anything else.
+    strategy = distribution.strategy(options.strategy)
+    replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.precision)
+    is_new = options.resume is None
+    folder = _name_folder(options, writes) if is_new else runs.RunFolder(options.resume)
+    if is_new and writes:
+        folder.check_new()
+    options_.base_recipe(options)  # Its errors come before the images are loaded.
+    size = None
+    if is_new and options.image_size is None and options_.is_plain(options.source):
+        size = defaults.image_size(options.source)
+    with runs.stage(f"loading {source_name(options)}"):
+        scaling = None if is_new else options.began.get("scaling", ())
+        pixels = size.value if size else options.image_size
+        images, judged = options_.load_images(options, pixels, scaling)
+    recipe = options_.make_recipe(options, images.image_shape)
+    options_.check_batches(recipe, replicas, options.micro_batch_size)
+    setup = Setup(options, strategy, folder, recipe, size, images, judged, recipe.build_policy())
+    if options.budget is not None and not setup.can_be_timed:
+        raise ValueError(
+            "`budget` needs one device, and a method with small settings, whose epochs are free. "
+            f"Received: budget={options.budget!r} with {label(options)} on {replicas} replicas"
+        )
+    return setup
+
+
+def _build_encoder(name: Any, image_shape: tuple[int, int, int], options: Options) -> keras.Model:
+    """Loads or builds the encoder, and chooses what of it is trained."""
+    encoder = encoders.load_encoder(
+        name,
+        image_shape,
+        encoders.parse_range(options.input_range),
+        options.weights,
+        options.pooling,
+    )
+    if options.freeze is None and options.lora_rank is None:
+        return encoder
+    return encoders.prepare_training(
+        encoder, options_.parse_freeze(options.freeze), options.lora_rank
+    )
+
+
+def _name_folder(options: Options, writes: bool) -> runs.RunFolder:
+    """Returns the folder of a new run."""
+    if options.out is not None:
+        return runs.RunFolder(options.out)
+    if not writes:
+        raise ValueError("`out` must be given, the same folder on all machines")
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    source = pathlib.Path(source_name(options).replace(":", "-")).resolve().stem
+    name = label(options).replace(">", "-")  # A name registered with Keras has a ">".
+    return runs.RunFolder(pathlib.Path("runs") / f"{now}-{name}-{source}")

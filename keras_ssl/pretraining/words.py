@@ -1,0 +1,88 @@
+"""What a run says before and after its training."""
+
+import shlex
+from typing import Any
+
+import keras
+
+from keras_ssl import callbacks, data, encoders, evaluation, registry, runs
+from keras_ssl.pretraining.options import Options, label, source_name
+from keras_ssl.pretraining.setup import Setup
+from keras_ssl.training.strategies import describe
+
+
+def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Position) -> str:
+    """Describes the run that is about to start: images, encoder, training, devices and folder.
+
+    Args:
+        setup: What the run trains.
+        model: Its model.
+        encoder: The encoder's name, and why it was chosen.
+        begin: What is already done.
+    """
+    options, recipe, images, judged = setup.options, setup.recipe, setup.images, setup.judged
+    skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
+    chosen = f" ({setup.size.reason})" if setup.size else ""
+    where = options.evaluate_on or source_name(options)
+    epochs = "epochs" if setup.chooses_epochs else f"{recipe.epochs} epochs"
+    after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
+    lines = {
+        "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{chosen}, "
+        f"policy {recipe.policy}{skipped}",
+        "judging": "effective rank alone, because there are no labels"
+        if judged.test is None
+        else f"{where}: {_classes(judged.train)}; {len(judged.test)} images held out"
+        + ("" if options.evaluate_on else " (--no-labels trains on all)"),
+        "encoder": f"{encoder}; {model.encoder.count_params():,} parameters; projector "
+        f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
+        "training": f"{epochs} of {len(setup.views)} steps of {recipe.batch_size} "
+        f"images, {recipe.optimizer.__name__}, base learning rate "
+        f"{recipe.base_learning_rate:g}, {options.precision}",
+        "devices": describe(model.distribute_strategy),
+        "run": f"{setup.folder.path}{'' if setup.is_new else f', going on after {after}'}",
+    }
+    body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())
+    return f"{label(options)} ({recipe.source})\n{body}"
+
+
+def _classes(images: data.ImageSet) -> str:
+    """Says how many classes there are, and the first of their names."""
+    names = [str(name) for name in images.class_names or ()]
+    return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+
+
+def resume_command(folder: runs.RunFolder) -> str:
+    """Returns the command that goes on with a run."""
+    imports = [word for name in registry.IMPORTED for word in ("--import", name)]
+    return shlex.join(["keras-ssl", "pretrain", "--resume", str(folder.path), *imports])
+
+
+def last_screen(options: Options, folder: runs.RunFolder, results: dict[str, Any]) -> str:
+    """Says what was learned, where everything is, and what to type next."""
+    path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
+    return (
+        f"\n{evaluation.table(results)}\n\n{learned(results)}\n"
+        f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
+        "To write a row of features for each image, to see which images look alike, and to take "
+        "the encoder elsewhere:\n"
+        f"  keras-ssl embed {path} {source}\n"
+        f"  keras-ssl neighbors {path} {source}\n"
+        f"  keras-ssl export {path} exported"
+    )
+
+
+def learned(results: dict[str, dict[str, float]]) -> str:
+    """Says in one sentence what was learned."""
+    trained, untrained = results["trained"], results["untrained"]
+    if "knn" not in trained:
+        return (
+            f"The features use {trained['rankme']:.0f} directions (RankMe), those of the untrained "
+            f"encoder {untrained['rankme']:.0f}. Without labels, nothing tells for sure whether "
+            "they are better: look at the neighbors."
+        )
+    now, before = (100 * figures["knn"] for figures in (trained, untrained))
+    verdict = "The encoder learned" if now > before else "The encoder did not get better"
+    pixels = 100 * results["raw pixels"]["knn"]
+    return (
+        f"{verdict}: kNN {now:.1f} % against {before:.1f} % untrained (raw pixels {pixels:.1f} %)."
+    )

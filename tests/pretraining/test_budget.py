@@ -1,0 +1,76 @@
+import keras
+import pytest
+
+from keras_ssl import data, models
+from keras_ssl.pretraining import budget, defaults
+from tests.conftest import quick_policy, tiny_encoder
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10min", 600), ("10 m", 600), ("1.5h", 5400), ("2d", 172800), ("1 sec", 1)],
+)
+def test_seconds(text, seconds):
+    assert budget.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "0min", "-3h", "1 week", "", "nan s"])
+def test_seconds_of_what_is_no_time(text):
+    with pytest.raises(ValueError, match="`budget` must be a time such as"):
+        budget.seconds(text)
+
+
+class TestSpend:
+    def test_the_expected_time_fills_the_budget(self):
+        plan = budget.spend(600.0, per_epoch=5.0, judgment=3.0, compiling=20.0)
+        assert 600 - 1.1 * 5 < plan.seconds <= 600
+        judgments = -(-plan.epochs // plan.evaluate_every) + 1
+        assert judgments <= 11
+
+    def test_slow_judgments_are_few(self):
+        plan = budget.spend(600.0, per_epoch=5.0, judgment=30.0, compiling=0.0)
+        assert plan.epochs / plan.evaluate_every <= 3
+
+    def test_there_is_always_one_epoch(self):
+        assert budget.spend(-10.0, 100.0, 5.0, 5.0)[:2] == (1, 1)
+
+
+class TestAffordable:
+    @pytest.mark.parametrize(
+        ("left", "name"),
+        # The second encoder takes ten seconds an epoch.
+        [(10, "fast"), (100, "fast"), (499, "fast"), (501, "good"), (1e9, "good")],
+    )
+    def test_the_best_encoder_with_enough_epochs(self, left, name):
+        per_epoch = {"fast": 1.0, "good": 10.0}
+        chosen = budget.affordable(per_epoch, per_epoch.get, left, enough=50)
+        assert chosen.value == name
+        assert "epochs of it" in chosen.reason
+
+    def test_what_is_too_slow_is_not_timed(self):
+        timed = []
+
+        def per_epoch(name):
+            timed.append(name)
+            return 1.0
+
+        budget.affordable(("fast", "good"), per_epoch, 100.0, enough=50)
+        assert timed == ["fast"]
+
+    def test_no_encoder(self):
+        with pytest.raises(ValueError, match="`names` must name an encoder"):
+            budget.affordable((), lambda name: 1.0, 100.0, 50)
+
+
+def test_measure_leaves_no_trace(images, eagerly, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = models.VICReg(tiny_encoder(), keras.layers.Dense(6))
+    views = data.make_views(images, quick_policy(), 8)
+    speed = budget.measure(model, views)
+    assert speed.epoch > 0 and speed.compiling > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_small_images_keep_their_size_at_the_stem():
+    assert defaults.encoders((28, 28, 1))[0] == "resnet8"
+    assert defaults.encoders((32, 32, 3))[0] != "resnet8"
