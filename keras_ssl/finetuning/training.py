@@ -169,6 +169,7 @@ def fit_classifier(
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
     optimizer.exclude_from_weight_decay([v for v in logits.trainable_variables if v.ndim == 1])
+    optimizer.build(logits.trainable_variables)  # TensorFlow traces twice what creates variables.
     logits.compile(
         optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

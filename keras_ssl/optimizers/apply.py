@@ -1,12 +1,13 @@
 """An optimizer step on several replicas that stays exact with clipping and loss scaling."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ssl._keras import clipped
+from keras_ssl._keras import clipped, schedule_read_once
 from keras_ssl.replicas import replica_count, share, sum_over_replicas
 
 
@@ -36,4 +37,7 @@ def apply_gradients(
         total = [g if g is None else g / ops.cast(scale, g.dtype) for g in total]
         total = clipped(inner or optimizer, total)
         gradients = [g if g is None else share(g * ops.cast(scale, g.dtype)) for g in total]
-    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    # The steps of several replicas are traced side by side, with one optimizer.
+    alone = replica_count() == 1
+    with schedule_read_once(optimizer) if alone else contextlib.nullcontext():
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))

@@ -135,6 +135,9 @@ class ReplicatedModel(keras.Model):
         check_optimizer(self.optimizer, replicas)
         if self.train_function is not None and not force:
             return self.train_function
+        if self.built and own_strategy(self) is None and not self.optimizer.built:
+            # Keras leaves that to the first step. TensorFlow traces twice what creates variables.
+            self.optimizer.build(self.trainable_variables)
         if self._has_replicas():
             self.train_function = self._on_replicas(self.train_step)
         else:
