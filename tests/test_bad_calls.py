@@ -93,7 +93,7 @@ def _classifier():
 
 
 # A good call of these trains for minutes: tests/commands and tests/test_cli.py have small ones.
-LONG = ("keras_ssl.pretrain", "keras_ssl.study")
+LONG = ("keras_ssl.pretrain", "keras_ssl.study", "keras_ssl.finetune", "finetuning.compare")
 
 # One good call of each, by the arguments that it needs.
 CALLS = {
