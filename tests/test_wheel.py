@@ -1,23 +1,14 @@
 """The wheel, installed in an empty environment outside the checkout, is the whole product."""
 
-import os
-import pathlib
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.wheels import build_wheel, install, run
+
 PYTHONS = ("3.11", "3.12", "3.13")
-
-
-def run(*command, **kwargs):
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, **kwargs
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
 
 
 def interpreter(version):
@@ -35,18 +26,7 @@ def interpreter(version):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "source"
-    names = [name for name in ("keras_ssl", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")]
-    copy.mkdir()
-    for name in names:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, copy / name)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, copy)
-    (built,) = folder.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.mark.slow
@@ -55,13 +35,10 @@ def test_the_wheel_is_the_whole_product(wheel, version, tmp_path):
     python = interpreter(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")
-    run(python, "-m", "venv", tmp_path / "venv")
-    program = tmp_path / "venv" / "bin" / "keras-ssl"
-    run(tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "-q", wheel)
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    program = install(python, tmp_path / "venv", wheel) / "keras-ssl"
 
     def keras_ssl(*words):
-        return run(program, *words, cwd=tmp_path, env=environment)
+        return run(program, *words, cwd=tmp_path)
 
     assert "The encoder" in keras_ssl("pretrain", "digits", "--smoke", "--out", "run")
     assert "trained" in keras_ssl("evaluate", "run", "digits", "--smoke")
