@@ -201,7 +201,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
             }
         )
         folder.write_json(BASELINES, baselines)
-        data.view_grid(images.spread(8), policy, folder / "views.png", seed=options.seed)
+        data.view_grid(images, policy, folder / "views.png", seed=options.seed)
     elif writes:
         folder.go_on(config)
 

@@ -367,6 +367,23 @@ def test_views_of_another_size(images, views, tmp_path):
 def test_a_sample_without_labels(images):
     sample = Sample(images.without_labels(), data.tiny_gray(), 8)
     assert sample.labels is None and sample.images.shape == (8, 8, 8, 1)
+    assert sample.captions == [f"image {place}" for place in range(0, 48, 6)]
+
+
+def test_the_grid_says_what_it_shows(images, monkeypatch):
+    """Twelve images over all of the sample, in two blocks, each with its captions."""
+    blocks, draw = [], pictures.mosaic
+    monkeypatch.setattr(pictures, "mosaic", lambda *args: blocks.append(args) or draw(*args))
+    sample = Sample(images, data.tiny_gray(), 48)
+    pictures.view_grid(sample)
+    assert [len(columns) for columns, _, _ in blocks] == [3, 3]
+    assert all(titles == ["image", "view 1", "view 2"] for _, titles, _ in blocks)
+    assert [name for _, _, names in blocks for name in names] == sample.captions[::4]
+    np.testing.assert_array_equal(
+        np.concatenate([columns[0] for columns, _, _ in blocks]), sample.images[::4]
+    )
+    pictures.view_grid(Sample.of(sample.views))
+    assert blocks[-1][1] == ["view 1", "view 2"] and blocks[-1][2][0] == "image 24"
 
 
 def test_stock_callbacks_monitor_what_needs_no_label(images, views, tmp_path):
