@@ -19,7 +19,7 @@ from keras_ssl import data, encoders, exporting, runs
 from keras_ssl.commands.export import export
 from keras_ssl.exporting import FORMATS
 from keras_ssl.exporting.contract import Contract
-from tests.conftest import tiny_encoder
+from tests.conftest import lora_encoder, tiny_encoder
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -153,6 +153,31 @@ def test_the_page_brings_a_photo_to_its_size_as_training_does(tmp_path, monkeypa
     ours, _ = next(iter(data.load(tmp_path, labels=False).train.batches(1)))
     assert namespace["images"].shape == ours.shape
     np.testing.assert_allclose(namespace["images"], ours, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("format", ALL_IMAGE_FORMATS)
+def test_a_lora_is_merged(format, tmp_path):
+    _packages(format)
+    adapted, sums = lora_encoder()
+    wanted = adapted.predict(_pixels(), verbose=0)
+    done = export(
+        adapted,
+        tmp_path / "out",
+        format=format,
+        images=_images(adapted),
+        tolerance=1e-6,
+        quiet=True,
+    )
+    got = FORMATS[format].run(adapted, tmp_path / "out", _pixels())
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+    np.testing.assert_array_equal(adapted.predict(_pixels(), verbose=0), wanted)
+    if format == "safetensors":
+        from safetensors.numpy import load_file
+
+        kernels = {k.split("/")[-2]: v for k, v in load_file(done.path).items() if "kernel" in k}
+        assert set(kernels) == set(sums)
+        for name, kernel in kernels.items():
+            np.testing.assert_allclose(kernel, sums[name], rtol=1e-5, atol=1e-6)
 
 
 # --- Inside the files ----------------------------------------------------------------------------

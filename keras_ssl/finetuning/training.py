@@ -29,7 +29,7 @@ from keras_ssl._validation import (
 from keras_ssl.data import Augmentation, Compose, ImageSet, RandomFlip, RandomResizedCrop
 from keras_ssl.data.augmentation import check_augmentation
 from keras_ssl.data.views import check_image_set
-from keras_ssl.encoders import as_encoder, check_images
+from keras_ssl.encoders import as_encoder, check_images, merged_encoder
 from keras_ssl.evaluation import Features, extract
 
 # Parts of the encoder that are trained besides the head, by name: the fraction of its layers that
@@ -79,7 +79,8 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
     """Builds a classifier with a copy of an encoder, whose own weights are not changed later.
 
     Args:
-        encoder: See `keras_ssl.encoders.as_encoder`. It must know the shape of its images.
+        encoder: See `keras_ssl.encoders.as_encoder`. It must know the shape of its images. The copy
+            has its LoRA merged into its matrices.
         class_names: Names of the classes, two or more.
 
     Returns:
@@ -94,7 +95,7 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
         raise ValueError(
             f"`class_names` must be the names of two or more classes. Received: {class_names!r}"
         )
-    encoder = as_encoder(encoder)
+    encoder = merged_encoder(as_encoder(encoder))
     if not getattr(encoder, "inputs", None):
         raise ValueError(
             "`encoder` must know the shape of its images: call as_encoder with an image_shape. "

@@ -7,7 +7,7 @@ import pytest
 from keras_ssl import data, encoders, evaluation, finetune, finetuning
 from keras_ssl.finetuning import comparison as comparison_file
 from keras_ssl.finetuning.training import _batches, _train_last, default_augmentation
-from tests.conftest import tiny_encoder
+from tests.conftest import lora_encoder, tiny_encoder
 
 CROPS = default_augmentation(flip=False)
 FLIPS = data.RandomFlip()  # quick to trace
@@ -94,6 +94,32 @@ class TestTraining:
         finetuning.fit_classifier(classifier, splits.train, steps=2, augmentation=FLIPS)
         for a, b in zip(before, encoder.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
+
+    def test_a_lora_is_merged(self, splits):
+        """The classifier has the same features and one matrix a layer, all of which is trained."""
+        adapted, sums = lora_encoder()
+        images, _ = next(iter(splits.test.batches(20)))
+        classifier = finetuning.build_classifier(adapted, splits.train.class_names)
+        *_, head, _ = classifier.layers
+        features = keras.Model(classifier.inputs, head.input).predict(images, verbose=0)
+        np.testing.assert_allclose(features, adapted.predict(images, verbose=0), rtol=0, atol=1e-5)
+        kernels = {v.path.split("/")[-2]: v for v in classifier.weights if "kernel" in v.path}
+        assert set(kernels) == {*sums, "head"} and len(classifier.trainable_weights) == 8
+        before = {name: np.array(kernels[name]) for name in sums}
+        for name, kernel in before.items():
+            np.testing.assert_allclose(kernel, sums[name], rtol=1e-5, atol=1e-6)
+        finetuning.fit_classifier(classifier, splits.train, steps=2, augmentation=FLIPS)
+        assert all(np.any(kernels[name] != before[name]) for name in sums)
+
+    def test_scratch_has_no_lora_either(self, splits, tmp_path, monkeypatch):
+        built, build = [], comparison_file.build_classifier
+        monkeypatch.setattr(
+            comparison_file, "build_classifier", lambda *args: built.append(args[0]) or build(*args)
+        )
+        finetuning.compare(
+            lora_encoder()[0], *splits, tmp_path, labels=[0.1], seeds=1, steps=2, augmentation=FLIPS
+        )
+        assert len(built) == 2 and not any("lora" in v.path for e in built for v in e.weights)
 
     @pytest.mark.parametrize(
         ("train", "changed"),
