@@ -225,6 +225,30 @@ class TestSafetensors:
         for a, b in zip(encoder.weights, again.weights, strict=True):
             np.testing.assert_array_equal(a, b)
 
+    @pytest.mark.parametrize("file", ["", "model.safetensors"])
+    def test_the_folder_is_an_encoder_like_any_other(self, folder, file, monkeypatch):
+        path, encoder = folder
+        again = encoders.load_encoder(path / file)
+        wanted = encoder.predict(_pixels(), verbose=0)
+        np.testing.assert_array_equal(again.predict(_pixels(), verbose=0), wanted)
+        assert encoders.find_range(again, (8, 8, 1)) == encoders.find_range(encoder, (8, 8, 1))
+        # Its config.json is not that of a run.
+        assert runs.scaling_of(path / file) is None
+        second = path.parent / "second"
+        done = export(path / file, second, format="safetensors", smoke=True, quiet=True)
+        assert done.difference == 0 and "Nothing is known" in (second / "README.md").read_text()
+        with pytest.raises(ValueError, match="`weights` must be left out"):
+            encoders.load_encoder(path, weights="imagenet")
+        monkeypatch.setitem(sys.modules, "safetensors", None)
+        with pytest.raises(ValueError, match="pip install safetensors"):
+            encoders.load_encoder(path / file)
+
+    def test_a_config_of_something_else(self, folder):
+        path, _ = folder
+        (path / "config.json").write_text('{"class_name": "Nothing", "config": {}}')
+        with pytest.raises(ValueError, match="config.json is damaged. Export the encoder again"):
+            encoders.load_encoder(path)
+
     def test_weights_of_the_same_path_are_all_kept(self, tmp_path):
         _packages("safetensors")
         parts = [tiny_encoder(), tiny_encoder()]
@@ -282,6 +306,24 @@ class TestKerasHub:
         with pytest.raises(ValueError, match="one KerasHub backbone.*'tiny' with 0"):
             export(ENCODERS["plain"](), tmp_path / "out", format="keras_hub", quiet=True)
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["", "saved_model"])
+def test_what_keras_cannot_load_says_what_can_be_loaded(tmp_path, part):
+    encoder = ENCODERS["plain"]()
+    export(encoder, tmp_path / "out", images=_images(encoder), quiet=True)
+    with pytest.raises(ValueError, match="load the run or the .keras file.*as safetensors.*Saved"):
+        encoders.load_encoder(tmp_path / "out" / part)
+
+
+def test_an_exported_preset_says_where_it_is(tmp_path):
+    contract = {"format": "KerasHub preset", "file": "preset"}
+    (tmp_path / "contract.json").write_text(json.dumps(contract))
+    with pytest.raises(ValueError, match="`encoder` must be the preset inside.*preset. It needs"):
+        encoders.load_encoder(tmp_path)
+    (tmp_path / "contract.json").write_text("[]")
+    with pytest.raises(ValueError, match="`encoder` must be one of.*exported as safetensors"):
+        encoders.load_encoder(tmp_path)
 
 
 # --- The model card and a run --------------------------------------------------------------------
