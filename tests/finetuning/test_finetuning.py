@@ -141,6 +141,42 @@ class TestTraining:
         shapes = [tuple(v.shape) for v in body.trainable_variables if v.ndim == 4]
         assert sorted(shapes) == [(1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16)]
 
+    @pytest.mark.parametrize(
+        ("name", "part", "count", "first"),
+        [
+            ("resnet18", "last", 34, "block_6_1_norm/gamma"),
+            ("vit_tiny", "last", 66, "block_9_norm_1/gamma"),
+            ("vit_tiny", "all", 196, "patch_and_position_embedding/kernel"),
+            ("vit_tiny", "head", 0, None),
+        ],
+    )
+    def test_the_last_third_begins_here(self, name, part, count, first):
+        body = encoders.build_encoder(name, (32, 32, 3))
+        _train_last(body, finetuning.PARTS[part])
+        layers = [part.layer for part in encoders.find_blocks(body).parts]
+        paths = [v.path for layer in layers if layer.trainable for v in layer.weights]
+        assert len(paths) == count and paths[:1] == ([] if first is None else [first])
+        assert {v.path for v in body.trainable_variables} <= set(paths)
+
+    def test_layers_inside_a_layer_count(self, splits):
+        """A network of KerasHub may be one layer that holds all of its blocks."""
+
+        class Blocks(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.blocks = [keras.layers.Dense(4, name=f"block_{i}") for i in range(3)]
+
+            def call(self, x):
+                for block in self.blocks:
+                    x = block(x)
+                return x
+
+        images = keras.layers.Input((8, 8, 1))
+        body = keras.Model(images, Blocks()(keras.layers.Flatten()(images)))
+        _train_last(body, finetuning.PARTS["last"])
+        assert [v.path.split("/")[-2] for v in body.trainable_variables] == ["block_2"] * 2
+        assert len(body.non_trainable_variables) == 4
+
     def test_no_step_of_a_head_leaves_the_probe(self, splits):
         """With a rate of nearly zero, the classifier is the logistic regression of the features."""
         encoder = tiny_encoder()
