@@ -51,6 +51,13 @@ POLICIES: dict[str, str] = {"tiny_grey": "tiny_gray"}
 # Recipes in `keras_ssl.recipes.SMALL` and `PUBLISHED`.
 RECIPES: dict[str, str] = {}
 
+# Figures and pictures among the TensorBoard events of a run, as `keras_ssl.inspection` names them.
+EVENTS: dict[str, str] = {
+    "probe/accuracy": "training/probe_accuracy",
+    "probe/loss": "training/probe_loss",
+    "views/image_and_two_views": "views/image_and_views",
+}
+
 # Options of a run in its config.json.
 OPTIONS: dict[str, str] = {"base_lr": "base_learning_rate", "logdir": "out", "recipe": "method"}
 

@@ -123,7 +123,8 @@ class Recipe:
 
     Raises:
         TypeError: for a model, a criterion, an optimizer or a criterion's settings of another type.
-        ValueError: for a number out of its range, or a projector that is not a list of widths.
+        ValueError: for a number out of its range, a projector that is not a list of widths, or a
+            setting that the criterion does not have.
 
     Attributes:
         model: The method.
@@ -185,6 +186,7 @@ class Recipe:
                 "`criterion` must be a dictionary of settings. Received: "
                 f"criterion={self.criterion!r}"
             )
+        self._check_settings()
         check_count("batch_size", self.batch_size)
         check_count("epochs", self.epochs)
         check_positive("base_learning_rate", self.base_learning_rate)
@@ -192,6 +194,21 @@ class Recipe:
             check_non_negative(name, getattr(self, name))
         check_fraction("final_fraction", self.final_fraction)
         parse_widths(self.projector)
+
+    def _check_settings(self) -> None:
+        """Raises a `ValueError` for a setting that the criterion does not have."""
+        make = self.criterion_class or self.model.default_criterion
+        if make is None:
+            return  # `make_criterion` says so when it is needed.
+        known = inspect.signature(make).parameters
+        if any(one.kind is one.VAR_KEYWORD for one in known.values()):
+            return
+        wrong = [name for name in self.criterion if name not in known]
+        if wrong:
+            raise ValueError(
+                f"`criterion` must be settings of {getattr(make, '__name__', make)}, which are "
+                f"{list(known)}. Received: {', '.join(map(repr, wrong))}"
+            )
 
     @property
     def make_criterion(self) -> Callable[..., losses.Criterion]:
@@ -465,6 +482,9 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
     Args:
         model: The method, such as your own.
         **criterion: Arguments of its criterion; the others keep their defaults.
+
+    Raises:
+        ValueError: for an argument that its criterion does not have.
     """
     return Recipe(
         model,

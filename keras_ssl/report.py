@@ -33,7 +33,6 @@ _SECTIONS = {
     "training": "Training",
     "criterion": "Terms of the criterion, unweighted",
     "evaluation": "Evaluation",
-    "probe": "Online probe",
     "rank": "Rank",
     "pairs": "Positive and negative pairs",
     "hypersphere": "Alignment and uniformity",
@@ -61,7 +60,6 @@ _REFERENCES = {
 }
 _PICTURES = {
     "views/image_and_views": "Images and their views",
-    "views/image_and_two_views": "Images and their two views",
     "rank/spectrum": "Spectrum",
     "matrices/gram": "Gram matrices",
     "matrices/correlation": "Correlation matrices",

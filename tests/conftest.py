@@ -136,6 +136,32 @@ def tiny_encoder():
     )
 
 
+def lora_encoder():
+    """Returns an encoder whose layers of each kind that can have a LoRA have learned one.
+
+    Returns:
+        The encoder, and the sums W + A B by the name of their layer.
+    """
+    layers = [
+        keras.layers.Conv2D(4, 3, strides=2, name="convolution"),
+        keras.layers.Reshape((9, 4)),
+        keras.layers.EinsumDense("ntd,de->nte", (9, 6), bias_axes="e", name="products"),
+        keras.layers.ReLU(),
+        keras.layers.GlobalAveragePooling1D(),
+        keras.layers.Dense(5, name="dense"),
+    ]
+    encoder = keras.Sequential([keras.layers.Input((8, 8, 1)), *layers], name="adapted")
+    rng, sums = np.random.RandomState(3), {}
+    for layer in (layers[0], layers[2], layers[5]):
+        plain = np.array(layer.kernel)
+        layer.enable_lora(2)
+        a, b = (rng.normal(size=v.shape) for v in (layer.lora_kernel_a, layer.lora_kernel_b))
+        layer.lora_kernel_a.assign(a)
+        layer.lora_kernel_b.assign(b)
+        sums[layer.name] = plain + a @ b
+    return encoder, sums
+
+
 @contextlib.contextmanager
 def tensorboard_server(logdir):
     """Starts a real TensorBoard, and gives a function that asks it as its own page does."""

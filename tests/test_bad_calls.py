@@ -155,6 +155,7 @@ CALLS = {
     "encoders.describe_training": lambda tmp: dict(encoder=_encoder()),
     "encoders.find_blocks": lambda tmp: dict(encoder=_encoder()),
     "encoders.layer_factors": lambda tmp: dict(encoder=_encoder(), decay=0.5),
+    "encoders.merged_encoder": lambda tmp: dict(encoder=_encoder()),
     "encoders.plain_encoder": lambda tmp: dict(encoder=_encoder()),
     "encoders.prepare_training": lambda tmp: dict(encoder=_encoder()),
     "encoders.restore_training": lambda tmp: dict(encoder=_encoder(), description={}),

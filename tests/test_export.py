@@ -19,7 +19,7 @@ from keras_ssl import data, encoders, exporting, runs
 from keras_ssl.commands.export import export
 from keras_ssl.exporting import FORMATS
 from keras_ssl.exporting.contract import Contract
-from tests.conftest import tiny_encoder
+from tests.conftest import lora_encoder, tiny_encoder
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -155,6 +155,31 @@ def test_the_page_brings_a_photo_to_its_size_as_training_does(tmp_path, monkeypa
     np.testing.assert_allclose(namespace["images"], ours, rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize("format", ALL_IMAGE_FORMATS)
+def test_a_lora_is_merged(format, tmp_path):
+    _packages(format)
+    adapted, sums = lora_encoder()
+    wanted = adapted.predict(_pixels(), verbose=0)
+    done = export(
+        adapted,
+        tmp_path / "out",
+        format=format,
+        images=_images(adapted),
+        tolerance=1e-6,
+        quiet=True,
+    )
+    got = FORMATS[format].run(adapted, tmp_path / "out", _pixels())
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())
+    np.testing.assert_array_equal(adapted.predict(_pixels(), verbose=0), wanted)
+    if format == "safetensors":
+        from safetensors.numpy import load_file
+
+        kernels = {k.split("/")[-2]: v for k, v in load_file(done.path).items() if "kernel" in k}
+        assert set(kernels) == set(sums)
+        for name, kernel in kernels.items():
+            np.testing.assert_allclose(kernel, sums[name], rtol=1e-5, atol=1e-6)
+
+
 # --- Inside the files ----------------------------------------------------------------------------
 
 
@@ -199,6 +224,30 @@ class TestSafetensors:
         again = exporting.load_safetensors(path)
         for a, b in zip(encoder.weights, again.weights, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("file", ["", "model.safetensors"])
+    def test_the_folder_is_an_encoder_like_any_other(self, folder, file, monkeypatch):
+        path, encoder = folder
+        again = encoders.load_encoder(path / file)
+        wanted = encoder.predict(_pixels(), verbose=0)
+        np.testing.assert_array_equal(again.predict(_pixels(), verbose=0), wanted)
+        assert encoders.find_range(again, (8, 8, 1)) == encoders.find_range(encoder, (8, 8, 1))
+        # Its config.json is not that of a run.
+        assert runs.scaling_of(path / file) is None
+        second = path.parent / "second"
+        done = export(path / file, second, format="safetensors", smoke=True, quiet=True)
+        assert done.difference == 0 and "Nothing is known" in (second / "README.md").read_text()
+        with pytest.raises(ValueError, match="`weights` must be left out"):
+            encoders.load_encoder(path, weights="imagenet")
+        monkeypatch.setitem(sys.modules, "safetensors", None)
+        with pytest.raises(ValueError, match="pip install safetensors"):
+            encoders.load_encoder(path / file)
+
+    def test_a_config_of_something_else(self, folder):
+        path, _ = folder
+        (path / "config.json").write_text('{"class_name": "Nothing", "config": {}}')
+        with pytest.raises(ValueError, match="config.json is damaged. Export the encoder again"):
+            encoders.load_encoder(path)
 
     def test_weights_of_the_same_path_are_all_kept(self, tmp_path):
         _packages("safetensors")
@@ -257,6 +306,24 @@ class TestKerasHub:
         with pytest.raises(ValueError, match="one KerasHub backbone.*'tiny' with 0"):
             export(ENCODERS["plain"](), tmp_path / "out", format="keras_hub", quiet=True)
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", ["", "saved_model"])
+def test_what_keras_cannot_load_says_what_can_be_loaded(tmp_path, part):
+    encoder = ENCODERS["plain"]()
+    export(encoder, tmp_path / "out", images=_images(encoder), quiet=True)
+    with pytest.raises(ValueError, match="load the run or the .keras file.*as safetensors.*Saved"):
+        encoders.load_encoder(tmp_path / "out" / part)
+
+
+def test_an_exported_preset_says_where_it_is(tmp_path):
+    contract = {"format": "KerasHub preset", "file": "preset"}
+    (tmp_path / "contract.json").write_text(json.dumps(contract))
+    with pytest.raises(ValueError, match="`encoder` must be the preset inside.*preset. It needs"):
+        encoders.load_encoder(tmp_path)
+    (tmp_path / "contract.json").write_text("[]")
+    with pytest.raises(ValueError, match="`encoder` must be one of.*exported as safetensors"):
+        encoders.load_encoder(tmp_path)
 
 
 # --- The model card and a run --------------------------------------------------------------------

@@ -15,7 +15,7 @@ from keras_ssl import encoders, models, optimizers
 from keras_ssl.encoders import hub
 from keras_ssl.encoders.vits import fitting_patch_size
 from keras_ssl.runs import RunFolder
-from tests.conftest import tiny_encoder
+from tests.conftest import lora_encoder, tiny_encoder
 
 SHAPE = (16, 16, 3)
 
@@ -424,6 +424,17 @@ class TestTrainedPart:
         np.testing.assert_array_equal(
             model.encoder(images, training=True), model.encoder(images, training=False)
         )
+
+    def test_only_a_lora_is_merged(self):
+        adapted, sums = lora_encoder()
+        merged = encoders.merged_encoder(adapted)
+        for name, kernel in sums.items():
+            np.testing.assert_allclose(merged.get_layer(name).kernel, kernel, rtol=1e-5, atol=1e-6)
+        frozen = encoders.prepare_training(_small_resnet(), freeze=1.0)
+        assert encoders.merged_encoder(frozen) is frozen
+        adapted.get_config = lambda: 1 / 0
+        with pytest.raises(ValueError, match="`encoder` must be one that Keras can rebuild"):
+            encoders.merged_encoder(adapted)
 
     def test_lora_does_nothing_at_first(self):
         network = _small_vit()

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_ssl import data, encoders, models, recipes
 from tests.conftest import tiny_encoder
@@ -42,6 +43,24 @@ def test_a_method_of_your_own(views):
     assert np.isfinite(history["uniformity"][0])
     config = model.criterion.get_config()
     assert config["uniformity_weight"] == 1.0
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2, 8])
+def test_its_criterion_at_embeddings_of_length_zero(zeros):
+    """The distance of 0 to a unit vector counts as sqrt(2), as that to another 0."""
+    (code,) = (block for block in BLOCKS if "UniformityLoss" in block)
+    namespace = {}
+    exec(code, namespace)
+    z = np.random.RandomState(0).normal(size=(8, 6)).astype("float32")
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    z[:zeros] = unit[:zeros] = 0
+    kernel = np.exp(4 * unit @ unit.T - 4)
+    expected = np.log(np.mean(kernel[~np.eye(8, dtype=bool)]))
+    variable = tf.Variable(z)
+    with tf.GradientTape() as tape:
+        terms = namespace["UniformityLoss"]().terms(variable, variable)
+    assert float(terms["uniformity"]) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(tape.gradient(terms["uniformity"], variable)).all()
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from keras_ssl import data, optimizers, recipes
+from keras_ssl import data, losses, models, optimizers, recipes
 from tests.conftest import tiny_encoder
 
 
@@ -77,6 +77,30 @@ def test_a_config_of_something_else(change, message):
     config = {**recipes.SMALL["vicreg"].get_config(), **change}
     with pytest.raises(ValueError, match=message):
         recipes.Recipe.from_config(config)
+
+
+class AnySettings(losses.NTXentLoss):
+    def __init__(self, name=None, dtype=None, **settings):
+        super().__init__(name=name, dtype=dtype)
+        self.settings = settings
+
+
+def test_settings_that_the_criterion_does_not_have():
+    """They are refused when the recipe is made, before anything is built."""
+    message = r"`criterion` must be settings of NTXentLoss.*'temperature'.*Received: 'momentum'"
+    with pytest.raises(ValueError, match=message):
+        recipes.small(models.SimCLR, momentum=0.99)
+    simclr = recipes.SMALL["simclr"]
+    with pytest.raises(ValueError, match=message):
+        recipes.Recipe.from_config({**simclr.get_config(), "criterion": {"momentum": 0.99}})
+    with pytest.raises(ValueError, match="settings of VICRegLoss.*Received: 'temperature'"):
+        dataclasses.replace(
+            simclr, criterion={"temperature": 0.1}, criterion_class=losses.VICRegLoss
+        )
+    assert recipes.small(models.SimCLR, temperature=0.2, dtype="float32").criterion
+    # One that takes any settings says itself what is wrong; without a criterion there are none.
+    dataclasses.replace(simclr, criterion={"momentum": 0.99}, criterion_class=AnySettings)
+    recipes.small(models.JointEmbeddingModel, momentum=0.99)
 
 
 def test_what_published_codes_do_apart_from_the_rule():

@@ -69,6 +69,26 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
     assert page.count("Mend it.") == 1
 
 
+def test_a_run_with_the_tags_of_earlier_versions(tmp_path):
+    """A run that began with one version and went on with another is one run."""
+    log, curve = EventLog(tmp_path / "old"), [(0, 3.0), (1, 2.0)]
+    for tags in (
+        ("training/loss", "probe/accuracy"),
+        ("1_training/loss", "training/probe_accuracy"),
+    ):
+        step, value = curve[0] if tags[0] == "training/loss" else curve[1]
+        for tag in tags:
+            log.write(step, lambda tag=tag, value=value: tf.summary.scalar(tag, value))
+    log.write(0, lambda: tf.summary.image("views/image_and_two_views", tf.zeros((1, 4, 4, 3))))
+    log.close()
+    assert read_events(tmp_path / "old").scalars == {
+        "training/loss": curve,
+        "training/probe_accuracy": curve,
+    }
+    page = report.report([tmp_path / "old"], tmp_path / "report.html").read_text()
+    assert page.count("data:image/svg+xml") == 1 and "Images and their views" in page
+
+
 def test_a_run_that_is_no_better_than_untrained_is_not_called_healthy(runs, tmp_path):
     healthy = runs[1]  # Its doctor found nothing.
     figures = {"untrained": {"knn": 0.5}, "trained": {"knn": 0.4}}

@@ -19,7 +19,7 @@ from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import mosaic
 from keras_ssl.inspection import EventLog, Inspection, Sample
 from keras_ssl.inspection.diagnosis import learning_rate
-from keras_ssl.inspection.event_log import RUN
+from keras_ssl.inspection.event_log import RUN, tag
 from keras_ssl.training.strategies import is_chief
 
 # By default, the images looked at are this part of the images trained on. With the figures that are
@@ -30,7 +30,7 @@ _SHARE = 0.015
 _CHOSEN = {
     "evaluation/linear": "linear accuracy",
     "evaluation/knn": "kNN accuracy",
-    "probe/accuracy": "online probe accuracy",
+    "training/probe_accuracy": "online probe accuracy",
     "training/loss": "loss",
     "rank/representations": "RankMe",
     "pairs/positive_mean": "cosine of positives",
@@ -45,8 +45,9 @@ class EmbeddingInspector(keras.callbacks.Callback):
     time, as in training (the callback does not see the views of the data set that is trained on).
     It also writes what `fit` logs for every epoch. Sections of the dashboard:
 
-    - `training`: loss, learning rate, images per second; `criterion`: every term, unweighted;
-      `probe`, `evaluation`: the logs of the online probe and of `EvaluationCallback`
+    - `1_training`: loss, learning rate, images per second, the online probe; `2_evaluation`: the
+      logs of `EvaluationCallback`; `criterion`: every term, unweighted. TensorBoard sorts sections
+      by name, and numbers first
     - `sample_terms`, `gradient_share`, `duality`, `bounds`, `pairs`, `hypersphere`, `spread`,
       `rank`: see `keras_ssl.inspection.Inspection.figures`
     - histograms of cosines, norms, standard deviations and singular values; pictures of the views,
@@ -216,27 +217,27 @@ class EmbeddingInspector(keras.callbacks.Callback):
         return inspection
 
     def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
-        """Returns functions that write each histogram and each picture, by tag."""
+        """Returns functions that write each histogram and each picture, by name."""
 
-        def image(tag: str, draw: Callable[[], np.ndarray]) -> None:
-            tf.summary.image(tag, draw()[None])
+        def image(name: str, draw: Callable[[], np.ndarray]) -> None:
+            tf.summary.image(name, draw()[None])
 
         if self.log is None:
             return {}
         from keras_ssl.inspection import pictures  # matplotlib takes a second to import
 
         histograms = {
-            tag: functools.partial(tf.summary.histogram, tag, values)
-            for tag, values in inspection.distributions.items()
+            name: functools.partial(tf.summary.histogram, name, values)
+            for name, values in inspection.distributions.items()
         }
         images = {
-            tag: functools.partial(image, tag, draw)
-            for tag, draw in pictures.all_pictures(self.sample, inspection).items()
+            name: functools.partial(image, name, draw)
+            for name, draw in pictures.all_pictures(self.sample, inspection).items()
         }
         return {**histograms, **images}
 
     def _log_contents(self, logs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-        """Returns functions that write each figure of `fit`'s logs and of the epoch, by tag."""
+        """Returns functions that write each figure of `fit`'s logs and of the epoch, by name."""
         figures = {_section(name): value for name, value in logs.items()}
         rate = learning_rate(self.model.optimizer)
         if rate is not None:
@@ -260,7 +261,10 @@ class EmbeddingInspector(keras.callbacks.Callback):
         }
         hparams_api.hparams_config(
             hparams=[hparams_api.HParam(name) for name in values],
-            metrics=[hparams_api.Metric(tag, display_name=name) for tag, name in _CHOSEN.items()],
+            metrics=[
+                hparams_api.Metric(tag(figure), display_name=name)
+                for figure, name in _CHOSEN.items()
+            ],
         )
         # The name of the row in the tab, which has little room.
         folder = pathlib.Path(self.log.path if self.log else "").resolve()
@@ -336,18 +340,17 @@ def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
 
 
 def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Returns functions that write each figure, by tag."""
+    """Returns functions that write each figure, by name."""
 
-    def write(tag: str, value: Any) -> None:
-        tf.summary.scalar(tag, float(value))
+    def write(name: str, value: Any) -> None:
+        tf.summary.scalar(tag(name), float(value))
 
-    return {tag: functools.partial(write, tag, value) for tag, value in figures.items()}
+    return {name: functools.partial(write, name, value) for name, value in figures.items()}
 
 
 def _section(name: str) -> str:
-    """Returns the tag of a figure that `fit` logs."""
+    """Returns section and name of a figure that `fit` logs."""
     if name.startswith("val_"):
         return f"evaluation/{name.removeprefix('val_')}"
-    if name.startswith("probe_"):
-        return f"probe/{name.removeprefix('probe_')}"
-    return f"training/{name}" if name in ("loss", "learning_rate") else f"criterion/{name}"
+    is_training = name in ("loss", "learning_rate") or name.startswith("probe_")
+    return f"training/{name}" if is_training else f"criterion/{name}"

@@ -38,7 +38,8 @@ def embed(
         keras-ssl embed encoder.keras photos/ --out features.csv --batch-size 64
 
     Args:
-        encoder: The folder of a run, or a .keras file. In Python, also a Keras model.
+        encoder: The folder of a run, a .keras file, or a folder that `export` wrote as safetensors.
+            In Python, also a Keras model.
         images: A folder of image files, sub-folders included, or another source of images (see
             `pretrain`). In Python, also an `ImageSet`.
         out: The file. Its suffix says its format: .npz (`paths` and `features`), .csv or .parquet

@@ -6,7 +6,7 @@ decoded only when it is needed.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -148,10 +148,9 @@ class ImageSet:
         """Returns at most `count` of the images, evenly spaced over all."""
         if check_count("count", count) >= self.size:
             return self
-        # The chosen numbers i are as evenly spaced as possible: every k-th if size = k * count.
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
-        places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
+        places = spread_places(self.size, count)
         return self._narrowed(chosen.map(lambda _, key: key), places)
 
     def subset(self, indices: Any) -> "ImageSet":
@@ -212,6 +211,35 @@ class ImageSet:
         """Returns the same images without their labels."""
         keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
         return dataclasses.replace(self, keys=keys, class_names=None)
+
+
+def spread_places(size: int, count: int) -> np.ndarray:
+    """Returns at most `count` numbers below `size`, as evenly spaced as possible.
+
+    They are every k-th number if size = k * count.
+    """
+    return np.flatnonzero(np.arange(size) * count % size < count)
+
+
+def captions(
+    places: Iterable[int],
+    names: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    labels: np.ndarray | None = None,
+) -> list[str]:
+    """Returns a text for each of some images of a set: its file, else its class, else its place.
+
+    Args:
+        places: Places of the images in the set.
+        names: File names of the whole set, if images are files.
+        class_names: Names of the classes, if there are any.
+        labels: Labels of the chosen images, (len(places),), if there are any.
+    """
+    if names is not None:
+        return [names[place] for place in places]
+    if class_names is not None and labels is not None:
+        return [str(class_names[label]) for label in labels]
+    return [f"image {place}" for place in places]
 
 
 class Splits(NamedTuple):

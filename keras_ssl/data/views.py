@@ -1,5 +1,6 @@
 """Makes batches of views from images, and a picture of them."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,14 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
 from keras_ssl.data.epochs import Epochs
-from keras_ssl.data.image_set import ImageSet, Splits
+from keras_ssl.data.image_set import ImageSet, Splits, captions, spread_places
 from keras_ssl.data.policies import Views
 
 # Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
+
+# Of captions in pictures, in pixels, and the most characters of the name of an image.
+_LETTER, _LINE, _LONGEST = 11, 15, 24
 
 
 def make_views(
@@ -186,14 +191,15 @@ def view_grid(
 ) -> np.ndarray:
     """Draws a grid of images and their views, and writes it to a picture file.
 
-    Each row shows one image and then its views, which are drawn `draws` times.
+    Each row shows one image and then its views, which are drawn `draws` times. A row has the name
+    of the image: of its file if it has one, else of its class if it has a label, else its place.
 
     Args:
         images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
             [0, 1].
         policy: The policy that makes the views.
         path: Picture file to write, such as "views.png".
-        count: Number of images.
+        count: Number of images, evenly spaced over all.
         draws: Number of times that each view is drawn.
         seed: Seed of the draws.
 
@@ -205,22 +211,36 @@ def view_grid(
     check_policy("policy", policy)
     count, draws = check_count("count", count), check_count("draws", draws)
     seed = check_seed("seed", seed)
+    places = spread_places(len(images), min(count, len(images)))
     if isinstance(images, ImageSet):
-        images = next(iter(images.batches(count)))[0]
-    images = to_unit_floats(images[:count])
-    columns = [policy.leave(images)[0]]
+        pixels, labels = next(iter(images.spread(len(places)).batches(len(places))))
+        names = captions(places, images.names, images.class_names, labels.numpy())
+    else:
+        pixels, names = to_unit_floats(np.asarray(images)[places]), captions(places)
+    columns, titles = [policy.leave(pixels)[0]], ["image"]
     for draw in range(draws):
-        columns += policy(images, training=True, seed=(seed, draw))
-    picture = mosaic(columns)
+        views = policy(pixels, training=True, seed=(seed, draw))
+        columns += views
+        titles += view_titles(len(views), f"\ndraw {draw + 1}" if draws > 1 else "")
+    picture = mosaic(columns, titles, names)
     Image.fromarray(picture).save(path)
     return picture
 
 
-def mosaic(columns: Sequence[Any]) -> np.ndarray:
+def view_titles(count: int, end: str = "") -> list[str]:
+    """Returns "view 1", "view 2" and so on, `count` of them, each with `end` after it."""
+    return [f"view {number}{end}" for number in range(1, count + 1)]
+
+
+def mosaic(
+    columns: Sequence[Any], titles: Sequence[str] = (), names: Sequence[str] = ()
+) -> np.ndarray:
     """Puts columns of images side by side in one picture.
 
     Args:
         columns: Floats in [0, 1], each (rows, height, width, channels). Smaller ones are enlarged.
+        titles: Text above each column, of one line or more. Default: none.
+        names: Text at the left of each row, of one line. Default: none.
 
     Returns:
         The picture, uint8 (pixels, pixels, 3).
@@ -232,7 +252,30 @@ def mosaic(columns: Sequence[Any]) -> np.ndarray:
     picture = np.round(grid * 255).astype(np.uint8)
     # Tiny images are enlarged so that they can be seen: to about 64 pixels of height.
     zoom = max(1, 64 // columns[0].shape[1])
-    return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return _captioned(picture, titles, names) if titles or names else picture
+
+
+def _captioned(picture: np.ndarray, titles: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """Adds a margin with titles above a picture, and one with names at its left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(_LETTER)
+    names = [plain(name, _LONGEST) for name in names]
+    lines = [title.split("\n") for title in titles]
+    left = max((math.ceil(font.getlength(name)) + 8 for name in names), default=0)
+    top = _LINE * max(map(len, lines), default=0)
+    whole = Image.new("RGB", (left + picture.shape[1], top + picture.shape[0]), "white")
+    whole.paste(Image.fromarray(picture), (left, top))
+    draw = ImageDraw.Draw(whole)
+    for i, name in enumerate(names):
+        y = top + (i + 0.5) * picture.shape[0] / len(names)
+        draw.text((4, y), name, "black", font, anchor="lm")
+    for i, title in enumerate(lines):
+        x = left + (i + 0.5) * picture.shape[1] / len(titles)
+        for j, line in enumerate(title):
+            draw.text((x, (j + 0.5) * _LINE), line, "black", font, anchor="mm")
+    return np.asarray(whole)
 
 
 def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -20,6 +20,7 @@ from keras_ssl.encoders.resnets import resnet, resnet8, resnet18, resnet34, resn
 from keras_ssl.encoders.training_part import (
     describe_training,
     layer_factors,
+    merged_encoder,
     plain_encoder,
     prepare_training,
     restore_training,
@@ -42,8 +43,9 @@ __all__ = [
     "find_range",
     "layer_factors",
     "load_encoder",
-    "plain_encoder",
+    "merged_encoder",
     "parse_range",
+    "plain_encoder",
     "pooled",
     "prepare_training",
     "resnet",

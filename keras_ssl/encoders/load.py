@@ -10,6 +10,7 @@ import keras
 from keras_ssl.encoders import hub
 from keras_ssl.encoders.adapt import as_encoder
 from keras_ssl.encoders.by_name import ENCODERS, build_encoder, is_known
+from keras_ssl.encoders.exported import load_exported
 from keras_ssl.encoders.training_part import plain_encoder
 
 
@@ -29,6 +30,7 @@ def load_encoder(
             "modelscope://...", or a folder that `save_to_preset` wrote;
             the folder of a run, which holds encoder.keras;
             a `.keras` file of an encoder or of a whole method;
+            a folder that `keras_ssl.export` wrote as safetensors;
             a Keras model.
         image_shape: (height, width, channels) of the images. A name needs it; a preset has its
             own if it is left out, which is `encoder.input_shape[1:]` of the result.
@@ -57,6 +59,8 @@ def load_encoder(
         return build_encoder(source, image_shape, weights, input_range, pooling)
     _refuse_weights(weights, "a preset, a run or a file")
     text = os.fspath(source)
+    if (exported := load_exported(text)) is not None:
+        return as_encoder(exported, input_range, image_shape, pooling)
     if hub.is_preset(text):
         backbone, its_range = hub.load_backbone(text, image_shape)
         input_range = its_range if input_range is None else input_range
@@ -87,7 +91,8 @@ def _read(text: str) -> keras.Model:
         raise ValueError(
             f"`encoder` must be one of {list(ENCODERS)}, a name of keras.applications, a preset of "
             f"KerasHub ({', '.join(hub.HANDLES)} or its folder), the folder of a run with its "
-            f"encoder.keras, or a .keras file. Received: {text!r}"
+            f"encoder.keras, a .keras file, or a folder that was exported as safetensors. "
+            f"Received: {text!r}"
         )
     try:
         return keras.models.load_model(file, compile=False)

@@ -111,6 +111,29 @@ def plain_encoder(encoder: keras.Model) -> keras.Model:
     return plain
 
 
+def merged_encoder(encoder: keras.Model) -> keras.Model:
+    """Returns an encoder with the same outputs without LoRA, for those who need its weights alone.
+
+    Args:
+        encoder: An encoder, which stays as it is.
+
+    Returns:
+        `plain_encoder(encoder)`; `encoder` itself if it has no LoRA, frozen or not.
+
+    Raises:
+        ValueError: if the encoder must be rebuilt and Keras cannot rebuild it from its config.
+    """
+    if not any(has_lora(layer) for layer in all_layers(encoder)):
+        return encoder
+    try:
+        return plain_encoder(encoder)
+    except Exception as error:
+        raise ValueError(
+            "`encoder` must be one that Keras can rebuild from its config, to merge its LoRA. "
+            f"Received: encoder={encoder.name!r}, of which Keras says: {error}"
+        ) from error
+
+
 def layer_factors(encoder: keras.layers.Layer, decay: float) -> list[tuple[keras.Variable, float]]:
     """Returns the factors on the learning rates of an encoder's weights, smaller toward the images.
 

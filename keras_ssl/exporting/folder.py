@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_ssl._files import whole_folder
 from keras_ssl._validation import check_positive
+from keras_ssl.encoders import merged_encoder
 from keras_ssl.exporting.contract import CONTRACT, Contract
 from keras_ssl.exporting.formats import Format, check_format, represent
 from keras_ssl.exporting.model_card import CARD, Training, model_card
@@ -58,8 +59,8 @@ def write_folder(
     """Exports an encoder to a new folder, after comparing it with Keras on images.
 
     The folder holds the exported file, contract.json and README.md, a model card. The exported
-    encoder computes in float32. The comparison takes all images at once, then one alone, and, where
-    the encoder takes any size, images of another height.
+    encoder computes in float32, and its LoRA is merged into its matrices. The comparison takes all
+    images at once, then one alone, and, where the encoder takes any size, images of another height.
 
     Args:
         encoder: An encoder of images, see `keras_ssl.encoders.load_encoder`.
@@ -80,9 +81,12 @@ def write_folder(
     format_ = check_format(format)
     check_takes_images(encoder)
     format_.check(encoder)
-    exported = in_float32(encoder)
+    merged = merged_encoder(encoder)
+    exported = in_float32(merged)
     batches = _batches(exported, np.asarray(images, np.float32))
-    wanted = [represent(exported, batch) for batch in batches]
+    # A LoRA is compared as it was, before it was merged.
+    reference = encoder if exported is merged else exported
+    wanted = [represent(reference, batch) for batch in batches]
     if not all(np.isfinite(values).all() for values in wanted):
         raise ValueError(
             "`encoder` must give finite representations to be exported. "
@@ -110,7 +114,7 @@ def write_folder(
             },
             **versions(),
         }
-        if exported is not encoder:
+        if exported is not merged:
             mixed = _difference([represent(encoder, batch) for batch in batches], wanted)
             content["check"]["difference_to_the_precision_of_training"] = mixed
         (partial / CONTRACT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -269,7 +269,11 @@ def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
 
     path = pathlib.Path(os.fspath(folder))
     config = read_json(path / _CONFIG, "Export the encoder again.")
-    encoder = keras.models.model_from_json(json.dumps(config))
+    try:
+        encoder = keras.models.model_from_json(json.dumps(config))
+    except Exception as error:  # Of Keras, and of classes of others.
+        why = f"no encoder that Keras can build: {error}"
+        raise damaged(path / _CONFIG, "Export the encoder again.", why) from error
     file = path / _Safetensors.file
     if not file.is_file():
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from keras_ssl.evaluation import table
 from keras_ssl.exporting.contract import CONTRACT
 from keras_ssl.exporting.formats import Format
-from keras_ssl.runs.folder import CONFIG, RESULTS, RunFolder
+from keras_ssl.runs.folder import RESULTS, RunFolder, is_run
 
 CARD = "README.md"
 
@@ -39,7 +39,7 @@ def read_training(source: Any) -> Training | None:
     path = pathlib.Path(os.fspath(source))
     if path.name == "encoder.keras":
         path = path.parent
-    if not (path / CONFIG).is_file():
+    if not is_run(path):
         return None
     folder = RunFolder(path)
     return Training(folder.read_config(), folder.read_json(RESULTS) or {})

@@ -21,7 +21,7 @@ from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
 from keras_ssl.data import Augmentation, ImageSet, fingerprint
 from keras_ssl.data.augmentation import check_augmentation
-from keras_ssl.encoders import as_encoder, check_images
+from keras_ssl.encoders import as_encoder, check_images, merged_encoder
 from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
 from keras_ssl.finetuning.subsets import check_label_fraction, label_subset
 from keras_ssl.finetuning.training import (
@@ -192,7 +192,7 @@ def compare(
     if augmentation is None:
         augmentation = default_augmentation()
     check_augmentation("augmentation", augmentation)
-    encoder = as_encoder(encoder, image_shape=train.image_shape)
+    encoder = merged_encoder(as_encoder(encoder, image_shape=train.image_shape))
     check_images(encoder, (None, *train.image_shape))
     check_images(encoder, (None, *test.image_shape))
     settings = {

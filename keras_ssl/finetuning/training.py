@@ -11,7 +11,6 @@ References:
 """
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -29,7 +28,7 @@ from keras_ssl._validation import (
 from keras_ssl.data import Augmentation, Compose, ImageSet, RandomFlip, RandomResizedCrop
 from keras_ssl.data.augmentation import check_augmentation
 from keras_ssl.data.views import check_image_set
-from keras_ssl.encoders import as_encoder, check_images
+from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_encoder
 from keras_ssl.evaluation import Features, extract
 
 # Parts of the encoder that are trained besides the head, by name: the fraction of its layers that
@@ -79,7 +78,8 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
     """Builds a classifier with a copy of an encoder, whose own weights are not changed later.
 
     Args:
-        encoder: See `keras_ssl.encoders.as_encoder`. It must know the shape of its images.
+        encoder: See `keras_ssl.encoders.as_encoder`. It must know the shape of its images. The copy
+            has its LoRA merged into its matrices.
         class_names: Names of the classes, two or more.
 
     Returns:
@@ -94,7 +94,7 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
         raise ValueError(
             f"`class_names` must be the names of two or more classes. Received: {class_names!r}"
         )
-    encoder = as_encoder(encoder)
+    encoder = merged_encoder(as_encoder(encoder))
     if not getattr(encoder, "inputs", None):
         raise ValueError(
             "`encoder` must know the shape of its images: call as_encoder with an image_shape. "
@@ -176,8 +176,7 @@ def fit_classifier(
         jit_compile=False,  # On a CPU, XLA compiles for longer than many of these trainings take.
     )
     logits.fit(_batches(images, augmentation, batch_size, steps, seed), verbose=0, shuffle=False)
-    for layer in _in_order(classifier):
-        layer.trainable = True
+    _train_last(classifier, 1.0)
 
 
 def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -> float:
@@ -201,22 +200,10 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
 
 def _train_last(body: keras.Model, fraction: float) -> None:
     """Makes the last `fraction` of the layers with weights trainable, and no others."""
-    layers = [layer for layer in _in_order(body) if layer.weights]
-    frozen = len(layers) - round(fraction * len(layers))
-    for i, layer in enumerate(layers):
-        layer.trainable = i >= frozen
-
-
-def _in_order(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Returns the layers of a model and of the models in it, from the input to the output.
-
-    A layer that is made of others, such as a transformer's block, is one.
-    """
-    if not isinstance(layer, keras.Model):
-        yield layer
-        return
-    for inner in layer.layers:
-        yield from _in_order(inner)
+    parts = find_blocks(body).parts
+    frozen = len(parts) - round(fraction * len(parts))
+    for i, part in enumerate(parts):
+        part.layer.trainable = i >= frozen
 
 
 def _logistic_regression(features: Features, classes: int) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_ssl._files import FolderLock
+from keras_ssl._renames import EVENTS, renamed
 
 # Keras' own callback uses this name, so that TensorBoard shows its figures and these as one run.
 RUN = "train"
@@ -19,6 +20,27 @@ RUN = "train"
 # The plugin name that marks JSON among the events. TensorBoard has no plugin of this name, and so
 # does not show them.
 RECORDS = "keras_ssl_records"
+
+
+# TensorBoard groups its cards by what stands before the first "/" of a tag, and sorts the groups as
+# text in which digits come before letters and whatever is pinned comes first (`compareTagNames` in
+# its metrics/utils.ts; https://github.com/tensorflow/tensorboard/issues/865 advises numbers). These
+# sections get one, so that they are the first: without it, the first would be "bounds".
+_FIRST_SECTIONS = {"training": 1, "evaluation": 2}
+
+
+def tag(name: str) -> str:
+    """Returns the TensorBoard tag of a figure: of "training/loss", "1_training/loss"."""
+    number = _FIRST_SECTIONS.get(name.partition("/")[0])
+    return name if number is None else f"{number}_{name}"
+
+
+def figure_name(tag_: str) -> str:
+    """Returns the name of the figure that has a TensorBoard tag, in a log of any version."""
+    for section, number in _FIRST_SECTIONS.items():
+        if tag_.startswith(f"{number}_{section}/"):
+            tag_ = tag_.partition("_")[2]
+    return renamed(tag_, EVENTS)
 
 
 class EventLogWarning(UserWarning):

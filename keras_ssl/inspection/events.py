@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from keras_ssl._files import LOCK
-from keras_ssl.inspection.event_log import RECORDS
+from keras_ssl.inspection.event_log import RECORDS, figure_name
 
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
@@ -19,13 +19,13 @@ _SESSION_START = "_hparams_/session_start_info"
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """The events of a run, by tag.
+    """The events of a run, by name: `event_log.figure_name` of their TensorBoard tags.
 
     Args:
-        scalars: By tag, a list of (step, value), in order.
-        images: By tag, a list of (step, PNG).
-        texts: By tag, a list of (step, Markdown).
-        records: By tag, a list of (step, content of `event_log.write_record`).
+        scalars: By name, a list of (step, value), in order.
+        images: By name, a list of (step, PNG).
+        texts: By name, a list of (step, Markdown).
+        records: By name, a list of (step, content of `event_log.write_record`).
         hparams: Options of the run.
     """
 
@@ -87,24 +87,24 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
         accumulator.Reload()
         for tag in accumulator.Tags()["tensors"]:
             metadata = accumulator.SummaryMetadata(tag)
-            plugin = metadata.plugin_data.plugin_name
+            plugin, name = metadata.plugin_data.plugin_name, figure_name(tag)
             for event in accumulator.Tensors(tag):
                 if plugin == "scalars":
                     value = float(tf.make_ndarray(event.tensor_proto))
-                    scalars.setdefault(tag, {})[event.step] = value
+                    scalars.setdefault(name, {})[event.step] = value
                 elif plugin == "images":  # width, height, and the pictures
-                    images.setdefault(tag, {})[event.step] = event.tensor_proto.string_val[2]
+                    images.setdefault(name, {})[event.step] = event.tensor_proto.string_val[2]
                 elif plugin == "text":
                     text = event.tensor_proto.string_val[0].decode(errors="replace")
-                    texts.setdefault(tag, {})[event.step] = text
+                    texts.setdefault(name, {})[event.step] = text
                 elif plugin == RECORDS:
                     content = json.loads(event.tensor_proto.string_val[0])
-                    records.setdefault(tag, {})[event.step] = content
+                    records.setdefault(name, {})[event.step] = content
         if _SESSION_START in accumulator.Tags()["tensors"]:
             content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content
             start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-            for name, value in start.hparams.items():
-                hparams[name] = str(getattr(value, value.WhichOneof("kind") or "string_value"))
+            for option, value in start.hparams.items():
+                hparams[option] = str(getattr(value, value.WhichOneof("kind") or "string_value"))
     return Events(
         {tag: sorted(values.items()) for tag, values in scalars.items()},
         {tag: sorted(values.items()) for tag, values in images.items()},

@@ -11,7 +11,8 @@ from matplotlib.ticker import NullFormatter
 from sklearn.decomposition import PCA
 
 from keras_ssl._text import drawing, legend
-from keras_ssl.data.views import mosaic
+from keras_ssl.data.image_set import spread_places
+from keras_ssl.data.views import mosaic, view_titles
 from keras_ssl.inspection.sample import Inspection, Sample
 
 # The most rows and columns of a heat map: nobody could tell more apart.
@@ -30,12 +31,21 @@ def has_images(sample: Sample) -> bool:
 
 
 def view_grid(sample: Sample, count: int = 12) -> np.ndarray:
-    """Draws images and their views, one row each, as the encoder sees them."""
+    """Draws images and their views, one row each with its name, as the encoder sees them.
+
+    Args:
+        sample: The sample, of images.
+        count: Number of images, evenly spaced over the sample.
+    """
+    places = spread_places(len(sample), min(count, len(sample)))
     images = [] if sample.unaugmented is None else [sample.unaugmented]
-    columns = [column[:count] for column in (*images, *sample.views)]
-    half = (len(columns[0]) + 1) // 2
+    columns = [column[places] for column in (*images, *sample.views)]
+    titles = [*(["image"] if images else []), *view_titles(len(sample.views))]
     # Two blocks side by side: a screen is wider than high.
-    blocks = [mosaic([c[:half] for c in columns]), mosaic([c[half : 2 * half] for c in columns])]
+    blocks = [
+        mosaic([c[part] for c in columns], titles, [sample.captions[i] for i in places[part]])
+        for part in np.array_split(np.arange(len(places)), 2)
+    ]
     height = max(block.shape[0] for block in blocks)
     padded = [
         np.pad(b, ((0, height - b.shape[0]), (0, 24), (0, 0)), constant_values=255) for b in blocks

@@ -14,6 +14,7 @@ from keras_ssl import duality, replicas
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
+from keras_ssl.data.image_set import captions, spread_places
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 
 # A dimension of unit embeddings is dead if its standard deviation is below this / sqrt(M).
@@ -40,6 +41,7 @@ class Sample:
         unaugmented: The images in the size of the first view, or `None`.
         labels: int64 (N,), or `None` if there are none.
         class_names: Names of the classes, or `None`.
+        captions: A text for each image: its file, else its class, else its place.
         views: Tuple of views, each float32 (N, height, width, channels), or your own views.
 
     Raises:
@@ -71,7 +73,9 @@ class Sample:
         # No step of a data set has these draws: `make_views` counts steps from 0.
         views = policy(pixels, training=True, seed=(seed, -1))
         labels = labels.numpy() if images.has_labels else None
-        self._take(views, labels, images.class_names, pixels.numpy())
+        places = spread_places(len(images), len(chosen))
+        texts = captions(places, images.names, images.class_names, labels)
+        self._take(views, labels, images.class_names, texts, pixels.numpy())
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
 
     @classmethod
@@ -103,13 +107,21 @@ class Sample:
             )
         sample = cls.__new__(cls)
         names = None if class_names is None else list(class_names)
-        sample._take(views, None if labels is None else np.asarray(labels, np.int64), names)
+        labels = None if labels is None else np.asarray(labels, np.int64)
+        texts = captions(range(min(rows)), None, names, labels)
+        sample._take(views, labels, names, texts)
         return sample
 
     def _take(
-        self, views: tuple[Any, ...], labels: Tensor, class_names: Any, images: Tensor = None
+        self,
+        views: tuple[Any, ...],
+        labels: Tensor,
+        class_names: Any,
+        texts: list[str],
+        images: Tensor = None,
     ) -> None:
         self.views = keras.tree.map_structure(np.asarray, tuple(views))
+        self.captions = texts
         self.labels, self.class_names = labels, class_names
         self.images = self.unaugmented = images
         self._model: Any = None

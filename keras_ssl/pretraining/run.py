@@ -81,7 +81,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
         )
         folder.write_json(BASELINES, baselines)
         views = folder / "views.png"
-        data.view_grid(setup.images.spread(8), setup.policy, views, seed=options.seed)
+        data.view_grid(setup.images, setup.policy, views, seed=options.seed)
     elif writes:
         folder.go_on(options.began)
 

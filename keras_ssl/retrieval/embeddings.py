@@ -1,7 +1,7 @@
 """`Embeddings`: features of images with their paths, in one .npz, CSV or Parquet file.
 
-Features are written block by block, so that they never have to fit into memory, and those of an
-.npz file are memory-mapped when they are read.
+Features are written and read block by block, so that they never have to fit into memory: those of
+an .npz file are memory-mapped, those of other files are copied to a temporary file that is.
 """
 
 import csv
@@ -11,6 +11,8 @@ import json
 import os
 import pathlib
 import struct
+import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -23,6 +25,7 @@ from keras_ssl.retrieval.tables import TEXT
 
 # Rows that are written or read at a time: 32 MB of 2,048 numbers.
 _ROWS = 4096
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, IndexError)
 # Where the data of an array begins in an .npz file, in bytes: numpy.save aligns to the same.
 _ALIGNMENT = 64
 
@@ -33,8 +36,8 @@ class Embeddings(NamedTuple):
     Attributes:
         paths: str (N,): the path of each image's file as it was given, or "#0", "#1", ... if the
             images are not files.
-        features: float32 (N, D). Of an .npz file they are memory-mapped: a row is read from the
-            disk when it is used.
+        features: float32 (N, D). Of a file they are memory-mapped: a row is read from the disk
+            when it is used.
         labels: int64 (N,), or `None` if there are no classes.
         class_names: The name of each label's class, or `None`.
         about: Where the features come from, in JSON's types: the `encoder`, its `fingerprint`, the
@@ -111,7 +114,10 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     """Reads embeddings from a file that `write_embeddings` wrote, or from one like it.
 
     The features of an uncompressed .npz file are memory-mapped. Those of CSV and Parquet files are
-    read into memory.
+    copied to a file in the folder for temporary files (the environment variable TMPDIR), of 4 N D
+    bytes, which is memory-mapped and ends with the array. So memory holds the paths and the labels,
+    and of the features at most a block of rows; of a Parquet file of other programs, at most one of
+    its row groups.
 
     Args:
         path: A file that ends in .npz, .csv or .parquet.
@@ -127,7 +133,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         raise ValueError(f"`path` must be a file of embeddings. Received: path={os.fspath(path)!r}")
     try:
         found = read(pathlib.Path(path))
-    except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile, struct.error) as error:
+    except (*_UNREADABLE, zipfile.BadZipFile, struct.error) as error:
         raise ValueError(
             "`path` must be a file of embeddings that can be read. "
             f"Received: {os.fspath(path)!r}; {type(error).__name__}: {error}"
@@ -299,12 +305,38 @@ def _read_csv(path: pathlib.Path) -> Embeddings:
         place = columns.index("path")
         numbers = [i for i, name in enumerate(columns) if name.startswith("feature_")]
         label = columns.index("label") if "label" in columns else None
-        paths, labels, blocks = [], [], []
-        while rows := list(itertools.islice(reader, _ROWS)):
-            paths += [row[place] for row in rows]
-            labels += [] if label is None else [row[label] for row in rows]
-            blocks.append(np.array([[row[i] for i in numbers] for row in rows], np.float32))
-    return _embeddings(paths, np.concatenate(blocks), None if label is None else labels)
+        paths: list[str] = []
+        labels: list[str] = []
+
+        def blocks() -> Iterator[np.ndarray]:
+            block, row_count = np.empty((_ROWS, len(numbers)), np.float32), 0
+            for row in reader:  # One row is text at a time: numbers as text take 15 times as much.
+                paths.append(row[place])
+                if label is not None:
+                    labels.append(sys.intern(row[label]))
+                block[row_count] = [row[i] for i in numbers]
+                row_count += 1
+                if row_count == _ROWS:
+                    yield block
+                    row_count = 0
+            yield block[:row_count]
+
+        features = _on_disk(blocks(), len(numbers))
+    return _embeddings(paths, features, None if label is None else labels)
+
+
+def _on_disk(blocks: Iterable[np.ndarray], width: int) -> np.ndarray:
+    """Copies blocks of features to a file without a name, and returns it memory-mapped."""
+    count = 0
+    with tempfile.TemporaryFile() as file:
+        for block in blocks:
+            file.write(np.ascontiguousarray(block.reshape(-1, width), np.float32).data)
+            count += len(block)
+        file.flush()
+        if not count * width:
+            return np.empty((count, width), np.float32)
+        # The map keeps the file, which has no name and ends with the map.
+        return np.memmap(file, np.float32, "r", shape=(count, width))
 
 
 def _embeddings(
@@ -345,15 +377,29 @@ def _read_parquet(path: pathlib.Path) -> Embeddings:
 
     with pq.ParquetFile(path) as file:
         metadata = file.schema_arrow.metadata or {}
-        table = file.read()
-    column = table["features"].combine_chunks()
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return _embeddings(
-        table["path"].to_pylist(),
-        np.asarray(values, np.float32).reshape(len(column), -1),
-        table["label"].to_pylist() if "label" in table.column_names else None,
-        json.loads(metadata.get(b"keras_ssl", b"{}")),
-    )
+        has_labels = "label" in file.schema_arrow.names
+        paths: list[str] = []
+        labels: list[str] = []
+
+        def blocks() -> Iterator[np.ndarray]:
+            columns = ["path", "features", *(["label"] if has_labels else [])]
+            # Of all groups at once, pyarrow would have the whole file in memory; measured, of 26.0.
+            groups = (
+                file.iter_batches(_ROWS, [group], columns, use_threads=False)
+                for group in range(file.num_row_groups)
+            )
+            for batch in itertools.chain.from_iterable(groups):
+                paths.extend(batch["path"].to_pylist())
+                if has_labels:
+                    labels.extend(map(sys.intern, batch["label"].to_pylist()))
+                values = batch["features"].flatten().to_numpy(zero_copy_only=False)
+                yield values.reshape(len(batch), -1)
+
+        rows = blocks()
+        first = next(rows, np.empty((0, 0), np.float32))
+        features = _on_disk(itertools.chain([first], rows), first.shape[1])
+    about = json.loads(metadata.get(b"keras_ssl", b"{}"))
+    return _embeddings(paths, features, labels if has_labels else None, about)
 
 
 _WRITERS = {".npz": _write_npz, ".csv": _write_csv, ".parquet": _write_parquet}

@@ -177,9 +177,18 @@ def scaling_of(encoder: Any) -> Any:
     """
     path = pathlib.Path(encoder) if isinstance(encoder, (str, os.PathLike)) else pathlib.Path("?")
     file = (path if path.is_dir() else path.parent) / CONFIG
-    if not file.is_file():
+    if not is_run(file.parent):
         return None
     return read_json(file, _REMEDY).get("scaling", ())  # Earlier versions made bytes of all files.
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder has the config of a run: presets and exported encoders have another one.
+
+    Raises:
+        ValueError: if the config is damaged.
+    """
+    return (folder / CONFIG).is_file() and "options" in read_json(folder / CONFIG, _REMEDY)
 
 
 def versions() -> dict[str, Any]:

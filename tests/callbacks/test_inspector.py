@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_ssl import callbacks, data, duality, evaluation, models
 from keras_ssl._files import LOCK
-from keras_ssl.inspection import EventLog, EventLogWarning, Sample, pictures
+from keras_ssl.inspection import EventLog, EventLogWarning, Sample, event_log, pictures
 from keras_ssl.inspection.events import read_events
 from tests.conftest import quick_policy, tiny_encoder
 from tests.test_text import NAMES
@@ -80,7 +80,7 @@ def test_training_is_the_same_with_it_and_without(images, views, in_graphs, one_
 def test_scalars_in_a_dozen_sections(events):
     sections = {tag.partition("/")[0] for tag in events.scalars}
     assert sections == {
-        *("training", "criterion", "probe", "sample_terms", "gradient_share", "duality"),
+        *("training", "criterion", "sample_terms", "gradient_share", "duality"),
         *("bounds", "pairs", "hypersphere", "spread", "rank"),
     }
     assert [step for step, _ in events.scalars["rank/embeddings"]] == [0, 1, 2]
@@ -90,6 +90,25 @@ def test_scalars_in_a_dozen_sections(events):
     )
     assert events.scalars["training/learning_rate"][0][1] == pytest.approx(0.01)
     assert events.scalars["training/images_per_second"][1][1] > 0
+
+
+def test_training_and_evaluation_are_the_first_sections(run, events):
+    """TensorBoard sorts sections by name, as text."""
+    folder, _, _ = run
+    (part,) = {file.parent for file in folder.rglob("events*")}
+    accumulator = EventAccumulator(str(part), {"tensors": 0}).Reload()
+    tags = [tag for tag in accumulator.Tags()["tensors"] if "/" in tag and tag[0] != "_"]
+    assert "probe_accuracy" in {tag.partition("/")[2] for tag in tags if tag < "1_training0"}
+    assert sorted({tag.partition("/")[0] for tag in [*tags, event_log.tag("evaluation/knn")]})[
+        :3
+    ] == [
+        *("1_training", "2_evaluation", "bounds"),
+    ]
+    names = [*events.scalars, "evaluation/knn"]
+    assert [event_log.figure_name(event_log.tag(name)) for name in names] == names
+    assert [
+        event_log.figure_name(name) for name in names
+    ] == names  # In the logs of earlier versions.
 
 
 def test_figures_are_those_of_the_paper(run, events):
@@ -367,6 +386,23 @@ def test_views_of_another_size(images, views, tmp_path):
 def test_a_sample_without_labels(images):
     sample = Sample(images.without_labels(), data.tiny_gray(), 8)
     assert sample.labels is None and sample.images.shape == (8, 8, 8, 1)
+    assert sample.captions == [f"image {place}" for place in range(0, 48, 6)]
+
+
+def test_the_grid_says_what_it_shows(images, monkeypatch):
+    """Twelve images over all of the sample, in two blocks, each with its captions."""
+    blocks, draw = [], pictures.mosaic
+    monkeypatch.setattr(pictures, "mosaic", lambda *args: blocks.append(args) or draw(*args))
+    sample = Sample(images, data.tiny_gray(), 48)
+    pictures.view_grid(sample)
+    assert [len(columns) for columns, _, _ in blocks] == [3, 3]
+    assert all(titles == ["image", "view 1", "view 2"] for _, titles, _ in blocks)
+    assert [name for _, _, names in blocks for name in names] == sample.captions[::4]
+    np.testing.assert_array_equal(
+        np.concatenate([columns[0] for columns, _, _ in blocks]), sample.images[::4]
+    )
+    pictures.view_grid(Sample.of(sample.views))
+    assert blocks[-1][1] == ["view 1", "view 2"] and blocks[-1][2][0] == "image 24"
 
 
 def test_stock_callbacks_monitor_what_needs_no_label(images, views, tmp_path):

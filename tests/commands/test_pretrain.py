@@ -69,10 +69,12 @@ def test_tensorboard_shows_the_run(run):
 def _check_tensorboard(ask):
     name = "tensorboard/train"
     scalars = ask("scalars/tags")
-    assert len({tag.partition("/")[0] for tag in scalars[name]}) <= 12
+    sections = sorted({tag.partition("/")[0] for tag in scalars[name]})
+    assert len(sections) <= 12 and sections[:2] == ["1_training", "2_evaluation"]
     assert {
-        *("training/loss", "training/learning_rate", "criterion/invariance", "probe/accuracy"),
-        *("evaluation/knn", "evaluation/lidar", "duality/l_c", "duality/theorem_3_3_residual"),
+        *("1_training/loss", "1_training/learning_rate", "1_training/probe_accuracy"),
+        *("2_evaluation/knn", "2_evaluation/lidar", "criterion/invariance"),
+        *("duality/l_c", "duality/theorem_3_3_residual"),
         *("bounds/sample_norms_position", "pairs/negative_variance", "hypersphere/uniformity"),
         *("spread/dead_dimensions", "rank/representations", "gradient_share/variance"),
     } <= set(scalars[name])

@@ -7,7 +7,7 @@ import pytest
 from keras_ssl import data, encoders, evaluation, finetune, finetuning
 from keras_ssl.finetuning import comparison as comparison_file
 from keras_ssl.finetuning.training import _batches, _train_last, default_augmentation
-from tests.conftest import tiny_encoder
+from tests.conftest import lora_encoder, tiny_encoder
 
 CROPS = default_augmentation(flip=False)
 FLIPS = data.RandomFlip()  # quick to trace
@@ -95,6 +95,32 @@ class TestTraining:
         for a, b in zip(before, encoder.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
+    def test_a_lora_is_merged(self, splits):
+        """The classifier has the same features and one matrix a layer, all of which is trained."""
+        adapted, sums = lora_encoder()
+        images, _ = next(iter(splits.test.batches(20)))
+        classifier = finetuning.build_classifier(adapted, splits.train.class_names)
+        *_, head, _ = classifier.layers
+        features = keras.Model(classifier.inputs, head.input).predict(images, verbose=0)
+        np.testing.assert_allclose(features, adapted.predict(images, verbose=0), rtol=0, atol=1e-5)
+        kernels = {v.path.split("/")[-2]: v for v in classifier.weights if "kernel" in v.path}
+        assert set(kernels) == {*sums, "head"} and len(classifier.trainable_weights) == 8
+        before = {name: np.array(kernels[name]) for name in sums}
+        for name, kernel in before.items():
+            np.testing.assert_allclose(kernel, sums[name], rtol=1e-5, atol=1e-6)
+        finetuning.fit_classifier(classifier, splits.train, steps=2, augmentation=FLIPS)
+        assert all(np.any(kernels[name] != before[name]) for name in sums)
+
+    def test_scratch_has_no_lora_either(self, splits, tmp_path, monkeypatch):
+        built, build = [], comparison_file.build_classifier
+        monkeypatch.setattr(
+            comparison_file, "build_classifier", lambda *args: built.append(args[0]) or build(*args)
+        )
+        finetuning.compare(
+            lora_encoder()[0], *splits, tmp_path, labels=[0.1], seeds=1, steps=2, augmentation=FLIPS
+        )
+        assert len(built) == 2 and not any("lora" in v.path for e in built for v in e.weights)
+
     @pytest.mark.parametrize(
         ("train", "changed"),
         # Kernel and bias; scale, offset, mean and variance; kernel and bias of the head.
@@ -114,6 +140,42 @@ class TestTraining:
         _train_last(body, finetuning.PARTS["last"])
         shapes = [tuple(v.shape) for v in body.trainable_variables if v.ndim == 4]
         assert sorted(shapes) == [(1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16)]
+
+    @pytest.mark.parametrize(
+        ("name", "part", "count", "first"),
+        [
+            ("resnet18", "last", 34, "block_6_1_norm/gamma"),
+            ("vit_tiny", "last", 66, "block_9_norm_1/gamma"),
+            ("vit_tiny", "all", 196, "patch_and_position_embedding/kernel"),
+            ("vit_tiny", "head", 0, None),
+        ],
+    )
+    def test_the_last_third_begins_here(self, name, part, count, first):
+        body = encoders.build_encoder(name, (32, 32, 3))
+        _train_last(body, finetuning.PARTS[part])
+        layers = [part.layer for part in encoders.find_blocks(body).parts]
+        paths = [v.path for layer in layers if layer.trainable for v in layer.weights]
+        assert len(paths) == count and paths[:1] == ([] if first is None else [first])
+        assert {v.path for v in body.trainable_variables} <= set(paths)
+
+    def test_layers_inside_a_layer_count(self, splits):
+        """A network of KerasHub may be one layer that holds all of its blocks."""
+
+        class Blocks(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.blocks = [keras.layers.Dense(4, name=f"block_{i}") for i in range(3)]
+
+            def call(self, x):
+                for block in self.blocks:
+                    x = block(x)
+                return x
+
+        images = keras.layers.Input((8, 8, 1))
+        body = keras.Model(images, Blocks()(keras.layers.Flatten()(images)))
+        _train_last(body, finetuning.PARTS["last"])
+        assert [v.path.split("/")[-2] for v in body.trainable_variables] == ["block_2"] * 2
+        assert len(body.non_trainable_variables) == 4
 
     def test_no_step_of_a_head_leaves_the_probe(self, splits):
         """With a rate of nearly zero, the classifier is the logistic regression of the features."""

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+import tracemalloc
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_ssl import data, evaluation, retrieval
-from keras_ssl.retrieval import duplicates, extraction
+from keras_ssl.retrieval import duplicates, embeddings, extraction
 from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
 from keras_ssl.retrieval.parts import Part, Parts
 from tests.conftest import tiny_encoder
@@ -71,6 +72,40 @@ class TestFiles:
         found = retrieval.read_embeddings(tmp_path / "e.npz")
         np.testing.assert_array_equal(found.features, self.FEATURES[:2])
         assert found.about == {}
+
+    @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+    def test_features_are_never_whole_in_memory(self, suffix, tmp_path, monkeypatch):
+        """Of 2 MiB of features, at most a quarter is in memory at any time, however it is read."""
+        pa = pytest.importorskip("pyarrow")
+        monkeypatch.setattr(embeddings, "_ROWS", 64)
+        features = np.random.RandomState(0).normal(size=(2048, 256)).astype("float32")
+        paths = [f"{i}.png" for i in range(len(features))]
+        path, labels = tmp_path / f"e{suffix}", np.arange(len(features)) % 2
+        names, blocks = ("hat", "shoe"), np.split(features, 64)
+        retrieval.write_embeddings(path, paths, blocks, 256, labels, names)
+        used, on_disk = [], embeddings._on_disk
+
+        def watched(blocks, width):
+            def each():
+                for block in blocks:
+                    used.append(pa.total_allocated_bytes())
+                    yield block
+
+            return on_disk(each(), width)
+
+        monkeypatch.setattr(embeddings, "_on_disk", watched)
+        before = pa.total_allocated_bytes()
+        tracemalloc.start()
+        found = retrieval.read_embeddings(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(used) >= 32
+        # Paths and labels are in memory, as lists and then as arrays.
+        assert peak + max(used) - before < features.nbytes / 4 + 300 * len(paths)
+        assert isinstance(found.features, np.memmap)
+        np.testing.assert_array_equal(found.features, features)
+        assert tuple(found.paths) == tuple(paths)
+        np.testing.assert_array_equal(found.labels, labels)
 
     def test_names_that_are_not_characters_come_back(self, tmp_path):
         for suffix in (".npz", ".csv"):
