@@ -208,6 +208,25 @@ class ImageSet:
             reader=None,
         )
 
+    def parts(self, test_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
+        """Returns two parts of labeled images; see `split`."""
+        from sklearn.model_selection import train_test_split
+
+        labels = self.labels()
+        if self.groups is not None:
+            labels = labels[np.unique(self.groups, return_index=True)[1]]  # One of each group.
+        counts = np.bincount(labels)
+        counts = counts[counts > 0]
+        smaller_part = len(labels) * min(test_fraction, 1 - test_fraction)
+        is_enough = counts.min() >= 2 and smaller_part >= len(counts)
+        train, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=test_fraction,
+            random_state=seed,
+            stratify=labels if is_enough else None,
+        )
+        return self.subset(self.places(train)), self.subset(self.places(test))
+
     def without_labels(self) -> "ImageSet":
         """Returns the same images without their labels."""
         keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
@@ -224,7 +243,8 @@ class Splits(NamedTuple):
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Splits labeled images in two, stratified by class unless classes are too small for that.
 
-    Images of one group stay together.
+    Images of one group stay together. Of images that stream from shards, the second part is the
+    same fraction of each shard, whatever the classes.
 
     Args:
         images: The images to split, with labels.
@@ -244,23 +264,7 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
         )
     if not images.has_labels:
         raise ValueError("`images` must have labels to be split. Received: images without labels")
-    from sklearn.model_selection import train_test_split
-
-    fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
-    labels = images.labels()
-    if images.groups is not None:
-        labels = labels[np.unique(images.groups, return_index=True)[1]]  # One of each group.
-    counts = np.bincount(labels)
-    counts = counts[counts > 0]
-    smaller_part = len(labels) * min(fraction, 1 - fraction)
-    is_enough = counts.min() >= 2 and smaller_part >= len(counts)
-    train, test = train_test_split(
-        np.arange(len(labels)),
-        test_size=fraction,
-        random_state=seed,
-        stratify=labels if is_enough else None,
-    )
-    return Splits(images.subset(images.places(train)), images.subset(images.places(test)))
+    return Splits(*images.parts(check_test_fraction(test_fraction), check_seed("seed", seed)))
 
 
 def check_test_fraction(value: Any) -> float:
