@@ -145,14 +145,39 @@ class ImageSet:
         )
 
     def spread(self, count: int) -> "ImageSet":
-        """Returns at most `count` of the images, evenly spaced over all."""
+        """Returns at most `count` of the images, evenly spaced over all.
+
+        Groups stay whole, unless the largest has more images than `count`.
+        """
         if check_count("count", count) >= self.size:
             return self
+        if self.groups is not None and (whole := count // int(np.bincount(self.groups).max())):
+            chosen = np.arange(whole) * self.example_count // whole
+            return self.subset(self.places(chosen))
         # The chosen numbers i are as evenly spaced as possible: every k-th if size = k * count.
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         places = np.flatnonzero(np.arange(self.size) * count % self.size < count)
         return self._narrowed(chosen.map(lambda _, key: key), places)
+
+    def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any]:
+        """Returns at most `count` examples, evenly spaced over all, as `make_views` gets them.
+
+        Args:
+            count: Number of examples.
+            seed: Seed of the choice of two images of each group, if there are groups.
+
+        Returns:
+            `(batches, labels)`: one batch of images, or two if there are groups, each float32 in
+            [0, 1], (count, height, width, channels); labels int64 (count,).
+        """
+        if self.groups is None:
+            images, labels = next(iter(self.spread(count).batches(count)))
+            return (images,), labels
+        count = min(check_count("count", count), self.example_count)
+        chosen = self.subset(self.places(np.arange(count) * self.example_count // count))
+        pairs, labels = next(iter(chosen.shuffled_pairs(seed).batch(count)))
+        return tuple(to_unit_floats(images) for images in pairs), labels
 
     def subset(self, indices: Any) -> "ImageSet":
         """Returns images at `indices`, one or more whole numbers in [0, size), in that order."""

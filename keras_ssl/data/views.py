@@ -82,11 +82,8 @@ def make_views(
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
             def views(step: Any, batch: Any) -> Any:
-                numbers = tf.stack([seed, epoch, step])
-                if isinstance(batch[0], tuple):
-                    made = policy.each_of(batch[0], numbers)
-                else:
-                    made = policy(batch[0], training=True, seed=numbers)
+                batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
+                made = policy.of(batches, tf.stack([seed, epoch, step]))
                 return (made, batch[1]) if images.has_labels else (made,)
 
             shuffled = images.shuffled if images.groups is None else images.shuffled_pairs
@@ -186,14 +183,15 @@ def view_grid(
 ) -> np.ndarray:
     """Draws a grid of images and their views, and writes it to a picture file.
 
-    Each row shows one image and then its views, which are drawn `draws` times.
+    Each row shows one image and then its views, which are drawn `draws` times. If the images have
+    groups, it shows two of one group, and then the views of both.
 
     Args:
         images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
             [0, 1].
         policy: The policy that makes the views.
         path: Picture file to write, such as "views.png".
-        count: Number of images.
+        count: Number of images, evenly spaced over an `ImageSet`, or the first of an array.
         draws: Number of times that each view is drawn.
         seed: Seed of the draws.
 
@@ -206,11 +204,12 @@ def view_grid(
     count, draws = check_count("count", count), check_count("draws", draws)
     seed = check_seed("seed", seed)
     if isinstance(images, ImageSet):
-        images = next(iter(images.batches(count)))[0]
-    images = to_unit_floats(images[:count])
-    columns = [policy.leave(images)[0]]
+        batches, _ = images.sample(count, seed)
+    else:
+        batches = (to_unit_floats(images[:count]),)
+    columns = [policy.leave(batch)[0] for batch in batches]
     for draw in range(draws):
-        columns += policy(images, training=True, seed=(seed, draw))
+        columns += policy.of(batches, (seed, draw))
     picture = mosaic(columns)
     Image.fromarray(picture).save(path)
     return picture

@@ -201,7 +201,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
             }
         )
         folder.write_json(BASELINES, baselines)
-        data.view_grid(images.spread(8), policy, folder / "views.png", seed=options.seed)
+        data.view_grid(images, policy, folder / "views.png", seed=options.seed)
     elif writes:
         folder.go_on(config)
 
@@ -355,9 +355,12 @@ def _header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[st
     skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
     chosen = f" ({size.reason})" if size else ""
     where = options.evaluate_on or source_name(options)
+    unit, grouped = "images", ""
+    if images.groups is not None:
+        unit, grouped = "groups", f" in {images.example_count} groups"
     lines = {
-        "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{chosen}, "
-        f"policy {recipe.policy}{skipped}",
+        "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
+        f"{chosen}, policy {recipe.policy}{skipped}",
         "judging": "effective rank alone, because there are no labels"
         if judged.test is None
         else f"{where}: {_classes(judged.train)}; {len(judged.test)} images held out"
@@ -365,7 +368,7 @@ def _header(options: Options, recipe: recipes.Recipe, model: Any, parts: dict[st
         "encoder": f"{parts['encoder']}; {model.encoder.count_params():,} parameters; projector "
         f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
         "training": f"{parts['epochs']} of {parts['steps']} steps of {recipe.batch_size} "
-        f"images, {recipe.optimizer.__name__}, base learning rate "
+        f"{unit}, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
         "devices": describe(model.distribute_strategy),
         "run": f"{parts['folder'].path}{parts['going on']}",
