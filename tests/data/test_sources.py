@@ -234,19 +234,13 @@ class TestManifest:
                 np.testing.assert_array_equal(a[0][1], b[0][1])
 
     def test_pairs_are_trained_on(self, tmp_path, pairs):
-        """In one go, or in two: the same losses. What is inspected are pairs, too."""
+        """What is inspected and drawn are pairs, too."""
         train = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
         views = data.make_views(train, data.weak(), 4, seed=1)
-        losses = []
-        for stops in ((2,), (1, 2)):
-            keras.utils.set_random_seed(0)
-            model = models.SimCLR(_encoder(), projector="4")
-            model.compile("sgd")
-            losses.append([])
-            for begin, end in zip((0, *stops), stops, strict=False):
-                fitted = model.fit(views, epochs=end, initial_epoch=begin, verbose=0)
-                losses[-1] += fitted.history["loss"]
-        assert len(losses[0]) == 2 and losses[0] == losses[1]
+        model = models.SimCLR(_encoder(), projector="4")
+        model.compile("sgd")
+        losses = model.fit(views, epochs=2, verbose=0).history["loss"]
+        assert np.isfinite(losses).all() and losses[0] != losses[1]
 
         still = data.TwoViews(data.RandomFlip(0.0))
         (view_1, view_2) = inspection.Sample(train, still, 6).views

@@ -64,6 +64,7 @@ def from_huggingface(
         ImportError: if the package `datasets` is missing.
     """
     import_datasets()
+    shards.check_names(split=split, image=image, label=label)
     if isinstance(dataset, (str, os.PathLike)):
         dataset = _load(os.fspath(dataset), download, split)
     return _image_set(

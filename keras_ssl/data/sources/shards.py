@@ -49,6 +49,13 @@ def is_shards(name: str) -> bool:
     return is_tfrecord(name) or is_tar(name)
 
 
+def check_names(**names: Any) -> None:
+    """Raises unless each argument is a text or `None`."""
+    for argument, name in names.items():
+        if not isinstance(name, (str, type(None))):
+            raise TypeError(f"`{argument}` must be a text. Received: {argument}={name!r}")
+
+
 def expand(paths: Any) -> tuple[str, ...]:
     """Returns the shards that a path or several name, sorted where they are found.
 
@@ -71,11 +78,14 @@ def expand(paths: Any) -> tuple[str, ...]:
     missing = []
     step = len(names) // _LOOKED_FOR + 1
     for i, name in enumerate(names):
-        if re.search(r"[*?[]", name) and not files.is_file(name):
-            matches = _matches(name)
-        else:
-            is_there = (files.has_scheme(name) and i % step) or files.is_file(name)
-            matches = [name] if is_there else []
+        is_trusted = bool(files.has_scheme(name) and i % step)
+        try:
+            matches = [name] if is_trusted else _matches(name)
+        except tf.errors.OpError as error:
+            raise ValueError(
+                "`paths` must name shards that can be looked for. "
+                f"Received: {name}; {' '.join(error.message.split())}"
+            ) from error
         found.update(dict.fromkeys(matches))
         missing += [] if matches else [name]
     if missing or not found:
@@ -102,10 +112,13 @@ def _without_braces(text: str) -> list[str]:
     return [text[: found.start()] + choice + rest for choice in choices for rest in rests]
 
 
-def _matches(pattern: str) -> list[str]:
+def _matches(name: str) -> list[str]:
+    """The files that a name with wildcards stands for, sorted."""
+    if not re.search(r"[*?[]", name) or files.is_file(name):
+        return [name] if files.is_file(name) else []
     try:
-        return sorted(name for name in tf.io.gfile.glob(pattern) if files.is_file(name))
-    except tf.errors.OpError:  # There is no such folder.
+        return sorted(match for match in tf.io.gfile.glob(name) if files.is_file(match))
+    except tf.errors.NotFoundError:  # There is no such folder.
         return []
 
 

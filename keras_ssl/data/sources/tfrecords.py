@@ -71,6 +71,7 @@ def from_tfrecords(
         ValueError: if there are no such shards, if they are not TFRecords or lack a feature, or if
             they hold no images that can be read.
     """
+    shards.check_names(image=image, label=label)
     names = shards.expand(paths)
     first = next((record for name in names for record in _records(name)), b"")
     there = {n: f.WhichOneof("kind") for n, f in _features(first, names[0]).items()}

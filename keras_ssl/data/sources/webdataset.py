@@ -58,6 +58,7 @@ def from_webdataset(
         ValueError: if there are no such shards, if they are not tar files, if samples lack the
             image or the label, or if there are no images that can be read.
     """
+    shards.check_names(image=image, label=label)
     names = shards.expand(paths)
     images = _extensions() if image is None else {image.lstrip(".").lower()}
     wanted = {*images, label or _LABEL} if labels else images
