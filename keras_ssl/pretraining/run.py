@@ -5,6 +5,7 @@ import datetime
 import os
 import pathlib
 import random
+import re
 import shlex
 import sys
 import time
@@ -297,7 +298,9 @@ def _name_folder(options: Options, writes: bool) -> runs.RunFolder:
     if not writes:
         raise ValueError("`out` must be given, the same folder on all machines")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    source = pathlib.Path(source_name(options).replace(":", "-")).resolve().stem
+    # Wildcards and braces of shards would trouble a shell.
+    source = re.sub(r"[*?\[\]{},]+", "_", source_name(options).replace(":", "-"))
+    source = pathlib.Path(source).resolve().stem
     name = label(options).replace(">", "-")  # A name registered with Keras has a ">".
     return runs.RunFolder(pathlib.Path("runs") / f"{now}-{name}-{source}")
 

@@ -118,7 +118,7 @@ def sub_folders(path: str) -> set[str]:
 
 
 def open_bytes(path: File) -> IO[bytes]:
-    """Opens a regular file to read its bytes; one with a scheme is read at once.
+    """Opens a regular file, or one that has been read; one with a scheme is read at once.
 
     Raises:
         OSError: if there is no such file, or it is a pipe or a device, which may never come to an
