@@ -40,6 +40,11 @@ def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Ten
         return keras.tree.map_structure(tf.identity, x)
 
 
+def marked(message: str) -> str:
+    """A message of an error that Python raises inside a graph, as `readable_errors` finds it."""
+    return f"[{_BEGIN}{message}] [] [{_END}]"
+
+
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
     """A scope in which a failed `require` raises a ValueError with just its message."""

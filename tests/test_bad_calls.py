@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import tarfile
 import types
 import typing
 
@@ -80,6 +81,24 @@ def _manifest(folder):
     _photos(folder)
     (folder / "photos.csv").write_text("path\n0.png\n1.png\n")
     return folder / "photos.csv"
+
+
+def _tfrecord(folder):
+    _photos(folder)
+    with tf.io.TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+        for i in range(2):
+            picture = tf.train.BytesList(value=[(folder / f"{i}.png").read_bytes()])
+            features = tf.train.Features(feature={"image": tf.train.Feature(bytes_list=picture)})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    return folder / "a.tfrecord"
+
+
+def _tar(folder):
+    _photos(folder)
+    with tarfile.open(folder / "a.tar", "w") as tar:
+        for i in range(2):
+            tar.add(folder / f"{i}.png", f"{i}.png")
+    return folder / "a.tar"
 
 
 @functools.cache
@@ -168,6 +187,8 @@ CALLS = {
     "encoders.trust": lambda tmp: dict(encoder=_encoder()),
     "data.from_folder": lambda tmp: dict(path=_photos(tmp), image_size=4),
     "data.from_manifest": lambda tmp: dict(path=_manifest(tmp), image_size=4),
+    "data.from_tfrecords": lambda tmp: dict(paths=_tfrecord(tmp), image_size=4),
+    "data.from_webdataset": lambda tmp: dict(paths=_tar(tmp), image_size=4),
     "duality.dimension_norm_profile_bounds": lambda tmp: dict(samples=4, dimensions=3),
     "duality.doubly_normalized_difference": lambda tmp: dict(samples=4, dimensions=3),
     "evaluation.alignment": lambda tmp: dict(features_1=K, features_2=K),
@@ -266,9 +287,11 @@ NOTHING_TO_GET_WRONG = {
     "evaluation.table",
 }
 # Tested for themselves: what needs replicas, a run that was looked at, or a study; what is made by
-# the library alone; and the pieces of criteria, which check their embeddings before.
+# the library alone, or needs a package that is not installed; and the pieces of criteria, which
+# check their embeddings before.
 TESTED_ELSEWHERE = (
     *("distribution.", "inspection.", "studies.", "data.ImageSet", "losses.gram."),
+    *("data.Stream", "data.from_huggingface"),
     *("hypermodels.", "recipes.", "report.", "spaces."),
 )
 

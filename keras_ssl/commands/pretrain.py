@@ -15,6 +15,7 @@ def pretrain(
     evaluate_on: str | os.PathLike[str] | data.Splits | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    examples: int | None = None,
     labels: bool = True,
     data_dir: str | None = None,
     download: bool = False,
@@ -67,16 +68,20 @@ def pretrain(
         keras-ssl pretrain --resume runs/20260101-120000-vicreg-photos
 
     Args:
-        source: "digits", a folder of images, an .npz file, or a tensorflow-datasets name. In
-            Python also an `ImageSet` or `Splits`.
+        source: "digits", a folder of images, an .npz file, shards ("photos-*.tfrecord",
+            "photos-{000..099}.tar"), "hf://NAME", or a tensorflow-datasets name. In Python also an
+            `ImageSet` or `Splits`.
         evaluate_on: Other data, with labels, to judge the encoder on; the same kinds as the source.
         image_size: Height and width of the images, in pixels. Default: for photos 64, or 128 with
             an accelerator; other images keep their size.
         channels: Channels of the images: 1 or 3, and for files also 4.
+        examples: Images of an epoch, of shards and of what is read as it comes. Default: they are
+            counted; for those of a bucket, it must be given.
         labels: Judge the encoder by labels if there are any. Without, all images are trained on,
             and sub-folders are not classes.
         data_dir: Folder where tensorflow-datasets keeps its data.
-        download: Let tensorflow-datasets download.
+        download: Let tensorflow-datasets download; keep a data set of Hugging Face on this machine
+            first.
         policy: Augmentation: one of `keras_ssl.data.POLICIES`, or a registered one of your own.
         method: A method with small settings (vicreg, simclr, barlow-twins, ...), published settings
             (vicreg-d8192, ...), or a registered method of your own. In Python also a `Recipe`.

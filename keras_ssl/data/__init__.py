@@ -36,7 +36,11 @@ from keras_ssl.data.policies import (
 from keras_ssl.data.sources.arrays import from_arrays
 from keras_ssl.data.sources.by_name import load
 from keras_ssl.data.sources.folder import from_folder
+from keras_ssl.data.sources.huggingface import from_huggingface
 from keras_ssl.data.sources.manifest import from_manifest
+from keras_ssl.data.sources.tfrecords import from_tfrecords
+from keras_ssl.data.sources.webdataset import from_webdataset
+from keras_ssl.data.stream import Stream
 from keras_ssl.data.views import make_views, view_grid
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomSolarize",
     "Splits",
+    "Stream",
     "TwoViews",
     "Views",
     "byol",
@@ -60,7 +65,10 @@ __all__ = [
     "fingerprint",
     "from_arrays",
     "from_folder",
+    "from_huggingface",
     "from_manifest",
+    "from_tfrecords",
+    "from_webdataset",
     "hold_out",
     "load",
     "make_views",

@@ -145,13 +145,43 @@ class ImageSet:
         )
 
     def spread(self, count: int) -> "ImageSet":
-        """Returns at most `count` of the images, evenly spaced over all."""
+        """Returns at most `count` of the images, evenly spaced over all.
+
+        Groups stay whole, unless the largest has more images than `count`.
+        """
         if check_count("count", count) >= self.size:
             return self
+        if self.groups is not None and (whole := count // int(np.bincount(self.groups).max())):
+            chosen = np.arange(whole) * self.example_count // whole
+            return self.subset(self.places(chosen))
         count = int(count)
         chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         places = spread_places(self.size, count)
         return self._narrowed(chosen.map(lambda _, key: key), places)
+
+    def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any, list[str]]:
+        """Returns at most `count` examples, evenly spaced over all, as `make_views` gets them.
+
+        Args:
+            count: Number of examples.
+            seed: Seed of the choice of two images of each group, if there are groups.
+
+        Returns:
+            `(batches, labels, captions)`: one batch of images, or two if there are groups, each
+            float32 in [0, 1], (count, height, width, channels); labels int64 (count,); and a text
+            for each example.
+        """
+        count = min(check_count("count", count), self.example_count)
+        if self.groups is None:
+            images, labels = next(iter(self.spread(count).batches(count)))
+            places = spread_places(self.size, count)
+            texts = captions(places, self.names, self.class_names, labels.numpy())
+            return (images,), labels, texts
+        groups = np.arange(count) * self.example_count // count
+        chosen = self.subset(self.places(groups))
+        pairs, labels = next(iter(chosen.shuffled_pairs(seed).batch(count)))
+        texts = captions(groups, None, self.class_names, labels.numpy(), "group")
+        return tuple(to_unit_floats(images) for images in pairs), labels, texts
 
     def subset(self, indices: Any) -> "ImageSet":
         """Returns images at `indices`, one or more whole numbers in [0, size), in that order."""
@@ -207,6 +237,25 @@ class ImageSet:
             reader=None,
         )
 
+    def parts(self, test_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
+        """Returns two parts of labeled images; see `split`."""
+        from sklearn.model_selection import train_test_split
+
+        labels = self.labels()
+        if self.groups is not None:
+            labels = labels[np.unique(self.groups, return_index=True)[1]]  # One of each group.
+        counts = np.bincount(labels)
+        counts = counts[counts > 0]
+        smaller_part = len(labels) * min(test_fraction, 1 - test_fraction)
+        is_enough = counts.min() >= 2 and smaller_part >= len(counts)
+        train, test = train_test_split(
+            np.arange(len(labels)),
+            test_size=test_fraction,
+            random_state=seed,
+            stratify=labels if is_enough else None,
+        )
+        return self.subset(self.places(train)), self.subset(self.places(test))
+
     def without_labels(self) -> "ImageSet":
         """Returns the same images without their labels."""
         keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
@@ -226,6 +275,7 @@ def captions(
     names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
     labels: np.ndarray | None = None,
+    unit: str = "image",
 ) -> list[str]:
     """Returns a text for each of some images of a set: its file, else its class, else its place.
 
@@ -234,12 +284,13 @@ def captions(
         names: File names of the whole set, if images are files.
         class_names: Names of the classes, if there are any.
         labels: Labels of the chosen images, (len(places),), if there are any.
+        unit: What has a place.
     """
     if names is not None:
         return [names[place] for place in places]
     if class_names is not None and labels is not None:
         return [str(class_names[label]) for label in labels]
-    return [f"image {place}" for place in places]
+    return [f"{unit} {place}" for place in places]
 
 
 class Splits(NamedTuple):
@@ -252,7 +303,8 @@ class Splits(NamedTuple):
 def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits:
     """Splits labeled images in two, stratified by class unless classes are too small for that.
 
-    Images of one group stay together.
+    Images of one group stay together. Of images that stream from shards, the second part is the
+    same fraction of each shard, whatever the classes.
 
     Args:
         images: The images to split, with labels.
@@ -272,23 +324,7 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
         )
     if not images.has_labels:
         raise ValueError("`images` must have labels to be split. Received: images without labels")
-    from sklearn.model_selection import train_test_split
-
-    fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
-    labels = images.labels()
-    if images.groups is not None:
-        labels = labels[np.unique(images.groups, return_index=True)[1]]  # One of each group.
-    counts = np.bincount(labels)
-    counts = counts[counts > 0]
-    smaller_part = len(labels) * min(fraction, 1 - fraction)
-    is_enough = counts.min() >= 2 and smaller_part >= len(counts)
-    train, test = train_test_split(
-        np.arange(len(labels)),
-        test_size=fraction,
-        random_state=seed,
-        stratify=labels if is_enough else None,
-    )
-    return Splits(images.subset(images.places(train)), images.subset(images.places(test)))
+    return Splits(*images.parts(check_test_fraction(test_fraction), check_seed("seed", seed)))
 
 
 def check_test_fraction(value: Any) -> float:

@@ -95,6 +95,12 @@ class Views(Augmentation):
             view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
         )
 
+    def of(self, batches: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
+        """Makes views of one batch of images, or each view of another one; see `each_of`."""
+        if len(batches) == 1:
+            return self(batches[0], training=True, seed=seed)
+        return self.each_of(batches, seed)
+
     def each_of(self, sources: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
         """Makes each view of another batch of images, row by row of the same things.
 

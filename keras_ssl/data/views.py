@@ -87,11 +87,8 @@ def make_views(
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
             def views(step: Any, batch: Any) -> Any:
-                numbers = tf.stack([seed, epoch, step])
-                if isinstance(batch[0], tuple):
-                    made = policy.each_of(batch[0], numbers)
-                else:
-                    made = policy(batch[0], training=True, seed=numbers)
+                batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
+                made = policy.of(batches, tf.stack([seed, epoch, step]))
                 return (made, batch[1]) if images.has_labels else (made,)
 
             shuffled = images.shuffled if images.groups is None else images.shuffled_pairs
@@ -193,6 +190,7 @@ def view_grid(
 
     Each row shows one image and then its views, which are drawn `draws` times. A row has the name
     of the image: of its file if it has one, else of its class if it has a label, else its place.
+    If the images have groups, it shows two of one group, and then the views of both.
 
     Args:
         images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
@@ -211,15 +209,15 @@ def view_grid(
     check_policy("policy", policy)
     count, draws = check_count("count", count), check_count("draws", draws)
     seed = check_seed("seed", seed)
-    places = spread_places(len(images), min(count, len(images)))
     if isinstance(images, ImageSet):
-        pixels, labels = next(iter(images.spread(len(places)).batches(len(places))))
-        names = captions(places, images.names, images.class_names, labels.numpy())
+        batches, _, names = images.sample(count, seed)
     else:
-        pixels, names = to_unit_floats(np.asarray(images)[places]), captions(places)
-    columns, titles = [policy.leave(pixels)[0]], ["image"]
+        places = spread_places(len(images), min(count, len(images)))
+        batches, names = (to_unit_floats(np.asarray(images)[places]),), captions(places)
+    columns = [policy.leave(batch)[0] for batch in batches]
+    titles = ["image"] if len(batches) == 1 else [f"image {i + 1}" for i in range(len(batches))]
     for draw in range(draws):
-        views = policy(pixels, training=True, seed=(seed, draw))
+        views = policy.of(batches, (seed, draw))
         columns += views
         titles += view_titles(len(views), f"\ndraw {draw + 1}" if draws > 1 else "")
     picture = mosaic(columns, titles, names)

@@ -14,7 +14,7 @@ from keras_ssl import duality, replicas
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.image_set import captions, spread_places
+from keras_ssl.data.image_set import captions
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 
 # A dimension of unit embeddings is dead if its standard deviation is below this / sqrt(M).
@@ -65,16 +65,17 @@ class Sample:
             )
         if check_count("count", count) < 2:
             raise ValueError(f"`count` must be at least 2. Received: count={count}")
-        if len(images) < 2:
-            raise ValueError(f"`images` must hold at least 2 images. Received: {len(images)}")
+        if images.example_count < 2:
+            unit = "images" if images.groups is None else "groups"
+            raise ValueError(
+                f"`images` must hold at least 2 {unit}. Received: {images.example_count}"
+            )
         seed = check_seed("seed", seed)
-        chosen = images.spread(int(count))
-        (pixels, labels) = next(iter(chosen.batches(int(count))))
+        batches, labels, texts = images.sample(int(count), seed)
+        pixels = batches[0]
         # No step of a data set has these draws: `make_views` counts steps from 0.
-        views = policy(pixels, training=True, seed=(seed, -1))
+        views = policy.of(batches, (seed, -1))
         labels = labels.numpy() if images.has_labels else None
-        places = spread_places(len(images), len(chosen))
-        texts = captions(places, images.names, images.class_names, labels)
         self._take(views, labels, images.class_names, texts, pixels.numpy())
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
 

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from keras_ssl._backend import has_accelerator
+from keras_ssl.data.sources.shards import is_shards
 
 # Pixels to a side for photos. Without an accelerator, four times the pixels are four times the
 # time; with one, 128 pixels keep most of what a photo shows.
@@ -36,11 +37,12 @@ def machine() -> str:
 
 
 def image_size(source: Any) -> Choice | None:
-    """Chooses the size of photos from a folder or a manifest; other images keep their own."""
+    """Chooses the size of photos in files or shards; other images keep their own."""
     path = pathlib.Path(str(source))
     is_photos = (
         "://" in str(source)
         or path.suffix in (".csv", ".tsv")
+        or is_shards(str(source))
         or (path.is_dir() and not any(path.glob("*-idx3-ubyte*")))
     )
     if not is_photos:

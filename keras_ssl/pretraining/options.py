@@ -116,6 +116,7 @@ def source_name(options: Options) -> str:
 _COUNTS = (
     *("image_size", "channels", "epochs", "batch_size", "micro_batch_size", "evaluate_every"),
     "inspect_every",
+    "examples",
     "lora_rank",
 )
 
@@ -301,6 +302,7 @@ def load_images(
                 download=options.download,
                 labels=options.labels or source != options.source,
                 scaling=scaling,
+                examples=options.examples if source == options.source else None,
             )
         if options.smoke:
             test = splits.test and splits.test.spread(256)

@@ -5,6 +5,7 @@ import datetime
 import functools
 import pathlib
 import random
+import re
 from typing import Any
 
 import keras
@@ -164,6 +165,8 @@ def _name_folder(options: Options, writes: bool) -> runs.RunFolder:
     if not writes:
         raise ValueError("`out` must be given, the same folder on all machines")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    source = pathlib.Path(source_name(options).replace(":", "-")).resolve().stem
+    # Wildcards and braces of shards would trouble a shell.
+    source = re.sub(r"[*?\[\]{},]+", "_", source_name(options).replace(":", "-"))
+    source = pathlib.Path(source).resolve().stem
     name = label(options).replace(">", "-")  # A name registered with Keras has a ">".
     return runs.RunFolder(pathlib.Path("runs") / f"{now}-{name}-{source}")

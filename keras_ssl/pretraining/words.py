@@ -24,11 +24,14 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
     chosen = f" ({setup.size.reason})" if setup.size else ""
     where = options.evaluate_on or source_name(options)
+    unit, grouped = "images", ""
+    if images.groups is not None:
+        unit, grouped = "groups", f" in {images.example_count} groups"
     epochs = "epochs" if setup.chooses_epochs else f"{recipe.epochs} epochs"
     after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
     lines = {
-        "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{chosen}, "
-        f"policy {recipe.policy}{skipped}",
+        "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
+        f"{chosen}, policy {recipe.policy}{skipped}",
         "judging": "effective rank alone, because there are no labels"
         if judged.test is None
         else f"{where}: {_classes(judged.train)}; {len(judged.test)} images held out"
@@ -36,7 +39,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
         "encoder": f"{encoder}; {model.encoder.count_params():,} parameters; projector "
         f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
         "training": f"{epochs} of {len(setup.views)} steps of {recipe.batch_size} "
-        f"images, {recipe.optimizer.__name__}, base learning rate "
+        f"{unit}, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
         "devices": describe(model.distribute_strategy),
         "run": f"{setup.folder.path}{'' if setup.is_new else f', going on after {after}'}",

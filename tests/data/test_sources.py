@@ -2,12 +2,14 @@
 
 import csv
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_ssl import data
+import keras_ssl
+from keras_ssl import data, inspection, models
 from keras_ssl.data.sources import reading
 
 BUCKET = "ram://bucket"
@@ -159,6 +161,14 @@ def _manifest(path, rows):
     return path
 
 
+def _encoder():
+    layers = keras.layers
+    convolution = layers.Conv2D(8, 3, strides=2, activation="relu")
+    return keras.Sequential(
+        [keras.Input((12, 12, 3)), convolution, layers.GlobalAveragePooling2D()]
+    )
+
+
 @pytest.fixture
 def pairs(tmp_path):
     """Ten places at two moments; the red of an image is 20 * place + moment."""
@@ -222,6 +232,34 @@ class TestManifest:
             for a, b in zip(whole[2:], rest, strict=True):
                 np.testing.assert_array_equal(a[0][0], b[0][0])
                 np.testing.assert_array_equal(a[0][1], b[0][1])
+
+    def test_pairs_are_trained_on(self, tmp_path, pairs):
+        """What is inspected and drawn are pairs, too."""
+        train = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
+        views = data.make_views(train, data.weak(), 4, seed=1)
+        model = models.SimCLR(_encoder(), projector="4")
+        model.compile("sgd")
+        losses = model.fit(views, epochs=2, verbose=0).history["loss"]
+        assert np.isfinite(losses).all() and losses[0] != losses[1]
+
+        still = data.TwoViews(data.RandomFlip(0.0))
+        (view_1, view_2) = inspection.Sample(train, still, 6).views
+        reds = np.round(np.stack([view_1, view_2])[:, :, 6, 6, 0] * 255).astype(int)
+        assert (np.sort(reds % 20, axis=0).T == [0, 1]).all()
+        assert (reds[0] // 20 == reds[1] // 20).all() and len(set(reds[0] // 20)) == 6
+        picture = data.view_grid(train, still, tmp_path / "views.png", count=2, draws=1)
+        assert picture.shape[1] // picture.shape[0] == 2  # Two images and their views.
+        some = train.spread(5)
+        assert np.bincount(some.groups).tolist() == [2, 2]
+
+    def test_a_run_trains_on_pairs(self, tmp_path, pairs, caplog):
+        caplog.set_level("INFO", "keras_ssl")
+        path = _manifest(tmp_path / "a.csv", pairs)
+        chosen = dict(encoder=_encoder(), image_size=12, batch_size=4, smoke=True)
+        run = keras_ssl.pretrain(path, policy="weak", out=tmp_path / "run", **chosen)
+        assert "16 of (12, 12, 3) in 8 groups" in caplog.text
+        assert "2 epochs of 2 steps of 4 groups" in caplog.text
+        assert np.isfinite(run.results["trained"]["knn"])
 
     def test_views_of_the_same_batch_twice_are_those_of_one(self):
         images = np.random.RandomState(0).uniform(size=(3, 8, 8, 3)).astype("float32")
@@ -344,7 +382,7 @@ class TestBuckets:
         for a, b in zip(found, here, strict=True):
             assert a.class_names == b.class_names and data.fingerprint(a) == data.fingerprint(b)
         assert found.train.names[0] == f"{there}/train/cat/0.png"
-        with pytest.raises(ValueError, match="`source` must be a folder or a .csv file"):
+        with pytest.raises(ValueError, match="`source` must be a folder, a .csv file or shards"):
             data.load(f"{root}/nowhere")
 
     def test_a_manifest(self, bucket):

@@ -4,16 +4,21 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from keras_ssl import _log
 from keras_ssl._validation import check_seed
 from keras_ssl.data.image_set import Splits, check_test_fraction, split
-from keras_ssl.data.sources import files, raw
+from keras_ssl.data.sources import files, raw, shards
 from keras_ssl.data.sources.digits import read_digits
 from keras_ssl.data.sources.folder import read_folder
+from keras_ssl.data.sources.huggingface import SCHEME, read_huggingface
 from keras_ssl.data.sources.idx import IDX_FILES, read_idx
 from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.sources.npz import read_npz
 from keras_ssl.data.sources.resizing import brought_to, check_image_size
 from keras_ssl.data.sources.tfds import read_tfds
+from keras_ssl.data.sources.tfrecords import from_tfrecords
+from keras_ssl.data.sources.webdataset import from_webdataset
+from keras_ssl.data.stream import Stream
 
 
 def load(
@@ -26,6 +31,7 @@ def load(
     download: bool = False,
     labels: bool = True,
     scaling: Sequence[Sequence[float]] | None = None,
+    examples: int | None = None,
 ) -> Splits:
     """Loads images by name or path.
 
@@ -40,28 +46,37 @@ def load(
             format;
             an `.npz` file with `x_train` (and `y_train`, `x_test`, `y_test`) or `images` (and
             `labels`);
+            shards that end in ".tfrecord" or ".tar", with wildcards or braces, such as
+            "photos-*.tfrecord" and "photos-{000..099}.tar", see `from_tfrecords` and
+            `from_webdataset`: they are read as they are needed;
+            "hf://" and a name of Hugging Face's hub, or a folder that its library loads, and
+            perhaps a colon and the split to train on, as in "hf://uoft-cs/cifar10"; see
+            `from_huggingface`;
             any tensorflow-datasets name, such as "cifar10" or "imagenette/160px-v2". A colon and
             the split to train on may follow, as in "stl10:unlabeled".
-            A folder or manifest may have a scheme that `tf.io.gfile` reads, such as "gs://".
+            A folder, a manifest or shards may have a scheme that `tf.io.gfile` reads, such as "gs://".
         image_size: Height and width of the images, in pixels: the shorter side is resized to it
             (bicubic, antialiased), and the longer one is cropped to the center. Default: 128 for
-            folders and manifests; for other sources the images' own size if they all have the same,
-            else 128.
-        channels: Number of channels. For folders and manifests 1, 3 or 4, by default 1 if the files
-            are gray, else 3, and of measurements what they have. For other sources 1 or 3, by
-            default the images' own.
+            folders, manifests and shards; for other sources the images' own size if they all have
+            the same, else 128.
+        channels: Number of channels. For folders, manifests and shards 1, 3 or 4, by
+            default 1 if the files are gray, else 3, and of measurements what they have. For other
+            sources 1 or 3, by default the images' own.
         test_fraction: Fraction of the labeled images that is held out for testing if the source has
             no such split, in (0, 1), at least one image. They are stratified by class; of
-            tensorflow-datasets they are the last ones.
+            tensorflow-datasets they are the last ones, of shards the same part of each.
         seed: Seed of that choice.
         data_dir: Where tensorflow-datasets keeps its data.
-        download: Whether tensorflow-datasets may download.
+        download: Whether tensorflow-datasets may download. Data sets of Hugging Face are read as
+            they come unless it is true; then they are first kept on this machine.
         labels: Whether labels are used. If not, sub-folders are not classes, labels are forgotten,
             and nothing is held out: `test` is `None`, and `train` holds all images except those of
             the source's own test split.
         scaling: Which numbers of measurements (16 bits, floats, any number of channels) become 0
             and 1, see `from_folder`. Default: measured; then it is `train.scaling`. Pass that on to
             load other images for the same encoder.
+        examples: Number of images of an epoch, of shards and of what is read as it comes, with
+            those that are held out. Default: they are counted; for a bucket, it must be given.
 
     Returns:
         `Splits(train, test)`.
@@ -89,11 +104,26 @@ def load(
     if scaling is not None:
         raw.check_scaling(scaling)
     path, name = pathlib.Path(source), str(source)
+    is_hub, is_stream = name.startswith(SCHEME), shards.is_shards(name) and not path.is_dir()
+    if examples is not None and not (is_stream or is_hub):
+        raise ValueError(
+            "`examples` must be left out unless `source` names shards. "
+            f"Received: examples={examples!r} with {name}"
+        )
     if path.suffix in (".csv", ".tsv"):
         splits = from_manifest(name, image_size or 128, channels, scaling, labels=labels)
+    elif is_hub:
+        size = image_size or 128
+        splits = read_huggingface(name, size, channels, labels, scaling, examples, download)
+    elif is_stream:
+        read = from_tfrecords if shards.is_tfrecord(name) else from_webdataset
+        stream = read(name, image_size or 128, channels, examples, labels=labels, scaling=scaling)
+        splits = Splits(stream, None)
     elif files.has_scheme(name):
         if not files.is_folder(name):
-            raise ValueError(f"`source` must be a folder or a .csv file. Received: {source!r}")
+            raise ValueError(
+                f"`source` must be a folder, a .csv file or shards. Received: {source!r}"
+            )
         splits = read_folder(name, image_size or 128, channels, labels, scaling)
     elif (path / IDX_FILES.format("train", "images", 3)).is_file():
         splits = brought_to(read_idx(path), image_size, channels)
@@ -110,5 +140,17 @@ def load(
     if not labels:
         return Splits(splits.train.without_labels(), None)
     if splits.test is None and splits.train.has_labels:
-        return split(splits.train, test_fraction, seed)
+        return _held_out(name, split(splits.train, test_fraction, seed))
+    return splits
+
+
+def _held_out(name: str, splits: Splits) -> Splits:
+    """Says of a stream what is held out of it."""
+    if isinstance(splits.train, Stream) and splits.test is not None:
+        size, total = len(splits.test), len(splits.train) + len(splits.test)
+        _log.say(
+            f"{name}: about {size:,} of {total:,} images are held out, the same part of each "
+            "shard. The encoder is judged by at most 10,000 of both parts, from the "
+            "beginnings of the shards."
+        )
     return splits

@@ -64,6 +64,25 @@ def readable_suffixes() -> set[str]:
     return {suffix for suffix, name in PIL.Image.registered_extensions().items() if name in formats}
 
 
+class Encoded(NamedTuple):
+    """A file that has been read, such as a record of a shard.
+
+    Attributes:
+        name: What it is called in messages.
+        content: Its bytes.
+    """
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# What is opened: the path of a file, or a file that has been read.
+File = str | Encoded
+
+
 def has_scheme(path: str | os.PathLike[str]) -> bool:
     """Whether a path is one for `tf.io.gfile`, such as "gs://bucket/photos"."""
     return "://" in os.fspath(path)
@@ -98,13 +117,15 @@ def sub_folders(path: str) -> set[str]:
     return {folder.name for folder in pathlib.Path(path).iterdir() if folder.is_dir()}
 
 
-def open_bytes(path: str) -> IO[bytes]:
-    """Opens a regular file to read its bytes; one with a scheme is read at once.
+def open_bytes(path: File) -> IO[bytes]:
+    """Opens a regular file, or one that has been read; one with a scheme is read at once.
 
     Raises:
         OSError: if there is no such file, or it is a pipe or a device, which may never come to an
             end. Links are followed.
     """
+    if isinstance(path, Encoded):
+        return io.BytesIO(path.content)
     if has_scheme(path):
         try:
             with tf.io.gfile.GFile(path, "rb") as file:
@@ -236,7 +257,7 @@ def _begins_like_a_picture(start: bytes) -> bool:
     return any(mark(start) is True for mark in _marks())
 
 
-def open_image(path: str) -> "PIL.Image.Image":
+def open_image(path: File) -> "PIL.Image.Image":
     """Opens a file with Pillow, which reads its header; see `open_bytes`.
 
     Raises:
@@ -246,13 +267,13 @@ def open_image(path: str) -> "PIL.Image.Image":
 
     # By its content, whatever its name is: an EPS file by the name of a JPEG is not run.
     formats = sorted(_formats())
-    if has_scheme(path):
+    if isinstance(path, Encoded) or has_scheme(path):
         return PIL.Image.open(open_bytes(path), formats=formats)
     open_bytes(path).close()  # Pillow would wait for a pipe.
     return PIL.Image.open(path, formats=formats)
 
 
-def is_gray(path: str) -> bool:
+def is_gray(path: File) -> bool:
     """Whether a file is an image of one channel, or is not an image that can be read."""
     try:
         with open_image(path) as image:
@@ -261,7 +282,7 @@ def is_gray(path: str) -> bool:
         return True
 
 
-def read(path: str, size: int, channels: int) -> np.ndarray:
+def read(path: File, size: int, channels: int) -> np.ndarray:
     """Reads a file: its first frame, turned upright, resized, and cropped to the center.
 
     Args:

@@ -50,7 +50,7 @@ class Kind(NamedTuple):
         return f"{self.channels} x {self.dtype}"
 
 
-def kind(path: str) -> Kind | None:
+def kind(path: files.File) -> Kind | None:
     """What a file of measurements holds; `None` for a photo: 8 bits in 1, 3 or 4 channels.
 
     Raises:
@@ -74,7 +74,7 @@ def _dtype(mode: str) -> np.dtype:
     return np.dtype({"I": "int32", "F": "float32"}[mode])
 
 
-def _needs_tifffile(path: str) -> bool:
+def _needs_tifffile(path: files.File) -> bool:
     """Whether Pillow cannot read a TIFF, or would leave out bits or channels of it."""
     try:
         with files.open_image(path) as image:
@@ -93,7 +93,7 @@ def _needs_tifffile(path: str) -> bool:
 
 
 @contextlib.contextmanager
-def _tiff(path: str) -> Iterator[Any]:
+def _tiff(path: files.File) -> Iterator[Any]:
     """A scope with an open `tifffile.TiffFile`."""
     try:
         import tifffile
@@ -109,7 +109,7 @@ def _channels(axes: str, shape: Sequence[int]) -> int:
     return math.prod(n for axis, n in zip(axes, shape, strict=True) if axis in _CHANNEL_AXES)
 
 
-def read_numbers(path: str) -> np.ndarray:
+def read_numbers(path: files.File) -> np.ndarray:
     """The numbers of a file as they are, (height, width, channels).
 
     Raises:
@@ -141,7 +141,7 @@ def _channels_last(pixels: np.ndarray, axes: str) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def to_channels(pixels: np.ndarray, channels: int, path: str) -> np.ndarray:
+def to_channels(pixels: np.ndarray, channels: int, path: files.File) -> np.ndarray:
     """Numbers of a file as float32 (height, width, channels): gray repeated, or color made gray.
 
     Raises:
@@ -157,7 +157,7 @@ def to_channels(pixels: np.ndarray, channels: int, path: str) -> np.ndarray:
     raise OtherKindError(f"{path} has {own} channels, not {channels}")
 
 
-def read(path: str, size: int, channels: int, scaling: Scaling) -> np.ndarray:
+def read(path: files.File, size: int, channels: int, scaling: Scaling) -> np.ndarray:
     """Reads a file: scaled, resized, and cropped to the center as photos are.
 
     Args:
@@ -188,7 +188,7 @@ def read(path: str, size: int, channels: int, scaling: Scaling) -> np.ndarray:
     return np.clip(np.stack([np.asarray(image) for image in resized], axis=-1), 0, 1)
 
 
-def measure(paths: Iterable[str], dtype: str, channels: int) -> Scaling:
+def measure(paths: Iterable[files.File], dtype: str, channels: int) -> Scaling:
     """Measures a scaling on files that can be read; see `keras_ssl.data.from_folder`.
 
     Args:

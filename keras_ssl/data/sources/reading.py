@@ -31,6 +31,8 @@ _SAMPLED = 100
 _CHECKERS = 32
 # Files that are tried in place of one that cannot be read any more.
 _MOST_REPLACEMENTS = 100
+# Files are fetched by several threads.
+_NOTING = threading.Lock()
 
 
 class Decoding(NamedTuple):
@@ -56,7 +58,7 @@ class Decoding(NamedTuple):
         """The type of the images: bytes, or floats in [0, 1]."""
         return np.uint8 if self.scaling is None else np.float32
 
-    def read(self, path: str) -> np.ndarray:
+    def read(self, path: files.File) -> np.ndarray:
         """Reads a file; an error of any kind says that it cannot be read."""
         if self.scaling is None:
             return files.read(path, self.size, self.channels)
@@ -74,7 +76,11 @@ def check_channels(channels: Any, possible: Sequence[int] = ()) -> None:
 
 
 def choose_decoding(
-    where: str, paths: Sequence[str], size: int, channels: int | None, scaling: raw.Scaling | None
+    where: str,
+    paths: Sequence[files.File],
+    size: int,
+    channels: int | None,
+    scaling: raw.Scaling | None,
 ) -> Decoding:
     """Looks at a hundred files, and chooses what is not given.
 
@@ -90,7 +96,7 @@ def choose_decoding(
             `channels` or `scaling` do not go with the files.
     """
     some = paths[:: len(paths) // _SAMPLED + 1]
-    kinds: dict[str, raw.Kind | None] = {}
+    kinds: dict[files.File, raw.Kind | None] = {}
     for path in some if scaling != () else ():
         with contextlib.suppress(files.UNREADABLE):
             kinds[path] = _kind(path)
@@ -126,7 +132,7 @@ def choose_decoding(
     return Decoding(size, channels, scaling)
 
 
-def _kind(path: str) -> raw.Kind | None:
+def _kind(path: files.File) -> raw.Kind | None:
     try:
         return raw.kind(path)
     except ImportError as error:
@@ -252,6 +258,20 @@ def first(texts: Sequence[str]) -> str:
     return f"{', '.join(texts[:10])}{', ...' if len(texts) > 10 else ''}"
 
 
+def note(replaced: list[str], name: str, error: Exception) -> None:
+    """Adds a file to the list of those that cannot be read, and names it in the log, once."""
+    with _NOTING:
+        if name in replaced:
+            return
+        replaced.append(name)
+    _logger.warning(
+        "%s cannot be read, and another image takes its place: %s: %s",
+        name,
+        type(error).__name__,
+        error,
+    )
+
+
 class _Memory:
     """Images that were decoded once, and no others that took their place."""
 
@@ -292,7 +312,6 @@ class Reader:
         self.names, self.labels, self.decoding = names, labels, decoding
         self.replaced, self.memory = replaced, memory
         self.members = np.arange(len(names)) if members is None else members
-        self._lock = threading.Lock()
 
     def narrowed(self, places: np.ndarray) -> "Reader":
         """A reader of some of the members, given by their places among them."""
@@ -312,22 +331,10 @@ class Reader:
                 return self.memory.get(index, lambda: self.decoding.read(name))
             return self.decoding.read(name)
         except files.UNREADABLE as error:
-            self._note(name, error)
+            note(self.replaced, name, error)
         # The choice follows from the file's place, so that a resumed run makes the same one.
         alike = self.members[self.labels[self.members] == self.labels[index]]
         for other in np.random.default_rng(int(index)).permutation(alike)[:_MOST_REPLACEMENTS]:
             with contextlib.suppress(files.UNREADABLE):
                 return self.decoding.read(self.names[other])
         raise ValueError(f"{name} cannot be read any more, and no other file of its class can")
-
-    def _note(self, name: str, error: Exception) -> None:
-        with self._lock:
-            if name in self.replaced:
-                return
-            self.replaced.append(name)
-        _logger.warning(
-            "%s cannot be read any more, and another image takes its place: %s: %s",
-            name,
-            type(error).__name__,
-            error,
-        )
