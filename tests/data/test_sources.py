@@ -247,8 +247,14 @@ class TestManifest:
         reds = np.round(np.stack([view_1, view_2])[:, :, 6, 6, 0] * 255).astype(int)
         assert (np.sort(reds % 20, axis=0).T == [0, 1]).all()
         assert (reds[0] // 20 == reds[1] // 20).all() and len(set(reds[0] // 20)) == 6
-        picture = data.view_grid(train, still, tmp_path / "views.png", count=2, draws=1)
-        assert picture.shape[1] // picture.shape[0] == 2  # Two images and their views.
+        pairs_shown, _, texts = train.sample(2)
+        assert len(pairs_shown) == 2 and len(texts) == len(pairs_shown[0]) == 2
+        grids = [
+            data.view_grid(images, still, tmp_path / "views.png", count=2, draws=1)
+            for images in (train, np.zeros((16, 12, 12, 3), "float32"))
+        ]
+        # Two images and two views of each row, beside one image and two views.
+        assert grids[0].shape[1] > grids[1].shape[1]
         some = train.spread(5)
         assert np.bincount(some.groups).tolist() == [2, 2]
 
