@@ -147,6 +147,7 @@ class TestTokens:
 
 class TestOwnNetworks:
     @pytest.mark.parametrize("pooling", _slow(["mean", "class"], "class"))
+    @pytest.mark.slow  # Another process imports TensorFlow.
     def test_a_transformer_is_plain_keras(self, pooling, tmp_path):
         network = _small_vit(pooling=pooling)
         assert encoders.as_encoder(network) is network

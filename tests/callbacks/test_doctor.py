@@ -164,6 +164,7 @@ def test_a_dominating_term(digits):
     assert "variance (weight 25)" in doctor.history["dominating term"].finding
 
 
+@pytest.mark.slow  # Made-up courses show it, too.
 def test_a_learning_rate_that_blows_up(digits):
     doctor = train(digits, optimizer=keras.optimizers.Adam(3.0), epochs=2)
     assert "learning rate too high" in doctor.history
@@ -328,6 +329,7 @@ def test_a_data_set_that_hands_over_one_view_twice(digits):
     assert "equal to the last digit" in doctor.history["identical views"].finding
 
 
+@pytest.mark.slow  # Made-up courses show it, too.
 def test_a_bottleneck_is_a_dimensional_collapse(digits):
     doctor = train(digits, projector="64-2-64", epochs=2)
     assert "2 of 64 directions" in doctor.history["dimensional collapse"].finding

@@ -145,9 +145,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, monkeyp
         assert (run / name).read_text() == (folder / name).read_text()
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
-)
+@pytest.mark.slow  # tests/callbacks/test_checkpoint.py shows it of `fit`, `TestResume` of a run.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_in_two_lines_with_the_command_to_go_on(
     run, number, tmp_path, monkeypatch, capsys
 ):

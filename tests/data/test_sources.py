@@ -11,6 +11,7 @@ from PIL import Image
 import keras_ssl
 from keras_ssl import data, inspection, models
 from keras_ssl.data.sources import reading
+from tests.conftest import quick_policy
 
 BUCKET = "ram://bucket"
 
@@ -221,11 +222,11 @@ class TestManifest:
 
     def test_a_resumed_run_sees_the_same_pairs(self, tmp_path, pairs):
         train = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
-        views = data.make_views(train, data.simclr(), 2, seed=1)
+        views = data.make_views(train, quick_policy(), 2, seed=1)
         for epoch in (0, 1):
             with views.epochs.at(epoch):
                 whole = list(views)
-            again = data.make_views(train, data.simclr(), 2, seed=1).starting_at(2)
+            again = data.make_views(train, quick_policy(), 2, seed=1).starting_at(2)
             with again.epochs.at(epoch):
                 rest = list(again)
             assert len(rest) == 2
@@ -258,6 +259,7 @@ class TestManifest:
         some = train.spread(5)
         assert np.bincount(some.groups).tolist() == [2, 2]
 
+    @pytest.mark.slow  # `fit` on pairs and their header have fast tests.
     def test_a_run_trains_on_pairs(self, tmp_path, pairs, caplog):
         caplog.set_level("INFO", "keras_ssl")
         path = _manifest(tmp_path / "a.csv", pairs)

@@ -142,6 +142,7 @@ def test_random_layers_draw_the_same_in_both_passes(views):
     assert np.asarray(after.projector.layers[0].seed_generator.state)[1] > 0
 
 
+@pytest.mark.slow  # Replicas' slow tests are like it.
 def test_half_precision_is_scaled(views):
     keras.config.set_dtype_policy("mixed_float16")
     (whole, _), (parts, logs) = (_train(views, size, steps=6) for size in (None, 4))
