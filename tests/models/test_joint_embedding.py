@@ -57,6 +57,27 @@ def test_the_probe_may_have_labeled_images_of_its_own(images):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_first_step_is_traced_once_and_reads_the_schedule_once(views, in_graphs):
+    calls = {"step": 0, "schedule": 0}
+
+    class Counted(models.VICReg):
+        def train_step(self, data):
+            calls["step"] += 1
+            return super().train_step(data)
+
+    class Falling(keras.optimizers.schedules.ExponentialDecay):
+        def __call__(self, step):
+            calls["schedule"] += not tf.executing_eagerly()  # `fit` looks at its end, too.
+            return super().__call__(step)
+
+    model = Counted(tiny_encoder(), "8-6", probe=3)
+    model.compile(keras.optimizers.AdamW(Falling(0.01, 1, 0.5), weight_decay=0.1))
+    _fit(model, views, epochs=1)
+    assert calls == {"step": 1, "schedule": 1}
+    assert isinstance(model.optimizer.get_config()["learning_rate"], dict)
+    np.testing.assert_allclose(model.optimizer.learning_rate, 0.01 * 0.5**3, rtol=1e-6)
+
+
 def test_the_probes_gradient_is_that_of_the_cross_entropy():
     rng = np.random.RandomState(0)
     features, labels = rng.randn(6, 4).astype("float32"), np.array([0, 1, 2, 2, 1, 0])
