@@ -31,7 +31,7 @@ from PIL import Image, ImageOps
 file = np.load("features.npz")
 encoder = onnxruntime.InferenceSession("exported/encoder.onnx")
 size = encoder.get_inputs()[0].shape[1]
-photos = [Image.open("photos/" + path).convert("RGB") for path in file["paths"][:64]]
+photos = [Image.open(path).convert("RGB") for path in file["paths"][:64]]
 photos = [ImageOps.fit(p, (size, size), Image.Resampling.BICUBIC) for p in photos]
 images = np.stack([np.asarray(p, "float32") / 255 for p in photos])
 (found,) = encoder.run(["representations"], {"images_from_0_to_1": images})
