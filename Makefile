@@ -8,7 +8,7 @@ ARGS ?=
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests, about twelve minutes on two cores
+test: .venv/installed  ## runs the fast tests, about nine minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: .venv/installed  ## runs the long tests

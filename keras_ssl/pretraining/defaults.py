@@ -3,6 +3,7 @@
 Each choice is returned with its reason, and a run says both.
 """
 
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ _PHOTO_SIZES = {False: 64, True: 128}
 # How many images a run sees in all, both views of an image counted once, and the fewest and the
 # most epochs that this may take. On CIFAR-10, ten epochs bring ResNet-8 most of what it can learn.
 _IMAGES_SEEN = {False: (250_000, 10, 100), True: (20_000_000, 20, 400)}
+# Steps of an epoch: with fewer, a small set would train on one or two large batches alone.
+_FEWEST_STEPS = 4
 # Encoders from the fastest to the best. A budget pays for a better one if it leaves enough epochs.
 # Images below 32 px lose too much by a strided stem.
 _ENCODERS = {
@@ -54,6 +57,19 @@ def image_size(source: Any) -> Choice | None:
 def encoders(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """Returns the encoders to choose from, the default first and then better ones."""
     return _ENCODERS["tiny" if image_shape[0] < 32 else has_accelerator()]
+
+
+def batch_size(usual: int, images: int) -> Choice:
+    """Chooses the images of a step: as many as usual, unless that leaves an epoch too few steps.
+
+    Args:
+        usual: Images of a step that the method's settings name.
+        images: Images, or groups, of an epoch.
+    """
+    most = 2 ** max(int(math.log2(max(images // _FEWEST_STEPS, 1))), 1)
+    if most >= usual:
+        return Choice(usual, "")
+    return Choice(most, f"{_FEWEST_STEPS} steps or more of an epoch")
 
 
 def epochs(images: int) -> Choice:

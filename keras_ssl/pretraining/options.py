@@ -65,7 +65,8 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     options = Options(**{**defaults, **stored, **objects})
     options.resume, options.quiet, options.began = arguments["resume"], arguments["quiet"], config
-    options.epochs = options.epochs or config.get("recipe", {}).get("epochs")
+    for name in ("epochs", "batch_size"):
+        setattr(options, name, getattr(options, name) or config.get("recipe", {}).get(name))
     for name in ("encoder", "image_size", "evaluate_every"):
         setattr(options, name, getattr(options, name) or config.get(name))
     if options.config is not None:

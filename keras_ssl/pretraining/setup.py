@@ -26,6 +26,7 @@ class Setup:
         folder: The run's folder.
         recipe: The method and its settings.
         size: The chosen size of photos, or `None`.
+        batch: The chosen images of a step, or `None`.
         images: Images to train on.
         judged: Images to judge the encoder by.
         policy: The augmentation.
@@ -36,6 +37,7 @@ class Setup:
     folder: runs.RunFolder
     recipe: recipes.Recipe
     size: defaults.Choice | None
+    batch: defaults.Choice | None
     images: data.ImageSet
     judged: data.Splits
     policy: Any
@@ -123,7 +125,7 @@ def prepare(options: Options) -> Setup:
     folder = _name_folder(options, writes) if is_new else runs.RunFolder(options.resume)
     if is_new and writes:
         folder.check_new()
-    options_.base_recipe(options)  # Its errors come before the images are loaded.
+    _, is_small = options_.base_recipe(options)  # Its errors come before the images are loaded.
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):
         size = defaults.image_size(options.source)
@@ -132,8 +134,14 @@ def prepare(options: Options) -> Setup:
         pixels = size.value if size else options.image_size
         images, judged = options_.load_images(options, pixels, scaling)
     recipe = options_.make_recipe(options, images.image_shape)
+    batch, given = None, options.batch_size or options.micro_batch_size or options.smoke
+    if is_new and is_small and not given:
+        batch = defaults.batch_size(recipe.batch_size, images.example_count)
+        recipe = dataclasses.replace(recipe, batch_size=batch.value)
     options_.check_batches(recipe, replicas, options.micro_batch_size)
-    setup = Setup(options, strategy, folder, recipe, size, images, judged, recipe.build_policy())
+    setup = Setup(
+        options, strategy, folder, recipe, size, batch, images, judged, recipe.build_policy()
+    )
     if options.budget is not None and not setup.can_be_timed:
         raise ValueError(
             "`budget` needs one device, and a method with small settings, whose epochs are free. "

@@ -27,6 +27,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     unit, grouped = "images", ""
     if images.groups is not None:
         unit, grouped = "groups", f" in {images.example_count} groups"
+    fewer = f" ({setup.batch.reason})" if setup.batch and setup.batch.reason else ""
     epochs = "epochs" if setup.chooses_epochs else f"{recipe.epochs} epochs"
     after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
     lines = {
@@ -39,7 +40,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
         "encoder": f"{encoder}; {model.encoder.count_params():,} parameters; projector "
         f"{recipe.projector}; images in {encoders.describe_range(model.encoder)}",
         "training": f"{epochs} of {len(setup.views)} steps of {recipe.batch_size} "
-        f"{unit}, {recipe.optimizer.__name__}, base learning rate "
+        f"{unit}{fewer}, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
         "devices": describe(model.distribute_strategy),
         "run": f"{setup.folder.path}{'' if setup.is_new else f', going on after {after}'}",

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from keras_ssl import data, models
-from keras_ssl.pretraining import budget, defaults
+from keras_ssl.pretraining import budget
 from tests.conftest import quick_policy, tiny_encoder
 
 
@@ -69,8 +69,3 @@ def test_measure_leaves_no_trace(images, eagerly, tmp_path, monkeypatch):
     speed = budget.measure(model, views)
     assert speed.epoch > 0 and speed.compiling > 0
     assert not list(tmp_path.iterdir())
-
-
-def test_small_images_keep_their_size_at_the_stem():
-    assert defaults.encoders((28, 28, 1))[0] == "resnet8"
-    assert defaults.encoders((32, 32, 3))[0] != "resnet8"
