@@ -107,7 +107,7 @@ def pretrain(
         budget: Time for the whole run, such as 90s, 10min or 2h, instead of epochs. Epochs,
             judgments and, if it is not given, the encoder are fitted to it.
         batch_size: Images per step, over all devices. Default: the method's, or fewer if an epoch
-            would have less than four steps.
+            would have fewer than four steps.
         micro_batch_size: Images at a time on one device, for batches larger than its memory.
         base_learning_rate: Learning rate at a batch of 256; it is scaled by batch / 256.
         weight_decay: Weight decay of the optimizer.

@@ -18,7 +18,7 @@ from keras_ssl.data.policies import Views
 # Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
 
-# Of captions in pictures, in pixels, and the most characters of the name of an image.
+# Height of letters and lines of captions, in pixels, and the most characters of an image's name.
 _LETTER, _LINE, _LONGEST = 11, 15, 24
 
 

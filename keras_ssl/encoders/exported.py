@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 # The two files of the format safetensors. The config is Keras' own, of the whole encoder.
-_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
-# What every format has beside it.
-_CONTRACT = "contract.json"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+# The file that `export` writes beside each format.
+CONTRACT = "contract.json"
 
 
 def load_exported(source: str | os.PathLike[str]) -> keras.Model | None:
@@ -28,11 +28,11 @@ def load_exported(source: str | os.PathLike[str]) -> keras.Model | None:
             or the files are damaged.
     """
     path = pathlib.Path(source)
-    folder = path.parent if path.name == _WEIGHTS else path
-    if (folder / _WEIGHTS).is_file() and "class_name" in _read(folder / _CONFIG):
+    folder = path.parent if path.name == WEIGHTS else path
+    if (folder / WEIGHTS).is_file() and "class_name" in _read(folder / CONFIG):
         return _load_safetensors(folder)
     for folder in (path, path.parent):
-        contract = _read(folder / _CONTRACT)
+        contract = _read(folder / CONTRACT)
         file = contract.get("file")
         if "format" not in contract or not (folder == path or path.name == file):
             continue

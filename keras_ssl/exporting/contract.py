@@ -12,8 +12,6 @@ from keras_ssl.encoders import UNIT_INPUT, describe_range
 # The names of the input and the output in formats that have names for them.
 INPUT = UNIT_INPUT
 OUTPUT = "representations"
-# The file beside the exported one, and the name under which formats keep the same text inside.
-CONTRACT = "contract.json"
 # Rows of float32 whose norm is 1 up to this are l2-normalized: rounding changes a norm by 1e-7,
 # while no unnormalized encoder has all norms so close to 1.
 _NORM_TOLERANCE = 1e-3

@@ -15,7 +15,8 @@ import numpy as np
 from keras_ssl._files import whole_folder
 from keras_ssl._validation import check_positive
 from keras_ssl.encoders import merged_encoder
-from keras_ssl.exporting.contract import CONTRACT, Contract
+from keras_ssl.encoders.exported import CONTRACT
+from keras_ssl.exporting.contract import Contract
 from keras_ssl.exporting.formats import Format, check_format, represent
 from keras_ssl.exporting.model_card import CARD, Training, model_card
 from keras_ssl.exporting.precision import in_float32

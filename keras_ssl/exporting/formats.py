@@ -21,7 +21,8 @@ from keras_ssl._files import damaged, read_json
 from keras_ssl._keras import all_layers
 from keras_ssl._validation import check_choice
 from keras_ssl.encoders import UNIT_INPUT
-from keras_ssl.exporting.contract import CONTRACT, INPUT, OUTPUT, Contract
+from keras_ssl.encoders.exported import CONFIG, CONTRACT, WEIGHTS
+from keras_ssl.exporting.contract import INPUT, OUTPUT, Contract
 
 
 class Format(abc.ABC):
@@ -147,7 +148,7 @@ representations = encoder(images_from_0_to_1=images)["representations"]
 
 class _Safetensors(Format):
     title = "safetensors"
-    file = "model.safetensors"
+    file = WEIGHTS
     packages = {"safetensors": "safetensors"}
     usage = """
 from keras_ssl import exporting
@@ -160,7 +161,7 @@ representations = encoder.predict(images)
         from safetensors.numpy import save_file
 
         config = encoder.to_json(indent=2)
-        (folder / _CONFIG).write_text(config, encoding="utf-8")
+        (folder / CONFIG).write_text(config, encoding="utf-8")
         # The rebuilt encoder names the weights: what loads them has only the config.
         rebuilt = keras.models.model_from_json(config)
         weights = {
@@ -268,12 +269,12 @@ def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
     from safetensors.numpy import load_file
 
     path = pathlib.Path(os.fspath(folder))
-    config = read_json(path / _CONFIG, "Export the encoder again.")
+    config = read_json(path / CONFIG, "Export the encoder again.")
     try:
         encoder = keras.models.model_from_json(json.dumps(config))
-    except Exception as error:  # Of Keras, and of classes of others.
+    except Exception as error:  # Keras and other people's classes raise any.
         why = f"no encoder that Keras can build: {error}"
-        raise damaged(path / _CONFIG, "Export the encoder again.", why) from error
+        raise damaged(path / CONFIG, "Export the encoder again.", why) from error
     file = path / _Safetensors.file
     if not file.is_file():
         raise ValueError(
@@ -286,13 +287,10 @@ def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
     names = _weight_names(encoder)
     shapes = {name: tuple(v.shape) for name, v in zip(names, encoder.weights, strict=True)}
     if shapes != {name: value.shape for name, value in weights.items()}:
-        raise damaged(file, "Export the encoder again.", f"weights that {_CONFIG} does not name")
+        raise damaged(file, "Export the encoder again.", f"weights that {CONFIG} does not name")
     for name, variable in zip(names, encoder.weights, strict=True):
         variable.assign(weights[name])
     return encoder
-
-
-_CONFIG = "config.json"
 
 
 def _weight_names(encoder: keras.Model) -> list[str]:

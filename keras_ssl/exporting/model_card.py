@@ -5,8 +5,8 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
+from keras_ssl.encoders.exported import CONTRACT
 from keras_ssl.evaluation import table
-from keras_ssl.exporting.contract import CONTRACT
 from keras_ssl.exporting.formats import Format
 from keras_ssl.runs.folder import RESULTS, RunFolder, is_run
 

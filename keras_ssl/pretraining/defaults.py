@@ -69,7 +69,7 @@ def batch_size(usual: int, images: int) -> Choice:
     most = 2 ** max(int(math.log2(max(images // _FEWEST_STEPS, 1))), 1)
     if most >= usual:
         return Choice(usual, "")
-    return Choice(most, f"{_FEWEST_STEPS} steps or more of an epoch")
+    return Choice(most, f"so that an epoch has {_FEWEST_STEPS} steps or more")
 
 
 def epochs(images: int) -> Choice:

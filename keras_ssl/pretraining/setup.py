@@ -25,6 +25,7 @@ class Setup:
         strategy: The devices; see `keras_ssl.distribution.strategy`.
         folder: The run's folder.
         recipe: The method and its settings.
+        is_small: Whether these are small settings of ours, whose epochs are free.
         size: The chosen size of photos, or `None`.
         batch: The chosen images of a step, or `None`.
         images: Images to train on.
@@ -36,6 +37,7 @@ class Setup:
     strategy: Any
     folder: runs.RunFolder
     recipe: recipes.Recipe
+    is_small: bool
     size: defaults.Choice | None
     batch: defaults.Choice | None
     images: data.ImageSet
@@ -62,12 +64,11 @@ class Setup:
         """Whether the online probe is trained."""
         return self.options.probe and self.judged.train.has_labels
 
-    @functools.cached_property
+    @property
     def chooses_epochs(self) -> bool:
         """Whether the number of epochs is the run's own choice."""
-        options = self.options
-        is_small = options_.base_recipe(options)[1]
-        return self.is_new and options.epochs is None and is_small and not options.smoke
+        is_free = self.options.epochs is None and not self.options.smoke
+        return self.is_new and self.is_small and is_free
 
     @property
     def can_be_timed(self) -> bool:
@@ -140,7 +141,16 @@ def prepare(options: Options) -> Setup:
         recipe = dataclasses.replace(recipe, batch_size=batch.value)
     options_.check_batches(recipe, replicas, options.micro_batch_size)
     setup = Setup(
-        options, strategy, folder, recipe, size, batch, images, judged, recipe.build_policy()
+        options,
+        strategy,
+        folder,
+        recipe,
+        is_small,
+        size,
+        batch,
+        images,
+        judged,
+        recipe.build_policy(),
     )
     if options.budget is not None and not setup.can_be_timed:
         raise ValueError(

@@ -310,7 +310,8 @@ def _read_csv(path: pathlib.Path) -> Embeddings:
 
         def blocks() -> Iterator[np.ndarray]:
             block, row_count = np.empty((_ROWS, len(numbers)), np.float32), 0
-            for row in reader:  # One row is text at a time: numbers as text take 15 times as much.
+            # Only one row at a time is text: as text, numbers take 15 times as much memory.
+            for row in reader:
                 paths.append(row[place])
                 if label is not None:
                     labels.append(sys.intern(row[label]))
@@ -383,7 +384,7 @@ def _read_parquet(path: pathlib.Path) -> Embeddings:
 
         def blocks() -> Iterator[np.ndarray]:
             columns = ["path", "features", *(["label"] if has_labels else [])]
-            # Of all groups at once, pyarrow would have the whole file in memory; measured, of 26.0.
+            # pyarrow 26.0 holds the whole file in memory if it reads all groups at once (measured).
             groups = (
                 file.iter_batches(_ROWS, [group], columns, use_threads=False)
                 for group in range(file.num_row_groups)

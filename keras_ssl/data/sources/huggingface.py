@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl._tensors import Tensor
-from keras_ssl._validation import check_optional_count
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources import files, raw, reading, shards
 from keras_ssl.data.sources.resizing import check_image_size
@@ -203,7 +202,7 @@ def _image_set(
         image_size,
         channels,
         scaling,
-        check_optional_count("examples", examples),
+        examples,
         shuffle_buffer,
         names,
     )

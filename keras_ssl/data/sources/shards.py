@@ -122,6 +122,11 @@ def _matches(name: str) -> list[str]:
         return []
 
 
+def name_of(paths: Any, shards: Sequence[str]) -> str:
+    """What messages call the shards that a path or several name."""
+    return str(paths) if isinstance(paths, (str, os.PathLike)) else f"{shards[0]}, ..."
+
+
 def as_stream(
     where: str,
     shards: Sequence[str],

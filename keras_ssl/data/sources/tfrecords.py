@@ -100,7 +100,7 @@ def from_tfrecords(
             yield files.Encoded(f"record {i} of {name}", content), number
 
     return shards.as_stream(
-        str(paths) if isinstance(paths, (str, os.PathLike)) else f"{names[0]}, ...",
+        shards.name_of(paths, names),
         names,
         read,
         shards.count_in(names, _count),

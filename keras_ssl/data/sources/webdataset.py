@@ -85,7 +85,7 @@ def from_webdataset(
         return sum(1 for _ in _samples(name, set()))
 
     return shards.as_stream(
-        str(paths) if isinstance(paths, (str, os.PathLike)) else f"{names[0]}, ...",
+        shards.name_of(paths, names),
         names,
         read,
         shards.count_in(names, count),
@@ -106,11 +106,11 @@ def _samples(name: str, wanted: set[str]) -> Iterator[tuple[str, dict[str, bytes
     """The samples of a shard: their names, and files by extension, those not `wanted` empty."""
     sample, parts = None, dict[str, bytes]()
     try:
-        # Of files on a disk, what is not wanted is skipped and not read.
+        # In a file on a disk, what is not wanted is skipped, and not read.
         mode: Any = "r|*" if files.has_scheme(name) else "r:*"
         with _open(name) as file, tarfile.open(fileobj=file, mode=mode) as tar:
             while (member := tar.next()) is not None:
-                # It would keep all, to find them again.
+                # `tar` would keep all members, to find them again.
                 tar.members.clear()  # type: ignore[attr-defined]
                 folder, _, base = member.name.rpartition("/")
                 stem, _, extension = base.partition(".")
