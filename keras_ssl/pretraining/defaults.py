@@ -7,6 +7,7 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
+from keras_ssl import data
 from keras_ssl._backend import has_accelerator
 from keras_ssl.data.sources.shards import is_shards
 
@@ -24,6 +25,13 @@ _ENCODERS = {
     "tiny": ("resnet8", "resnet18"),
     False: ("resnet8-strided", "resnet18"),
     True: ("resnet18", "resnet50"),
+}
+# Why `keras_ssl.data.policy_for` chooses each policy.
+_POLICY_REASONS = {
+    "colorless": "neither gray nor red, green and blue",
+    "byol": "more than 64 px",
+    "tiny_gray": "gray, at most 64 px",
+    "simclr_cifar": "colors, at most 64 px",
 }
 
 
@@ -52,6 +60,12 @@ def image_size(source: Any) -> Choice | None:
         return None
     size = _PHOTO_SIZES[has_accelerator()]
     return Choice(size, f"{size} px, {machine()}")
+
+
+def policy(image_shape: tuple[int, int, int]) -> Choice:
+    """Chooses the augmentation of images of a shape (height, width, channels)."""
+    name = data.policy_for(image_shape)
+    return Choice(name, _POLICY_REASONS[name])
 
 
 def encoders(image_shape: tuple[int, int, int]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_ssl import _renames, data, recipes, registry, runs
 from keras_ssl._validation import check_count, check_non_negative, check_positive, check_seed
+from keras_ssl.pretraining import defaults
 
 # An option per argument of `keras_ssl.pretrain`, under its name.
 Options = SimpleNamespace
@@ -209,15 +210,13 @@ def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
 
 def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
     """Returns the named recipe, changed by the options."""
-    recipe, is_small = base_recipe(options)
+    recipe, _ = base_recipe(options)
     optimizer = options.optimizer
     if optimizer is not None:
         optimizer = registry.look_up("`optimizer`", optimizer, recipes.OPTIMIZERS)
-    policy = options.policy
-    if policy is None and is_small and recipe.policy in data.POLICIES:
-        policy = data.policy_for(image_shape)  # The user's own policy stays as it is.
+    policy = choose_policy(options, image_shape)
     changes = {
-        "policy": policy,
+        "policy": policy.value if policy else options.policy,
         "projector": options.projector,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
@@ -232,6 +231,14 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     return dataclasses.replace(
         recipe, **{name: value for name, value in changes.items() if value is not None}
     )
+
+
+def choose_policy(options: Options, image_shape: tuple[int, int, int]) -> defaults.Choice | None:
+    """Chooses the augmentation of small settings of ours, or returns `None` if it is given."""
+    recipe, is_small = base_recipe(options)
+    if options.policy is None and is_small and recipe.policy in data.POLICIES:
+        return defaults.policy(image_shape)
+    return None  # The user's own policy stays as it is.
 
 
 def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_ssl import callbacks, data, encoders, evaluation, registry, runs
-from keras_ssl.pretraining.options import Options, label, source_name
+from keras_ssl.pretraining.options import Options, choose_policy, label, source_name
 from keras_ssl.pretraining.setup import Setup
 from keras_ssl.training.strategies import describe
 
@@ -23,6 +23,8 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     options, recipe, images, judged = setup.options, setup.recipe, setup.images, setup.judged
     skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
     chosen = f" ({setup.size.reason})" if setup.size else ""
+    policy = choose_policy(options, images.image_shape)
+    fits = f" ({policy.reason})" if policy else ""
     where = options.evaluate_on or source_name(options)
     unit, grouped = "images", ""
     if images.groups is not None:
@@ -32,7 +34,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
     lines = {
         "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
-        f"{chosen}, policy {recipe.policy}{skipped}",
+        f"{chosen}, policy {recipe.policy}{fits}{skipped}",
         "judging": "effective rank alone, because there are no labels"
         if judged.test is None
         else f"{where}: {_classes(judged.train)}; {len(judged.test)} images held out"

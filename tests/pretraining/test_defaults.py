@@ -1,5 +1,6 @@
 import pytest
 
+from keras_ssl import data
 from keras_ssl.pretraining import defaults
 
 
@@ -15,3 +16,10 @@ def test_an_epoch_of_few_images_has_four_steps(images, chosen):
 def test_small_images_keep_their_size_at_the_stem():
     assert defaults.encoders((28, 28, 1))[0] == "resnet8"
     assert defaults.encoders((32, 32, 3))[0] != "resnet8"
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (65, 65, 1), (64, 64, 13)])
+def test_every_policy_has_its_reason(shape):
+    value, reason = defaults.policy(shape)
+    assert value == data.policy_for(shape)
+    assert reason
