@@ -3,15 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-slow test-versions check format tensorboard clean
+.PHONY: pretrain test test-long test-slow test-versions check format tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests, about nine minutes on two cores
+test: .venv/installed  ## runs the fast tests, about four and a half minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
-test-slow: .venv/installed  ## runs the long tests
+test-long: .venv/installed  ## runs the tests that take seconds each, about six minutes
+	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)
+
+test-slow: .venv/installed  ## runs the tests that take minutes or need real images
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
 
 test-versions: .venv-lowest/installed .venv-newest/installed  ## runs the fast tests with the lowest and the newest versions allowed

@@ -112,7 +112,16 @@ def _classifier():
 
 
 # A good call of these trains for minutes: tests/commands and tests/test_cli.py have small ones.
-LONG = ("keras_ssl.pretrain", "keras_ssl.study", "keras_ssl.finetune", "finetuning.compare")
+LONG = (
+    "keras_ssl.pretrain",
+    "keras_ssl.study",
+    "keras_ssl.finetune",
+    "finetuning.compare",
+    "finetuning.fit_classifier",
+    "encoders.resnet34",
+    "encoders.resnet50",
+    "encoders.vit_small",
+)
 
 # One good call of each, by the arguments that it needs.
 CALLS = {

@@ -69,6 +69,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, message, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_program_that_says_only_what_it_should():
     """TensorFlow's start-up lines are hidden, and `python -m keras_ssl` is the program."""
     done = subprocess.run([*RUN, "--version"], capture_output=True, text=True, check=False)

@@ -136,7 +136,17 @@ def test_an_argument_that_is_not_stored_is_refused():
     assert Says().get_config()["darkness"] == 0.5
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+# One of each family; the others take seconds each.
+QUICK = ("SimCLR", "VICReg")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, id=name, marks=() if name in QUICK else pytest.mark.long)
+        for name, method in METHODS.items()
+    ],
+)
 def test_every_method_fits_saves_loads_and_goes_on_as_if_it_had_not(method, views, tmp_path):
     # Graphs take seconds to trace, and one method is enough to show that they make no difference,
     # and that batch statistics of the projector are saved.

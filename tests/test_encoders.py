@@ -220,6 +220,7 @@ class TestRange:
         pixels = next(iter(images.batches(48)))[0].numpy()
         assert np.std(_arrives(clone, pixels)) == pytest.approx(1, abs=0.05)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("made", ["sequential", "subclass"])
     def test_is_found_once_the_images_are_known(self, made, views, tmp_path):
         class Mine(keras.Model):
@@ -408,6 +409,7 @@ class TestAnyModelIsAnEncoder:
         maps = keras.Model(inputs, keras.layers.Conv2D(5, 3)(inputs))
         assert encoders.as_encoder(maps).output_shape == (None, 5)
 
+    @pytest.mark.long
     def test_keras_applications(self):
         network = keras.applications.MobileNetV2(
             (32, 32, 3), include_top=False, weights=None, alpha=0.35
@@ -415,6 +417,7 @@ class TestAnyModelIsAnEncoder:
         model = models.VICReg(network, "8-6")
         assert model.predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0).shape == (2, 1280)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("gives_maps", [False, True], ids=["vectors", "maps"])
     def test_a_subclassed_model_that_knows_nothing_but_call(self, gives_maps, images, views):
         class Mine(keras.Model):

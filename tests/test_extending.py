@@ -17,6 +17,9 @@ from tests.extending import dense_encoder
 every_method = pytest.mark.parametrize("name", extending.METHODS)
 
 
+pytestmark = pytest.mark.long  # All share the page's methods, which take a quarter of a minute.
+
+
 def _views_without_a_graph(images, policy, batch_size):
     """Stands for `data.make_views`, which takes ten seconds to trace the page's policies."""
     batches = [

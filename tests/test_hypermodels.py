@@ -245,6 +245,7 @@ class TestHyperModel:
             losses.append(hypermodel.fit(hp, hypermodel.build(hp))["loss"])
         assert losses[0] == losses[1] != losses[2]
 
+    @pytest.mark.long
     def test_the_probe_and_label_free_scores(self, held_out):
         hp = keras_tuner.HyperParameters()
         hypermodel = tiny(held_out, score="probe", label_free=True)
@@ -253,6 +254,7 @@ class TestHyperModel:
         features = evaluation.extract(hypermodel.build(hp).encoder, held_out.validation)
         assert features.values.shape == (len(held_out.validation), 16)
 
+    @pytest.mark.long
     def test_no_label_is_needed(self, images):
         held = data.hold_out(data.Splits(images.without_labels(), None))
         hypermodel = tiny(held, score="rankme")

@@ -51,11 +51,13 @@ def run(code):
     return done.stdout.split()
 
 
+@pytest.mark.long
 def test_the_package_loads_no_library_that_keras_does_not():
     """What stands on keras-tuner is imported when it is asked for."""
     assert run(NEW_MODULES_AND_LAZY_ONES) == ["keras_ssl"]
 
 
+@pytest.mark.long
 def test_the_package_needs_no_library_that_is_for_single_uses():
     run(WITHOUT_HEAVY)
 

@@ -381,6 +381,7 @@ PARTS = {
 
 
 class TestTrainedPart:
+    @pytest.mark.long
     @pytest.mark.parametrize("name", _slow(PARTS, "names", "LoRA of the rest"))
     def test_nothing_else_changes_and_a_file_continues(self, name, tmp_path):
         build, part, trained = PARTS[name]
@@ -401,6 +402,7 @@ class TestTrainedPart:
         for a, b in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
             np.testing.assert_array_equal(a, b)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", _slow(["blocks", "LoRA", "LoRA of convolutions"], "LoRA"))
     def test_the_saved_encoder_is_the_merged_one(self, name, tmp_path):
         build, part, _ = PARTS[name]
@@ -479,6 +481,7 @@ class TestLayerDecay:
         assert factors["block_1_attention/query/kernel"] == 0.25
         assert factors["patch_and_position_embedding/bias"] == 0.125
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", _slow(["AdamW", "SGD", "LARS", "loss scale"], "AdamW"))
     def test_steps_have_the_ratio(self, name):
         make = {
@@ -606,6 +609,7 @@ def test_without_keras_hub_a_preset_says_what_to_install(monkeypatch):
         encoders.load_encoder("hf://someone/some_vit")
 
 
+@pytest.mark.long
 def test_the_page_runs(tmp_path, monkeypatch):
     """The programs of docs/encoders.md run, one after the other."""
     page = (pathlib.Path(__file__).parent.parent / "docs" / "encoders.md").read_text("utf-8")

@@ -16,6 +16,7 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.long
 def test_in_keras_and_inspected(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, inspected = (block for block in BLOCKS if "model.fit" in block)

@@ -37,6 +37,7 @@ of_keras_3_15 = pytest.mark.skipif(
 )
 
 
+@pytest.mark.long
 @of_keras_3_15
 @pytest.mark.parametrize(
     ("name", "settings"),
@@ -61,6 +62,7 @@ def test_a_model_goes_on_with_the_same_numbers(name, settings):
     assert plain(found) == pytest.approx(expected["next step"], rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.long
 @of_keras_3_15
 def test_importing_the_library_is_enough():
     paths = [str(path) for path in sorted(BEFORE.glob("*.keras"))]

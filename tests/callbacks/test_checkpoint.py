@@ -131,6 +131,7 @@ class _Signal(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "step", "name"),
     [

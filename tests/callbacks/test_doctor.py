@@ -118,6 +118,7 @@ def test_complete_collapse(digits, tmp_path):
     assert "shrunk to nearly nothing" in doctor.history["complete collapse"].finding
 
 
+@pytest.mark.long
 def test_one_embedding_for_all_images(digits):
     """The last layer's bias outweighs all images, so that every cosine is 1."""
     bias = keras.initializers.Constant(1e4)
@@ -140,6 +141,7 @@ def test_dimensional_collapse(digits):
     assert list(doctor.history) == ["dimensional collapse"]
 
 
+@pytest.mark.long
 def test_identical_views(digits):
     nothing = data.TwoViews(data.augmentation.RandomFlip(0.0))
     doctor = train(digits, policy=nothing, epochs=1)
@@ -147,17 +149,20 @@ def test_identical_views(digits):
     assert "100 % of the images" in doctor.history["identical views"].finding
 
 
+@pytest.mark.long
 def test_views_that_share_nothing(digits):
     doctor = train(digits, policy=data.TwoViews(Noise()), epochs=3)
     assert list(doctor.history) == ["views share nothing"]
 
 
+@pytest.mark.long
 def test_batch_normalization_on_the_last_layer(digits):
     projector = keras.Sequential([keras.layers.Dense(32), keras.layers.BatchNormalization()])
     doctor = train(digits, projector=projector, epochs=1)
     assert list(doctor.history) == ["batch normalization on the last layer"]
 
 
+@pytest.mark.long
 def test_a_dominating_term(digits):
     doctor = train(digits, vicreg(1e-3, 25.0, 1e-3), optimizer=keras.optimizers.SGD(1e-4), epochs=2)
     assert list(doctor.history) == ["dominating term"]
@@ -171,6 +176,7 @@ def test_a_learning_rate_that_blows_up(digits):
     assert "at a learning rate of 3." in doctor.history["learning rate too high"].finding
 
 
+@pytest.mark.long
 def test_figures_that_are_not_finite(digits, caplog):
     with caplog.at_level(logging.WARNING, "keras_ssl"):
         doctor = train(digits, projector="16", optimizer=keras.optimizers.SGD(1e8), stop=True)
@@ -180,6 +186,7 @@ def test_figures_that_are_not_finite(digits, caplog):
     assert "not finite" in caplog.text and "Training stops" in caplog.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [pytest.param("one label", marks=pytest.mark.slow), "no step"])
 def test_a_probe_that_never_saw_labels(digits, kind):
     if kind == "one label":
@@ -190,6 +197,7 @@ def test_a_probe_that_never_saw_labels(digits, kind):
     assert list(doctor.history) == ["probe without labels"]
 
 
+@pytest.mark.long
 def test_a_healthy_run_gets_no_diagnosis(digits):
     assert train(digits).history == {}
 
@@ -277,6 +285,7 @@ def test_the_inspector_must_be_before_its_doctor(order, used, model, inspector, 
         np.testing.assert_array_equal(before, after.numpy())
 
 
+@pytest.mark.long
 def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(
     model, inspector, views, monkeypatch
 ):
@@ -299,6 +308,7 @@ def test_every_doctor_of_a_fit_examines_and_none_of_an_earlier_one(
     assert examined() == []
 
 
+@pytest.mark.long
 def test_diagnoses_are_written_until_the_last_look(model, images, views, tmp_path, monkeypatch):
     """Two doctors can write them, although the inspector closes its log before they do."""
     ill = diagnosis.Diagnosis("an illness", "It was seen.", "Cure it.", heals=False)
@@ -317,6 +327,7 @@ def test_diagnoses_are_written_until_the_last_look(model, images, views, tmp_pat
     FolderLock(tmp_path / "train")  # The folder is free again.
 
 
+@pytest.mark.long
 def test_a_data_set_that_hands_over_one_view_twice(digits):
     """The policy and the inspector's views are fine, so that only the logs can show it."""
     model = models.VICReg(encoder(), "64-32")

@@ -190,6 +190,7 @@ def test_as_many_looks_as_keep_it_cheap(images):
     assert every(256, 100) == 67  # all of them, in every 67th epoch
 
 
+@pytest.mark.long
 def test_steps_count_where_asked(images, views, one_picture, tmp_path):
     inspector = callbacks.EmbeddingInspector(
         images, data.tiny_gray(), tmp_path, every_steps=2, count=8
@@ -233,6 +234,7 @@ def test_numpy_numbers(images):
 
 
 class TestFaults:
+    @pytest.mark.long
     def test_a_folder_that_cannot_be_written(self, images, views, one_picture, tmp_path):
         (tmp_path / "file").write_text("in the way")
         inspector = callbacks.EmbeddingInspector(
@@ -314,6 +316,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         train(images, views, inspector, epochs=1)
         assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
+    @pytest.mark.long
     def test_an_error_in_a_picture(self, images, views, tmp_path, monkeypatch):
         """It is said once, by name, and everything else is written to the end."""
         monkeypatch.setattr(pictures, "spectrum", lambda inspection: 1 / 0)
@@ -329,6 +332,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         assert [step for step, _ in found.images["matrices/gram"]] == [0, 1, 2]
         assert "rank/spectrum" not in found.images and (tmp_path / "train/labels.tsv").is_file()
 
+    @pytest.mark.long
     def test_a_log_that_is_no_number(self, images, views, one_picture, tmp_path):
         class Strange(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs):
@@ -341,6 +345,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         scalars = read_events(tmp_path).scalars
         assert [step for step, _ in scalars["training/learning_rate"]] == [1, 2]
 
+    @pytest.mark.long
     def test_names_of_any_kind(self, views, tmp_path):
         """Of classes, options and the folder: no warning, and all is there."""
         names = list(NAMES.values())
@@ -364,6 +369,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         assert list((tmp_path / "\udcff" / "train").glob("events*"))
 
 
+@pytest.mark.long
 def test_a_run_that_stops_early_is_looked_at_once_more(images, views, one_picture, tmp_path):
     inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=5, count=8)
     doctor = callbacks.CollapseDoctor(inspector)
@@ -405,6 +411,7 @@ def test_the_grid_says_what_it_shows(images, monkeypatch):
     assert blocks[-1][1] == ["view 1", "view 2"] and blocks[-1][2][0] == "image 24"
 
 
+@pytest.mark.long
 def test_stock_callbacks_monitor_what_needs_no_label(images, views, tmp_path):
     path = tmp_path / "best.keras"
     model = train(

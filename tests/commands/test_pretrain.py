@@ -252,6 +252,7 @@ class TestResume:
         with pytest.raises(ValueError, match="The run folder .*nowhere does not exist"):
             self._resume(tmp_path / "nowhere")
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "rows", [*(pytest.param(n, marks=pytest.mark.slow) for n in (None, 0)), 2]
     )
@@ -366,6 +367,7 @@ def test_bad_options_leave_nothing_behind(arguments, message, tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.long
 def test_a_diverging_run_stops_and_says_why(tmp_path, capsys):
     with pytest.raises(
         callbacks.NonFiniteLossError, match="Not finite at step .* epoch 1"
@@ -384,6 +386,7 @@ def test_a_diverging_run_stops_and_says_why(tmp_path, capsys):
     assert error.value.__notes__ == ["No epoch was finished"]
 
 
+@pytest.mark.long
 def test_evaluate(run, capsys):
     rows = evaluate([str(run / "encoder.keras"), "--knn-grid"])
     assert set(rows["trained"]) == {"knn", "linear", "rankme"}

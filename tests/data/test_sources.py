@@ -220,6 +220,7 @@ class TestManifest:
             orders.append((places, moments))
         assert orders[0] != orders[1]
 
+    @pytest.mark.long
     def test_a_resumed_run_sees_the_same_pairs(self, tmp_path, pairs):
         train = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
         views = data.make_views(train, quick_policy(), 2, seed=1)
@@ -234,6 +235,7 @@ class TestManifest:
                 np.testing.assert_array_equal(a[0][0], b[0][0])
                 np.testing.assert_array_equal(a[0][1], b[0][1])
 
+    @pytest.mark.long
     def test_pairs_are_trained_on(self, tmp_path, pairs):
         """What is inspected and drawn are pairs, too."""
         train = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
@@ -273,7 +275,7 @@ class TestManifest:
         images = np.random.RandomState(0).uniform(size=(3, 8, 8, 3)).astype("float32")
         policy = data.multi_crop((8, 8), local_count=2)
         for a, b in zip(
-            policy(images, seed=(1, 2)), policy.each_of([images, images], (1, 2)), strict=True
+            policy.of([images], (1, 2)), policy.of([images, images], (1, 2)), strict=True
         ):
             np.testing.assert_array_equal(a, b)
 

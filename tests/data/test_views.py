@@ -65,6 +65,7 @@ def test_two_iterators_at_once_are_two_epochs_unless_they_are_held(images):
         np.testing.assert_array_equal(labels(first), labels(second))
 
 
+@pytest.mark.long
 def test_what_follows_a_seed_does_not_follow_its_neighbor(images):
     """Epoch 1 of seed 0 is not epoch 0 of seed 1."""
     one, other = _views(images, seed=0), _views(images, seed=1)

@@ -16,6 +16,8 @@ import pytest
 from tests.catalog import CRITERIA, METHODS, check_complete
 from tests.distribution import fit_program
 
+pytestmark = pytest.mark.long  # All share what two processes compute in a minute.
+
 
 def run(program, *arguments):
     """Returns the last line that a program of this folder prints, read as JSON."""

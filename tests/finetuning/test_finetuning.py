@@ -70,6 +70,7 @@ class TestBatches:
         seen = np.concatenate(batches)
         assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
 
+    @pytest.mark.long
     def test_draws_and_orders_follow_from_the_seed(self, splits):
         def pixels(seed):
             return np.stack([x.numpy() for x, _ in _batches(splits.train, CROPS, 8, 2, seed)])
@@ -111,6 +112,7 @@ class TestTraining:
         finetuning.fit_classifier(classifier, splits.train, steps=2, augmentation=FLIPS)
         assert all(np.any(kernels[name] != before[name]) for name in sums)
 
+    @pytest.mark.long
     def test_scratch_has_no_lora_either(self, splits, tmp_path, monkeypatch):
         built, build = [], comparison_file.build_classifier
         monkeypatch.setattr(
@@ -141,6 +143,7 @@ class TestTraining:
         shapes = [tuple(v.shape) for v in body.trainable_variables if v.ndim == 4]
         assert sorted(shapes) == [(1, 1, 8, 16), (3, 3, 8, 16), (3, 3, 16, 16)]
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("name", "part", "count", "first"),
         [
@@ -177,6 +180,7 @@ class TestTraining:
         assert [v.path.split("/")[-2] for v in body.trainable_variables] == ["block_2"] * 2
         assert len(body.non_trainable_variables) == 4
 
+    @pytest.mark.long
     def test_no_step_of_a_head_leaves_the_probe(self, splits):
         """With a rate of nearly zero, the classifier is the logistic regression of the features."""
         encoder = tiny_encoder()
@@ -189,6 +193,7 @@ class TestTraining:
             evaluation.linear_accuracy(*features), abs=0.011
         )
 
+    @pytest.mark.long
     @pytest.mark.parametrize("classes", [1, 2, 3], ids="{} classes".format)
     def test_classes_without_images(self, splits, classes):
         train = splits.train.subset(np.flatnonzero(splits.train.labels() < classes))
@@ -238,6 +243,7 @@ class TestComparison:
         ]
         assert [cell.strip() for cell in last.split("|")[-4:-1]] == ["30.0", "40.0", "+10.0"]
 
+    @pytest.mark.long
     def test_it_is_repeated_exactly_and_goes_on(self, splits, tmp_path, monkeypatch):
         whole = _compare(splits, tmp_path / "whole")
         assert len(whole.rows) == 3

@@ -151,7 +151,7 @@ COMPILED = ("NTXentLoss-blocks",)
             name,
             jit_compile,
             id=f"{'xla' if jit_compile else 'graph'}-{name}",
-            marks=() if jit_compile and name in COMPILED else pytest.mark.slow,
+            marks=pytest.mark.long if jit_compile and name in COMPILED else pytest.mark.slow,
         )
         for name in CRITERIA
         for jit_compile in (False, True)
@@ -174,6 +174,7 @@ def test_eager_and_compiled_agree(name, jit_compile):
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
 
 
+@pytest.mark.long
 @every_way
 def test_batch_size_may_be_unknown_when_traced(name):
     criterion = CRITERIA[name]()

@@ -64,10 +64,15 @@ def _logits(x, y, images, f, temperature):
     [
         *(("eager", shape, side) for shape in ((2, 1), (4, 30)) for side in gram.SIDES),
         # With known shapes the side is chosen while tracing, with unknown ones in the graph.
-        ("xla", (9, 8), "gram"),
-        ("xla", (9, 8), "covariance"),
-        ("any", (9, 8), "auto"),
-        ("any", (4, 30), "auto"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in [
+                ("xla", (9, 8), "gram"),
+                ("xla", (9, 8), "covariance"),
+                ("any", (9, 8), "auto"),
+                ("any", (4, 30), "auto"),
+            ]
+        ),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in [
@@ -119,15 +124,18 @@ LOGITS = [("cosine", 5, 1), ("squared", 10, 1), ("absolute", 5, 1), ("cosine", 1
 MODES = [(None, "eager"), (1, "eager"), (4, "graph"), (5, "xla"), (4, "any"), (None, "any")]
 
 
-def _is_fast(logits, mode):
+def _marks(logits, mode):
     """All runs eagerly; graphs, with and without known shapes, where the exponential is shifted."""
-    return mode[1] == "eager" or (logits == LOGITS[-1] and mode in [(5, "xla"), (4, "any")])
+    if mode[1] == "eager":
+        return ()
+    shifted = logits == LOGITS[-1] and mode in [(5, "xla"), (4, "any")]
+    return pytest.mark.long if shifted else pytest.mark.slow
 
 
 @pytest.mark.parametrize(
     ("similarity", "images", "scale", "block_size", "mode"),
     [
-        pytest.param(*logits, *mode, marks=() if _is_fast(logits, mode) else pytest.mark.slow)
+        pytest.param(*logits, *mode, marks=_marks(logits, mode))
         for logits in LOGITS
         for mode in MODES
     ],

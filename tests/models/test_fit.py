@@ -67,6 +67,7 @@ def whole(own_views):
 
 
 class TestEpochs:
+    @pytest.mark.long
     def test_an_epoch_ends_where_the_images_end(self, own_views):
         steps = []
 
@@ -87,6 +88,7 @@ class TestEpochs:
         model.fit(own_views, epochs=3, initial_epoch=1, verbose=0)
         _assert_same(model, whole[0])
 
+    @pytest.mark.long
     def test_another_fit_begins_with_the_first_epoch_again(self, own_views):
         seen = []
 
@@ -102,6 +104,7 @@ class TestEpochs:
         assert (seen[0] != seen[1]).any()
         assert own_views.epochs.held is None  # No fit holds it any longer.
 
+    @pytest.mark.long
     def test_backup_and_restore_is_exact(self, own_views, whole, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             backup = keras.callbacks.BackupAndRestore(tmp_path)
@@ -134,6 +137,7 @@ class TestEpochs:
         for name, values in whole[1].items():
             assert history.history[name] == values[epoch:], name
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "ending", [".keras", pytest.param(".weights.h5", marks=pytest.mark.slow)]
     )
@@ -161,6 +165,7 @@ class TestEpochs:
         again.fit(own_views, epochs=2, initial_epoch=1, verbose=0)
         _assert_same(again, pair[0])
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "derive",
         [
@@ -175,6 +180,7 @@ class TestEpochs:
         model.fit(derive(own_views), epochs=3, initial_epoch=2, verbose=0)
         _assert_same(model, whole[0])
 
+    @pytest.mark.long
     def test_evaluate_and_validation_data_see_one_epoch(self, own_views):
         model = _model()
         history = model.fit(own_views, epochs=2, verbose=0, validation_data=own_views).history
@@ -182,6 +188,7 @@ class TestEpochs:
         assert figures == model.evaluate(own_views, verbose=0, return_dict=True)
         assert figures["loss"] == pytest.approx(history["val_loss"][1], rel=1e-6)
 
+    @pytest.mark.long
     def test_any_source_may_keep_the_contract(self, own_views, whole):
         class Source(keras.utils.PyDataset):
             """The same batches, which Keras cannot recognize as tf.data."""
@@ -209,6 +216,7 @@ class TestEpochs:
         other.fit(Source(), verbose=0, shuffle=False)  # A different epoch would be noticed.
         assert np.abs(other.weights[0] - whole[0].weights[0]).max() > 1e-5
 
+    @pytest.mark.long
     def test_a_schedule_that_is_over_is_said(self, own_views):
         model = _model()
         schedule = optimizers.warmup_cosine(0.1, 16, 3, 2, 1)
@@ -260,11 +268,13 @@ class TestRefusals:
                 with pytest.raises(TypeError, match="`x` must be batches of views.*make_views"):
                     getattr(_model(), method)(x)
 
+    @pytest.mark.long
     def test_steps_as_many_as_there_are_may_be_named(self, own_views, whole):
         model = _model(probe=3)
         model.fit(own_views, epochs=3, steps_per_epoch=3, shuffle=False, verbose=0)
         _assert_same(model, whole[0])
 
+    @pytest.mark.long
     def test_fewer_are_the_first_of_every_epoch(self, own_views):
         pair = _model(), _model()
         pair[0].fit(own_views, epochs=2, steps_per_epoch=2, verbose=0)

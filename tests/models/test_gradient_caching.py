@@ -63,6 +63,7 @@ def test_trains_as_the_whole_batch_does(views, method, size):
     assert part_logs == pytest.approx(logs, rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_short_batch_is_cut_into_micro_batches_too(views):
     odd = views.unbatch().take(21).batch(16)  # 16 and 5 images
     whole, parts = (_train(odd, size, steps=2)[0] for size in (None, 4))
@@ -79,6 +80,7 @@ def test_compiled_by_xla_with_lars(views):
     _assert_same_weights(whole, parts, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_batch_statistics_are_those_of_replicas_that_are_not_synchronized(views):
     pair = next(iter(views))[0]
     model, _ = _train(views, 4, tiny_encoder, steps=1)
@@ -120,6 +122,7 @@ class SumOfEmbeddings(losses.Criterion):
         return {"total": keras.ops.sum(z_1) + keras.ops.sum(z_2)}
 
 
+@pytest.mark.long
 def test_random_layers_draw_the_same_in_both_passes(views):
     def projector():
         return keras.Sequential(
@@ -154,6 +157,7 @@ def test_half_precision_is_scaled(views):
     _assert_same_weights(whole, parts, rtol=0.02)
 
 
+@pytest.mark.long
 def test_survives_a_config_and_evaluates_in_parts(views):
     model, _ = _train(views, 4, run_eagerly=True)
     again = models.SimCLR.from_config(model.get_config())

@@ -20,6 +20,7 @@ def _fit(model, views, epochs=2, **kwargs):
     return model.fit(views, steps_per_epoch=3, epochs=epochs, verbose=0, shuffle=False, **kwargs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["eagerly", pytest.param("in_graphs", marks=pytest.mark.slow)])
 def test_the_probe_leaves_the_encoder_bit_identical(views, mode, request):
     request.getfixturevalue(mode)
@@ -42,6 +43,7 @@ def test_the_probe_learns_and_the_optimizer_does_not_touch_it(views, in_graphs):
     assert not any("probe" in path for path in slots)
 
 
+@pytest.mark.long
 def test_the_probe_may_have_labeled_images_of_its_own(images):
     keras.utils.set_random_seed(0)
     model = _model(probe=3)
@@ -133,6 +135,7 @@ def test_summary_counts_encoder_and_projector(images):
     assert model.count_params() == model.encoder.count_params() + model.projector.count_params()
 
 
+@pytest.mark.long
 def test_stock_callbacks(views, in_graphs, tmp_path):
     model = _model()
     model.build((None, 8, 8, 1))  # BackupAndRestore needs it.

@@ -73,6 +73,7 @@ class TestFiles:
         np.testing.assert_array_equal(found.features, self.FEATURES[:2])
         assert found.about == {}
 
+    @pytest.mark.long
     @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
     def test_features_are_never_whole_in_memory(self, suffix, tmp_path, monkeypatch):
         """Of 2 MiB of features, at most a quarter is in memory at any time, however it is read."""

@@ -50,6 +50,7 @@ def run_trial_without_training(self, trial, **kwargs):
     return {name: rng.uniform(0.5, 1.0) for name in names}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "is_trained", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["quick", "trained"]
 )
@@ -72,6 +73,7 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
         assert f"\n{part} " in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     [

@@ -57,6 +57,7 @@ def done(tmp_path_factory):
     return folder, studies.Study(folder, program.arms(), 3, 2).run(), printed.getvalue()
 
 
+@pytest.mark.long
 class TestResults:
     def test_a_row_per_trial(self, done):
         folder, results, _ = done
@@ -230,6 +231,7 @@ def test_differences_have_an_error():
 
 
 class TestFolder:
+    @pytest.mark.long
     def test_another_study(self, done):
         folder, *_ = done
         arms = program.arms()
@@ -240,6 +242,7 @@ class TestFolder:
         ):
             studies.Study(folder, arms, 3, 2)
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "change", ["images", "space", "arms", "seed", "search", "measure", "encoder"]
     )
@@ -330,6 +333,7 @@ class TestFolder:
         with pytest.raises(TypeError, match="`strategy` must be a tf.distribute.Strategy.*auto"):
             study.run("auto")
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "name",
         [
@@ -463,6 +467,7 @@ class Killed(BaseException):
 class TestOracle:
     """The plan, with made-up scores."""
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "life",
         [1, 3, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 5, 6, 7, 9, 10, 11))],
@@ -720,6 +725,7 @@ REASONS = {
 
 
 class TestFailures:
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "kinds",
         [
@@ -757,6 +763,7 @@ class TestFailures:
             assert reason in row["reason"] and reason in report
             assert re.search(rf"draw {row['draw']} \| FAILED, .*{reason}", said)
 
+    @pytest.mark.long
     def test_an_arm_that_only_fails(self, tmp_path):
         arms = {name: arm for name, arm in program.arms().items() if name == "simclr"}
         arms["simclr"].encoder = lambda hp, shape: 1 / 0
@@ -771,6 +778,7 @@ class TestFailures:
         assert arm.best_draw is None and len(arm.tuned) == 0 and np.isnan(arm.gain_error)
         assert "simclr" in studies.arms_table(results)
 
+    @pytest.mark.long
     def test_a_trial_that_kills_the_process_is_given_up(self, tmp_path):
         arms = {"simclr": program.arms()["simclr"]}
         folder = tmp_path / "s"
