@@ -2,18 +2,20 @@
 
 Keras 3.15's layers of the same names crop and blur all images of a batch in the same way, halve
 some probabilities, and do not repeat under a seed in a parallel `tf.data` map. These are stateless
-functions of images and a seed, wrapped as layers. They run on TensorFlow, in `tf.data` or inside a
-model.
+functions of images and a seed, wrapped as layers.
 
-The draws (`draw`, in `draws.py`, without a backend) are separate from their use (`augment`). All
-draws of a policy are columns of one table of numbers, which has one row for each image.
+The draws (`draw`, in `draws.py`, without a backend) are separate from their use. All draws of a
+policy are columns of one table of numbers, which has one row for each image. There are two uses,
+whose results are the same to rounding: `augment` changes a batch by TensorFlow, in a graph, inside
+a model or under XLA; `augment_each` changes one image by OpenCV, which is several times as fast on
+a CPU (`one_by_one.py`), and is what `make_views` does.
 
 Integer images are bytes, 0 to 255; float images lie in [0, 1]; the output is float32 in [0, 1]. (A
 functional Keras model hands bytes over as floats up to 255 unless its input says
 `keras.layers.Input(shape, dtype="uint8")`.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -31,13 +33,17 @@ from keras_ssl._validation import (
     check_optional_seed,
     check_positive,
 )
-from keras_ssl.data import draws
+from keras_ssl.data import draws, one_by_one
 from keras_ssl.replicas import replica_id
+
+# Changes one image of a batch: its number and pixels in, new pixels out.
+OneByOne = Callable[[int, np.ndarray], np.ndarray]
 
 # Rounding lets resized images overshoot; outputs are clipped.
 _SLACK = 1e-3
 # Luma, ITU-R BT.601: the weights of PIL's and torchvision's grayscale.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
+_GRAY = np.stack([_LUMA] * 3)
 # RGB to YIQ: there, a change of hue is a rotation of the last two axes.
 _YIQ = np.array(
     [_LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]], "float32"
@@ -69,7 +75,7 @@ def to_unit_floats(images: Tensor) -> Tensor:
     return tf.cast(images, tf.float32)
 
 
-def _check_batch(images: Tensor) -> None:
+def check_batch(images: Tensor) -> None:
     """Raises unless images are a batch (N, height, width, channels) with at least one pixel."""
     if images.shape.rank != 4 or 0 in tuple(images.shape):
         raise ValueError(
@@ -152,6 +158,30 @@ class Augmentation(keras.layers.Layer):
         """Changes all images, float32, by what `draw` returned."""
         raise NotImplementedError
 
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:
+        """Returns a function that changes one image of a batch as `augment` changes all.
+
+        It is for the CPU: on single images OpenCV is several times as fast as TensorFlow on
+        batches. The function gets the number of the image in the batch and the image, float32
+        (height, width, channels), which it must not change in place, and returns another array.
+        A subclass that overrides `augment` alone is applied by TensorFlow; see `goes_one_by_one`.
+
+        Args:
+            drawn: What `draw_all` returned, computed by NumPy.
+        """
+        raise NotImplementedError
+
+    @property
+    def goes_one_by_one(self) -> bool:
+        """Whether `augment_each` does what `augment` does: no subclass has changed one alone."""
+
+        def owner(name: str) -> type:
+            return next(c for c in type(self).__mro__ if name in vars(c))
+
+        own = owner("augment_each")
+        changes = ("augment", "apply", "leave", "checked", "call")
+        return own is not Augmentation and all(issubclass(own, owner(name)) for name in changes)
+
     def leave(self, images: Tensor) -> Tensor:
         """Returns images that are not augmented, in the output's size."""
         return images
@@ -174,7 +204,16 @@ class Augmentation(keras.layers.Layer):
         changed = self.augment(images, drawn)
         if self.probability == 1:
             return changed
-        return tf.where(_per_image(drawn["is_chosen"]), changed, self.leave(images))
+        # With a condition for each row, it takes a tenth of the time of `tf.where`.
+        return tf.compat.v1.where(drawn["is_chosen"], changed, self.leave(images))
+
+    def apply_each(self, drawn: dict[str, Any]) -> OneByOne:
+        """Returns a function that changes one image of a batch as `apply` changes all."""
+        change = self.augment_each(drawn)
+        if self.probability == 1:
+            return change
+        is_chosen = drawn["is_chosen"].tolist()
+        return lambda i, image: change(i, image) if is_chosen[i] else image
 
     @tf.autograph.experimental.do_not_convert  # As in Keras' own.
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
@@ -192,7 +231,7 @@ class Augmentation(keras.layers.Layer):
         """Returns a batch of images as floats in [0, 1], or raises; see the class."""
         dtype = tf.convert_to_tensor(images).dtype
         images = to_unit_floats(images)
-        _check_batch(images)
+        check_batch(images)
         return images if dtype == tf.uint8 else _in_range(images, dtype.is_integer)
 
     def drawn(self, images: Tensor, seed: Any = None) -> dict[str, Tensor]:
@@ -289,21 +328,10 @@ def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
     Returns:
         float32 (N, *size, channels).
     """
-    top, left, height, width = tf.unstack(tf.cast(boxes, tf.float32), axis=1)
-    rows = _triangles(top, height, _static(images, 1), size[0])
-    return _multiply(rows, images, _triangles(left, width, _static(images, 2), size[1]))
-
-
-def _triangles(start: Tensor, length: Any, pixels: Tensor, new_pixels: Any) -> Tensor:
-    """Returns the weight of each pixel in each new one, (N, new_pixels, pixels); rows sum to 1."""
-    start, length = start[:, None, None], length[:, None, None]
-    centers = tf.range(pixels, dtype=tf.float32) + 0.5
-    scale = length / tf.cast(new_pixels, tf.float32)
-    new_centers = start + (tf.range(new_pixels, dtype=tf.float32)[:, None] + 0.5) * scale
-    weights = tf.nn.relu(1 - tf.abs(centers - new_centers) / tf.maximum(scale, 1))
-    is_inside = tf.logical_and(centers > start, centers < start + length)
-    weights = tf.where(is_inside, weights, 0)
-    return weights / tf.reduce_sum(weights, axis=2, keepdims=True)
+    top, left, height, width = tf.unstack(tf.cast(boxes, tf.float32)[:, None, None], axis=3)
+    rows = one_by_one.triangles(top, height, _static(images, 1), size[0], keras.ops)
+    columns = one_by_one.triangles(left, width, _static(images, 2), size[1], keras.ops)
+    return _multiply(rows, images, columns)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -351,6 +379,15 @@ class RandomResizedCrop(Augmentation):
         size = self.size or [_static(images, axis) for axis in (1, 2)]
         return resize_boxes(images, drawn["boxes"], size)
 
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        boxes = drawn["boxes"].tolist()
+        return lambda i, image: one_by_one.resize_box(image, boxes[i], self.size)
+
+    def apply_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        change, is_chosen = self.augment_each(drawn), drawn["is_chosen"].tolist()
+        whole = one_by_one.resize_box
+        return lambda i, image: change(i, image) if is_chosen[i] else whole(image, None, self.size)
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         size = tuple(input_shape[1:3]) if self.size is None else self.size
         return (input_shape[0], *size, input_shape[3])
@@ -373,6 +410,9 @@ class RandomFlip(Augmentation):
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.reverse(images, axis=[2])
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        return lambda i, image: one_by_one.flip(image)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -429,30 +469,52 @@ class RandomColorJitter(Augmentation):
         return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        # Contrast moves toward the mean luma of the image, taken before brightness scales both.
-        contrast, brightness = _per_image(drawn["contrast"]), _per_image(drawn["brightness"])
-        mean = tf.reduce_mean(gray(images), axis=[1, 2], keepdims=True)  # (N, 1, 1, 1)
-        offset = brightness * (1 - contrast) * mean
-        gain = brightness * contrast
-        if images.shape[3] == 3 and (self.saturation or self.hue):
-            saturation, angle = drawn["saturation"], drawn["hue"] * 2 * np.pi
-            cos, sin = saturation * tf.cos(angle), saturation * tf.sin(angle)
-            one, zero = tf.ones_like(cos), tf.zeros_like(cos)
-            rotation = tf.stack(
-                [
-                    tf.stack([one, zero, zero], axis=-1),
-                    tf.stack([zero, cos, -sin], axis=-1),
-                    tf.stack([zero, sin, cos], axis=-1),
-                ],
-                axis=1,
-            )  # (N, 3, 3)
-            matrix = np.linalg.inv(_YIQ) @ rotation @ _YIQ
+        gain, pull, colors = self._maps(drawn, images.shape[3], keras.ops)
+        mean = tf.reduce_mean(gray(images), axis=[1, 2, 3])
+        if colors is not None:
             shape = tf.shape(images)
-            pixels = tf.reshape(images, [shape[0], shape[1] * shape[2], 3]) @ tf.transpose(
-                matrix, [0, 2, 1]
-            )
-            images = tf.reshape(pixels, shape)
-        return tf.clip_by_value(gain * images + offset, 0, 1)
+            pixels = tf.reshape(images, [shape[0], shape[1] * shape[2], 3])
+            images = tf.reshape(tf.matmul(pixels, colors, transpose_b=True), shape)
+        return tf.clip_by_value(_per_image(gain) * images + _per_image(pull * mean), 0, 1)
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        gain, pull, colors = self._maps(drawn, 3, np)
+        affine = np.zeros((len(gain), 3, 4), "float32")
+        affine[:, :, :3] = gain[:, None, None] * (np.eye(3) if colors is None else colors)
+        gain, pull, luma = gain.tolist(), pull.tolist(), _LUMA.tolist()
+
+        def change(i: int, image: np.ndarray) -> np.ndarray:
+            offset = pull[i] * one_by_one.mean_luma(image, luma)
+            if image.shape[2] != 3:
+                return one_by_one.scale(image, gain[i], offset)
+            affine[i, :, 3] = offset
+            return one_by_one.map_colors(image, affine[i])
+
+        return change
+
+    def _maps(self, drawn: dict[str, Any], channels: int, xp: Any) -> tuple[Any, Any, Any]:
+        """Returns what makes an image x into clip(gain * colors x + pull * mean luma of x).
+
+        Contrast moves toward the mean luma of the image, taken before brightness scales both.
+
+        Args:
+            drawn: What `draw` returned.
+            channels: Number of channels of the images.
+            xp: See `draw`.
+
+        Returns:
+            gain (N,); pull (N,); colors, (N, 3, 3), or `None` if colors stay as they are.
+        """
+        gain = drawn["brightness"] * drawn["contrast"]
+        pull = drawn["brightness"] - gain
+        if channels != 3 or not (self.saturation or self.hue):
+            return gain, pull, None
+        angle = drawn["hue"] * 2 * np.pi
+        cos, sin = (drawn["saturation"] * f(angle) for f in (xp.cos, xp.sin))
+        one, zero = xp.ones_like(cos), xp.zeros_like(cos)
+        rows = (one, zero, zero), (zero, cos, -sin), (zero, sin, cos)
+        rotation = xp.stack([xp.stack(row, axis=-1) for row in rows], axis=1)  # (N, 3, 3)
+        return gain, pull, np.linalg.inv(_YIQ) @ rotation @ _YIQ
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {
@@ -486,6 +548,14 @@ class RandomGrayscale(Augmentation):
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.broadcast_to(gray(images), tf.shape(images))
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        def change(i: int, image: np.ndarray) -> np.ndarray:
+            if image.shape[2] == 3:
+                return one_by_one.map_colors(image, _GRAY)
+            return one_by_one.average(image)
+
+        return change
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -525,6 +595,10 @@ class RandomGaussianBlur(Augmentation):
 
         return _multiply(blur_matrix(1), images, blur_matrix(2))
 
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        sigma = drawn["sigma"].tolist()
+        return lambda i, image: one_by_one.blur(image, sigma[i])
+
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {**super().get_config(), "sigma": self.sigma}
 
@@ -548,6 +622,9 @@ class RandomSolarize(Augmentation):
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         return tf.where(images >= self.threshold, 1 - images, images)
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        return lambda i, image: one_by_one.solarize(image, self.threshold)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {**super().get_config(), "threshold": self.threshold}
@@ -594,6 +671,21 @@ class Compose(Augmentation):
         for augmentation, draw in zip(self.augmentations, drawn["draws"], strict=True):
             images = augmentation.apply(images, draw)
         return images
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
+        pairs = zip(self.augmentations, drawn["draws"], strict=True)
+        changes = [augmentation.apply_each(draw) for augmentation, draw in pairs]
+
+        def change(i: int, image: np.ndarray) -> np.ndarray:
+            for part in changes:
+                image = part(i, image)
+            return image
+
+        return change
+
+    @property
+    def goes_one_by_one(self) -> bool:  # noqa: D102
+        return super().goes_one_by_one and all(a.goes_one_by_one for a in self.augmentations)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         for augmentation in self.augmentations:
@@ -649,6 +741,12 @@ def _whole_numbers(seed: Any) -> Tensor:
     if any(tf.is_tensor(number) for number in numbers):
         return tf.concat([draws.word(number, keras.ops) for number in numbers], axis=0)
     return [int(number) for number in numbers]
+
+
+def whole_words(seed: Any) -> Tensor:
+    """Returns the lower 32 bits of the numbers of a call's `seed`, int32 (k,)."""
+    numbers = _whole_numbers(seed)
+    return numbers if tf.is_tensor(numbers) else np.concatenate([draws.word(n) for n in numbers])
 
 
 def _is_whole(value: Any) -> bool:

@@ -4,14 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
+from keras_ssl.data import draws, one_by_one
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
+    OneByOne,
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
@@ -19,6 +22,9 @@ from keras_ssl.data.augmentation import (
     RandomResizedCrop,
     RandomSolarize,
     check_augmentation,
+    check_batch,
+    to_unit_floats,
+    whole_words,
 )
 
 Size = Sequence[int] | None
@@ -95,30 +101,62 @@ class Views(Augmentation):
             view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
         )
 
-    def of(self, batches: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
-        """Makes views of one batch of images, or each view of another one; see `each_of`."""
-        if len(batches) == 1:
-            return self(batches[0], training=True, seed=seed)
-        return self.each_of(batches, seed)
+    def of(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
+        """Makes the views of things of which there is one batch of images, or several.
 
-    def each_of(self, sources: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
-        """Makes each view of another batch of images, row by row of the same things.
+        It is for the CPU, where OpenCV makes the views, one image after the other; an augmentation
+        of your own that has no `augment_each` is applied by TensorFlow. The two agree to rounding.
 
         Args:
-            sources: Two or more batches (N, height, width, channels) of one shape. The first view
+            batches: One or more batches (N, height, width, channels) of one shape. The first view
                 is made of the first batch, the second of the second, and so on in turn.
-            seed: Whole numbers that decide all draws. Views draw what they would of one batch.
+            seed: Whole numbers that decide all draws. Views draw the same whether there is one
+                batch or several.
 
         Returns:
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
-        batches = [self.checked(images) for images in sources]
-        drawn = self.drawn(batches[0], seed)
+        batches = [tf.convert_to_tensor(images) for images in batches]
+        # Bytes are never out of their range; they become floats one by one.
+        ready = [x if x.dtype == tf.uint8 else self.checked(x) for x in batches]
+        check_batch(ready[0])
+        if self.goes_one_by_one:
+            arguments = [whole_words(seed), *ready]
+            outputs = [tf.float32] * len(self.views)
+            views = tf.numpy_function(self._one_by_one, arguments, outputs, stateful=False)
+            return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
+        if len(batches) == 1:
+            return self(batches[0], training=True, seed=seed)
+        drawn = self.drawn(ready[0], seed)
         views = (
-            view.apply(batches[i % len(batches)], drawn[f"view_{i + 1}"])
+            view.apply(to_unit_floats(ready[i % len(ready)]), drawn[f"view_{i + 1}"])
             for i, view in enumerate(self.views)
         )
         return tuple(tf.clip_by_value(view, 0, 1) for view in views)
+
+    def _one_by_one(self, seed: np.ndarray, *batches: np.ndarray) -> list[np.ndarray]:
+        """Makes the views by OpenCV; see `of`."""
+        count, *size, channels = batches[0].shape
+        key = draws.key(seed.tolist())
+        numbers = draws.numbers(key, np.arange(count, dtype="int32"), 1 + self.draw_count)
+        drawn = self.draw_all(numbers, size)
+        changes = [view.apply_each(drawn[f"view_{i + 1}"]) for i, view in enumerate(self.views)]
+        shapes = self.compute_output_shape((count, *size, channels))
+        views = [np.empty(shape, "float32") for shape in shapes]
+        for i in range(count):
+            images = [one_by_one.unit_floats(batch[i]) for batch in batches]
+            for j, change in enumerate(changes):
+                # Rounding may lift a pixel above 1; none falls below 0.
+                np.minimum(change(i, images[j % len(images)]), 1, out=views[j][i])
+        return views
+
+    @property
+    def goes_one_by_one(self) -> bool:  # noqa: D102
+        return super().goes_one_by_one and all(view.goes_one_by_one for view in self.views)
+
+    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:
+        """Raises: there are several views. See `of`."""
+        raise NotImplementedError
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(view.compute_output_shape(input_shape) for view in self.views)
