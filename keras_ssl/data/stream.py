@@ -48,15 +48,15 @@ class Stream(ImageSet):
     shards: tuple[str, ...]
     read: Read = dataclasses.field(compare=False)
 
-    def shuffled(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
-        """See `ImageSet.shuffled`; images that are left out are read, but not decoded."""
+    def shuffled_keys(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
+        """See `ImageSet.shuffled_keys`; images that are left out are read, but not decoded."""
         names = tf.data.Dataset.from_tensor_slices(list(self.shards))
         names = names.shuffle(len(self.shards), seed=seed, reshuffle_each_iteration=False)
         keys = in_turns(names, self.read, min(len(self.shards), _IN_TURNS)).take(self.size)
         keys = keys.shuffle(
             self.shuffle_buffer or self.size, seed=seed, reshuffle_each_iteration=False
         )
-        return self._examples(keys.skip(first))
+        return keys.skip(first)
 
     def spread(self, count: int) -> ImageSet:
         """Returns at most `count` images, as many from the beginning of each of some shards."""

@@ -1,8 +1,9 @@
 """Makes batches of views from images, and a picture of them."""
 
+import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -91,15 +92,13 @@ def make_views(
                 made = policy.of(batches, tf.stack([seed, epoch, step]))
                 return (made, batch[1]) if images.has_labels else (made,)
 
-            shuffled = images.shuffled if images.groups is None else images.shuffled_pairs
-            batches = _batches(shuffled, count, batch_size, order, first_step, steps)
+            batches = _batches(images, count, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
             batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
-                labeled = _batches(
-                    probe_images.shuffled, len(probe_images), size, probe_order, first_step, steps
-                )
+                single = dataclasses.replace(probe_images, groups=None)
+                labeled = _batches(single, len(single), size, probe_order, first_step, steps)
                 labeled = labeled.map(lambda images, labels: (to_unit_floats(images), labels))
                 batches = tf.data.Dataset.zip(batches, labeled)
                 batches = batches.map(lambda data, probe: (data[0], probe))
@@ -122,7 +121,7 @@ def make_views(
 
 
 def _batches(
-    shuffled: Callable[..., tf.data.Dataset],
+    images: ImageSet,
     count: int,
     batch_size: int,
     order: Any,
@@ -141,7 +140,7 @@ def _batches(
         tf.compat.v1.get_default_graph().seed = None
         done = tf.constant(first_step % steps * batch_size, tf.int64)
         first = tf.where(number == first_step // steps, done, 0)
-        return shuffled(order + number, first).batch(batch_size, drop_remainder=True)
+        return images.shuffled_batches(batch_size, order + number, first)
 
     passes = tf.data.Dataset.range(first_step // steps, _ENDLESS)
     return passes.flat_map(one_pass).take(last_step - first_step)

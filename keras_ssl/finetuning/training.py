@@ -246,14 +246,14 @@ def _batches(
 
     def one_pass(number: Any) -> tf.data.Dataset:
         tf.compat.v1.get_default_graph().seed = None  # As in `keras_ssl.data.views`.
-        return images.shuffled(order + number)
+        return images.shuffled_keys(order + number)
 
     def augment(step: Any, batch: Any) -> Any:
         views = augmentation(batch[0], training=True, seed=tf.stack([seed, step]))
         return views, batch[1]
 
-    examples = tf.data.Dataset.range(_ENDLESS).flat_map(one_pass)
-    batches = examples.batch(batch_size, drop_remainder=True).take(steps).enumerate()
+    keys = tf.data.Dataset.range(_ENDLESS).flat_map(one_pass).take(steps * batch_size)
+    batches = images.fetched(keys, batch_size, drop_remainder=True).enumerate()
     batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)

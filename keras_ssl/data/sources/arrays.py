@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.data.image_set import ImageSet
+from keras_ssl.data.image_set import ImageSet, InMemory
 
 # Labels below this are accepted even if there are fewer images than classes.
 _FEW_CLASSES = 1000
@@ -19,6 +19,9 @@ def from_arrays(
     skipped: Sequence[str] = (),
 ) -> ImageSet:
     """Makes an image set of images in memory.
+
+    Bytes and float32 are not copied: do not change them while the image set is in use. An array
+    may be larger than memory, such as `numpy.load(path, mmap_mode="r")`.
 
     Args:
         images: Integers in [0, 255], floats in [0, 1] or booleans, (N, height, width, channels), or
@@ -46,11 +49,9 @@ def from_arrays(
     else:
         numbers = _check_labels(labels, len(images))
         class_names = _check_class_names(class_names, int(numbers.max()))
-    pixels = tf.constant(images)
-
     return ImageSet(
         keys=tf.data.Dataset.from_tensor_slices((np.arange(len(images)), numbers.astype(np.int64))),
-        fetch=lambda index: tf.gather(pixels, index),
+        fetch=InMemory(images),
         size=len(images),
         image_shape=images.shape[1:],
         class_names=None if class_names is None else tuple(class_names),
