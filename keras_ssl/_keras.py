@@ -114,6 +114,23 @@ def replace_moments(
     layer._moments = moments
 
 
+def has_own_moments(layer: keras.layers.BatchNormalization) -> bool:
+    """Whether `replace_moments`, or a subclass, has changed how a layer takes moments."""
+    own = getattr(layer._moments, "__func__", None)
+    return own is not keras.layers.BatchNormalization._moments
+
+
+@contextlib.contextmanager
+def called_as(layer: keras.layers.Layer, call: Callable[..., Any]) -> Iterator[None]:
+    """Opens a scope in which `call` takes the place of a layer's own."""
+    # Not by `setattr`, which Keras and TensorFlow override to track what is set.
+    vars(layer)["call"] = call
+    try:
+        yield
+    finally:
+        del vars(layer)["call"]
+
+
 # --- Models --------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import views
 from keras_ssl.optimizers import scale_learning_rates
 from keras_ssl.optimizers.apply import apply_gradients
-from keras_ssl.training import fitting
+from keras_ssl.training import batch_norm, fitting
 from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
 from keras_ssl.training.random_layers import seed_generators
 from keras_ssl.training.replicated_model import ReplicatedModel
@@ -457,12 +457,13 @@ class JointEmbeddingModel(ReplicatedModel):
         count = views.batch_size(x)
         if count is not None:
             self.images_per_step = count * replicas.replica_count()
-        if self.micro_batch_size is None:
-            representations, gradients = self._gradients(x)
-        else:
-            representations, gradients = cached_gradients(
-                self, x, lambda embeddings: self._scaled_loss(x, embeddings)
-            )
+        with batch_norm.fused(self):
+            if self.micro_batch_size is None:
+                representations, gradients = self._gradients(x)
+            else:
+                representations, gradients = cached_gradients(
+                    self, x, lambda embeddings: self._scaled_loss(x, embeddings)
+                )
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)

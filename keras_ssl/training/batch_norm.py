@@ -1,14 +1,79 @@
-"""Batch normalization over the batch of all replicas."""
+"""Batch normalization while training: over all replicas, and in one operation on one device."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
-from keras_ssl._keras import all_layers, replace_moments
+from keras_ssl._keras import all_layers, called_as, has_own_moments, replace_moments
 from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import gather_batch, replica_count
+
+# What cuDNN takes; Keras' default is 1e-3.
+_SMALLEST_EPSILON = 1.001e-5
+
+
+@contextlib.contextmanager
+def fused(layer: keras.layers.Layer) -> Iterator[None]:
+    """Opens a scope in which batch normalization in training takes a third of Keras' time.
+
+    There, every `keras.layers.BatchNormalization` in `layer` that trains on a batch uses
+    `FusedBatchNormV3` of TensorFlow, one operation for some ten of Keras (on a CPU, forward and
+    backward 23 ms for 64 at (256, 32, 32, 16), `benchmarks/step.py`). Outputs, gradients and moving
+    statistics are those of Keras to rounding. Layers, their files and what they do outside the
+    scope stay as they are; `synchronize` goes before.
+
+    Args:
+        layer: A layer or a model; its inner layers are included.
+    """
+    with contextlib.ExitStack() as stack:
+        for inner in all_layers(layer):
+            if _can_be_fused(inner):
+                stack.enter_context(called_as(inner, functools.partial(_fused_call, inner)))
+        yield
+
+
+def _can_be_fused(layer: keras.layers.Layer) -> bool:
+    return (
+        isinstance(layer, keras.layers.BatchNormalization)
+        and type(layer).call is keras.layers.BatchNormalization.call
+        and not (layer.renorm or layer.synchronized or has_own_moments(layer))
+        and layer.epsilon >= _SMALLEST_EPSILON
+    )
+
+
+def _fused_call(
+    layer: keras.layers.BatchNormalization, inputs: Any, training: Any = None, mask: Any = None
+) -> Tensor:
+    """Does what `layer.call` does."""
+    rank = len(inputs.shape)
+    is_last = layer.axis % rank == rank - 1
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    is_known = dtype in ("float32", "float16", "bfloat16") and rank in (2, 4)
+    if not (training and layer.trainable and is_last and is_known) or mask is not None:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    channels = inputs.shape[-1]
+    scale = layer.gamma if layer.scale else tf.ones(channels)
+    offset = layer.beta if layer.center else tf.zeros(channels)
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs if rank == 4 else inputs[:, None, None, :],
+        scale=ops.cast(scale, "float32"),
+        offset=ops.cast(offset, "float32"),
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
+    )
+    # Keras' moving variance is of the biased one; the operation's divides by one less.
+    count = tf.cast(tf.size(inputs, tf.int64) // channels, tf.float32)
+    variance *= tf.maximum(count - 1, 1) / tf.maximum(count, 1)
+    for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        old = ops.cast(moving, "float32")
+        moving.assign(old * layer.momentum + new * (1 - layer.momentum))
+    return ops.cast(outputs if rank == 4 else outputs[:, 0, 0], layer.compute_dtype)
 
 
 def synchronize(layer: keras.layers.Layer) -> None:

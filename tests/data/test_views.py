@@ -208,3 +208,22 @@ class TestCaptions:
     def test_any_name(self, name):
         picture = views.mosaic([np.zeros((1, 64, 64, 3))], ["image"], [name])
         assert picture.shape[1] < 350
+
+
+def test_images_in_memory_are_fetched_at_once_as_they_are_one_by_one(images):
+    one_by_one = dataclasses.replace(images, fetch=lambda key: images.fetch(key))
+    for a, b in zip(_views(images), _views(one_by_one), strict=True):
+        for x, y in zip(tf.nest.flatten(a), tf.nest.flatten(b), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_an_array_is_neither_copied_nor_changed(tmp_path):
+    pixels = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", "uint8", (48, 8, 8, 1))
+    pixels[:] = np.random.RandomState(0).randint(0, 256, pixels.shape)
+    images, before = data.from_arrays(pixels), pixels.copy()
+    assert np.shares_memory(images.fetch.pixels, pixels)
+    fetched = images.fetch(tf.constant(3))
+    assert not np.shares_memory(fetched.numpy(), pixels)
+    for _ in _views(images):
+        pass
+    np.testing.assert_array_equal(pixels, before)
