@@ -8,9 +8,9 @@ solarization, with the same probabilities) of the same images in memory, bytes t
 They take turns on one thread, and the program prints the median CPU time for an image, and its
 ratio to ours. A library takes part if it can be imported:
 
-    pip install albumentations kornia torch torchvision
+    pip install albumentations kornia lightly torch torchvision
 
-"lightly" is torchvision on Pillow's images, as lightly's own transforms are.
+lightly's transforms are torchvision's on Pillow's images, with its own blur and solarization.
 """
 
 import argparse
@@ -21,6 +21,9 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["OMP_NUM_THREADS"] = "1"
+
+if importlib.util.find_spec("torch"):
+    import torch  # After TensorFlow, its CUDA build crashes.
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +50,8 @@ def ours_by_tensorflow(policy):
     return lambda images, step: made(tf.constant(images), tf.constant(step))
 
 
-def _torchvision(size, name, transforms, last):
+def _compose(transforms, name, size, blur, solarize, last):
+    """Two views of torchvision's transforms; `blur` and `solarize` take a probability."""
     parts, jitter = SETTINGS[name]
     return [
         transforms.Compose(
@@ -56,34 +60,27 @@ def _torchvision(size, name, transforms, last):
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomApply([transforms.ColorJitter(*jitter)], 0.8),
                 transforms.RandomGrayscale(0.2),
-                *(
-                    []
-                    if blur == 0
-                    else [_sometimes(transforms, transforms.GaussianBlur, size, blur)]
-                ),
-                *([] if solarize == 0 else [transforms.RandomSolarize(last[1], solarize)]),
-                *last[0],
+                *([blur(blurred)] if blurred else []),
+                *([solarize(solarized)] if solarized else []),
+                last,
             ]
         )
-        for blur, solarize in parts
+        for blurred, solarized in parts
     ]
 
 
-def _sometimes(transforms, blur, size, probability):
-    kernel = max(size // 10, 1) // 2 * 2 + 1  # SimCLR's: a tenth of the image, odd.
-    return transforms.RandomApply([blur(kernel, (0.1, 2.0))], probability)
-
-
 def lightly(name, size):
-    """Pillow's images, through torchvision's first transforms."""
+    """Pillow's images, through torchvision's first transforms and lightly's own."""
+    from lightly.transforms import GaussianBlur, RandomSolarization
     from PIL import Image
     from torchvision import transforms
 
-    views = _torchvision(size, name, transforms, ([transforms.ToTensor()], 128))
+    def blur(probability):
+        return GaussianBlur(sigmas=(0.1, 2.0), prob=probability)
+
+    views = _compose(transforms, name, size, blur, RandomSolarization, transforms.ToTensor())
 
     def make(images, step):
-        import torch
-
         pictures = [Image.fromarray(image) for image in images]
         return [torch.stack([view(picture) for picture in pictures]) for view in views]
 
@@ -92,10 +89,16 @@ def lightly(name, size):
 
 def torchvision(name, size):
     """Tensors of bytes, through torchvision's second transforms."""
-    import torch
     from torchvision.transforms import v2
 
-    views = _torchvision(size, name, v2, ([v2.ToDtype(torch.float32, scale=True)], 128))
+    def blur(probability):
+        kernel = max(size // 10, 1) // 2 * 2 + 1  # SimCLR's: a tenth of the image, odd.
+        return v2.RandomApply([v2.GaussianBlur(kernel, (0.1, 2.0))], probability)
+
+    def solarize(probability):
+        return v2.RandomSolarize(128, probability)
+
+    views = _compose(v2, name, size, blur, solarize, v2.ToDtype(torch.float32, scale=True))
 
     def make(images, step):
         tensors = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -107,7 +110,6 @@ def torchvision(name, size):
 def kornia(name, size):
     """Batches of floats, with draws for each image."""
     import kornia.augmentation as k
-    import torch
 
     parts, jitter = SETTINGS[name]
     kernel = max(size // 10, 3) // 2 * 2 + 1
@@ -163,7 +165,7 @@ def albumentations(name, size):
 
 
 OTHERS = {
-    "lightly": (lightly, "torchvision"),
+    "lightly": (lightly, "lightly"),
     "torchvision v2": (torchvision, "torchvision"),
     "kornia": (kornia, "kornia"),
     "albumentations": (albumentations, "albumentations"),
@@ -174,14 +176,12 @@ def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(POLICIES))
-    parser.add_argument("--images", type=int, default=128, help="images of a batch")
-    parser.add_argument("--turns", type=int, default=11, help="turns of each contender")
+    parser.add_argument("--images", type=int, default=64, help="images of a batch")
+    parser.add_argument("--turns", type=int, default=7, help="turns of each contender")
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if importlib.util.find_spec("torch"):
-        import torch
-
         torch.set_num_threads(1)
     import cv2
 

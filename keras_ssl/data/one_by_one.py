@@ -22,7 +22,9 @@ def unit_floats(image: np.ndarray) -> np.ndarray:
     """Returns an image of bytes as floats in [0, 1], and any other as it is."""
     if image.dtype == np.float32:
         return image
-    return np.divide(image, np.float32(255), dtype="float32")
+    floats = image.astype("float32")
+    floats *= np.float32(1 / 255)  # In place, in half the time of one division of bytes.
+    return floats
 
 
 def resize_box(
@@ -134,9 +136,10 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     blurred = blurred.reshape(height, width * channels)
     # Beyond the borders there is nothing; what is left of the weights sums to one again.
     sums = np.concatenate([[0], np.cumsum(weights, dtype="float64")])
-    rows, columns = (_inside(sums, radius, side) for side in (height, width))
-    blurred *= (1 / rows).astype("float32")[:, None]
-    blurred *= np.repeat((1 / columns).astype("float32"), channels)
+    rows = _inside(sums, radius, height)
+    columns = rows if width == height else _inside(sums, radius, width)
+    blurred *= (1 / rows)[:, None]
+    blurred *= np.repeat(1 / columns, channels)
     return blurred.reshape(image.shape)
 
 
@@ -145,7 +148,7 @@ def _inside(sums: np.ndarray, radius: int, side: int) -> np.ndarray:
     place = np.arange(side)
     first = np.maximum(radius - place, 0)
     last = np.minimum(radius + side - place, len(sums) - 1)
-    return sums[last] - sums[first]
+    return (sums[last] - sums[first]).astype("float32")
 
 
 def _clipped(image: np.ndarray) -> np.ndarray:

@@ -9,12 +9,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_ssl._backend import has_accelerator
 from keras_ssl._keras import all_layers, called_as, has_own_moments, replace_moments
 from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import gather_batch, replica_count
 
-# What cuDNN takes; Keras' default is 1e-3.
-_SMALLEST_EPSILON = 1.001e-5
+# The least that TensorFlow's own layers hand to cuDNN. It matters to channels that are constant.
+_SMALLEST_ON_GPU = 1.001e-5
 
 
 @contextlib.contextmanager
@@ -42,7 +43,6 @@ def _can_be_fused(layer: keras.layers.Layer) -> bool:
         isinstance(layer, keras.layers.BatchNormalization)
         and type(layer).call is keras.layers.BatchNormalization.call
         and not (layer.renorm or layer.synchronized or has_own_moments(layer))
-        and layer.epsilon >= _SMALLEST_EPSILON
     )
 
 
@@ -65,7 +65,7 @@ def _fused_call(
         offset=ops.cast(offset, "float32"),
         mean=[],
         variance=[],
-        epsilon=layer.epsilon,
+        epsilon=max(layer.epsilon, _SMALLEST_ON_GPU) if has_accelerator() else layer.epsilon,
     )
     # Keras' moving variance is of the biased one; the operation's divides by one less.
     count = tf.cast(tf.size(inputs, tf.int64) // channels, tf.float32)

@@ -15,6 +15,7 @@ ARGUMENTS = {
     "no center": {"center": False},
     "bare": {"scale": False, "center": False},
     "other numbers": {"momentum": 0.5, "epsilon": 0.1},
+    "tiny epsilon": {"epsilon": 1e-6},
 }
 
 
@@ -73,7 +74,6 @@ class Doubled(keras.layers.BatchNormalization):
 
 UNTOUCHED = {
     "axis": lambda: (keras.layers.BatchNormalization(axis=1), INPUTS["maps"]),
-    "tiny epsilon": lambda: (keras.layers.BatchNormalization(epsilon=1e-6), INPUTS["maps"]),
     "float64": lambda: (keras.layers.BatchNormalization(dtype="float64"), INPUTS["maps"]),
     "three axes": lambda: (keras.layers.BatchNormalization(), INPUTS["maps"][0]),
     "renorm": lambda: (keras.layers.BatchNormalization(renorm=True), INPUTS["maps"]),

@@ -84,6 +84,7 @@ class TestFiles:
         path, labels = tmp_path / f"e{suffix}", np.arange(len(features)) % 2
         names, blocks = ("hat", "shoe"), np.split(features, 64)
         retrieval.write_embeddings(path, paths, blocks, 256, labels, names)
+        retrieval.read_embeddings(path)  # What it imports would count as memory.
         used, on_disk = [], embeddings._on_disk
 
         def watched(blocks, width):
