@@ -1,7 +1,7 @@
 """Measures a whole step of training, ours beside stock Keras' and lightly's with torch.
 
     python benchmarks/step.py                                   # seed 0
-    python benchmarks/step.py --encoders resnet8 --threads 1
+    python benchmarks/step.py --encoders resnet18 --batch-size 32 --turns 5
 
 A step is two views of random images through encoder and projector, the criterion, the gradient and
 AdamW. The contenders take turns on the same threads, and the program prints the median time of a
@@ -37,7 +37,7 @@ def ours(name, shape):
     """VICReg's step, as `fit` takes it."""
     model = models.VICReg(encoders.build_encoder(name, shape[1:]), PROJECTOR)
     model.compile(keras.optimizers.AdamW(1e-3))
-    return lambda views: model.train_on_batch((views,))
+    return lambda views: model.train_on_batch(views)
 
 
 class Bare(keras.Model):
@@ -63,7 +63,7 @@ def bare(name, shape):
     """Stock Keras: the encoder without projector and criterion."""
     model = Bare(encoders.build_encoder(name, shape[1:]))
     model.compile(keras.optimizers.AdamW(1e-3))
-    return lambda views: model.train_on_batch((views,))
+    return lambda views: model.train_on_batch(views)
 
 
 def torch_encoder(name, channels):
@@ -134,7 +134,7 @@ def lightly(name, shape):
 def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--encoders", nargs="+", default=["resnet8", "resnet18"], choices=BLOCKS)
+    parser.add_argument("--encoders", nargs="+", default=["resnet8", "resnet8-strided"], choices=BLOCKS)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     parser.add_argument("--threads", type=int, default=2)

@@ -48,8 +48,12 @@ def knn_grid(
 
     from sklearn.neighbors import NearestNeighbors
 
-    search = NearestNeighbors(n_neighbors=ks[-1], metric="cosine", algorithm="brute")
-    distances, indices = search.fit(train.values).kneighbors(test.values)
+    # Of vectors of length one, the nearest are the most similar. For this metric scikit-learn goes
+    # over blocks in compiled code: half the time of "cosine", and no matrix of all distances.
+    search = NearestNeighbors(n_neighbors=ks[-1], metric="euclidean", algorithm="brute")
+    search.fit(_directions(train.values, 0))
+    distances, indices = search.kneighbors(_directions(test.values, 1))
+    distances = np.square(distances) / 2  # 1 - cosine
     votes = train.labels[indices]  # (N, k)
     classes = max(train.labels.max(), test.labels.max()) + 1
 
@@ -64,6 +68,19 @@ def knn_grid(
             if i + 1 in ks:
                 accuracy[i + 1, temperature] = float(np.mean(scores.argmax(1) == test.labels))
     return accuracy
+
+
+def _directions(values: np.ndarray, axis: int) -> np.ndarray:
+    """Returns rows of length one, with two more columns.
+
+    A row of zeros becomes the unit vector of column `axis` of the two: its cosine with all others
+    is 0.
+    """
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    units = values / np.where(lengths > 0, lengths, 1)
+    more = np.zeros((len(values), 2), units.dtype)
+    more[:, axis] = lengths[:, 0] == 0
+    return np.concatenate([units, more], axis=1)
 
 
 def knn_accuracy(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, JpegImagePlugin
 
 from keras_ssl import data
-from keras_ssl.data.sources import reading
+from keras_ssl.data.sources import files, reading
 
 
 def _write(path, size=(20, 30), mode="RGB", color=120):
@@ -270,6 +270,29 @@ class TestFolder:
         image.save(tmp_path / "a.png", exif=exif)
         batch, _ = next(iter(data.from_folder(tmp_path, 16).batches(1)))
         assert float(batch[0, 2, 8, 0]) < 0.1 and float(batch[0, 13, 8, 0]) > 0.9
+
+    def test_a_large_jpeg_is_decoded_at_a_smaller_size(self, tmp_path, monkeypatch):
+        """It looks the same, to half a level of 255, and a photo on its side is turned."""
+        x, y = np.meshgrid(*2 * [np.linspace(0, 3, 640)])
+        pixels = np.stack([np.sin(x * y), np.cos(x + y), np.sin(x - y)], axis=-1) * 120 + 128
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(pixels.astype("uint8")[:480]).save(
+            tmp_path / "a.jpg", quality=95, exif=exif
+        )
+        sizes, draft = [], JpegImagePlugin.JpegImageFile.draft
+
+        def watched(self, *args):
+            result = draft(self, *args)
+            sizes.append(self.size)
+            return result
+
+        monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", watched)
+        small = files.read(str(tmp_path / "a.jpg"), 64, 3)
+        assert sizes == [(320, 240)]
+        monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *_: None)
+        whole = files.read(str(tmp_path / "a.jpg"), 64, 3)
+        assert np.abs(small.astype(int) - whole).mean() < 0.5
 
     @pytest.mark.parametrize("broken", [False, True], ids=["empty", "all-corrupt"])
     @pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")  # this warning is expected

@@ -42,6 +42,16 @@ class TestKnn:
         scaled = Features(100 * train.values, train.labels)
         assert evaluation.knn_accuracy(train, test) == evaluation.knn_accuracy(scaled, test)
 
+    def test_features_of_zeros_are_at_right_angles_to_all(self):
+        """As an encoder gives them whose last ReLU is dead."""
+        train = Features(np.array([[0.0, 0], [-1, 0], [1, 0]]), np.array([0, 1, 2]))
+        queries = np.array([[-1, -5.0], [1, -5.0]])  # A cosine of 0.2 is more than one of 0.
+        test = Features(queries, np.array([1, 2]))
+        assert evaluation.knn_accuracy(train, test, 1) == 1
+        # All are equally far from it, and each has one vote.
+        zero = Features(np.zeros((1, 2)), np.array([0]))
+        assert evaluation.knn_accuracy(train, zero, 3) == 1
+
     def test_few_training_samples(self):
         assert evaluation.knn_accuracy(_features(6), _features(9, 1), neighbors=20) >= 0
 
