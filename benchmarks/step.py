@@ -134,7 +134,9 @@ def lightly(name, shape):
 def main():
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--encoders", nargs="+", default=["resnet8", "resnet8-strided"], choices=BLOCKS)
+    parser.add_argument(
+        "--encoders", nargs="+", default=["resnet8", "resnet8-strided"], choices=BLOCKS
+    )
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     parser.add_argument("--threads", type=int, default=2)

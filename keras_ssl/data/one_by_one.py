@@ -132,7 +132,7 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     radius = math.ceil(_REACH * sigma)
     weights = np.exp(-np.square(np.arange(-radius, radius + 1) / sigma) / 2)
     weights = (weights / weights.sum()).astype("float32")
-    blurred = cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_CONSTANT)
+    blurred: Any = cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_CONSTANT)
     blurred = blurred.reshape(height, width * channels)
     # Beyond the borders there is nothing; what is left of the weights sums to one again.
     sums = np.concatenate([[0], np.cumsum(weights, dtype="float64")])

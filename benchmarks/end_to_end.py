@@ -1,0 +1,194 @@
+"""Measures whole training runs, ours beside lightly's with torch: images a second.
+
+    python benchmarks/end_to_end.py --fashion-mnist fashion-mnist/ --cifar cifar10.npz
+    python benchmarks/end_to_end.py --photos photos/ --methods SimCLR --images 2048
+
+The same work on both sides: the same images, two views with the same probabilities, the same
+residual network, projector and batch, AdamW. We read images by `keras_ssl.data` and train by `fit`;
+lightly's transforms run in two workers of torch's DataLoader, on images in memory or files, and its
+loss in a loop in torch with channels last. Each contender runs in a process of its own, and they
+take turns. The program prints the median images a second of the epochs after the first one, and
+the ratio of ours to lightly's. It needs `pip install torch lightly torchvision`; the seed is 0.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+HERE = pathlib.Path(__file__).parent
+# Encoder, height and width of the images, policy: see `views.SETTINGS` and `step.BLOCKS`.
+WORK = {
+    "fashion-mnist": ("resnet8", 28, "simclr_cifar"),
+    "cifar": ("resnet8-strided", 32, "simclr_cifar"),
+    "photos": ("resnet8-strided", 128, "byol"),
+}
+BATCH = 128
+
+
+def ours(work, source, method, count, epochs):
+    """Images a second of each epoch."""
+    import keras
+    from step import PROJECTOR
+
+    from keras_ssl import data, encoders, models
+
+    keras.utils.set_random_seed(0)
+    encoder, size, policy = WORK[work]
+    images = data.load(source, image_size=size if work == "photos" else None).train
+    images = images.spread(count).without_labels()
+    views = data.make_views(images, getattr(data, policy)(), BATCH)
+    model = getattr(models, method)(encoders.build_encoder(encoder, images.image_shape), PROJECTOR)
+    model.compile(keras.optimizers.AdamW(1e-3))
+    ends = []
+    at_end = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda *_: ends.append(time.perf_counter())
+    )
+    start = time.perf_counter()
+    model.fit(views, epochs=epochs, verbose=0, callbacks=[at_end])
+    starts = [start, *ends[:-1]]
+    return [len(views) * BATCH / (b - a) for a, b in zip(starts, ends, strict=True)]
+
+
+def lightly(work, source, method, count, epochs):
+    """Images a second of each epoch."""
+    import numpy as np
+    import torch
+    from lightly import loss
+    from PIL import Image
+    from step import torch_model
+    from views import SETTINGS
+
+    torch.manual_seed(0)
+    encoder, size, policy = WORK[work]
+    if work == "photos":
+        paths = sorted(path for path in pathlib.Path(source).rglob("*.jpg"))
+        items = [paths[i] for i in np.linspace(0, len(paths) - 1, count).astype(int)]
+    else:
+        items = _arrays(work, source)[:count]
+    transforms = _transforms(size, *SETTINGS[policy])
+
+    class Views(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(items)
+
+        def __getitem__(self, i):
+            if work == "photos":
+                image = Image.open(items[i]).convert("RGB")
+            else:
+                image = Image.fromarray(np.squeeze(items[i]))
+            return [transform(image) for transform in transforms]
+
+    loader = torch.utils.data.DataLoader(
+        Views(), BATCH, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True
+    )
+    criteria = {
+        "VICReg": loss.VICRegLoss,
+        "SimCLR": loss.NTXentLoss,
+        "BarlowTwins": loss.BarlowTwinsLoss,
+    }
+    model = torch_model(encoder, 1 if work == "fashion-mnist" else 3)
+    criterion = criteria[method]()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=4e-3)
+    rates = []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        for views in loader:
+            tensors = (view.contiguous(memory_format=torch.channels_last) for view in views)
+            value = criterion(*(model(tensor) for tensor in tensors))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        rates.append(len(loader) * BATCH / (time.perf_counter() - start))
+    return rates
+
+
+def _transforms(size, parts, jitter):
+    """The views of `views.lightly`, for images that may be gray."""
+    from lightly.transforms import GaussianBlur, RandomSolarization
+    from torchvision import transforms
+
+    def sometimes(transform, probability):
+        return [transform(prob=probability)] if probability else []
+
+    return [
+        transforms.Compose(
+            [
+                transforms.RandomResizedCrop(size),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomApply([transforms.ColorJitter(*jitter)], 0.8),
+                transforms.RandomGrayscale(0.2),
+                *sometimes(lambda prob: GaussianBlur(prob=prob, sigmas=(0.1, 2.0)), blur),
+                *sometimes(RandomSolarization, solarize),
+                transforms.ToTensor(),
+            ]
+        )
+        for blur, solarize in parts
+    ]
+
+
+def _arrays(work, source):
+    import numpy as np
+
+    if work == "cifar":
+        with np.load(source) as file:
+            return file[next(name for name in file.files if file[name].ndim == 4)]
+    import gzip
+
+    path = next(pathlib.Path(source).glob("train-images-idx3-ubyte*"))
+    content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
+    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
+
+
+CONTENDERS = {"keras_ssl": ours, "lightly": lightly}
+
+
+def main():
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--fashion-mnist", help="folder of its IDX files")
+    parser.add_argument("--cifar", help="an .npz file")
+    parser.add_argument("--photos", help="a folder of JPEG files")
+    parser.add_argument("--methods", nargs="+", default=["SimCLR", "VICReg", "BarlowTwins"])
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:  # A turn of one contender, in its own process.
+        name, work, method = arguments.one
+        source = getattr(arguments, work.replace("-", "_"))
+        rates = CONTENDERS[name](work, source, method, arguments.images, arguments.epochs)
+        print(json.dumps(rates))
+        return
+    print("Images a second after the first epoch, medians")
+    for work in WORK:
+        source = getattr(arguments, work.replace("-", "_"))
+        for method in arguments.methods if source else ():
+            rates = {name: [] for name in CONTENDERS}
+            for _ in range(arguments.turns):
+                for name in CONTENDERS:
+                    command = [sys.executable, __file__, "--one", name, work, method]
+                    command += [f"--{work}", source, "--images", str(arguments.images)]
+                    command += ["--epochs", str(arguments.epochs)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=False)
+                    if done.returncode:
+                        sys.exit(done.stderr[-2000:])
+                    rates[name] += json.loads(done.stdout.splitlines()[-1])[1:]
+            medians = {name: statistics.median(values) for name, values in rates.items()}
+            figures = ", ".join(f"{name} {value:.0f}" for name, value in medians.items())
+            ratio = medians["keras_ssl"] / medians["lightly"]
+            print(
+                f"  {work:<14} {WORK[work][0]:<16} {method:<12} {figures}  ({ratio:.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
