@@ -333,3 +333,11 @@ class TestInspection:
     def test_a_sample_of_what_are_no_views(self, views, error):
         with pytest.raises(error, match="`views`"):
             inspection.Sample.of(views)
+
+
+def test_both_forms_of_the_augmentation_agree(page):
+    images = np.random.RandomState(0).randint(0, 256, (8, 6, 6, 3), "uint8")
+    assert page.inverted.goes_one_by_one
+    views = page.inverted.of([images], (1, 2))
+    for expected, view in zip(page.inverted(images, seed=(1, 2)), views, strict=True):
+        np.testing.assert_allclose(view, expected, atol=1e-6)
