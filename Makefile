@@ -17,9 +17,9 @@ test-long: .venv/installed  ## runs the tests that take seconds each, about six 
 test-slow: .venv/installed  ## runs the tests that take minutes or need real images
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
 
-test-versions: .venv-lowest/installed .venv-newest/installed  ## runs the fast tests with the lowest and the newest versions allowed
-	.venv-lowest/bin/python -m pytest $(ARGS)
-	.venv-newest/bin/python -m pytest $(ARGS)
+test-versions: .venv-lowest/installed .venv-newest/installed  ## runs all but the slow tests with the lowest and the newest versions allowed
+	.venv-lowest/bin/python -m pytest -m "not slow" $(ARGS)
+	.venv-newest/bin/python -m pytest -m "not slow" $(ARGS)
 
 check: .venv/installed  ## checks format, lint, types, and the examples in the docstrings
 	$(BIN)/ruff format --check .

@@ -128,7 +128,7 @@ def called_as(layer: keras.layers.Layer, call: Callable[..., Any]) -> Iterator[N
     try:
         yield
     finally:
-        del vars(layer)["call"]
+        vars(layer).pop("call", None)  # Replicas' threads open such scopes in turns.
 
 
 # --- Models --------------------------------------------------------------------------------------

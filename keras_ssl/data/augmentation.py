@@ -101,7 +101,8 @@ def _in_range(images: Tensor, is_integer: bool) -> Tensor:
 class Augmentation(keras.layers.Layer):
     """Base class of the augmentations.
 
-    A subclass overrides `augment`, and also `draw` if it is random. If its constructor has
+    A subclass overrides `augment`, also `draw` if it is random, and `augment_each` if it should be
+    fast on a CPU. If its constructor has
     arguments of its own, it stores each under its own name, or overrides `get_config`.
 
     Args:
@@ -178,9 +179,15 @@ class Augmentation(keras.layers.Layer):
         def owner(name: str) -> type:
             return next(c for c in type(self).__mro__ if name in vars(c))
 
-        own = owner("augment_each")
-        changes = ("augment", "apply", "leave", "checked", "call")
-        return own is not Augmentation and all(issubclass(own, owner(name)) for name in changes)
+        forms = ("augment_each", "augment"), ("leave_each", "leave"), ("apply_each", "apply")
+        others = (("augment_each", name) for name in ("call", "checked", "drawn"))
+        return owner("augment_each") is not Augmentation and all(
+            issubclass(owner(each), owner(all_)) for each, all_ in (*forms, *others)
+        )
+
+    def leave_each(self) -> OneByOne:
+        """Returns a function that does to one image what `leave` does to all."""
+        return lambda i, image: image
 
     def leave(self, images: Tensor) -> Tensor:
         """Returns images that are not augmented, in the output's size."""
@@ -212,8 +219,8 @@ class Augmentation(keras.layers.Layer):
         change = self.augment_each(drawn)
         if self.probability == 1:
             return change
-        is_chosen = drawn["is_chosen"].tolist()
-        return lambda i, image: change(i, image) if is_chosen[i] else image
+        leave, is_chosen = self.leave_each(), drawn["is_chosen"].tolist()
+        return lambda i, image: change(i, image) if is_chosen[i] else leave(i, image)
 
     @tf.autograph.experimental.do_not_convert  # As in Keras' own.
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
@@ -277,11 +284,6 @@ def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
 def _static(images: Tensor, axis: int) -> Tensor:
     """Returns the length of an axis: a number where it is known, else a tensor."""
     return images.shape[axis] or tf.shape(images)[axis]
-
-
-def _per_image(values: Tensor) -> Tensor:
-    """Reshapes one value for each image, (N,), to (N, 1, 1, 1)."""
-    return tf.reshape(values, [-1, 1, 1, 1])
 
 
 def _down_the_columns(matrix: Tensor, images: Tensor) -> Tensor:
@@ -383,10 +385,8 @@ class RandomResizedCrop(Augmentation):
         boxes = drawn["boxes"].tolist()
         return lambda i, image: one_by_one.resize_box(image, boxes[i], self.size)
 
-    def apply_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
-        change, is_chosen = self.augment_each(drawn), drawn["is_chosen"].tolist()
-        whole = one_by_one.resize_box
-        return lambda i, image: change(i, image) if is_chosen[i] else whole(image, None, self.size)
+    def leave_each(self) -> OneByOne:  # noqa: D102
+        return lambda i, image: one_by_one.resize_box(image, None, self.size)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         size = tuple(input_shape[1:3]) if self.size is None else self.size
@@ -679,14 +679,10 @@ class Compose(Augmentation):
 
     def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
         pairs = zip(self.augmentations, drawn["draws"], strict=True)
-        changes = [augmentation.apply_each(draw) for augmentation, draw in pairs]
+        return _one_after_the_other([a.apply_each(draw) for a, draw in pairs])
 
-        def change(i: int, image: np.ndarray) -> np.ndarray:
-            for part in changes:
-                image = part(i, image)
-            return image
-
-        return change
+    def leave_each(self) -> OneByOne:  # noqa: D102
+        return _one_after_the_other([a.leave_each() for a in self.augmentations])
 
     @property
     def goes_one_by_one(self) -> bool:  # noqa: D102
@@ -708,6 +704,17 @@ class Compose(Augmentation):
             keras.saving.deserialize_keras_object(a) for a in config["augmentations"]
         ]
         return cls(**config)
+
+
+def _one_after_the_other(changes: Sequence[OneByOne]) -> OneByOne:
+    """Returns a function that changes an image by each of several in turn."""
+
+    def change(i: int, image: np.ndarray) -> np.ndarray:
+        for part in changes:
+            image = part(i, image)
+        return image
+
+    return change
 
 
 def check_augmentation(name: str, value: Any) -> Augmentation:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._python import numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
 from keras_ssl.data import draws
@@ -37,12 +38,13 @@ class InMemory:
     def __call__(self, index: Any) -> Tensor:
         """Returns images (..., height, width, channels) of places, an integer tensor (...)."""
         index = tf.convert_to_tensor(index)
-        # `take` copies: TensorFlow may overwrite what it is given.
-        images = tf.numpy_function(self._take, [index], self.pixels.dtype, stateful=False)
+        images = numpy_function(self._take, [index], self.pixels.dtype, stateful=False)
         return tf.ensure_shape(images, (*index.shape, *self.pixels.shape[1:]))
 
     def _take(self, index: np.ndarray) -> np.ndarray:
-        return np.take(self.pixels, index, axis=0)
+        images = self.pixels[index]
+        # Of one index it is a view, and TensorFlow may overwrite what it is given.
+        return images if np.ndim(index) else images.copy()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +123,8 @@ class ImageSet:
             Data set of (images, labels), or of ((images, images), labels) if there are groups; see
             `shuffled_pairs`.
         """
-        if self.groups is not None:
-            return self.shuffled_pairs(seed, first).batch(batch_size, drop_remainder=True)
-        return self.fetched(self.shuffled_keys(seed, first), batch_size, drop_remainder=True)
+        shuffled = self.shuffled_keys if self.groups is None else self.shuffled_pairs
+        return self.fetched(shuffled(seed, first), batch_size, drop_remainder=True)
 
     @property
     def example_count(self) -> int:
@@ -131,7 +132,7 @@ class ImageSet:
         return self.size if self.groups is None else int(self.groups.max()) + 1
 
     def shuffled_pairs(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
-        """Returns two images of every group once, in random order.
+        """Returns the keys of two images of every group once, in random order.
 
         Which two, and which of them comes first, is drawn from the seed and the group's number, so
         that neither of two views always shows, say, the first moment. A group of one image gives it
@@ -142,7 +143,7 @@ class ImageSet:
             first: Number of groups at the beginning of the order that are left out.
 
         Returns:
-            Data set of ((image, image), label).
+            Data set of ((key, key), label).
         """
         assert self.groups is not None
         places = np.argsort(self.groups, kind="stable")
@@ -160,11 +161,11 @@ class ImageSet:
             further = tf.cast(tf.floor(numbers[1] * tf.maximum(size - 1, 1)), tf.int64)
             b = (a + 1 + further) % count
             a, b = (tf.gather(starts, group) + member for member in (a, b))
-            return tuple(self.fetch(tf.gather(keys, i)) for i in (a, b)), tf.gather(labels, a)
+            return tuple(tf.gather(keys, i) for i in (a, b)), tf.gather(labels, a)
 
         groups = tf.data.Dataset.range(len(counts))
         groups = groups.shuffle(len(counts), seed=seed, reshuffle_each_iteration=False)
-        return groups.skip(first).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+        return groups.skip(first).map(pair)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Returns all images in order: a data set of batches (float32 in [0, 1], labels)."""
@@ -173,8 +174,10 @@ class ImageSet:
         return floats.prefetch(tf.data.AUTOTUNE)
 
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
+        """Returns the images of keys, or of pairs of keys."""
         return keys.map(
-            lambda key, label: (self.fetch(key), label), num_parallel_calls=tf.data.AUTOTUNE
+            lambda key, label: (tf.nest.map_structure(self.fetch, key), label),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
 
     def fetched(
@@ -186,9 +189,7 @@ class ImageSet:
         """
         if not isinstance(self.fetch, InMemory):
             return self._examples(keys).batch(batch_size, drop_remainder)
-        return keys.batch(batch_size, drop_remainder).map(
-            lambda keys, labels: (self.fetch(keys), labels), num_parallel_calls=tf.data.AUTOTUNE
-        )
+        return self._examples(keys.batch(batch_size, drop_remainder))
 
     def spread(self, count: int) -> "ImageSet":
         """Returns at most `count` of the images, evenly spaced over all.
@@ -228,7 +229,7 @@ class ImageSet:
             return (images,), labels, texts
         groups = np.arange(count) * self.example_count // count
         chosen = self.subset(self.places(groups))
-        pairs, labels = next(iter(chosen.shuffled_pairs(seed).batch(count)))
+        pairs, labels = next(iter(chosen.fetched(chosen.shuffled_pairs(seed), count)))
         texts = captions(groups, None, self.class_names, labels.numpy(), "group")
         return tuple(to_unit_floats(images) for images in pairs), labels, texts
 
@@ -272,6 +273,8 @@ class ImageSet:
         Args:
             limit: Images that take more bytes than this are returned as they are. Default: 2 GiB.
         """
+        if isinstance(self.fetch, InMemory):
+            return self
         examples = self._examples(self.keys)
         dtype = tf.nest.flatten(examples.element_spec)[0].dtype
         if self.size * np.prod(self.image_shape) * dtype.size > limit:
@@ -281,7 +284,7 @@ class ImageSet:
         return dataclasses.replace(
             self,
             keys=keys,
-            fetch=InMemory(pixels.numpy()),
+            fetch=InMemory(np.asarray(pixels)),
             shuffle_buffer=None,
             reader=None,
         )

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_ssl._tensors import Tensor
 
-# Standard deviations to either side after which a Gaussian is below float32's rounding.
+# Standard deviations to either side of a Gaussian; the weights beyond sum to 6e-7.
 _REACH = 5.0
 
 
@@ -129,7 +129,7 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     import cv2
 
     height, width, channels = image.shape
-    radius = math.ceil(_REACH * sigma)
+    radius = min(math.ceil(_REACH * sigma), max(height, width) - 1)
     weights = np.exp(-np.square(np.arange(-radius, radius + 1) / sigma) / 2)
     weights = (weights / weights.sum()).astype("float32")
     blurred: Any = cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_CONSTANT)

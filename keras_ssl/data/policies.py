@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _renames
+from keras_ssl._python import numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
 from keras_ssl.data import draws, one_by_one
 from keras_ssl.data.augmentation import (
     Augmentation,
     Compose,
-    OneByOne,
     RandomColorJitter,
     RandomFlip,
     RandomGaussianBlur,
@@ -106,6 +106,7 @@ class Views(Augmentation):
 
         It is for the CPU, where OpenCV makes the views, one image after the other; an augmentation
         of your own that has no `augment_each` is applied by TensorFlow. The two agree to rounding.
+        Under XLA, call the policy itself.
 
         Args:
             batches: One or more batches (N, height, width, channels) of one shape. The first view
@@ -118,12 +119,14 @@ class Views(Augmentation):
         """
         batches = [tf.convert_to_tensor(images) for images in batches]
         # Bytes are never out of their range; they become floats one by one.
-        ready = [x if x.dtype == tf.uint8 else self.checked(x) for x in batches]
+        ready = [
+            x if x.dtype == tf.uint8 else tf.clip_by_value(self.checked(x), 0, 1) for x in batches
+        ]
         check_batch(ready[0])
         if self.goes_one_by_one:
             arguments = [whole_words(seed), *ready]
             outputs = [tf.float32] * len(self.views)
-            views = tf.numpy_function(self._one_by_one, arguments, outputs, stateful=False)
+            views = numpy_function(self._one_by_one, arguments, outputs, stateful=False)
             return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
         if len(batches) == 1:
             return self(batches[0], training=True, seed=seed)
@@ -151,12 +154,11 @@ class Views(Augmentation):
         return views
 
     @property
-    def goes_one_by_one(self) -> bool:  # noqa: D102
-        return super().goes_one_by_one and all(view.goes_one_by_one for view in self.views)
-
-    def augment_each(self, drawn: dict[str, Any]) -> OneByOne:
-        """Raises: there are several views. See `of`."""
-        raise NotImplementedError
+    def goes_one_by_one(self) -> bool:
+        """Whether OpenCV can make the views: no subclass has changed how views are made."""
+        names = ("augment", "apply", "leave", "call", "checked", "drawn")
+        is_plain = all(getattr(type(self), name) is getattr(Views, name) for name in names)
+        return is_plain and all(view.goes_one_by_one for view in self.views)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(view.compute_output_shape(input_shape) for view in self.views)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _require
+from keras_ssl._python import until_the_end
 from keras_ssl._validation import check_count
 from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.sources.files import Encoded
@@ -165,8 +166,9 @@ def _keys(shard: Any, read: Read) -> tf.data.Dataset:
 def _blocks(read: Read, shard: bytes) -> Iterator[tuple[np.ndarray, list[int]]]:
     """The keys and labels of a shard in blocks."""
     images = iter(read(shard.decode()))
+    next_block = until_the_end(lambda: list(itertools.islice(images, _BLOCK)))
     try:
-        while block := list(itertools.islice(images, _BLOCK)):
+        while block := next_block():
             keys = [[file.name.encode(), file.content] for file, _ in block]
             yield np.array(keys, object), [label for _, label in block]
     except ValueError as error:

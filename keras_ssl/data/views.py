@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._python import numpy_function
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
@@ -105,7 +106,7 @@ def make_views(
             return batches
 
         # The number is asked for when a pass begins, not when the data set is made.
-        numbers = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(begin, [], tf.int64))
+        numbers = tf.data.Dataset.range(1).map(lambda _: numpy_function(begin, [], tf.int64))
         passes = numbers.flat_map(one_epoch)
         passes = passes.apply(tf.data.experimental.assert_cardinality(steps - first_step))
         # Each of several machines takes its rows of every batch, not its files of the data set.

@@ -6,6 +6,7 @@ trying: constant images go through the network up to its first layer with weight
 wants the range that arrives there as numbers of order one.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, called_as
 from keras_ssl._tensors import Tensor
 
 # The low and the high end, each a number or one number per channel; or a mode.
@@ -289,15 +290,13 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
         for layer in _leaves(model)
         if layer.weights and not isinstance(layer, keras.layers.Normalization)
     ]
-    for layer in stops:
-        vars(layer)["call"] = stop
-    try:
-        reached = call_on_images(model, images, training=False)
-    except _Reached as end:
-        reached = end.args[0]
-    finally:
+    with contextlib.ExitStack() as stack:
         for layer in stops:
-            del vars(layer)["call"]
+            stack.enter_context(called_as(layer, stop))
+        try:
+            reached = call_on_images(model, images, training=False)
+        except _Reached as end:
+            reached = end.args[0]
     return np.concatenate(
         [np.ravel(ops.convert_to_numpy(x)) for x in keras.tree.flatten(reached)], dtype="float32"
     )

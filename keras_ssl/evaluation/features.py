@@ -101,7 +101,7 @@ def extract_views(
     times = -(-check_count("count", count) // len(policy.views))
     values = []
     for step, (batch, _) in enumerate(images.batches(batch_size)):
-        draws = [policy(batch, training=True, seed=(step, k)) for k in range(times)]
+        draws = [policy.of([batch], (step, k)) for k in range(times)]
         views = [view for drawn in draws for view in drawn]
         values.append(np.stack([represent(view) for view in views[:count]], axis=1))
         _log.advance(sum(map(len, values)), len(images))

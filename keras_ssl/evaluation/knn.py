@@ -76,6 +76,8 @@ def _directions(values: np.ndarray, axis: int) -> np.ndarray:
     A row of zeros becomes the unit vector of column `axis` of the two: its cosine with all others
     is 0.
     """
+    if values.dtype.itemsize < 4:
+        values = values.astype("float32")  # The squares of half precision overflow.
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     units = values / np.where(lengths > 0, lengths, 1)
     more = np.zeros((len(values), 2), units.dtype)

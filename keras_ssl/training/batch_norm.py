@@ -42,6 +42,7 @@ def _can_be_fused(layer: keras.layers.Layer) -> bool:
     return (
         isinstance(layer, keras.layers.BatchNormalization)
         and type(layer).call is keras.layers.BatchNormalization.call
+        and "call" not in vars(layer)
         and not (layer.renorm or layer.synchronized or has_own_moments(layer))
     )
 

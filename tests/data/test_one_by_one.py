@@ -8,6 +8,10 @@ from keras_ssl import data
 
 LAYERS = {
     "crop": data.RandomResizedCrop,
+    "several of half": lambda: data.Compose(
+        [data.RandomResizedCrop((13, 11)), data.RandomFlip()], probability=0.5
+    ),
+    "never": lambda: data.Compose([data.RandomResizedCrop((13, 11))], probability=0.0),
     "crop of half": lambda: data.RandomResizedCrop((13, 11), probability=0.5),
     "crop that enlarges": lambda: data.RandomResizedCrop((40, 30)),
     "crop that enlarges one side": lambda: data.RandomResizedCrop((40, 8)),
@@ -48,6 +52,23 @@ def test_each_augmentation(name, channels):
 def test_each_policy(name, dtype):
     images = _images()
     _assert_same(data.POLICIES[name](), images if dtype == "uint8" else np.float32(images / 255))
+
+
+@pytest.mark.parametrize("channels", [4, 13])
+def test_any_number_of_channels(channels):
+    _assert_same(data.colorless(), _images(channels=channels))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float16", "float64"])
+def test_any_dtype(dtype):
+    images = _images()
+    _assert_same(data.byol(), (images if dtype == "int16" else images / 255).astype(dtype))
+
+
+def test_what_a_resizing_left_beyond_the_range_is_clipped():
+    images = np.full((4, 8, 8, 3), -0.0005, "float32")
+    for view in data.weak().of([images, 1 - images], (1, 2)):
+        assert float(tf.reduce_min(view)) >= 0 and float(tf.reduce_max(view)) <= 1
 
 
 def test_views_of_several_sizes():
@@ -99,6 +120,19 @@ class Inverted(data.RandomFlip):
         return 1 - images
 
 
+class Padded(data.Augmentation):
+    """One that makes images larger, also those that are not chosen, in one of the two forms."""
+
+    def augment(self, images, drawn):
+        return self.leave(images) / 2
+
+    def leave(self, images):
+        return tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+    def augment_each(self, drawn):
+        return lambda i, image: np.pad(image, [(1, 1), (1, 1), (0, 0)]) / 2
+
+
 class Doubled(data.TwoViews):
     def augment(self, images, drawn):
         return tuple(view / 2 for view in super().augment(images, drawn))
@@ -108,9 +142,10 @@ class Doubled(data.TwoViews):
     "policy",
     [
         data.TwoViews(data.Compose([data.RandomResizedCrop(), Inverted()])),
+        data.TwoViews(Padded(0.5)),
         Doubled(data.RandomFlip()),
     ],
-    ids=["augmentation", "policy"],
+    ids=["augmentation", "leave", "policy"],
 )
 def test_a_subclass_that_changes_one_form_alone_is_applied_by_tensorflow(policy):
     images = _images()

@@ -1,5 +1,7 @@
 import dataclasses
 import itertools
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -227,3 +229,28 @@ def test_an_array_is_neither_copied_nor_changed(tmp_path):
     for _ in _views(images):
         pass
     np.testing.assert_array_equal(pixels, before)
+
+
+def test_an_array_in_another_order_is_not_copied_for_each_batch():
+    pixels = np.moveaxis(np.random.RandomState(0).randint(0, 256, (48, 3, 8, 8), "uint8"), 1, -1)
+    fetch = data.from_arrays(pixels).fetch
+    assert fetch.pixels is pixels or np.shares_memory(fetch.pixels, pixels)
+    np.testing.assert_array_equal(fetch(tf.constant([5, 3])), pixels[[5, 3]])
+    np.testing.assert_array_equal(fetch(tf.constant(7)), pixels[7])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["", "raise ValueError('stopped')"], ids=["end", "error"])
+def test_a_program_ends_while_batches_are_made(how):
+    """Threads that still fetch do not keep it: half of the programs would never end."""
+    program = f"""
+import numpy as np
+from keras_ssl import data
+images = data.from_arrays(np.zeros((4096, 64, 64, 3), "uint8"))
+iterator = iter(data.make_views(images, data.byol(), 256))
+next(iterator)
+{how}
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True)
+        assert done.returncode == bool(how), done.stderr.decode()[-2000:]

@@ -52,6 +52,12 @@ class TestKnn:
         zero = Features(np.zeros((1, 2)), np.array([0]))
         assert evaluation.knn_accuracy(train, zero, 3) == 1
 
+    def test_half_precision(self):
+        """Squares of large features are beyond the range of float16."""
+        train, test = (Features(x.values * 50, x.labels) for x in (_features(), _features(30, 1)))
+        halves = [Features(x.values.astype("float16"), x.labels) for x in (train, test)]
+        assert evaluation.knn_accuracy(*halves) == evaluation.knn_accuracy(train, test) > 0.9
+
     def test_few_training_samples(self):
         assert evaluation.knn_accuracy(_features(6), _features(9, 1), neighbors=20) >= 0
 

@@ -111,6 +111,30 @@ def test_layers_are_as_before_after_the_scope():
         assert vars(layer).keys() == attributes.keys()
 
 
+def test_scopes_within_each_other_and_calls_of_the_users_own():
+    model = models.VICReg(tiny_encoder(), "8-4")
+    (layer, *_) = [x for x in batch_norm.all_layers(model) if "batch" in x.name]
+    own = vars(layer)["call"] = lambda inputs, **kwargs: inputs
+    with batch_norm.fused(model), batch_norm.fused(model):
+        assert layer.call is own
+    assert layer.call is own
+
+
+@pytest.mark.long
+def test_replicas_in_a_loop_of_ones_own():
+    """Their threads open the scope in turns."""
+    devices = tf.config.list_logical_devices("CPU")
+    strategy = tf.distribute.MirroredStrategy([devices[0].name])
+    with strategy.scope():
+        model = models.VICReg(tiny_encoder(), "8-4")
+        model.compile(keras.optimizers.SGD(1e-3))
+        model.build((None, 8, 8, 1))
+        model.optimizer.build(model.trainable_variables)
+    views = tuple(RNG.uniform(size=(2, 8, 8, 8, 1)).astype("float32"))
+    step = tf.function(lambda: strategy.run(model.train_step, ((views,),)))
+    assert np.isfinite(step()["loss"])
+
+
 @pytest.mark.long
 def test_a_hundred_steps_are_those_of_keras(views, monkeypatch):
     """Of SGD: Adam divides by the size of a gradient, and makes one of rounding as large as any."""

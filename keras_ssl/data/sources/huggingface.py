@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._python import numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources import files, raw, reading, shards
@@ -236,7 +237,7 @@ def _on_disk(
         def read(i: Any) -> np.ndarray:
             return decoder.read(encoded(dataset[int(i)], int(i)))
 
-        image = tf.numpy_function(read, [index], decoder.decoding.dtype)
+        image = numpy_function(read, [index], decoder.decoding.dtype)
         return tf.ensure_shape(image, decoder.decoding.shape)
 
     rows = (np.arange(len(dataset)), numbers.astype(np.int64))

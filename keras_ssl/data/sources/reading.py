@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _log
+from keras_ssl._python import numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.sources import files, raw
@@ -320,7 +321,7 @@ class Reader:
 
     def fetch(self, index: Any) -> Tensor:
         """The image of the file at a place, (size, size, channels), in a graph."""
-        image = tf.numpy_function(self.read, [index], self.decoding.dtype)
+        image = numpy_function(self.read, [index], self.decoding.dtype)
         return tf.ensure_shape(image, self.decoding.shape)
 
     def read(self, index: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _log
+from keras_ssl._python import numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data.sources import files, raw, reading
@@ -180,7 +181,7 @@ def as_stream(
         return images.read(files.Encoded(key[0].decode(), key[1]))
 
     def fetch(key: Tensor) -> Tensor:
-        image = tf.numpy_function(read_key, [key], images.decoding.dtype)
+        image = numpy_function(read_key, [key], images.decoding.dtype)
         return tf.ensure_shape(image, images.decoding.shape)
 
     return Stream(
