@@ -116,8 +116,8 @@ def replace_moments(
 
 def has_own_moments(layer: keras.layers.BatchNormalization) -> bool:
     """Whether `replace_moments`, or a subclass, has changed how a layer takes moments."""
-    own = getattr(layer._moments, "__func__", None)
-    return own is not keras.layers.BatchNormalization._moments
+    stock = keras.layers.BatchNormalization._moments
+    return "_moments" in vars(layer) or type(layer)._moments is not stock
 
 
 @contextlib.contextmanager

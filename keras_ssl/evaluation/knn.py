@@ -79,10 +79,11 @@ def _directions(values: np.ndarray, axis: int) -> np.ndarray:
     if values.dtype.itemsize < 4:
         values = values.astype("float32")  # The squares of half precision overflow.
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    units = values / np.where(lengths > 0, lengths, 1)
-    more = np.zeros((len(values), 2), units.dtype)
-    more[:, axis] = lengths[:, 0] == 0
-    return np.concatenate([units, more], axis=1)
+    count, width = values.shape
+    units = np.zeros((count, width + 2), lengths.dtype)
+    np.divide(values, np.where(lengths > 0, lengths, 1), out=units[:, :width])
+    units[:, width + axis] = lengths[:, 0] == 0
+    return units
 
 
 def knn_accuracy(
