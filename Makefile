@@ -11,7 +11,7 @@ pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and ju
 test: .venv/installed  ## runs the fast tests, about four and a half minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
 
-test-long: .venv/installed  ## runs the tests that take seconds each, about six minutes
+test-long: .venv/installed  ## runs the tests that take seconds each, about five minutes
 	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)
 
 test-slow: .venv/installed  ## runs the tests that take minutes or need real images

@@ -20,6 +20,9 @@ from keras_ssl.data.policies import Views
 # Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
 
+# Threads that make views by OpenCV. More would wait for each other: the calls are Python's.
+_MOST_THREADS = 4
+
 # Height of letters and lines of captions, in pixels, and the most characters of an image's name.
 _LETTER, _LINE, _LONGEST = 11, 15, 24
 
@@ -78,6 +81,9 @@ def make_views(
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
     epochs, steps = Epochs(), count // batch_size
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    if not policy.goes_one_by_one:
+        threads = tf.data.AUTOTUNE
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""
@@ -95,7 +101,7 @@ def make_views(
 
             batches = _batches(images, count, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
-            batches = batches.map(views, num_parallel_calls=tf.data.AUTOTUNE)
+            batches = batches.map(views, num_parallel_calls=threads)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
                 single = dataclasses.replace(probe_images, groups=None)
