@@ -14,8 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
-# A thread that waits to call Python gets its turn well within this time, in seconds; the longest
-# that an exit is held up.
+# Seconds. A thread that waits to call Python gets its turn well within the first time; an exit is
+# held up no longer than the second.
 _QUIET, _LONGEST = 0.1, 10.0
 
 
@@ -23,7 +23,10 @@ class _Calls:
     """Counts the calls that run."""
 
     def __init__(self) -> None:
-        self.lock, self.running, self.last, self.has_ended = threading.Lock(), 0, 0.0, False
+        self.lock = threading.Lock()
+        self.running = 0
+        self.last = 0.0  # When a call last began or ended.
+        self.has_ended = False
 
     def __enter__(self) -> None:
         with self.lock:

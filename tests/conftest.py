@@ -53,10 +53,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Switches off the optimizer of graphs, except in the slow tests.
+    """Switches off the optimizer of graphs, except for the slow tests.
 
-    It takes a sixth of their time, and their graphs run only a few steps. The slow tests run
-    optimized graphs, as a user does.
+    It takes a sixth of the time of the other tests, whose graphs run only a few steps. The slow
+    tests run optimized graphs, as a user does.
     """
     if "not slow" in config.option.markexpr:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

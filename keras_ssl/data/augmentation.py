@@ -102,8 +102,8 @@ class Augmentation(keras.layers.Layer):
     """Base class of the augmentations.
 
     A subclass overrides `augment`, also `draw` if it is random, and `augment_each` if it should be
-    fast on a CPU. If its constructor has
-    arguments of its own, it stores each under its own name, or overrides `get_config`.
+    fast on a CPU. If its constructor has arguments of its own, it stores each under its own name,
+    or overrides `get_config`.
 
     Args:
         probability: Fraction of the images that are changed, in [0, 1].
@@ -211,7 +211,7 @@ class Augmentation(keras.layers.Layer):
         changed = self.augment(images, drawn)
         if self.probability == 1:
             return changed
-        # With a condition for each row, it takes a tenth of the time of `tf.where`.
+        # One condition for each row takes a tenth of the time that `tf.where` takes.
         return tf.compat.v1.where(drawn["is_chosen"], changed, self.leave(images))
 
     def apply_each(self, drawn: dict[str, Any]) -> OneByOne:
@@ -624,7 +624,7 @@ class RandomSolarize(Augmentation):
         self.threshold = check_fraction("threshold", threshold)
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        # Half the time of `tf.where`.
+        # This takes half the time that `tf.where` takes.
         is_bright = tf.cast(images >= self.threshold, images.dtype)
         return images + is_bright * (1 - 2 * images)
 

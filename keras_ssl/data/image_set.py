@@ -202,11 +202,12 @@ class ImageSet:
             chosen = np.arange(whole) * self.example_count // whole
             return self.subset(self.places(chosen))
         count = int(count)
-        if isinstance(self.fetch, InMemory) or self.reader is not None:
-            return self.subset(spread_places(self.size, count))
-        # Keys that may be large, as encoded images are, are passed by, and not held.
-        chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         places = spread_places(self.size, count)
+        key, _ = self.keys.element_spec
+        if key.dtype.is_integer:
+            return self.subset(places)
+        # Encoded images are large: those that are not chosen are passed by in every epoch.
+        chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
         return self._narrowed(chosen.map(lambda _, key: key), places)
 
     def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any, list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_ssl._tensors import Tensor
 
-# Standard deviations to either side of a Gaussian; the weights beyond sum to 6e-7.
+# A Gaussian reaches so many standard deviations to either side: the weights beyond sum to 6e-7.
 _REACH = 5.0
 
 
@@ -23,7 +23,7 @@ def unit_floats(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.float32:
         return image
     floats = image.astype("float32")
-    floats *= np.float32(1 / 255)  # In place, in half the time of one division of bytes.
+    floats *= np.float32(1 / 255)  # To divide the bytes would take twice as long.
     return floats
 
 
@@ -44,7 +44,8 @@ def resize_box(
     part = image[top : top + height, left : left + width]
     if (height, width) == size:
         return part
-    if height <= size[0] and width <= size[1]:  # Enlarged, each pixel is of two by two.
+    if height <= size[0] and width <= size[1]:
+        # Nothing is reduced, and there is nothing to antialias.
         return _shaped(cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR), image)
     rows, columns = (
         triangles(np.zeros((1, 1), "float32"), np.float32(old), old, new, np)

@@ -23,7 +23,6 @@ from keras_ssl.data.augmentation import (
     RandomSolarize,
     check_augmentation,
     check_batch,
-    to_unit_floats,
     whole_words,
 )
 
@@ -117,28 +116,31 @@ class Views(Augmentation):
         Returns:
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
-        batches = [tf.convert_to_tensor(images) for images in batches]
+        if self.goes_one_by_one:
+            return self._in_a_graph([tf.convert_to_tensor(images) for images in batches], seed)
+        if len(batches) == 1:
+            return self(batches[0], training=True, seed=seed)
+        batches = [self.checked(images) for images in batches]
+        drawn = self.drawn(batches[0], seed)
+        views = (
+            view.apply(batches[i % len(batches)], drawn[f"view_{i + 1}"])
+            for i, view in enumerate(self.views)
+        )
+        return tuple(tf.clip_by_value(view, 0, 1) for view in views)
+
+    def _in_a_graph(self, batches: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
+        """Makes the views by OpenCV, eagerly or in a graph; see `of`."""
         # Bytes are never out of their range; they become floats one by one.
         ready = [
             x if x.dtype == tf.uint8 else tf.clip_by_value(self.checked(x), 0, 1) for x in batches
         ]
         check_batch(ready[0])
-        if self.goes_one_by_one:
-            arguments = [whole_words(seed), *ready]
-            outputs = [tf.float32] * len(self.views)
-            views = numpy_function(self._one_by_one, arguments, outputs, stateful=False)
-            return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
-        if len(batches) == 1:
-            return self(batches[0], training=True, seed=seed)
-        drawn = self.drawn(ready[0], seed)
-        views = (
-            view.apply(to_unit_floats(ready[i % len(ready)]), drawn[f"view_{i + 1}"])
-            for i, view in enumerate(self.views)
-        )
-        return tuple(tf.clip_by_value(view, 0, 1) for view in views)
+        arguments, outputs = [whole_words(seed), *ready], [tf.float32] * len(self.views)
+        views = numpy_function(self._one_by_one, arguments, outputs, stateful=False)
+        return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
 
     def _one_by_one(self, seed: np.ndarray, *batches: np.ndarray) -> list[np.ndarray]:
-        """Makes the views by OpenCV; see `of`."""
+        """Makes the views of arrays by OpenCV; see `of`."""
         count, *size, channels = batches[0].shape
         key = draws.key(seed.tolist())
         numbers = draws.numbers(key, np.arange(count, dtype="int32"), 1 + self.draw_count)

@@ -20,7 +20,7 @@ from keras_ssl.data.policies import Views
 # Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
 
-# Threads that make views by OpenCV. More would wait for each other: the calls are Python's.
+# Threads that make views by OpenCV. They call it from Python, and more would wait for each other.
 _MOST_THREADS = 4
 
 # Height of letters and lines of captions, in pixels, and the most characters of an image's name.
@@ -81,9 +81,8 @@ def make_views(
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
     epochs, steps = Epochs(), count // batch_size
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    if not policy.goes_one_by_one:
-        threads = tf.data.AUTOTUNE
+    most = min(os.cpu_count() or 1, _MOST_THREADS)
+    threads = most if policy.goes_one_by_one else tf.data.AUTOTUNE
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""

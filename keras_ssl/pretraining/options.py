@@ -210,11 +210,11 @@ def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
 
 def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.Recipe:
     """Returns the named recipe, changed by the options."""
-    recipe, _ = base_recipe(options)
+    recipe, is_small = base_recipe(options)
     optimizer = options.optimizer
     if optimizer is not None:
         optimizer = registry.look_up("`optimizer`", optimizer, recipes.OPTIMIZERS)
-    policy = choose_policy(options, image_shape)
+    policy = choose_policy(options, recipe, is_small, image_shape)
     changes = {
         "policy": policy.value if policy else options.policy,
         "projector": options.projector,
@@ -233,9 +233,10 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     )
 
 
-def choose_policy(options: Options, image_shape: tuple[int, int, int]) -> defaults.Choice | None:
+def choose_policy(
+    options: Options, recipe: recipes.Recipe, is_small: bool, image_shape: tuple[int, int, int]
+) -> defaults.Choice | None:
     """Chooses the augmentation of small settings of ours, or returns `None` if it is given."""
-    recipe, is_small = base_recipe(options)
     if options.policy is None and is_small and recipe.policy in data.POLICIES:
         return defaults.policy(image_shape)
     return None  # The user's own policy stays as it is.

@@ -23,7 +23,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     options, recipe, images, judged = setup.options, setup.recipe, setup.images, setup.judged
     skipped = f", {len(images.skipped)} files skipped" if images.skipped else ""
     chosen = f" ({setup.size.reason})" if setup.size else ""
-    policy = choose_policy(options, images.image_shape)
+    policy = choose_policy(options, recipe, setup.is_small, images.image_shape)
     fits = f" ({policy.reason})" if policy else ""
     where = options.evaluate_on or source_name(options)
     unit, grouped = "images", ""

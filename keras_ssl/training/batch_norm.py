@@ -14,19 +14,20 @@ from keras_ssl._keras import all_layers, called_as, has_own_moments, replace_mom
 from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import gather_batch, replica_count
 
-# The least that TensorFlow's own layers hand to cuDNN. It matters to channels that are constant.
+# TensorFlow's own layers hand cuDNN at least this epsilon. Only in a channel that is constant does
+# it differ from 1e-5 by more than rounding.
 _SMALLEST_ON_GPU = 1.001e-5
 
 
 @contextlib.contextmanager
 def fused(layer: keras.layers.Layer) -> Iterator[None]:
-    """Opens a scope in which batch normalization in training takes a third of Keras' time.
+    """Opens a scope in which batch normalization is one operation while it trains.
 
     There, every `keras.layers.BatchNormalization` in `layer` that trains on a batch uses
-    `FusedBatchNormV3` of TensorFlow, one operation for some ten of Keras (on a CPU, forward and
-    backward 23 ms for 64 at (256, 32, 32, 16), `benchmarks/step.py`). Outputs, gradients and moving
-    statistics are those of Keras to rounding. Layers, their files and what they do outside the
-    scope stay as they are; `synchronize` goes before.
+    `FusedBatchNormV3` of TensorFlow in place of some ten operations of Keras: `benchmarks/step.py`
+    measures what that saves. Outputs, gradients and moving statistics are those of Keras to
+    rounding. Layers, their files and what they do outside the scope stay as they are. Layers that
+    `synchronize` has changed are left alone.
 
     Args:
         layer: A layer or a model; its inner layers are included.
@@ -68,7 +69,7 @@ def _fused_call(
         variance=[],
         epsilon=max(layer.epsilon, _SMALLEST_ON_GPU) if has_accelerator() else layer.epsilon,
     )
-    # Keras' moving variance is of the biased one; the operation's divides by one less.
+    # Keras moves toward the biased variance; that of the operation divides by one less.
     count = tf.cast(tf.size(inputs, tf.int64) // channels, tf.float32)
     variance *= tf.maximum(count - 1, 1) / tf.maximum(count, 1)
     for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, variance)):

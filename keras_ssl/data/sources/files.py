@@ -297,8 +297,8 @@ def read(path: File, size: int, channels: int) -> np.ndarray:
     import PIL.ImageOps
 
     with open_image(path) as file:
-        # A large JPEG is decoded at a half, a quarter or an eighth of its size, if that leaves
-        # twice as many pixels as are wanted: a sixth of the time of a photo of 12 megapixels.
+        # A large JPEG is decoded at a half, a quarter or an eighth of its size, if each side keeps
+        # twice as many pixels as are wanted. That saves most of the time of a camera's photo.
         file.draft(None, (2 * size, 2 * size))
         image = PIL.ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
