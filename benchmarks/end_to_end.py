@@ -3,18 +3,18 @@
     python benchmarks/end_to_end.py --fashion-mnist fashion-mnist/ --cifar cifar10.npz
     python benchmarks/end_to_end.py --photos photos/ --methods SimCLR --images 2048
 
-The same work on both sides: the same images, two views with the same probabilities, the same
-residual network, projector and batch, AdamW. We read images by `keras_ssl.data` and train by `fit`;
-lightly's transforms run in two workers of torch's DataLoader, on images in memory or files, and its
-loss in a loop in torch with channels last. Each contender runs in a process of its own, and they
-take turns. The program prints the median images a second of the epochs after the first one, and
-the ratio of ours to lightly's. It needs `pip install torch lightly torchvision`; the seed is 0.
+Both sides do the same work: they have the same images, two views with the same probabilities, the
+same residual network, projector and batch, and AdamW. Photos are decoded in every epoch; other
+images are in memory. Ours trains by `make_views` and `fit`. lightly's transforms run in two workers
+of torch's DataLoader, and its loss in a loop in torch, with channels last. Each contender runs in a
+process of its own, and they take turns. The program prints the median images a second of the epochs
+after the first one, and the ratio of ours to lightly's. It needs `pip install torch lightly
+torchvision`; the seed is 0.
 """
 
 import argparse
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -22,14 +22,24 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-HERE = pathlib.Path(__file__).parent
-# Encoder, height and width of the images, policy: see `views.SETTINGS` and `step.BLOCKS`.
+# Encoder, height and width of the images, policy: see `step.BLOCKS` and `views.SETTINGS`.
 WORK = {
     "fashion-mnist": ("resnet8", 28, "simclr_cifar"),
     "cifar": ("resnet8-strided", 32, "simclr_cifar"),
     "photos": ("resnet8-strided", 128, "byol"),
 }
 BATCH = 128
+
+
+def _load(work, source, count):
+    """The images of both sides. Files are read in every epoch."""
+    from keras_ssl import data
+
+    if work == "photos":
+        images = data.from_folder(source, WORK[work][1], in_memory=False)
+    else:
+        images = data.load(source).train.in_memory()
+    return images.spread(count).without_labels()
 
 
 def ours(work, source, method, count, epochs):
@@ -40,9 +50,8 @@ def ours(work, source, method, count, epochs):
     from keras_ssl import data, encoders, models
 
     keras.utils.set_random_seed(0)
-    encoder, size, policy = WORK[work]
-    images = data.load(source, image_size=size if work == "photos" else None).train
-    images = images.spread(count).without_labels()
+    encoder, _, policy = WORK[work]
+    images = _load(work, source, count)
     views = data.make_views(images, getattr(data, policy)(), BATCH)
     model = getattr(models, method)(encoders.build_encoder(encoder, images.image_shape), PROJECTOR)
     model.compile(keras.optimizers.AdamW(1e-3))
@@ -63,26 +72,22 @@ def lightly(work, source, method, count, epochs):
     from lightly import loss
     from PIL import Image
     from step import torch_model
-    from views import SETTINGS
+    from views import lightly_views
 
     torch.manual_seed(0)
     encoder, size, policy = WORK[work]
-    if work == "photos":
-        paths = sorted(path for path in pathlib.Path(source).rglob("*.jpg"))
-        items = [paths[i] for i in np.linspace(0, len(paths) - 1, count).astype(int)]
-    else:
-        items = _arrays(work, source)[:count]
-    transforms = _transforms(size, *SETTINGS[policy])
+    images = _load(work, source, count)
+    transforms = lightly_views(policy, size)
+    items = images.names or next(iter(images.fetched(images.keys, count)))[0].numpy()
 
     class Views(torch.utils.data.Dataset):
         def __len__(self):
             return len(items)
 
         def __getitem__(self, i):
-            if work == "photos":
-                image = Image.open(items[i]).convert("RGB")
-            else:
-                image = Image.fromarray(np.squeeze(items[i]))
+            is_file = images.names is not None
+            image = Image.open(items[i]) if is_file else Image.fromarray(np.squeeze(items[i]))
+            image = image.convert("RGB") if is_file else image
             return [transform(image) for transform in transforms]
 
     loader = torch.utils.data.DataLoader(
@@ -107,43 +112,6 @@ def lightly(work, source, method, count, epochs):
             optimizer.step()
         rates.append(len(loader) * BATCH / (time.perf_counter() - start))
     return rates
-
-
-def _transforms(size, parts, jitter):
-    """The views of `views.lightly`, for images that may be gray."""
-    from lightly.transforms import GaussianBlur, RandomSolarization
-    from torchvision import transforms
-
-    def sometimes(transform, probability):
-        return [transform(prob=probability)] if probability else []
-
-    return [
-        transforms.Compose(
-            [
-                transforms.RandomResizedCrop(size),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomApply([transforms.ColorJitter(*jitter)], 0.8),
-                transforms.RandomGrayscale(0.2),
-                *sometimes(lambda prob: GaussianBlur(prob=prob, sigmas=(0.1, 2.0)), blur),
-                *sometimes(RandomSolarization, solarize),
-                transforms.ToTensor(),
-            ]
-        )
-        for blur, solarize in parts
-    ]
-
-
-def _arrays(work, source):
-    import numpy as np
-
-    if work == "cifar":
-        with np.load(source) as file:
-            return file[next(name for name in file.files if file[name].ndim == 4)]
-    import gzip
-
-    path = next(pathlib.Path(source).glob("train-images-idx3-ubyte*"))
-    content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    return np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28)
 
 
 CONTENDERS = {"keras_ssl": ours, "lightly": lightly}

@@ -5,16 +5,19 @@
 
 A step is two views of random images through encoder and projector, the criterion, the gradient and
 AdamW. The contenders take turns on the same threads, and the program prints the median time of a
-step and its ratio to ours. "bare" is the encoder alone, with a mean square for a loss, as Keras'
-`fit` trains it. torch takes part if it can be imported, with lightly's VICReg and tensors of
-channels last (`pip install torch lightly torchvision`).
+step and its ratio to ours. "Keras' batch norm" is our step without
+`keras_ssl.training.batch_norm.fused`. "bare" is the encoder alone, with a mean square for a loss,
+as Keras' `fit` trains it. torch takes part if it can be imported, with lightly's VICReg and tensors
+of channels last (`pip install torch lightly torchvision`).
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import statistics
 import time
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -27,6 +30,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import encoders, models
+from keras_ssl.training import batch_norm
 
 PROJECTOR = "256-256-256"
 BLOCKS = {"resnet8": (1, 1, 1), "resnet8-strided": (1, 1, 1), "resnet18": (2, 2, 2, 2)}
@@ -38,6 +42,17 @@ def ours(name, shape):
     model = models.VICReg(encoders.build_encoder(name, shape[1:]), PROJECTOR)
     model.compile(keras.optimizers.AdamW(1e-3))
     return lambda views: model.train_on_batch(views)
+
+
+def ours_without_fusing(name, shape):
+    """The same step with Keras' batch normalization."""
+    step = ours(name, shape)
+
+    def traced_without(views):
+        with mock.patch.object(batch_norm, "fused", lambda model: contextlib.nullcontext()):
+            return step(views)
+
+    return traced_without
 
 
 class Bare(keras.Model):
@@ -143,7 +158,11 @@ def main():
     parser.add_argument("--turns", type=int, default=15)
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    contenders = {"keras_ssl VICReg": ours, "stock Keras, bare": bare}
+    contenders = {
+        "keras_ssl VICReg": ours,
+        "Keras' batch norm": ours_without_fusing,
+        "stock Keras, bare": bare,
+    }
     if importlib.util.find_spec("lightly"):
         torch.set_num_threads(arguments.threads)
         contenders["lightly VICReg"] = lightly

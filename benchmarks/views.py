@@ -44,6 +44,16 @@ def ours(policy):
     return lambda images, step: made(tf.constant(images), tf.constant(step))
 
 
+def our_parts(policy):
+    """The augmentations of a policy, each as two views by itself of all images."""
+    layers = {}
+    for view in policy.views:
+        for layer in view.augmentations:
+            config = {**layer.get_config(), "probability": 1.0, "name": None}
+            layers[type(layer).__name__] = type(layer).from_config(config)
+    return {name: ours(data.TwoViews(layer)) for name, layer in layers.items()}
+
+
 def ours_by_tensorflow(policy):
     """The same policy as a layer within a graph."""
     made = tf.function(lambda images, step: policy(images, seed=tf.stack([0, step])))
@@ -69,16 +79,22 @@ def _compose(transforms, name, size, blur, solarize, last):
     ]
 
 
-def lightly(name, size):
-    """Pillow's images, through torchvision's first transforms and lightly's own."""
+def lightly_views(name, size):
+    """The two views of a Pillow image, by torchvision's first transforms and lightly's own."""
     from lightly.transforms import GaussianBlur, RandomSolarization
-    from PIL import Image
     from torchvision import transforms
 
     def blur(probability):
         return GaussianBlur(sigmas=(0.1, 2.0), prob=probability)
 
-    views = _compose(transforms, name, size, blur, RandomSolarization, transforms.ToTensor())
+    return _compose(transforms, name, size, blur, RandomSolarization, transforms.ToTensor())
+
+
+def lightly(name, size):
+    """Pillow's images, one after the other."""
+    from PIL import Image
+
+    views = lightly_views(name, size)
 
     def make(images, step):
         pictures = [Image.fromarray(image) for image in images]
@@ -195,6 +211,7 @@ def main():
         contenders = {
             "keras_ssl": ours(policy),
             "keras_ssl in TensorFlow": ours_by_tensorflow(policy),
+            **our_parts(policy),
             **{
                 label: make(name, size)
                 for label, (make, module) in OTHERS.items()
@@ -210,8 +227,11 @@ def main():
                     seconds[label].append(time.process_time() - start)
         times = {k: statistics.median(v) / len(images) * 1e6 for k, v in seconds.items()}
         print(f"{size} px, {name}")
+        parts = {label: times.pop(label) for label in our_parts(policy)}
         for label, value in times.items():
-            print(f"  {label:<25} {value:8.0f}  ({value / times['keras_ssl']:.2f})", flush=True)
+            print(f"  {label:<25} {value:8.0f}  ({value / times['keras_ssl']:.2f})")
+        figures = ", ".join(f"{label} {value:.0f}" for label, value in parts.items())
+        print(f"  each of ours alone, of all images: {figures}", flush=True)
 
 
 if __name__ == "__main__":
