@@ -31,6 +31,8 @@ PRIVATE_NAMES = (
     ("keras.optimizers.Optimizer", "_get_variable_index"),
     ("keras.optimizers.Optimizer", "_learning_rate"),
     ("keras.optimizers.Optimizer", "_use_weight_decay"),
+    ("keras.optimizers.Adam", "_momentums"),
+    ("keras.optimizers.Adam", "_velocities"),
     ("tensorflow.data.Dataset", "_inputs"),
     ("tensorflow.distribute.StrategyExtended", "_batch_gather_to"),
     ("tensorflow.distribute.MirroredStrategy.extended", "_cross_device_ops"),
@@ -212,19 +214,46 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def moments_of(optimizer: keras.optimizers.Adam, variable: Any) -> tuple[Any, Any]:
+    """Returns Adam's two moving averages of a variable's gradient, as TensorFlow's variables."""
+    # `Optimizer.variables` has them among all others, in an order that Keras does not document.
+    index = variable_index(optimizer, variable)
+    return optimizer._momentums[index].value, optimizer._velocities[index].value
+
+
+def decays(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
+    """Whether an optimizer makes a variable decay, apart from its gradient."""
+    # `exclude_from_weight_decay` has no public counterpart that tells what was excluded.
+    return optimizer.weight_decay is not None and optimizer._use_weight_decay(variable)
+
+
 def replace_update(
     optimizer: keras.optimizers.Optimizer, update_step: Callable[[Any, Any, Any], None]
-) -> Callable[[Any], bool]:
-    """Makes an optimizer call `update_step`, which also does the weight decay.
-
-    Returns:
-        A function that tells whether a variable decays.
-    """
+) -> None:
+    """Makes an optimizer call `update_step`, which also does the weight decay."""
     # Users choose the optimizer, so a subclass of ours cannot replace its methods. Keras decays all
-    # variables with one learning rate, before it updates them.
-    optimizer.update_step = update_step
-    optimizer._apply_weight_decay = lambda variables: None
-    return optimizer._use_weight_decay
+    # variables with one learning rate, before it updates them. Not by `setattr`, which Keras and
+    # TensorFlow override to track what is set.
+    own = vars(optimizer)
+    own["update_step"], own["_apply_weight_decay"] = update_step, lambda variables: None
+
+
+def has_own_update(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether `replace_update` has changed an optimizer."""
+    return "update_step" in vars(optimizer)
+
+
+@contextlib.contextmanager
+def updated_by(
+    optimizer: keras.optimizers.Optimizer, update_step: Callable[[Any, Any, Any], None]
+) -> Iterator[None]:
+    """Opens a scope of `replace_update`."""
+    replace_update(optimizer, update_step)
+    try:
+        yield
+    finally:
+        for name in ("update_step", "_apply_weight_decay"):
+            del vars(optimizer)[name]
 
 
 # --- TensorFlow ----------------------------------------------------------------------------------

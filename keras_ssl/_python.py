@@ -49,10 +49,15 @@ class _Calls:
             time.sleep(_QUIET / 10)
 
 
+# For functions without Python's `if` and `for` on tensors: TensorFlow would read and translate the
+# source of each, which takes 20 to 300 ms.
+as_it_is = tf.autograph.experimental.do_not_convert
+
 _calls = _Calls()
 atexit.register(_calls.end)
 
 
+@as_it_is
 def numpy_function(
     function: Callable[..., Any], inputs: Sequence[Any], outputs: Any, stateful: bool = True
 ) -> Any:

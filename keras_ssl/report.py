@@ -297,7 +297,6 @@ def _tags(events: Mapping[str, Events]) -> list[str]:
 @drawing()
 def _curves(events: Mapping[str, Events]) -> str:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
 
     sections: dict[str, list[str]] = {}
     for tag in _tags(events):
@@ -312,9 +311,14 @@ def _curves(events: Mapping[str, Events]) -> str:
         curves: dict[str, Any] = {}
         for axis, tag in zip(axes.flat, tags, strict=False):
             curves |= _draw(axis, tag, events)
+            # Ticks take most of the time: dozens of small panels have few, and a title at a fixed
+            # height, which is not looked for between them.
+            axis.minorticks_off()
+            axis.locator_params("x", nbins=4)
             if axis.get_yscale() == "log":  # Plain numbers, for `drawing` shows no formulas.
                 axis.yaxis.set_major_formatter("{x:g}")
-                axis.yaxis.set_minor_formatter(NullFormatter())
+            else:
+                axis.locator_params("y", nbins=4)
         for axis in list(axes.flat)[len(tags) :]:
             axis.axis("off")
         if len(events) > 1:
@@ -345,7 +349,7 @@ def _draw(axis: Any, tag: str, events: Mapping[str, Events]) -> dict[str, Any]:
     title = tag.partition("/")[2].replace("_", " ").replace("l nc", "L_nc").replace("l c", "L_c")
     if tag in _REFERENCES:
         title += f" (dotted: {_REFERENCES[tag].rpartition('_')[2]})"
-    axis.set_title(short(title), fontsize=9)
+    axis.set_title(short(title), fontsize=9, y=1)
     axis.tick_params(labelsize=8, which="both")
     axis.grid(alpha=0.3)
     return lines

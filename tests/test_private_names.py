@@ -33,11 +33,18 @@ def compiled_model():
     return model
 
 
+def built_adam():
+    optimizer = keras.optimizers.Adam()
+    optimizer.build([keras.Variable(1.0)])
+    return optimizer
+
+
 # Owners that have a name from their construction on, or that are no class: an example.
 EXAMPLES = {
     "keras.Layer": lambda: keras.layers.Dense(1),
     "keras.Model": compiled_model,
     "keras.optimizers.Optimizer": keras.optimizers.SGD,
+    "keras.optimizers.Adam": built_adam,
     "tensorflow.distribute.MirroredStrategy.extended": lambda: (
         tf.distribute.MirroredStrategy(["CPU:0"]).extended
     ),

@@ -143,6 +143,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._has_begun = self._has_options = False
         self._looks, self._epoch, self.steps, self._step_of_look = 0, 0, 0, -1
         self._step_of_pictures, self._looking, self._seconds = -1, 0.0, 0.0
+        self._draw_first_pictures: Callable[[], None] | None = None
         self.latest = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -160,6 +161,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         if not self._has_options:
             self._has_options = True
             self._write("hparams", self._write_options)
+            self._draw_if_due()
         # One call may end several steps (`steps_per_execution`).
         if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
             self._look()
@@ -174,6 +176,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Looks once more, writes the Embedding Projector's files and closes the log."""
         if self._has_begun:
+            self._draw_if_due()
             latest = self._look(is_last=True)
             if self.log is not None and latest.is_finite:
                 write = functools.partial(self._write_projector, self.log.path, latest)
@@ -208,7 +211,11 @@ class EmbeddingInspector(keras.callbacks.Callback):
         with_pictures = is_last or (is_new and self._looks % self.pictures_every == 0)
         if with_pictures and inspection.is_finite and self._step_of_pictures != self.steps:
             self._step_of_pictures = self.steps
-            self._write_each(self._picture_contents(inspection))
+            draw = functools.partial(self._draw, self.now, inspection)
+            if self._looks:
+                draw()
+            else:  # The first step does not wait for pictures.
+                self._draw_first_pictures = draw
         if self._looks == 0 and self.write_graph:
             self._write("graph", lambda: tf.summary.graph(self.sample.embed_graph))
         if is_new:
@@ -216,14 +223,24 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._looking += time.perf_counter() - start
         return inspection
 
+    def _draw(self, now: int, inspection: Inspection) -> None:
+        if self.log is not None:
+            self.log.write_each(now, self._picture_contents(inspection))
+
+    def _draw_if_due(self) -> None:
+        """Draws the pictures of the first look, if they are not drawn yet."""
+        draw, self._draw_first_pictures = self._draw_first_pictures, None
+        if draw is not None:
+            start = time.perf_counter()
+            draw()
+            self._looking += time.perf_counter() - start
+
     def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
         """Returns functions that write each histogram and each picture, by name."""
 
         def image(name: str, draw: Callable[[], np.ndarray]) -> None:
             tf.summary.image(name, draw()[None])
 
-        if self.log is None:
-            return {}
         from keras_ssl.inspection import pictures  # matplotlib takes a second to import
 
         histograms = {

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl._python import numpy_function
+from keras_ssl._python import as_it_is, numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
 from keras_ssl.data import draws
@@ -45,6 +45,12 @@ class InMemory:
         images = self.pixels[index]
         # Of one index it is a view, and TensorFlow may overwrite what it is given.
         return images if np.ndim(index) else images.copy()
+
+
+@as_it_is
+def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns a batch of images as floats in [0, 1], and its labels."""
+    return to_unit_floats(images), labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +107,7 @@ class ImageSet:
 
     def labels(self) -> np.ndarray:
         """Returns the labels of all images, int64 (size,), -1 if there are none."""
-        labels = self.keys.map(lambda _, label: label).batch(4096)
+        labels = self.keys.map(as_it_is(lambda _, label: label)).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 
     def shuffled_keys(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
@@ -152,6 +158,7 @@ class ImageSet:
         keys, labels = self.keys.batch(self.size).get_single_element()
         keys, labels = tf.gather(keys, places), tf.gather(labels, places)
 
+        @as_it_is
         def pair(group: Any) -> Any:
             key = draws.key((seed,), keras.ops)
             numbers = draws.numbers(key, tf.cast(group, tf.int32)[None], 2, keras.ops)[0]
@@ -170,15 +177,18 @@ class ImageSet:
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Returns all images in order: a data set of batches (float32 in [0, 1], labels)."""
         batches = self.fetched(self.keys, check_count("batch_size", batch_size))
-        floats = batches.map(lambda images, labels: (to_unit_floats(images), labels))
+        floats = batches.map(unit_floats)
         return floats.prefetch(tf.data.AUTOTUNE)
 
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the images of keys, or of pairs of keys."""
-        return keys.map(
-            lambda key, label: (tf.nest.map_structure(self.fetch, key), label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+
+        def example(key: Any, label: Any) -> Any:
+            return tf.nest.map_structure(self.fetch, key), label
+
+        is_ours = isinstance(self.fetch, InMemory) or self.reader is not None
+        function = as_it_is(example) if is_ours else example
+        return keys.map(function, num_parallel_calls=tf.data.AUTOTUNE)
 
     def fetched(
         self, keys: tf.data.Dataset, batch_size: Any, drop_remainder: bool = False
@@ -207,8 +217,9 @@ class ImageSet:
         if key.dtype.is_integer:
             return self.subset(places)
         # Encoded images are large: those that are not chosen are passed by in every epoch.
-        chosen = self.keys.enumerate().filter(lambda i, _: i * count % self.size < count)
-        return self._narrowed(chosen.map(lambda _, key: key), places)
+        is_chosen = as_it_is(lambda i, _: i * count % self.size < count)
+        chosen = self.keys.enumerate().filter(is_chosen).map(as_it_is(lambda _, key: key))
+        return self._narrowed(chosen, places)
 
     def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any, list[str]]:
         """Returns at most `count` examples, evenly spaced over all, as `make_views` gets them.
@@ -311,7 +322,7 @@ class ImageSet:
 
     def without_labels(self) -> "ImageSet":
         """Returns the same images without their labels."""
-        keys = self.keys.map(lambda key, label: (key, -tf.ones_like(label)))
+        keys = self.keys.map(as_it_is(lambda key, label: (key, -tf.ones_like(label))))
         return dataclasses.replace(self, keys=keys, class_names=None)
 
 

@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_ssl._python import numpy_function
+from keras_ssl._python import as_it_is, numpy_function
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data.augmentation import to_unit_floats
 from keras_ssl.data.epochs import Epochs
-from keras_ssl.data.image_set import ImageSet, Splits, captions, spread_places
+from keras_ssl.data.image_set import (
+    ImageSet,
+    Splits,
+    captions,
+    spread_places,
+    unit_floats,
+)
 from keras_ssl.data.policies import Views
 
 # Passes over the probe's images in an epoch: without end, but a range needs one.
@@ -90,9 +96,11 @@ def make_views(
         return np.array([epoch, *np.random.SeedSequence([seed, epoch]).generate_state(2)], np.int64)
 
     def starting_at(first_step: int) -> tf.data.Dataset:
+        @as_it_is
         def one_epoch(numbers: Any) -> tf.data.Dataset:
             epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
 
+            @as_it_is
             def views(step: Any, batch: Any) -> Any:
                 batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
                 made = policy.of(batches, tf.stack([seed, epoch, step]))
@@ -105,13 +113,14 @@ def make_views(
                 size = min(batch_size, len(probe_images))
                 single = dataclasses.replace(probe_images, groups=None)
                 labeled = _batches(single, len(single), size, probe_order, first_step, steps)
-                labeled = labeled.map(lambda images, labels: (to_unit_floats(images), labels))
+                labeled = labeled.map(unit_floats)
                 batches = tf.data.Dataset.zip(batches, labeled)
-                batches = batches.map(lambda data, probe: (data[0], probe))
+                batches = batches.map(as_it_is(lambda data, probe: (data[0], probe)))
             return batches
 
         # The number is asked for when a pass begins, not when the data set is made.
-        numbers = tf.data.Dataset.range(1).map(lambda _: numpy_function(begin, [], tf.int64))
+        ask = as_it_is(lambda _: numpy_function(begin, [], tf.int64))
+        numbers = tf.data.Dataset.range(1).map(ask)
         passes = numbers.flat_map(one_epoch)
         passes = passes.apply(tf.data.experimental.assert_cardinality(steps - first_step))
         # Each of several machines takes its rows of every batch, not its files of the data set.
@@ -140,6 +149,7 @@ def _batches(
     """
     steps = count // batch_size
 
+    @as_it_is
     def one_pass(number: Any) -> tf.data.Dataset:
         # Without this, the order would depend on tf.random.set_seed besides `order`, and TensorFlow
         # 2.21 fails to combine that global seed with one that is a tensor.

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib import color_sequences
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from sklearn.decomposition import PCA
 
 from keras_ssl._text import drawing, legend
@@ -75,7 +74,7 @@ def _heat_map(matrix: np.ndarray, title: str) -> Figure:
     axis = figure.subplots()
     # Values are signed, and 0 means that nothing is shared: the color map diverges from white.
     image = axis.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, y=1)
     axis.tick_params(labelsize=8)
     figure.colorbar(image, ax=axis, shrink=0.9).ax.tick_params(labelsize=8)
     return figure
@@ -101,11 +100,11 @@ def spectrum(inspection: Inspection) -> Figure:
         xlabel="rank",
         ylabel="singular value / largest",
     )
-    axis.set_title("Spectrum of the centered sample", fontsize=9)
+    axis.set_title("Spectrum of the centered sample", fontsize=9, y=1)
+    axis.minorticks_off()
     for direction in (axis.xaxis, axis.yaxis):
         # Plain numbers: typesetting 10^-1 as a formula takes half the time of the picture.
         direction.set_major_formatter("{x:g}")
-        direction.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.3)
     axis.set_ylim(bottom=1e-5)  # Below this, there are only rounding errors.
     axis.legend(fontsize=8, loc="lower left")
@@ -128,7 +127,7 @@ def classes(inspection: Inspection, labels: Any, class_names: Any = None) -> Fig
     if len(found) > len(colors):
         title += f"\n(first {len(colors)} of {len(found)} classes)"
     axis.set(xlabel="first component", ylabel="second")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, y=1)
     names = [class_names[label] if class_names else label for label in found[: len(dots)]]
     beside: Any = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     legend(axis, dots, names, _LONGEST_CLASS, fontsize=8, frameon=False, **beside)

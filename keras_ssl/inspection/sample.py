@@ -150,7 +150,8 @@ class Sample:
                 with keras.StatelessScope():  # receives assignments, and is dropped
                     return model.embed(views, training=True)
 
-            self._model, self._embed = model, tf.function(embed).get_concrete_function(specs)
+            graph = tf.function(embed, autograph=False)  # as in a training step
+            self._model, self._embed = model, graph.get_concrete_function(specs)
         rows = np.array_split(np.arange(len(self)), -(-len(self) // batch_size))
         outputs = [
             self._embed(keras.tree.map_structure(lambda x, i=i: tf.constant(x[i]), self.views))

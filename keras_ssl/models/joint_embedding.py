@@ -43,7 +43,7 @@ from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import views
 from keras_ssl.optimizers import scale_learning_rates
 from keras_ssl.optimizers.apply import apply_gradients
-from keras_ssl.training import batch_norm, fitting
+from keras_ssl.training import batch_norm, fitting, optimizer_steps
 from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
 from keras_ssl.training.random_layers import seed_generators
 from keras_ssl.training.replicated_model import ReplicatedModel
@@ -467,10 +467,12 @@ class JointEmbeddingModel(ReplicatedModel):
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)
-        apply_gradients(self.optimizer, gradients, self.trainable_weights)
+        with optimizer_steps.fused(self.optimizer):
+            apply_gradients(self.optimizer, gradients, self.trainable_weights)
         self.after_step()
         if self.probe is not None:
-            self.probe.train_step(*self._probe_data(representations, labels))
+            with optimizer_steps.fused(self.probe.optimizer):
+                self.probe.train_step(*self._probe_data(representations, labels))
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Tensor]:

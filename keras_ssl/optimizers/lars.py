@@ -1,6 +1,7 @@
 """LARS, layer-wise adaptive rate scaling, the optimizer of nearly all published SSL results."""
 
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -101,19 +102,12 @@ class LARS(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self._momentums = self.add_optimizer_variables(variables, "momentum")
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """Does one step on one variable."""
-        learning_rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        momentum = self._momentums[variable_index(self, variable)]
-
-        if len(variable.shape) > 1:
-            gradient = self._adapted(gradient, variable, learning_rate)
-        else:
-            learning_rate = learning_rate * self.one_dimensional_factor
-
+        gradient, learning_rate = self.adapted(gradient, variable, learning_rate)
+        momentum = self.momentum_of(variable)
         if self.learning_rate_in_momentum:
             self.assign(momentum, self.momentum * momentum + learning_rate * gradient)
             self.assign_sub(variable, momentum)
@@ -121,20 +115,42 @@ class LARS(keras.optimizers.Optimizer):
             self.assign(momentum, self.momentum * momentum + gradient)
             self.assign_sub(variable, learning_rate * momentum)
 
-    def _adapted(self, gradient: Tensor, variable: Any, learning_rate: Any) -> Tensor:
-        """Returns the gradient with weight decay, scaled to the norm of the weights."""
+    def momentum_of(self, variable: Any) -> keras.Variable:
+        """Returns the momentum of a variable."""
+        return self.momentums[variable_index(self, variable)]
+
+    def adapted(
+        self,
+        gradient: Tensor,
+        variable: Any,
+        learning_rate: Any,
+        norm: Callable[[Tensor], Tensor] = _norm,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns what enters the momentum: the scaled gradient and the learning rate.
+
+        Args:
+            gradient: The gradient of the variable.
+            variable: The variable.
+            learning_rate: The learning rate, a scalar.
+            norm: Function that returns the Euclidean norm of all entries.
+        """
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if len(variable.shape) < 2:
+            return gradient, learning_rate * self.one_dimensional_factor
         decayed = gradient + self.coupled_weight_decay * variable
-        weight_norm = _norm(variable)
-        gradient_norm = _norm(gradient if self.clip_trust_ratio else decayed)
+        weight_norm = norm(variable)
+        gradient_norm = norm(gradient if self.clip_trust_ratio else decayed)
         is_defined = ops.logical_and(weight_norm > 0, gradient_norm > 0)
         if self.clip_trust_ratio:
             # The sum of the two norms, not the norm of the sum. If one is 0, nothing decays.
             divisor = gradient_norm + self.coupled_weight_decay * weight_norm + _CLIPPED_EPSILON
             ratio = self.trust_coefficient * weight_norm / divisor
             scale = ratio / ops.where(is_defined, ops.maximum(ratio, learning_rate), 1)
-            return ops.where(is_defined, scale * decayed, gradient)
+            return ops.where(is_defined, scale * decayed, gradient), learning_rate
         ratio = weight_norm / ops.where(is_defined, gradient_norm, 1)
-        return decayed * ops.where(is_defined, self.trust_coefficient * ratio, 1)
+        factor = ops.where(is_defined, self.trust_coefficient * ratio, 1)
+        return decayed * factor, learning_rate
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {

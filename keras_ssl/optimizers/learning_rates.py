@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._keras import replace_update, variable_index
+from keras_ssl._keras import decays, replace_update, variable_index
 from keras_ssl._tensors import Tensor
 
 
@@ -32,9 +32,9 @@ def scale_learning_rates(
         if not of_index:  # The first step may build the optimizer.
             of_index.update((variable_index(inner, v), factor) for v, factor in factors)
         rate = learning_rate * of_index.get(variable_index(inner, variable), 1.0)
-        if inner.weight_decay is not None and uses_weight_decay(variable):
+        if decays(inner, variable):
             decay = ops.cast(inner.weight_decay * rate, variable.dtype)
             inner.assign_sub(variable, variable * decay)
         update(inner, gradient, variable, rate)
 
-    uses_weight_decay = replace_update(inner, update_step)
+    replace_update(inner, update_step)
