@@ -1,6 +1,7 @@
 """How much fits the time that there is: what an epoch costs here, and how a budget is spent."""
 
 import math
+import random
 import re
 import tempfile
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_ssl import callbacks
 from keras_ssl._log import duration
@@ -86,19 +88,32 @@ class _Stopwatch(keras.callbacks.Callback):
 
 
 def measure(model: keras.Model, views: Any) -> Speed:
-    """Trains a model, which is thrown away, for two short epochs, each with a checkpoint.
+    """Trains a model for two short epochs, each with a checkpoint; then all is as it was.
+
+    A later `fit` on such views uses the graph that is made here.
 
     Args:
-        model: The model.
+        model: The built and compiled `keras_ssl.models.JointEmbeddingModel`.
         views: What it will be trained on; see `keras_ssl.data.make_views`.
     """
-    model.compile(keras.optimizers.AdamW(0.0))
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    if model.probe is not None:
+        variables += model.probe.optimizer.variables
+    state = random.getstate()  # Keras draws seeds from it.
+    before = [np.array(variable) for variable in variables]
     count, stopwatch = min(_TIMED_STEPS, len(views)), _Stopwatch()
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        # The stopwatch comes last: it sees when the checkpoint is written.
-        saved = callbacks.EpochCheckpoint(folder, keep=1)
-        model.fit(views, epochs=2, steps_per_epoch=count, verbose=0, callbacks=[saved, stopwatch])
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            # The stopwatch comes last: it sees when the checkpoint is written.
+            watching = [callbacks.EpochCheckpoint(folder, keep=1), stopwatch]
+            model.fit(views, epochs=2, steps_per_epoch=count, verbose=0, callbacks=watching)
+    finally:
+        random.setstate(state)
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
     begin, end = stopwatch.epochs
     steps = stopwatch.steps[count:]  # of the second epoch: the first one was compiled
     step = (steps[-1] - steps[0]) / (count - 1) if count > 1 else steps[0] - begin

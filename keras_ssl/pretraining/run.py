@@ -55,13 +55,19 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     prints = _fingerprints(setup)
     baselines, judgment = _judge_baselines(setup, model.encoder) if writes else ({}, 0.0)
     recipe, every = setup.recipe, options.evaluate_every or _EVALUATE_EVERY
-    if setup.chooses_epochs:
-        if speed is None and setup.can_be_timed:
-            speed = setup.measure(encoder)
-        epochs, every = _choose_epochs(setup, clock, speed, judgment)
-        recipe = dataclasses.replace(recipe, epochs=epochs)
+    why_epochs = ""
+    if clock.budget is not None:
+        plan = _fit_to_budget(setup, clock, speed or setup.measure(encoder), judgment)
+        recipe, every = dataclasses.replace(recipe, epochs=plan.epochs), plan.evaluate_every
+    elif setup.chooses_epochs:
+        number, why_epochs = defaults.epochs(setup.images.example_count)
+        recipe = dataclasses.replace(recipe, epochs=number)
     with setup.strategy.scope():
         optimizer = recipe.build_optimizer(len(setup.views))
+        if checkpoint is None:
+            model.compile(optimizer)
+    if why_epochs:
+        _say_epochs(setup, model, recipe.epochs, why_epochs, judgment * (2 + recipe.epochs / every))
     watchers = _watchers(setup, recipe, every)
     if setup.is_new and writes:
         folder.begin(
@@ -87,10 +93,8 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
 
     results: dict[str, dict[str, float]] = {}
     with _explaining(setup):
-        with setup.strategy.scope():
-            if checkpoint is None:
-                model.compile(optimizer)
-            else:
+        if checkpoint is not None:
+            with setup.strategy.scope():
                 model = keras.models.load_model(checkpoint)
         _fit(setup, model, recipe.epochs, begin, watchers, signals)
         if writes:
@@ -130,37 +134,46 @@ def _choose_encoder(setup: Setup, clock: budget.Clock) -> tuple[Any, str, budget
     return name, f": {why}", measured[name]
 
 
-def _choose_epochs(
-    setup: Setup, clock: budget.Clock, speed: budget.Speed | None, judgment: float
-) -> tuple[int, int]:
-    """Returns the number of epochs, and the epochs between judgments; says why.
+def _fit_to_budget(
+    setup: Setup, clock: budget.Clock, speed: budget.Speed, judgment: float
+) -> budget.Schedule:
+    """Fits epochs and judgments to the time that is left, and says so.
 
     Args:
         setup: What the run trains.
         clock: The time that there is.
-        speed: How fast the model trains, or `None` if that is not known.
+        speed: How fast the model trains.
         judgment: Seconds of one judgment.
     """
-    every = setup.options.evaluate_every or _EVALUATE_EVERY
-    if clock.budget is not None and speed is not None:
-        left = clock.left()
-        plan = budget.spend(left, speed.epoch, judgment, speed.compiling)
-        every = setup.options.evaluate_every or plan.evaluate_every
-        _log.say(
-            f"  epochs     {plan.epochs}, judged every {every}: they fit the budget of "
-            f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left"
-        )
-        return plan.epochs, every
-    number, why = defaults.epochs(setup.images.example_count)
+    left = clock.left()
+    plan = budget.spend(left, speed.epoch, judgment, speed.compiling)
+    plan = plan._replace(evaluate_every=setup.options.evaluate_every or plan.evaluate_every)
+    _log.say(
+        f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: they fit the budget of "
+        f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left"
+    )
+    return plan
+
+
+def _say_epochs(setup: Setup, model: keras.Model, epochs: int, why: str, judging: float) -> None:
+    """Says how many epochs there will be and, on one device, about how long they will take.
+
+    Args:
+        setup: What the run trains.
+        model: The compiled model, whose graph is made here and used again in training.
+        epochs: The number of epochs.
+        why: The reason for the number.
+        judging: Seconds of all judgments.
+    """
     estimate = ""
-    if speed is not None:
-        total = speed.compiling + number * speed.epoch + judgment * (2 + number / every)
+    if setup.can_be_timed:
+        with runs.stage("timing a few steps"):
+            speed = budget.measure(model, setup.views)
         estimate = (
-            f"; about {runs.duration(total)} on this machine "
+            f"; about {runs.duration(epochs * speed.epoch + judging)} on this machine "
             "(--budget 10min fits the run to ten minutes)"
         )
-    _log.say(f"  epochs     {number}: {why}{estimate}")
-    return number, every
+    _log.say(f"  epochs     {epochs}: {why}{estimate}")
 
 
 # --- Before, during and after training -----------------------------------------------------------

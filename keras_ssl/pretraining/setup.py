@@ -102,10 +102,12 @@ class Setup:
 
     def measure(self, encoder: Any) -> budget.Speed:
         """Measures how fast a model around an encoder trains, and throws it away."""
-        state = random.getstate()  # Keras draws the seeds of initial weights from it.
+        state = random.getstate()  # Keras draws seeds from it.
         try:
             with runs.stage("timing a few steps"):
-                return budget.measure(self.build_model(encoder), self._make_views())
+                model, views = self.build_model(encoder), self._make_views()
+                model.compile(self.recipe.build_optimizer(len(views)))
+                return budget.measure(model, views)
         finally:
             random.setstate(state)
 
