@@ -2,8 +2,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from unittest import mock
 
@@ -11,6 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two processes use two cores; more threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# No figure of an earlier run of the tests is taken for a new one.
+os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 
 import keras
 import numpy as np
@@ -50,6 +54,10 @@ def pytest_collection_modifyitems(items):
         return LONGEST_FILES.index(name) if name in LONGEST_FILES else len(LONGEST_FILES)
 
     items.sort(key=place)
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
 
 
 def pytest_configure(config):

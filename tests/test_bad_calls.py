@@ -207,6 +207,7 @@ CALLS = {
         encoder=_encoder(), images=_images(), policy=data.weak(), count=2
     ),
     "evaluation.judge": lambda tmp: dict(encoder=_encoder(), train=_images()),
+    "evaluation.judge_raw_pixels": lambda tmp: dict(train=_images()),
     "evaluation.judge_beside_baselines": lambda tmp: dict(encoder=_encoder(), train=_images()),
     "evaluation.knn_accuracy": lambda tmp: dict(train=_features(), test=_features()),
     "evaluation.knn_grid": lambda tmp: dict(train=_features(), test=_features()),

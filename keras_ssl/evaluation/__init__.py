@@ -2,7 +2,13 @@
 
 from keras_ssl.evaluation.features import Features, extract, extract_views, raw_pixels
 from keras_ssl.evaluation.hypersphere import alignment, uniformity
-from keras_ssl.evaluation.judgment import judge, judge_beside_baselines, table, untrained
+from keras_ssl.evaluation.judgment import (
+    judge,
+    judge_beside_baselines,
+    judge_raw_pixels,
+    table,
+    untrained,
+)
 from keras_ssl.evaluation.knn import (
     PAPER_NEIGHBORS,
     PAPER_TEMPERATURES,
@@ -22,6 +28,7 @@ __all__ = [
     "extract_views",
     "judge",
     "judge_beside_baselines",
+    "judge_raw_pixels",
     "knn_accuracy",
     "knn_grid",
     "lidar",

@@ -9,8 +9,15 @@ from keras_ssl._keras import all_layers
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
-from keras_ssl.evaluation.features import extract, extract_views, prepared, raw_pixels
+from keras_ssl.evaluation.features import (
+    Features,
+    extract,
+    extract_views,
+    prepared,
+    raw_pixels,
+)
 from keras_ssl.evaluation.hypersphere import uniformity
+from keras_ssl.evaluation.kept import kept
 from keras_ssl.evaluation.knn import knn_accuracy
 from keras_ssl.evaluation.linear_probe import linear_accuracy
 from keras_ssl.evaluation.spectrum import alpha_req, lidar, rankme
@@ -53,31 +60,76 @@ def judge(
         ValueError: if `test` is given and either set has no labels, or if neither `test` nor
             `label_free` leaves anything to compute.
     """
-    check_image_set("train", train)
-    if test is not None:
-        check_image_set("test", test)
-    elif not label_free:
+    if policy is not None:
+        check_policy("policy", policy)
+    if test is None and not label_free:
         raise ValueError(
             "`test` must be given where `label_free` is False: there is nothing else to compute. "
             "Received: test=None"
         )
-    if policy is not None:
-        check_policy("policy", policy)
-    check_count("max_images", max_images)
-    encoder = prepared(encoder, train.image_shape)
-    train_features = extract(encoder, train.spread(max_images), batch_size)
-    figures = {}
-    if test is not None:
-        test_features = extract(encoder, test.spread(max_images), batch_size)
-        figures["knn"] = knn_accuracy(train_features, test_features)
-        figures["linear"] = linear_accuracy(train_features, test_features)
-    if label_free:
-        figures["rankme"] = rankme(train_features.values)
+    train_features, test_features = _extracted(encoder, train, test, batch_size, max_images)
+    figures = _figures(train_features, test_features, label_free)
     if label_free and policy is not None:
         figures["alpha_req"] = alpha_req(train_features.values)
         figures["uniformity"] = uniformity(train_features.values)
         sample = train.spread(_LIDAR_IMAGES)
         figures["lidar"] = lidar(extract_views(encoder, sample, policy, _LIDAR_VIEWS, batch_size))
+    return figures
+
+
+def judge_raw_pixels(
+    train: ImageSet,
+    test: ImageSet | None = None,
+    batch_size: int = 256,
+    max_images: int = 10_000,
+) -> tuple[dict[str, float], bool]:
+    """Calls `judge` for raw pixels, unless an earlier process has done so on the same images.
+
+    The figures are kept in the folder `keras_ssl` of Keras' own folder (`~/.keras`, or the
+    environment variable `KERAS_HOME`). They are found by a checksum of all pixels that they follow
+    from, and of the versions of the packages that compute them.
+
+    Args:
+        train: See `judge`.
+        test: See `judge`.
+        batch_size: See `judge`.
+        max_images: See `judge`.
+
+    Returns:
+        The figures, see `judge`, and whether they are of an earlier process.
+    """
+    check_image_set("train", train)
+    features = _extracted(raw_pixels(train.image_shape), train, test, batch_size, max_images)
+    return kept("raw-pixels", features, lambda: _figures(*features, label_free=True))
+
+
+def _extracted(
+    encoder: keras.Model,
+    train: ImageSet,
+    test: ImageSet | None,
+    batch_size: int,
+    max_images: int,
+) -> tuple[Features, Features | None]:
+    """Returns the features of (at most so many) training images and test images."""
+    check_image_set("train", train)
+    if test is not None:
+        check_image_set("test", test)
+    check_count("max_images", max_images)
+    encoder = prepared(encoder, train.image_shape)
+    train_features = extract(encoder, train.spread(max_images), batch_size)
+    if test is None:
+        return train_features, None
+    return train_features, extract(encoder, test.spread(max_images), batch_size)
+
+
+def _figures(train: Features, test: Features | None, label_free: bool) -> dict[str, float]:
+    """Computes the figures that follow from the features alone."""
+    figures = {}
+    if test is not None:
+        figures["knn"] = knn_accuracy(train, test)
+        figures["linear"] = linear_accuracy(train, test)
+    if label_free:
+        figures["rankme"] = rankme(train.values)
     return figures
 
 
@@ -88,7 +140,7 @@ def judge_beside_baselines(
     batch_size: int = 256,
     policy: Views | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Calls `judge` for raw pixels, for the encoder with new weights, and for the encoder.
+    """Judges raw pixels (`judge_raw_pixels`), the encoder with new weights, and the encoder.
 
     Args:
         encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`.
@@ -102,12 +154,11 @@ def judge_beside_baselines(
         Figures by "raw pixels", "untrained", "trained", in this order.
     """
     encoder = prepared(encoder, check_image_set("train", train).image_shape)
-    encoders = {
-        "raw pixels": raw_pixels(train.image_shape),
-        "untrained": untrained(encoder),
-        "trained": encoder,
+    encoders = {"untrained": untrained(encoder), "trained": encoder}
+    return {
+        "raw pixels": judge_raw_pixels(train, test, batch_size)[0],
+        **{name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()},
     }
-    return {name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()}
 
 
 def untrained(encoder: keras.Model) -> keras.Model:

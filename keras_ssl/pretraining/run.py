@@ -214,8 +214,8 @@ def _judge_baselines(setup: Setup, encoder: keras.Model) -> tuple[dict[str, Any]
     train, test = setup.judged
     stopwatch = budget.Clock()
     with runs.stage("judging raw pixels"):
-        pixels = evaluation.judge(evaluation.raw_pixels(train.image_shape), train, test)
-    _say_accuracy("raw pixels", pixels)
+        pixels, is_known = evaluation.judge_raw_pixels(train, test)
+    _say_accuracy("raw pixels", pixels, ", of an earlier run" if is_known else "")
     before = stopwatch.elapsed()
     # A resumed run has the same seed, and therefore the same untrained encoder.
     with runs.stage("judging the untrained encoder"):
@@ -224,10 +224,10 @@ def _judge_baselines(setup: Setup, encoder: keras.Model) -> tuple[dict[str, Any]
     return {"raw pixels": pixels, "untrained": untrained}, stopwatch.elapsed() - before
 
 
-def _say_accuracy(name: str, figures: dict[str, float]) -> None:
+def _say_accuracy(name: str, figures: dict[str, float], remark: str = "") -> None:
     if "knn" in figures:
         knn, linear = figures["knn"], figures["linear"]
-        _log.say(f"  {name}: kNN {100 * knn:.1f} %, linear {100 * linear:.1f} %")
+        _log.say(f"  {name}: kNN {100 * knn:.1f} %, linear {100 * linear:.1f} %{remark}")
 
 
 class _Watchers(NamedTuple):

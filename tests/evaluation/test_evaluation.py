@@ -1,3 +1,5 @@
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -302,3 +304,49 @@ def test_labels_that_are_none(judge, labels, width):
     bad = evaluation.Features(np.random.RandomState(0).randn(8, width), labels)
     with pytest.raises(ValueError, match="one for each row|of the same width"):
         judge(good, bad)
+
+
+class TestFiguresThatAreKept:
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
+        return tmp_path / "home" / "keras_ssl"
+
+    def sets(self, brighter=0):
+        rng = np.random.RandomState(0)
+        pixels = rng.randint(0, 200, (60, 4, 4, 1)).astype("uint8") + np.uint8(brighter)
+        images = data.from_arrays(pixels, np.arange(60) % 3)
+        return images.subset(range(40)), images.subset(range(40, 60))
+
+    def test_raw_pixels_are_judged_once(self):
+        train, test = self.sets()
+        pixels = evaluation.raw_pixels(train.image_shape)
+        first, is_known = evaluation.judge_raw_pixels(train, test)
+        assert first == evaluation.judge(pixels, train, test) and not is_known
+        with mock.patch("keras_ssl.evaluation.judgment.knn_accuracy", side_effect=AssertionError):
+            assert evaluation.judge_raw_pixels(*self.sets()) == (first, True)
+
+    @pytest.mark.parametrize("other", ["pixel", "labels", "no test", "fewer"])
+    def test_other_images_are_judged_anew(self, other):
+        train, test = self.sets()
+        evaluation.judge_raw_pixels(train, test)
+        sets = {
+            "pixel": self.sets(brighter=1),
+            "labels": (train.subset(range(40)[::-1]), test),
+            "no test": (train, None),
+            "fewer": (train.subset(range(39)), test),
+        }
+        assert not evaluation.judge_raw_pixels(*sets[other])[1]
+
+    def test_a_damaged_file_is_written_again(self, home):
+        sets = self.sets()
+        first, _ = evaluation.judge_raw_pixels(*sets)
+        (file,) = home.iterdir()
+        file.write_text("{")
+        assert evaluation.judge_raw_pixels(*sets) == (first, False)
+        assert evaluation.judge_raw_pixels(*sets) == (first, True)
+
+    def test_a_folder_that_cannot_be_written_is_no_error(self, home):
+        home.parent.write_text("a file, where a folder should be")
+        first, _ = evaluation.judge_raw_pixels(*self.sets())
+        assert evaluation.judge_raw_pixels(*self.sets()) == (first, False)
