@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_non_negative
+from keras_ssl.losses.correlation import distance_from_identity
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import SIDES, Side, dimension_energy, select_energy_side
 from keras_ssl.losses.normalization import standard_dimensions
@@ -79,9 +80,16 @@ class BarlowTwinsLoss(Criterion):
     def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
         return select_energy_side("dimensions", samples, dimensions, False, self.side)
 
+    def _is_on_covariance(self, samples: Any, dimensions: Any) -> bool:
+        """Whether the matrix is known to be C, before there is a batch."""
+        is_known = isinstance(samples, int) and isinstance(dimensions, int)
+        return is_known and self.select_side(samples, dimensions).name == "covariance"
+
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted invariance and redundancy."""
+        if self._is_on_covariance(batch_size(z_1), z_1.shape[1]):
+            return dict(zip(self.weights, distance_from_identity(z_1, z_2), strict=True))
         z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         diagonal = batch_mean(z_1 * z_2, axis=0)  # C_ii, (M,)

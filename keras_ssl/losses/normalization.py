@@ -13,7 +13,7 @@ _SMALLEST_NORM = 1e-6
 
 # Added to a variance before its square root is taken. It is the epsilon of batch normalization, as
 # in the published code of Barlow Twins.
-_EPSILON = 1e-5
+EPSILON = 1e-5
 
 
 def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
@@ -42,7 +42,7 @@ def standard_dimensions(z: Tensor) -> Tensor:
         x = centered(centered(z))
         variance = batch_mean(ops.square(x), axis=0)
         # A square that overflows must not become a dimension of zeros: infinity times 0 is NaN.
-        scale = ops.rsqrt(variance + _EPSILON) + 0 * variance
+        scale = ops.rsqrt(variance + EPSILON) + 0 * variance
         x = x * scale
 
         def gradient(upstream: Tensor) -> Tensor:

@@ -111,10 +111,9 @@ def dimension_log_sum_exp(
     """
     n, m = batch_size(x), ops.shape(x)[1]
     replicas = replica_count()
-    if replicas > 1 and m <= n and m * m <= _HELD_ENTRIES and block_size is None:
-        # Adding up M^2 sums is cheaper than gathering N M embeddings.
-        logits = sum_over_replicas(products(x, x, axis=0)) / temperature
-        return ops.logsumexp(off_diagonal(logits, value=float("-inf")), axis=1)
+    # On replicas, adding up M^2 sums must be cheaper than gathering N M embeddings.
+    if m * m <= _HELD_ENTRIES and block_size is None and (replicas == 1 or m <= n):
+        return _held_dimensions(x, temperature)
     rows = ops.transpose(gather_batch(x))
     if m % replicas:
         with alone():
@@ -123,6 +122,26 @@ def dimension_log_sum_exp(
     return gather_batch(
         sample_log_sum_exp(own_rows(rows), temperature=temperature, block_size=block_size)
     )
+
+
+def _held_dimensions(x: Tensor, temperature: float) -> Tensor:
+    """Does `dimension_log_sum_exp` on the whole (M, M) matrix, without transposing x."""
+
+    @custom_gradient
+    def log_sums(x: Tensor) -> Tensor:
+        x = ops.stop_gradient(x)
+        logits = sum_over_replicas(products(x[None], x[None], axis=0)[0]) / temperature
+        logits = off_diagonal(logits, value=float("-inf"))
+        values = ops.logsumexp(logits, axis=1)
+
+        def gradient(upstream: Tensor) -> Tensor:
+            slopes = sum_over_replicas(upstream) / temperature
+            w = ops.exp(logits - values[:, None]) * slopes[:, None]
+            return ops.matmul(x, w + ops.transpose(w))
+
+        return values, gradient
+
+    return log_sums(x)
 
 
 def _log_sum_exp(
