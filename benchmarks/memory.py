@@ -14,6 +14,14 @@ def _resident(field):
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
+def peak_from_here():
+    """Returns a function that returns the MiB of the peak since now, above what is held now."""
+    gc.collect()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident("VmRSS")
+    return lambda: _resident("VmHWM") - before
+
+
 def peak_above(prepare):
     """Returns the MiB of the resident set at the peak of a step, above what it was before.
 
@@ -30,11 +38,9 @@ def peak_above(prepare):
     if os.fork() == 0:
         try:
             step = prepare()
-            gc.collect()
-            pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-            before = _resident("VmRSS")
+            above = peak_from_here()
             step()
-            os.write(writer, json.dumps(_resident("VmHWM") - before).encode())
+            os.write(writer, json.dumps(above()).encode())
         finally:
             os._exit(0)
     os.close(writer)
