@@ -2,6 +2,7 @@
 
     python benchmarks/end_to_end.py --fashion-mnist fashion-mnist/ --cifar cifar10.npz
     python benchmarks/end_to_end.py --photos photos/ --methods SimCLR --images 2048
+    python benchmarks/end_to_end.py --cifar cifar10.npz --encoder resnet18 --images 512
 
 Both sides do the same work: they have the same images, two views with the same probabilities, the
 same residual network, projector and batch, and AdamW. Photos are decoded in every epoch; other
@@ -123,12 +124,15 @@ def main():
     parser.add_argument("--fashion-mnist", help="folder of its IDX files")
     parser.add_argument("--cifar", help="an .npz file")
     parser.add_argument("--photos", help="a folder of JPEG files")
+    parser.add_argument("--encoder", help="resnet8, resnet8-strided or resnet18 for all images")
     parser.add_argument("--methods", nargs="+", default=["SimCLR", "VICReg", "BarlowTwins"])
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.encoder:
+        WORK.update({work: (arguments.encoder, *rest) for work, (_, *rest) in WORK.items()})
     if arguments.one:  # A turn of one contender, in its own process.
         name, work, method = arguments.one
         source = getattr(arguments, work.replace("-", "_"))
@@ -144,7 +148,7 @@ def main():
                 for name in CONTENDERS:
                     command = [sys.executable, __file__, "--one", name, work, method]
                     command += [f"--{work}", source, "--images", str(arguments.images)]
-                    command += ["--epochs", str(arguments.epochs)]
+                    command += ["--epochs", str(arguments.epochs), "--encoder", WORK[work][0]]
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:
                         sys.exit(done.stderr[-2000:])

@@ -11,6 +11,7 @@ Each point is measured in a process of its own. The panels:
   for each further one; the peak of memory above the arrays
 - files: JPEGs of 64 px on a disk; seconds of `from_folder`, until the first batch, and for each
   further one; the peak of memory
+- cores: seconds of 256 images' views at 128 px, as `make_views` gives them, on 1 core and on 2
 - features: seconds of kNN and of the linear probe for 2,000 queries, by features of 128 numbers;
   the peak of memory above the features
 
@@ -40,6 +41,7 @@ PANELS = {
     "projector": [2**k for k in range(8, 14)],
     "images": [10**3, 10**4, 10**5, 10**6],
     "files": [1000, 3000, 10_000, 30_000],
+    "cores": [1, 2],
     "features": [1000, 3000, 10_000, 30_000, 100_000],
 }
 
@@ -115,6 +117,21 @@ def files(count):
         return {"from_folder, s": opened, **_batches(found), "memory, MiB": above()}
 
 
+def cores(count):
+    """Views of photos in memory on so many cores."""
+    from keras_ssl import data
+
+    os.sched_setaffinity(0, range(count))
+    array = np.random.RandomState(0).randint(0, 256, (512, 128, 128, 3), dtype=np.uint8)
+    batches = iter(data.make_views(data.from_arrays(array), data.byol(), 128).repeat())
+    for _ in range(4):
+        next(batches)
+    start = time.perf_counter()
+    for _ in range(20):
+        next(batches)
+    return {"views, s": (time.perf_counter() - start) / 10}
+
+
 def features(count):
     """Judgments of features."""
     from keras_ssl import evaluation
@@ -133,7 +150,7 @@ def features(count):
     return {"kNN, s": knn, "linear, s": linear, "memory, MiB": above()}
 
 
-MEASURES = {f.__name__: f for f in (batch, projector, images, files, features)}
+MEASURES = {f.__name__: f for f in (batch, projector, images, files, cores, features)}
 
 
 def slope(sizes, values):

@@ -7,8 +7,9 @@ A step is two views of random images through encoder and projector, the criterio
 AdamW. The contenders take turns on the same threads, and the program prints the median time of a
 step and its ratio to ours. "Keras' batch norm" is our step without
 `keras_ssl.training.batch_norm.fused`. "bare" is the encoder alone, with a mean square for a loss,
-as Keras' `fit` trains it. torch takes part if it can be imported, with lightly's VICReg and tensors
-of channels last (`pip install torch lightly torchvision`).
+as Keras' `fit` trains it. "convolutions alone" are those of the encoder, each by itself. torch
+takes part if it can be imported, with lightly's VICReg and tensors of channels last (`pip install torch
+lightly torchvision`).
 """
 
 import argparse
@@ -79,6 +80,29 @@ def bare(name, shape):
     model = Bare(encoders.build_encoder(name, shape[1:]))
     model.compile(keras.optimizers.AdamW(1e-3))
     return lambda views: model.train_on_batch(views)
+
+
+def convolutions(name, shape):
+    """Only the encoder's convolutions, each by itself: of two views, forward and backward."""
+    encoder = encoders.build_encoder(name, shape[1:])
+    layers = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
+    inputs = [tf.random.uniform((shape[0], *layer.input.shape[1:])) for layer in layers]
+    outputs = [tf.random.uniform((shape[0], *layer.output.shape[1:])) for layer in layers]
+
+    @tf.function(autograph=False)
+    def step():
+        found = []
+        for layer, x, upstream in zip(layers, inputs, outputs, strict=True):
+            for _ in range(2):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    y = layer(x)
+                # The first layer needs no gradient at the images.
+                sources = [layer.kernel.value, *([] if layer is layers[0] else [x])]
+                found += tape.gradient(y, sources, output_gradients=upstream)
+        return [tf.reduce_max(gradient) for gradient in found]
+
+    return lambda views: step()
 
 
 def torch_encoder(name, channels):
@@ -162,6 +186,7 @@ def main():
         "keras_ssl VICReg": ours,
         "Keras' batch norm": ours_without_fusing,
         "stock Keras, bare": bare,
+        "convolutions alone": convolutions,
     }
     if importlib.util.find_spec("lightly"):
         torch.set_num_threads(arguments.threads)
