@@ -8,8 +8,8 @@ AdamW. The contenders take turns on the same threads, and the program prints the
 step and its ratio to ours. "Keras' batch norm" is our step without
 `keras_ssl.training.batch_norm.fused`. "bare" is the encoder alone, with a mean square for a loss,
 as Keras' `fit` trains it. "convolutions alone" are those of the encoder, each by itself. torch
-takes part if it can be imported, with lightly's VICReg and tensors of channels last (`pip install torch
-lightly torchvision`).
+takes part if it can be imported, with lightly's VICReg and tensors of channels last (`pip install
+torch lightly torchvision`).
 """
 
 import argparse
