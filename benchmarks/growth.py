@@ -155,7 +155,7 @@ MEASURES = {f.__name__: f for f in (batch, projector, images, files, cores, feat
 
 def slope(sizes, values):
     """The slope of the upper half of a curve on log axes."""
-    half = len(sizes) // 2
+    half = max(2, len(sizes) // 2)
     return float(np.polyfit(np.log(sizes[-half:]), np.log(np.maximum(values[-half:], 1e-9)), 1)[0])
 
 
@@ -173,6 +173,9 @@ def plot(found, path):
             axis = column[int(name.startswith("memory"))]
             axis.loglog(sizes, [point[name] for point in points.values()], "o-", label=name)
         for axis in column:
+            if not axis.get_lines():
+                axis.axis("off")
+                continue
             low = min(min(line.get_ydata()) for line in axis.get_lines())
             axis.loglog(sizes, [low * size / sizes[0] for size in sizes], ":", color="gray")
             axis.set_xlabel(panel)

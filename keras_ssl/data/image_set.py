@@ -183,12 +183,11 @@ class ImageSet:
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the images of keys, or of pairs of keys."""
 
+        @as_it_is
         def example(key: Any, label: Any) -> Any:
             return tf.nest.map_structure(self.fetch, key), label
 
-        is_ours = isinstance(self.fetch, InMemory) or self.reader is not None
-        function = as_it_is(example) if is_ours else example
-        return keys.map(function, num_parallel_calls=tf.data.AUTOTUNE)
+        return keys.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def fetched(
         self, keys: tf.data.Dataset, batch_size: Any, drop_remainder: bool = False

@@ -124,15 +124,16 @@ def represent_with(
         image_shape: (height, width, channels) of the images.
     """
     model = prepared(encoder, image_shape)
-    represent = model.predict_on_batch
-    model.make_predict_function()
-    if isinstance(model.predict_function, tf.types.experimental.PolymorphicFunction):
-        # One graph for batches of any size, where Keras would make one for the first size, too.
-        batch = tf.TensorSpec((None, *image_shape), keras.config.floatx())
-        model.predict_function.get_concrete_function([(batch,)])
     if model.distribute_strategy.num_replicas_in_sync > 1:
         # Keras would give every replica the whole batch, and concatenate all results.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    else:
+        represent = model.predict_on_batch
+        model.make_predict_function()
+        if isinstance(model.predict_function, tf.types.experimental.PolymorphicFunction):
+            # One graph for batches of any size, where Keras would make one for the first size, too.
+            batch = tf.TensorSpec((None, *image_shape), tf.float32)
+            model.predict_function.get_concrete_function([(batch,)])
 
     def features(batch: Any) -> np.ndarray:
         return np.asarray(represent(batch), np.float32)

@@ -83,11 +83,11 @@ def judge_raw_pixels(
     batch_size: int = 256,
     max_images: int = 10_000,
 ) -> tuple[dict[str, float], bool]:
-    """Calls `judge` for raw pixels, unless an earlier process has done so on the same images.
+    """Calls `judge` for raw pixels, unless an earlier call has done so on the same images.
 
     The figures are kept in the folder `keras_ssl` of Keras' own folder (`~/.keras`, or the
     environment variable `KERAS_HOME`). They are found by a checksum of all pixels that they follow
-    from, and of the versions of the packages that compute them.
+    from, and of the code that computes them.
 
     Args:
         train: See `judge`.
@@ -96,7 +96,7 @@ def judge_raw_pixels(
         max_images: See `judge`.
 
     Returns:
-        The figures, see `judge`, and whether they are of an earlier process.
+        The figures, see `judge`, and whether they are of an earlier call.
     """
     check_image_set("train", train)
     features = _extracted(raw_pixels(train.image_shape), train, test, batch_size, max_images)
@@ -154,10 +154,18 @@ def judge_beside_baselines(
         Figures by "raw pixels", "untrained", "trained", in this order.
     """
     encoder = prepared(encoder, check_image_set("train", train).image_shape)
-    encoders = {"untrained": untrained(encoder), "trained": encoder}
+
+    def judged(encoder: keras.Model) -> dict[str, float]:
+        return judge(encoder, train, test, batch_size, policy=policy)
+
+    if policy is None:
+        pixels, _ = judge_raw_pixels(train, test, batch_size)
+    else:  # LiDAR follows from the policy, too.
+        pixels = judged(raw_pixels(train.image_shape))
     return {
-        "raw pixels": judge_raw_pixels(train, test, batch_size)[0],
-        **{name: judge(e, train, test, batch_size, policy=policy) for name, e in encoders.items()},
+        "raw pixels": pixels,
+        "untrained": judged(untrained(encoder)),
+        "trained": judged(encoder),
     }
 
 

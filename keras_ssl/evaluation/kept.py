@@ -2,32 +2,43 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
+import inspect
 import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable
 
-from keras_ssl._files import read_json, write_whole
-from keras_ssl.evaluation.features import Features
+import numpy as np
+import scipy
+import sklearn
 
-# What may change how a figure is computed.
-_PACKAGES = ("keras_ssl", "numpy", "scikit-learn")
+from keras_ssl._files import read_json, write_whole
+from keras_ssl.evaluation import knn, linear_probe, spectrum
+from keras_ssl.evaluation.features import Features
 
 
 def folder() -> pathlib.Path:
-    """Returns the folder of figures that are kept: `keras_ssl` in that of Keras."""
-    return pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras_ssl"
+    """Returns the folder of figures that are kept: `keras_ssl` in Keras' own folder."""
+    # Keras has no public name for it, but says where it is.
+    home = os.path.expanduser("~")
+    default = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return pathlib.Path(os.environ.get("KERAS_HOME", default)) / "keras_ssl"
+
+
+def _method() -> str:
+    """Returns what else decides how the figures are computed: versions, and our source."""
+    versions = [package.__version__ for package in (np, scipy, sklearn)]
+    return "\n".join([*versions, *map(inspect.getsource, (knn, linear_probe, spectrum))])
 
 
 def kept(
     name: str, features: Iterable[Features | None], compute: Callable[[], dict[str, float]]
 ) -> tuple[dict[str, float], bool]:
-    """Returns figures of features, from a file if an earlier process computed them.
+    """Returns figures of features, from a file if an earlier call computed them.
 
-    The name of the file is a checksum of all features and labels and of the versions of the
-    packages, so that figures of other images are never taken for these. If the file can be neither
-    read nor written, the figures are computed.
+    The name of the file is a checksum of all features and labels and of how figures are computed,
+    so that figures of other images are never taken for these. If the file can be neither read nor
+    written, the figures are computed.
 
     Args:
         name: Name of the encoder.
@@ -37,11 +48,11 @@ def kept(
     Returns:
         The figures, and whether they come from a file.
     """
-    checksum = hashlib.sha256(repr([_version(package) for package in _PACKAGES]).encode())
+    checksum = hashlib.sha256(_method().encode())
     for part in features:
         for array in part or ():
             checksum.update(f"{array.dtype}{array.shape}".encode())
-            checksum.update(array.tobytes())
+            checksum.update(np.ascontiguousarray(array).data)
     file = folder() / f"{name}-{checksum.hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError):
         return read_json(file, "It is computed again."), True
@@ -50,10 +61,3 @@ def kept(
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(figures))
     return figures, False
-
-
-def _version(package: str) -> str:
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:  # used from its source, without an installation
-        return package

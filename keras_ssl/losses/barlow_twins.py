@@ -12,10 +12,15 @@ from keras import ops
 
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_non_negative
-from keras_ssl.losses.correlation import distance_from_identity
 from keras_ssl.losses.criterion import Criterion, on_shards
-from keras_ssl.losses.gram import SIDES, Side, dimension_energy, select_energy_side
-from keras_ssl.losses.normalization import standard_dimensions
+from keras_ssl.losses.gram import (
+    SIDES,
+    Side,
+    dimension_energy,
+    distance_from_identity,
+    select_energy_side,
+)
+from keras_ssl.losses.normalization import EPSILON, standard_dimensions
 from keras_ssl.replicas import batch_mean, batch_size
 
 
@@ -89,7 +94,8 @@ class BarlowTwinsLoss(Criterion):
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted invariance and redundancy."""
         if self._is_on_covariance(batch_size(z_1), z_1.shape[1]):
-            return dict(zip(self.weights, distance_from_identity(z_1, z_2), strict=True))
+            distances = distance_from_identity(z_1, z_2, EPSILON)
+            return dict(zip(self.weights, distances, strict=True))
         z_1, z_2 = standard_dimensions(z_1), standard_dimensions(z_2)
         samples = ops.cast(batch_size(z_1), z_1.dtype)
         diagonal = batch_mean(z_1 * z_2, axis=0)  # C_ii, (M,)

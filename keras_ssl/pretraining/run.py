@@ -160,19 +160,20 @@ def _say_epochs(setup: Setup, model: keras.Model, epochs: int, why: str, judging
 
     Args:
         setup: What the run trains.
-        model: The compiled model, whose graph is made here and used again in training.
+        model: The compiled model; what is traced here is used again in training.
         epochs: The number of epochs.
         why: The reason for the number.
         judging: Seconds of all judgments.
     """
     estimate = ""
     if setup.can_be_timed:
-        with runs.stage("timing a few steps"):
+        # A loss that is not finite so early will be so again, and then the run explains it.
+        with runs.stage("timing a few steps"), contextlib.suppress(callbacks.NonFiniteLossError):
             speed = budget.measure(model, setup.views)
-        estimate = (
-            f"; about {runs.duration(epochs * speed.epoch + judging)} on this machine "
-            "(--budget 10min fits the run to ten minutes)"
-        )
+            estimate = (
+                f"; about {runs.duration(epochs * speed.epoch + judging)} on this machine "
+                "(--budget 10min fits the run to ten minutes)"
+            )
     _log.say(f"  epochs     {epochs}: {why}{estimate}")
 
 

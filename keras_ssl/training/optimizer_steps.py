@@ -1,4 +1,4 @@
-"""Steps of the optimizer in one operation for each variable, where TensorFlow has it."""
+"""TensorFlow's own steps of optimizers, in the place of Keras' many operations."""
 
 import contextlib
 import functools
@@ -19,19 +19,20 @@ Update = Callable[[Any, Any, Any], None]
 
 @contextlib.contextmanager
 def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Opens a scope in which Adam, AdamW, SGD and LARS update a variable in one operation.
+    """Opens a scope in which Adam, AdamW, SGD and LARS use TensorFlow's own optimizer steps.
 
-    Keras does it in ten or more, each of which reads and writes all of the variable:
-    `benchmarks/optimizers.py` measures what that costs. The steps, and the optimizer's variables,
-    are Keras' to rounding. The scope changes nothing on replicas, whose steps are traced side by
-    side, nor where `keras_ssl.optimizers.scale_learning_rates` was called, nor for other
-    optimizers.
+    Adam's step in Keras is ten operations, each of which reads and writes all of a variable; here
+    it is one, as are those of SGD and of LARS' momentum. `benchmarks/optimizers.py` measures what
+    that saves. The steps, and the optimizer's variables, are Keras' to rounding. The scope changes
+    nothing on replicas, whose steps are traced side by side, nor where
+    `keras_ssl.optimizers.scale_learning_rates` was called, nor for AMSGrad and other optimizers,
+    nor for gradients of a few rows.
 
     Args:
         optimizer: The optimizer, which may be a `keras.optimizers.LossScaleOptimizer`.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    make_update = _UPDATES.get(type(inner).update_step)
+    make_update = _UPDATES.get(type(inner))  # Not of a subclass, which may do anything.
     is_stock = not (has_own_update(inner) or getattr(inner, "amsgrad", False))
     if make_update is None or not is_stock or tf.distribute.has_strategy():
         yield
@@ -111,9 +112,10 @@ def _lars(optimizer: LARS) -> Update:
     return update
 
 
-# What makes the update of an optimizer, which reads its constants once in a scope.
+# By class, a function that makes the update of an optimizer, and may read its constants once.
 _UPDATES: dict[Any, Callable[[Any], Update]] = {
-    keras.optimizers.Adam.update_step: _adam,  # and AdamW's
-    keras.optimizers.SGD.update_step: _sgd,
-    LARS.update_step: _lars,
+    keras.optimizers.Adam: _adam,
+    keras.optimizers.AdamW: _adam,
+    keras.optimizers.SGD: _sgd,
+    LARS: _lars,
 }

@@ -383,6 +383,26 @@ def test_a_run_that_stops_early_is_looked_at_once_more(images, views, one_pictur
     np.testing.assert_allclose(embeddings, inspector.latest.embeddings[0], rtol=1e-3, atol=1e-4)
 
 
+def test_the_first_step_waits_for_no_pictures(images, views, one_picture, tmp_path, monkeypatch):
+    """They are of the model before it, and stand at 0."""
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), tmp_path, every=5, count=8)
+    drawn, gram_matrix = [], pictures.gram_matrix
+
+    def drawn_gram(inspection, labels):
+        drawn.append((int(inspector.model.optimizer.iterations), inspection))
+        return gram_matrix(inspection, labels)
+
+    monkeypatch.setattr(pictures, "gram_matrix", drawn_gram)
+    first = []
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: first.append(inspector.latest)
+    )
+    train(images, views, inspector, note, epochs=1)
+    assert [done for done, _ in drawn] == [1, 3]
+    assert drawn[0][1] is first[0]
+    assert [step for step, _ in read_events(tmp_path).images["matrices/gram"]] == [0, 1]
+
+
 def test_views_of_another_size(images, views, tmp_path):
     policy = data.weak(size=(12, 12))
     sample = Sample(images, policy, 8)

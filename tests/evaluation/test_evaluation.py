@@ -118,6 +118,12 @@ class TestRankMe:
 
 
 class TestJudge:
+    def test_features_of_batches_of_any_size_use_one_graph(self, images):
+        encoder = tiny_encoder()
+        evaluation.extract(encoder, images, batch_size=20)
+        evaluation.extract(encoder, images.spread(7), batch_size=20)
+        assert encoder.predict_function.experimental_get_tracing_count() == 1
+
     def test_features_are_the_encoders_predictions_in_order(self, images):
         encoder = tiny_encoder()
         features = evaluation.extract(encoder, images, batch_size=7)
@@ -312,10 +318,10 @@ class TestFiguresThatAreKept:
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
         return tmp_path / "home" / "keras_ssl"
 
-    def sets(self, brighter=0):
+    def sets(self, brighter=0, classes=3):
         rng = np.random.RandomState(0)
         pixels = rng.randint(0, 200, (60, 4, 4, 1)).astype("uint8") + np.uint8(brighter)
-        images = data.from_arrays(pixels, np.arange(60) % 3)
+        images = data.from_arrays(pixels, np.arange(60) % classes)
         return images.subset(range(40)), images.subset(range(40, 60))
 
     def test_raw_pixels_are_judged_once(self):
@@ -332,7 +338,7 @@ class TestFiguresThatAreKept:
         evaluation.judge_raw_pixels(train, test)
         sets = {
             "pixel": self.sets(brighter=1),
-            "labels": (train.subset(range(40)[::-1]), test),
+            "labels": (self.sets(classes=2)[0], test),
             "no test": (train, None),
             "fewer": (train.subset(range(39)), test),
         }

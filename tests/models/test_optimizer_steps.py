@@ -160,6 +160,13 @@ PLAIN = {
 }
 
 
+def test_steps_of_replicas_are_keras_own():
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        optimizer = keras.optimizers.AdamW(0.01)
+        with fused(optimizer):
+            assert "update_step" not in vars(optimizer)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_training_uses_it_and_is_the_same(name, monkeypatch):
     """In float32, with usual constants: TensorFlow's 1 - beta_2 differs by 1.3e-5 from Keras'."""

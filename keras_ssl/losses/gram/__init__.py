@@ -33,6 +33,7 @@ References:
     - Welch: Lower bounds on the maximum cross correlation of signals, 1974.
 """
 
+from keras_ssl.losses.gram.correlation import distance_from_identity
 from keras_ssl.losses.gram.log_det import log_det
 from keras_ssl.losses.gram.log_sum_exp import (
     ABSOLUTE,
@@ -61,6 +62,7 @@ __all__ = [
     "Similarity",
     "dimension_energy",
     "dimension_log_sum_exp",
+    "distance_from_identity",
     "frobenius_energy",
     "log_det",
     "off_diagonal",

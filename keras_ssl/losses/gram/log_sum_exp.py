@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.losses.gram.matrices import off_diagonal, products
+from keras_ssl.losses.gram.matrices import Batch, gram_matrix, off_diagonal
 from keras_ssl.replicas import (
     alone,
     batch_size,
@@ -111,8 +111,10 @@ def dimension_log_sum_exp(
     """
     n, m = batch_size(x), ops.shape(x)[1]
     replicas = replica_count()
-    # On replicas, adding up M^2 sums must be cheaper than gathering N M embeddings.
-    if m * m <= _HELD_ENTRIES and block_size is None and (replicas == 1 or m <= n):
+    # On replicas, adding up M^2 sums is cheaper than gathering N M embeddings; on one, transposing
+    # the embeddings costs more than a few passes over the matrix.
+    is_small = isinstance(n, int) and m <= n and m * m <= _HELD_ENTRIES
+    if is_small and block_size is None:
         return _held_dimensions(x, temperature)
     rows = ops.transpose(gather_batch(x))
     if m % replicas:
@@ -130,7 +132,7 @@ def _held_dimensions(x: Tensor, temperature: float) -> Tensor:
     @custom_gradient
     def log_sums(x: Tensor) -> Tensor:
         x = ops.stop_gradient(x)
-        logits = sum_over_replicas(products(x[None], x[None], axis=0)[0]) / temperature
+        logits = gram_matrix(Batch(x, x), Batch(x, x), axis=0) / temperature
         logits = off_diagonal(logits, value=float("-inf"))
         values = ops.logsumexp(logits, axis=1)
 

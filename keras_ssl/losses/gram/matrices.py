@@ -24,19 +24,15 @@ def products(x: Tensor, y: Tensor, axis: int = 1) -> Tensor:
     return ops.matmul(ops.swapaxes(x, -1, -2), y)
 
 
-def off_diagonal(a: Tensor, first: Any = 0, value: float = 0.0, values: Tensor = None) -> Tensor:
-    """Sets the diagonal of a square matrix, or of its rows from `first` on.
+def off_diagonal(a: Tensor, first: Any = 0, value: Any = 0.0) -> Tensor:
+    """Sets the diagonal of a square matrix, or of its rows from `first` on, to `value`.
 
-    Args:
-        a: The matrix, or some of its rows.
-        first: Index of its first row.
-        value: The new entries.
-        values: New entries that differ, one for each row, instead of `value`.
+    The value is a number, or a vector with an entry for each row.
     """
     n = ops.shape(a)[0]
     i = ops.arange(n, dtype="int32")
     # In place: a mask would be a second matrix (which TensorFlow would keep as a constant).
-    update = ops.full((n,), value, dtype=a.dtype) if values is None else values
+    update = ops.broadcast_to(ops.cast(value, a.dtype), (n,))
     return ops.scatter_update(a, ops.stack([i, first + i], axis=1), update)
 
 
