@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from keras_ssl import callbacks, data, evaluation
+from keras_ssl import callbacks, data, evaluation, models
 from keras_ssl.evaluation import Features
 from tests.conftest import tiny_encoder
 
@@ -119,7 +119,7 @@ class TestRankMe:
 
 class TestJudge:
     def test_features_of_batches_of_any_size_use_one_graph(self, images):
-        encoder = tiny_encoder()
+        encoder = models.VICReg(tiny_encoder(), "8").encoder
         evaluation.extract(encoder, images, batch_size=20)
         evaluation.extract(encoder, images.spread(7), batch_size=20)
         assert encoder.predict_function.experimental_get_tracing_count() == 1
