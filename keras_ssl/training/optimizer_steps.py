@@ -44,13 +44,14 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
 def _step(optimizer: Any, update: Update, gradient: Any, variable: Any, learning_rate: Any) -> None:
     """Does one step on a variable of TensorFlow, with its weight decay."""
     dtype = variable.dtype
+    learning_rate = ops.cast(learning_rate, dtype)
     if decays(optimizer, variable):
-        decay = ops.cast(optimizer.weight_decay * learning_rate, dtype)
+        decay = ops.cast(optimizer.weight_decay, dtype) * learning_rate
         optimizer.assign_sub(variable, variable * decay)
     if isinstance(gradient, tf.IndexedSlices):  # of an embedding: a few rows
         type(optimizer).update_step(optimizer, gradient, variable, learning_rate)
         return
-    update(ops.cast(gradient, dtype), variable, ops.cast(learning_rate, dtype))
+    update(ops.cast(gradient, dtype), variable, learning_rate)
 
 
 def _adam(optimizer: keras.optimizers.Adam) -> Update:
@@ -59,7 +60,10 @@ def _adam(optimizer: keras.optimizers.Adam) -> Update:
         count = ops.cast(optimizer.iterations + 1, dtype)
         betas = {"beta1": optimizer.beta_1, "beta2": optimizer.beta_2}
         found = {name: ops.convert_to_tensor(beta, dtype) for name, beta in betas.items()}
-        powers = {f"{name}_power": ops.power(beta, count) for name, beta in found.items()}
+        # As in Keras, where `cast` rounds a Python number to float32 first.
+        powers = {
+            f"{name}_power": ops.power(ops.cast(beta, dtype), count) for name, beta in betas.items()
+        }
         return {**found, **powers, "epsilon": ops.convert_to_tensor(optimizer.epsilon, dtype)}
 
     def update(gradient: Tensor, variable: Any, rate: Tensor) -> None:
@@ -86,7 +90,7 @@ def _sgd(optimizer: keras.optimizers.SGD) -> Update:
             accum=optimizer.momentums[variable_index(optimizer, variable)].value.handle,
             lr=rate,
             grad=gradient,
-            momentum=ops.convert_to_tensor(optimizer.momentum, variable.dtype),
+            momentum=ops.cast(optimizer.momentum, variable.dtype),
             use_nesterov=optimizer.nesterov,
         )
 

@@ -16,36 +16,32 @@ from keras_ssl.training.optimizer_steps import fused
 SHAPES = {"kernel": (3, 3, 2, 5), "matrix": (4, 3), "bias": (5,), "scalar": ()}
 
 
-# All constants are sums of a few powers of 2: Keras rounds some of them to float32, others not.
-BETAS = {"beta_1": 0.5, "beta_2": 0.75, "epsilon": 2**-20}
-
-
 def cosine():
-    return keras.optimizers.schedules.CosineDecay(0.0, 9, warmup_target=0.125, warmup_steps=3)
+    return keras.optimizers.schedules.CosineDecay(0.0, 9, warmup_target=0.1, warmup_steps=3)
 
 
-def adamw(learning_rate=0.125, weight_decay=0.25, **kwargs):
-    return keras.optimizers.AdamW(learning_rate, weight_decay, **BETAS, **kwargs)
+def adamw(learning_rate=0.1, weight_decay=0.03, **kwargs):
+    return keras.optimizers.AdamW(learning_rate, weight_decay, **kwargs)
 
 
-def lars(learning_rate=0.125, **kwargs):
-    return optimizers.LARS(learning_rate, 0.75, 0.25, trust_coefficient=0.125, **kwargs)
+def lars(learning_rate=0.1, **kwargs):
+    return optimizers.LARS(learning_rate, 0.9, 0.03, trust_coefficient=0.1, **kwargs)
 
 
 # How it is made, and the operation that does its step.
 OPTIMIZERS = {
-    "Adam": (lambda: keras.optimizers.Adam(0.125, **BETAS), "ResourceApplyAdam"),
+    "Adam": (lambda: keras.optimizers.Adam(0.1), "ResourceApplyAdam"),
     "AdamW": (lambda: adamw(cosine()), "ResourceApplyAdam"),
     "AMSGrad": (lambda: adamw(amsgrad=True), None),
     "clipped": (lambda: adamw(clipnorm=0.5, use_ema=True, ema_momentum=0.5), "ResourceApplyAdam"),
     "scaled": (lambda: keras.optimizers.LossScaleOptimizer(adamw()), "ResourceApplyAdam"),
-    "SGD": (lambda: keras.optimizers.SGD(0.125), "ResourceApplyGradientDescent"),
+    "SGD": (lambda: keras.optimizers.SGD(0.1), "ResourceApplyGradientDescent"),
     "momentum": (
-        lambda: keras.optimizers.SGD(cosine(), 0.75, weight_decay=0.25),
+        lambda: keras.optimizers.SGD(cosine(), 0.9, weight_decay=0.03),
         "ResourceApplyKerasMomentum",
     ),
     "Nesterov": (
-        lambda: keras.optimizers.SGD(0.125, 0.75, nesterov=True),
+        lambda: keras.optimizers.SGD(0.1, 0.9, nesterov=True),
         "ResourceApplyKerasMomentum",
     ),
     "LARS": (lambda: lars(cosine()), "ResourceApplyMomentum"),
@@ -55,7 +51,7 @@ OPTIMIZERS = {
     ),
     "LARS, TCR": (lambda: lars(clip_trust_ratio=True), "ResourceApplyMomentum"),
     "LARS, Barlow Twins": (lambda: lars(one_dimensional_factor=0.25), "ResourceApplyMomentum"),
-    "another one": (lambda: keras.optimizers.Lion(0.125), None),
+    "another one": (lambda: keras.optimizers.Lion(0.1), None),
 }
 
 
