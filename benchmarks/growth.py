@@ -119,9 +119,9 @@ def files(count):
 
 def cores(count):
     """Views of photos in memory on so many cores."""
+    os.sched_setaffinity(0, range(count))  # Threads that begin later inherit it.
     from keras_ssl import data
 
-    os.sched_setaffinity(0, range(count))
     array = np.random.RandomState(0).randint(0, 256, (512, 128, 128, 3), dtype=np.uint8)
     batches = iter(data.make_views(data.from_arrays(array), data.byol(), 128).repeat())
     for _ in range(4):

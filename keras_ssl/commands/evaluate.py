@@ -22,7 +22,8 @@ def evaluate(
     """Judges an encoder on labeled images, beside raw pixels and the same encoder untrained.
 
     Prints the k-nearest-neighbor accuracy, the accuracy of a linear classifier, and the effective
-    rank (RankMe) of the frozen features.
+    rank (RankMe) of the frozen features. Raw pixels are judged once for the same images; see
+    `keras_ssl.evaluation.judge_raw_pixels`.
 
     Examples:
         keras-ssl evaluate runs/RUN labeled/photos/

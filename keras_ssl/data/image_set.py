@@ -60,7 +60,8 @@ class ImageSet:
     Attributes:
         keys: Data set of (key, label). The key stands for an image and is cheap to shuffle. The
             label is int64, and -1 if there are no labels.
-        fetch: Function from a key to its image, uint8 or float32 (height, width, channels). An
+        fetch: Function from a key to its image, uint8 or float32 (height, width, channels), in
+            TensorFlow's operations. Python's `if` on a tensor needs `tf.function` around it. An
             `InMemory` also takes a batch of keys.
         size: Number of images; also `len(image_set)`.
         image_shape: (height, width, channels).

@@ -100,23 +100,25 @@ class Views(Augmentation):
             view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
         )
 
-    def of(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
+    def of(self, batches: Sequence[Any], seed: Any, by_opencv: bool = True) -> tuple[Tensor, ...]:
         """Makes the views of things of which there is one batch of images, or several.
 
         It is for the CPU, where OpenCV makes the views, one image after the other; an augmentation
         of your own that has no `augment_each` is applied by TensorFlow. The two agree to rounding.
-        Under XLA, call the policy itself.
+        Under XLA, call the policy itself. OpenCV takes less time on one core, and TensorFlow uses
+        many cores.
 
         Args:
             batches: One or more batches (N, height, width, channels) of one shape. The first view
                 is made of the first batch, the second of the second, and so on in turn.
             seed: Whole numbers that decide all draws. Views draw the same whether there is one
                 batch or several.
+            by_opencv: Whether OpenCV makes them where it can.
 
         Returns:
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
-        if self.goes_one_by_one:
+        if by_opencv and self.goes_one_by_one:
             return self._in_a_graph([tf.convert_to_tensor(images) for images in batches], seed)
         if len(batches) == 1:
             return self(batches[0], training=True, seed=seed)

@@ -26,8 +26,9 @@ from keras_ssl.data.policies import Views
 # Passes over the probe's images in an epoch: without end, but a range needs one.
 _ENDLESS = 2**31
 
-# Threads that make views by OpenCV. They call it from Python, and more would wait for each other.
-_MOST_THREADS = 4
+# Up to so many cores, one thread makes views by OpenCV: it calls it from Python, and a second one
+# would wait for the first. On more, TensorFlow, which takes two to four times the work, uses all.
+_FEW_CORES = 4
 
 # Height of letters and lines of captions, in pixels, and the most characters of an image's name.
 _LETTER, _LINE, _LONGEST = 11, 15, 24
@@ -87,8 +88,8 @@ def make_views(
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
     epochs, steps = Epochs(), count // batch_size
-    most = min(os.cpu_count() or 1, _MOST_THREADS)
-    threads = most if policy.goes_one_by_one else tf.data.AUTOTUNE
+    by_opencv = policy.goes_one_by_one and _cores() <= _FEW_CORES
+    threads = 1 if by_opencv else tf.data.AUTOTUNE
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""
@@ -103,7 +104,7 @@ def make_views(
             @as_it_is
             def views(step: Any, batch: Any) -> Any:
                 batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
-                made = policy.of(batches, tf.stack([seed, epoch, step]))
+                made = policy.of(batches, tf.stack([seed, epoch, step]), by_opencv)
                 return (made, batch[1]) if images.has_labels else (made,)
 
             batches = _batches(images, count, batch_size, order, first_step, steps)
@@ -133,6 +134,13 @@ def make_views(
         return dataset
 
     return starting_at(0)
+
+
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _batches(

@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+from unittest import mock
 
 import keras
 import numpy as np
@@ -217,6 +218,25 @@ def test_images_in_memory_are_fetched_at_once_as_they_are_one_by_one(images):
     for a, b in zip(_views(images), _views(one_by_one), strict=True):
         for x, y in zip(tf.nest.flatten(a), tf.nest.flatten(b), strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+def test_views_are_the_same_on_many_cores(images):
+    """There, TensorFlow makes them."""
+
+    def made(cores, calls):
+        with (
+            mock.patch.object(views, "_cores", lambda: cores),
+            mock.patch.object(data.Views, "_one_by_one", autospec=True) as by_opencv,
+        ):
+            by_opencv.side_effect = real
+            batches = data.make_views(images, data.tiny_gray(), 16)
+            batches = [x for batch in batches for x in tf.nest.flatten(batch)]
+            assert bool(by_opencv.call_count) == calls
+            return batches
+
+    real = data.Views._one_by_one
+    for a, b in zip(made(2, calls=True), made(64, calls=False), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 def test_an_array_is_neither_copied_nor_changed(tmp_path):
