@@ -179,6 +179,10 @@ def plot(found, path):
             low = min(min(line.get_ydata()) for line in axis.get_lines())
             axis.loglog(sizes, [low * size / sizes[0] for size in sizes], ":", color="gray")
             axis.set_xlabel(panel)
+            axis.minorticks_off()
+            axis.set_xticks(sizes[:: max(1, len(sizes) // 3)])
+            for direction in (axis.xaxis, axis.yaxis):
+                direction.set_major_formatter("{x:g}")
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
     figure.savefig(path, dpi=80)
