@@ -256,7 +256,7 @@ def contenders(criterion, samples, dimensions, lightly_module):
 # --- Measuring ---------------------------------------------------------------------------------
 
 
-def time_in_turns(steps, seconds, turns):
+def time_in_turns(steps, seconds, turns=25):
     """Runs the steps in turns, and returns the median seconds of each and what each returned.
 
     There are at most so many turns, and at least 3, or 1 if a turn takes four times the `seconds`.

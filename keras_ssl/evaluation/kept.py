@@ -9,8 +9,6 @@ import pathlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
-import scipy
-import sklearn
 
 from keras_ssl._files import read_json, write_whole
 from keras_ssl.evaluation import knn, linear_probe, spectrum
@@ -27,6 +25,9 @@ def folder() -> pathlib.Path:
 
 def _method() -> str:
     """Returns what else decides how the figures are computed: versions, and our source."""
+    import scipy  # scikit-learn and SciPy are needed by judgments alone, and take a second.
+    import sklearn
+
     versions = [package.__version__ for package in (np, scipy, sklearn)]
     return "\n".join([*versions, *map(inspect.getsource, (knn, linear_probe, spectrum))])
 
