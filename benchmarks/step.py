@@ -86,14 +86,15 @@ def convolutions(name, shape):
     """Only the encoder's convolutions, each by itself: of two views, forward and backward."""
     encoder = encoders.build_encoder(name, shape[1:])
     layers = [layer for layer in encoder.layers if isinstance(layer, keras.layers.Conv2D)]
-    inputs = [tf.random.uniform((shape[0], *layer.input.shape[1:])) for layer in layers]
-    outputs = [tf.random.uniform((shape[0], *layer.output.shape[1:])) for layer in layers]
+    # Each view has numbers of its own: TensorFlow computes the same operation only once.
+    inputs = [tf.random.uniform((2, shape[0], *layer.input.shape[1:])) for layer in layers]
+    outputs = [tf.random.uniform((2, shape[0], *layer.output.shape[1:])) for layer in layers]
 
     @tf.function(autograph=False)
     def step():
         found = []
-        for layer, x, upstream in zip(layers, inputs, outputs, strict=True):
-            for _ in range(2):
+        for layer, views, slopes in zip(layers, inputs, outputs, strict=True):
+            for x, upstream in zip(tf.unstack(views), tf.unstack(slopes), strict=True):
                 with tf.GradientTape() as tape:
                     tape.watch(x)
                     y = layer(x)
