@@ -8,11 +8,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-# The lines of TensorFlow 2.21 that say that it has loaded, or that a machine without a GPU has no
-# GPU. All other lines are passed on, for example those about a GPU that it cannot use.
+# The lines of TensorFlow 2.20 and 2.21 that say that it has loaded, or that a machine without a GPU
+# has no GPU. All other lines are passed on, for example those about a GPU that it cannot use.
 _CHATTER = re.compile(
     r"^(WARNING: All log messages before absl::InitializeLog|I\d{4} |"
-    r"E\d{4} .*failed call to cuInit|To enable the following instructions:|\s*$)"
+    r"(E\d{4}|\d{4}-.*: E) .*failed call to cuInit|To enable the following instructions:|\s*$)"
 )
 
 

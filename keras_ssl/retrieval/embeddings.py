@@ -165,10 +165,10 @@ def check_suffix(name: str, path: Any) -> str:
     if suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
-        except ImportError:
+        except ImportError as error:
             raise ValueError(
-                f"`{name}` must end in .npz or .csv where the package pyarrow is missing "
-                f"(pip install pyarrow). Received: {name}={os.fspath(path)!r}"
+                f"`{name}` must end in .npz or .csv where the package pyarrow is missing (pip "
+                f"install pyarrow): {error}. Received: {name}={os.fspath(path)!r}"
             ) from None
     return suffix
 
