@@ -1,11 +1,15 @@
-"""A check of the Keras backend, which runs before anything else is imported."""
+"""Keras' backend: a check that runs before anything else is imported, and what differs in each."""
 
+import contextlib
 import os
 import sys
+from typing import Any
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def check_backend() -> None:
-    """Checks that Keras runs on TensorFlow.
+    """Checks that Keras runs on a backend that can train.
 
     Raises:
         ImportError: if Keras has another backend.
@@ -16,16 +20,89 @@ def check_backend() -> None:
         import keras
 
         name = keras.backend.backend()  # A file can set it too: ~/.keras/keras.json.
-    if name != "tensorflow":
+    if name not in BACKENDS:
         raise ImportError(
-            "keras_ssl runs on the TensorFlow backend of Keras only: set the environment variable "
-            'KERAS_BACKEND to "tensorflow" before Python starts, or before Keras is imported. '
-            f'Received: Keras backend "{name}"'
+            "keras_ssl runs on the TensorFlow, JAX and PyTorch backends of Keras: set the "
+            'environment variable KERAS_BACKEND to "tensorflow", "jax" or "torch" before Python '
+            f'starts, or before Keras is imported. Received: Keras backend "{name}"'
         )
 
 
 def has_accelerator() -> bool:
-    """Whether TensorFlow sees any device other than CPUs."""
-    import tensorflow as tf
+    """Whether Keras' backend sees any device other than CPUs."""
+    import keras
 
-    return any("CPU" not in device.device_type for device in tf.config.list_physical_devices())
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return any("CPU" not in device.device_type for device in tf.config.list_physical_devices())
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import torch
+
+    return bool(torch.accelerator.is_available())
+
+
+def is_traced(x: Any) -> bool:
+    """Whether the value of a tensor is unknown as yet, because a graph is being traced."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.executing_eagerly()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return isinstance(x, jax.core.Tracer)
+    # Keras finds out the shapes of PyTorch's tensors on a device without values.
+    return getattr(getattr(x, "device", None), "type", None) == "meta"
+
+
+def outside_graph() -> contextlib.AbstractContextManager[Any]:
+    """Opens a scope whose operations are done at once, also while a graph is being traced."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.ensure_compile_time_eval()
+    return contextlib.nullcontext()
+
+
+def widest(dtype: str) -> str:
+    """Returns a dtype, such as "float64" or "int64", or the one of 32 bits if JAX allows no more.
+
+    JAX allows 64 bits if its option `jax_enable_x64` is set.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+            return dtype.replace("64", "32")
+    return dtype
+
+
+def float64_allowed() -> contextlib.AbstractContextManager[Any]:
+    """Opens a scope in which float64 is not turned into float32, as JAX does by default."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
+
+
+def is_dataset(x: Any) -> bool:
+    """Whether this is a `tf.data.Dataset`, also where TensorFlow is not installed."""
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(x, tf.data.Dataset)

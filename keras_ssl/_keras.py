@@ -8,6 +8,8 @@ name is used outside this file.
 """
 
 import contextlib
+import functools
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +35,7 @@ PRIVATE_NAMES = (
     ("keras.optimizers.Optimizer", "_use_weight_decay"),
     ("keras.optimizers.Adam", "_momentums"),
     ("keras.optimizers.Adam", "_velocities"),
+    ("keras.src.backend.tensorflow", "numpy"),
     ("tensorflow.data.Dataset", "_inputs"),
     ("tensorflow.distribute.StrategyExtended", "_batch_gather_to"),
     ("tensorflow.distribute.MirroredStrategy.extended", "_cross_device_ops"),
@@ -52,6 +55,7 @@ HOOKS = (
     ("keras.Model", "_maybe_symbolic_build"),
     ("keras.layers.BatchNormalization", "_moments"),
     ("keras.optimizers.Optimizer", "_apply_weight_decay"),
+    ("keras.optimizers.Optimizer", "_backend_update_step"),
     ("keras_tuner.Oracle", "_save_trial"),
     ("keras_tuner.Tuner", "_populate_initial_space"),
 )
@@ -152,7 +156,7 @@ def metrics_as_given(model: keras.Model) -> Any:
 def own_strategy(model: keras.Model) -> Any:
     """Returns the `tf.distribute` strategy that the model was created in, or `None`."""
     # If there is none, `Model.distribute_strategy` gives the current one.
-    return model._distribute_strategy
+    return getattr(model, "_distribute_strategy", None)  # Only on TensorFlow.
 
 
 def forget_initial_epoch(model: keras.Model) -> None:
@@ -236,6 +240,19 @@ def replace_update(
     # TensorFlow override to track what is set.
     own = vars(optimizer)
     own["update_step"], own["_apply_weight_decay"] = update_step, lambda variables: None
+    if keras.backend.backend() == "torch":
+        # There, Keras' own optimizers step on all variables at once, and call no `update_step`.
+        own["_backend_update_step"] = functools.partial(_update_each, update_step)
+
+
+def _update_each(
+    update_step: Callable[[Any, Any, Any], None],
+    gradients: Sequence[Any],
+    variables: Sequence[Any],
+    learning_rate: Any,
+) -> None:
+    for gradient, variable in zip(gradients, variables, strict=True):
+        update_step(gradient, variable, learning_rate)
 
 
 def has_own_update(optimizer: keras.optimizers.Optimizer) -> bool:
@@ -257,6 +274,15 @@ def updated_by(
 
 
 # --- TensorFlow ----------------------------------------------------------------------------------
+
+
+def functions_of_tensorflow() -> Any:
+    """Returns `keras.ops`, or on other backends the same functions for tensors of TensorFlow."""
+    # The graphs of tf.data are TensorFlow's on any backend, and `keras.ops` is the backend's. The
+    # preprocessing layers of Keras switch in this way.
+    if keras.backend.backend() == "tensorflow":
+        return keras.ops
+    return importlib.import_module("keras.src.backend.tensorflow.numpy")
 
 
 def inputs_of(dataset: Any) -> Sequence[Any]:

@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterator
 
 import keras
-import numpy as np
-import tensorflow as tf
 
+from keras_ssl._backend import is_traced
 from keras_ssl._tensors import Tensor
 
 # These mark our own messages in TensorFlow's report of an error, which prints each value in
@@ -17,9 +16,9 @@ _MESSAGE = re.compile(rf"\[{_BEGIN}(.*?)\] \[(.*?)\] \[{_END}\]", re.DOTALL)
 
 
 def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Tensor:
-    """Returns `x` after checking `condition`, which depends on values inside a graph.
+    """Returns `x` after checking `condition`, which may depend on values inside a graph.
 
-    XLA skips such checks.
+    XLA, and so every graph of JAX, skips a check of values that it does not know.
 
     Args:
         x: The tensor that must not be used if the condition is false.
@@ -31,10 +30,14 @@ def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Ten
         ValueError: if the condition is false. A graph that runs outside `readable_errors` raises
             TensorFlow's own InvalidArgumentError instead.
     """
-    if tf.executing_eagerly():
+    if not is_traced(condition):
         if not condition:
-            raise ValueError(message + str(np.asarray(received)))
+            raise ValueError(message + str(keras.ops.convert_to_numpy(received)))
         return x
+    if keras.backend.backend() != "tensorflow":
+        return x
+    import tensorflow as tf
+
     data = [_BEGIN + message, received, _END]
     with tf.control_dependencies([tf.debugging.Assert(condition, data)]):
         return keras.tree.map_structure(tf.identity, x)
@@ -50,8 +53,9 @@ def readable_errors() -> Iterator[None]:
     """A scope in which a failed `require` raises a ValueError with just its message."""
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
-        ours = _MESSAGE.search(error.message)
+    except Exception as error:
+        # TensorFlow's InvalidArgumentError. It also makes the batches of other backends.
+        ours = _MESSAGE.search(getattr(error, "message", ""))
         if ours is None:
             raise
         raise ValueError(ours[1] + ours[2]) from None

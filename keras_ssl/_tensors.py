@@ -11,6 +11,32 @@ from keras import ops
 Tensor: TypeAlias = Any
 
 
+# Many functions of Keras 3.15 turn float64 into float32, but on TensorFlow. The next three do not.
+
+
+def _is_double(x: Tensor) -> bool:
+    return keras.backend.standardize_dtype(x.dtype) == "float64"
+
+
+def at_least(x: Tensor, limit: Tensor) -> Tensor:
+    """Returns the maximum of `x` and a limit, a number or a tensor, in the dtype of `x`."""
+    return ops.where(x < limit, limit, x) if _is_double(x) else ops.maximum(x, limit)
+
+
+def at_most(x: Tensor, limit: Tensor) -> Tensor:
+    """Returns the minimum of `x` and a limit, a number or a tensor, in the dtype of `x`."""
+    return ops.where(x > limit, limit, x) if _is_double(x) else ops.minimum(x, limit)
+
+
+def mean(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    """Returns the mean over an axis, or of all entries, in the dtype of `x`."""
+    if not _is_double(x):
+        return ops.mean(x, axis=axis, keepdims=keepdims)
+    total = ops.sum(x, axis=axis, keepdims=keepdims)
+    count = ops.size(x) if axis is None else ops.shape(x)[axis]
+    return total / ops.cast(count, "float64")
+
+
 def real_tensor(
     name: str, value: Any, expected: str, dtype: Any = None, floats: bool = False
 ) -> Tensor:

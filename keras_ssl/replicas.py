@@ -18,7 +18,7 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import gather_apart, replicas_have_own_collectives
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, mean
 
 # TensorFlow traces every replica in its own thread.
 _thread = threading.local()
@@ -42,20 +42,36 @@ def alone() -> contextlib.AbstractContextManager[None]:
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """A `keras.ops.custom_gradient` whose gradient is inside `alone()` if its value was.
 
-    A gradient runs when a tape is asked for it, which is outside the scope of the value.
+    A gradient runs when a tape is asked for it, which is outside the scope of the value. If `f` has
+    several values, they have the same shape, and the gradient gets as many arguments.
     """
     is_alone = getattr(_thread, "is_alone", False)
 
-    def value_and_gradient(*arguments: Any) -> Tensor:
-        value, gradient = f(*arguments)
+    def apply(*arguments: Any) -> Tensor:
+        count = 0
 
-        def gradient_in_scope(*upstream: Tensor) -> Tensor:
-            with _scope(is_alone):
-                return gradient(*upstream)
+        def value_and_gradient(*arguments: Any) -> Tensor:
+            nonlocal count
+            value, gradient = f(*arguments)
+            count = len(value) if isinstance(value, tuple) else 0
 
-        return value, gradient_in_scope
+            def gradient_in_scope(*arguments: Any, upstream: Tensor = None) -> Tensor:
+                if upstream is None:  # Keras gives it a name, and other arguments, on PyTorch.
+                    (upstream,) = arguments
+                with _scope(is_alone):
+                    return gradient(*(_unstacked(upstream, count) if count else (upstream,)))
 
-    return ops.custom_gradient(value_and_gradient)
+            # As one tensor, because Keras' backends differ in what the gradient of several gets.
+            return ops.stack(value) if count else value, gradient_in_scope
+
+        value = ops.custom_gradient(value_and_gradient)(*arguments)
+        return _unstacked(value, count) if count else value
+
+    return apply
+
+
+def _unstacked(x: Tensor, count: int) -> tuple[Tensor, ...]:
+    return tuple(x[i] for i in range(count))
 
 
 def _replica_context(even_alone: bool = False) -> Any:
@@ -189,7 +205,7 @@ def batch_mean(x: Tensor, axis: int | None = None) -> Tensor:
     Returns:
         Tensor with the shape of a row of `x`, or a scalar.
     """
-    return sum_over_replicas(share(ops.mean(x, axis=axis)))
+    return sum_over_replicas(share(mean(x, axis=axis)))
 
 
 # --- The collectives themselves, without gradients ---------------------------------------------

@@ -4,11 +4,22 @@ What is new in a package is in these tables at once. What a test needs of it bes
 reference value, stands beside that test, which fails and says so where it is missing.
 """
 
+import importlib.util
 import inspect
+import pkgutil
 
 import keras
 
+import keras_ssl
 from keras_ssl import data, duality, layers, losses, models, optimizers
+
+
+def module_names():
+    """The modules of the library, but for the training of backends that are not installed."""
+    for module in pkgutil.walk_packages(keras_ssl.__path__, "keras_ssl."):
+        backend = module.name.partition("training.on_")[2]
+        if not backend or importlib.util.find_spec(backend):
+            yield module.name
 
 
 def public(package, kind):

@@ -7,7 +7,6 @@ the only table is `CALLS`, one good call of each, and what is forgotten there fa
 import functools
 import importlib
 import inspect
-import pkgutil
 import tarfile
 import types
 import typing
@@ -28,12 +27,11 @@ from keras_ssl import (
     losses,
     models,
 )
+from tests.catalog import module_names
 from tests.conftest import tiny_encoder
 
 PACKAGES = [
-    module
-    for name in pkgutil.walk_packages(keras_ssl.__path__, "keras_ssl.")
-    if hasattr(module := importlib.import_module(name.name), "__all__")
+    module for module in map(importlib.import_module, module_names()) if hasattr(module, "__all__")
 ]
 
 

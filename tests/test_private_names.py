@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import keras_ssl
 from keras_ssl import _keras
+from tests.catalog import module_names
 
 PACKAGE = pathlib.Path(keras_ssl.__file__).parent
 PAGE = PACKAGE / "_keras.py"
@@ -175,13 +176,13 @@ def names_in(cls):
 
 def subclasses():
     """Our classes that have a base of Keras' or keras-tuner's, and these bases."""
-    for module in pkgutil.walk_packages(keras_ssl.__path__, "keras_ssl."):
-        for cls in vars(importlib.import_module(module.name)).values():
-            if inspect.isclass(cls) and cls.__module__ == module.name:
+    for module in map(importlib.import_module, module_names()):
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and cls.__module__ == module.__name__:
                 libraries = ("keras", "keras_tuner", "tensorflow")
                 bases = [b for b in cls.__mro__ if b.__module__.split(".")[0] in libraries]
                 if bases:
-                    yield pytest.param(cls, bases, id=f"{module.name}.{cls.__name__}")
+                    yield pytest.param(cls, bases, id=f"{module.__name__}.{cls.__name__}")
 
 
 @pytest.mark.parametrize("cls, bases", list(subclasses()))

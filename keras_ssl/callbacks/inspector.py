@@ -216,7 +216,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
                 draw()
             else:  # The first step does not wait for pictures.
                 self._draw_first_pictures = draw
-        if self._looks == 0 and self.write_graph:
+        if self._looks == 0 and self.write_graph and self.sample.embed_graph is not None:
             self._write("graph", lambda: tf.summary.graph(self.sample.embed_graph))
         if is_new:
             self._looks += 1

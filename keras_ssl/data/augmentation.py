@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._config import with_own_arguments
+from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._require import require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import (
@@ -261,7 +262,7 @@ class Augmentation(keras.layers.Layer):
 
 def _namespace() -> Any:
     """Returns what computes draws: eagerly, TensorFlow would take fifty times as long as NumPy."""
-    return np if tf.executing_eagerly() else keras.ops
+    return np if tf.executing_eagerly() else functions_of_tensorflow()
 
 
 def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
@@ -269,7 +270,8 @@ def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
     if tf.executing_eagerly():
         return draws.numbers(draws.key(list(seed)), np.arange(n, dtype="int32"), count)
     if not tf.is_tensor(seed):
-        seed = tf.concat([draws.word(number, keras.ops) for number in seed], axis=0)
+        xp = functions_of_tensorflow()
+        seed = tf.concat([draws.word(number, xp) for number in seed], axis=0)
     numbers = _numbers_of_a_graph(seed, tf.convert_to_tensor(n), tf.constant(count))
     return tf.ensure_shape(numbers, (None, count))
 
@@ -277,8 +279,8 @@ def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
 # Traced once for all graphs: it has hundreds of operations, and tracing takes a tenth of a second.
 @tf.function(autograph=False)
 def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
-    key = draws.key(tf.unstack(seed), keras.ops)
-    return draws.numbers(key, tf.range(n), count, keras.ops)
+    xp = functions_of_tensorflow()
+    return draws.numbers(draws.key(tf.unstack(seed), xp), tf.range(n), count, xp)
 
 
 def _static(images: Tensor, axis: int) -> Tensor:
@@ -331,8 +333,9 @@ def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
         float32 (N, *size, channels).
     """
     top, left, height, width = tf.unstack(tf.cast(boxes, tf.float32)[:, None, None], axis=3)
-    rows = one_by_one.triangles(top, height, _static(images, 1), size[0], keras.ops)
-    columns = one_by_one.triangles(left, width, _static(images, 2), size[1], keras.ops)
+    xp = functions_of_tensorflow()
+    rows = one_by_one.triangles(top, height, _static(images, 1), size[0], xp)
+    columns = one_by_one.triangles(left, width, _static(images, 2), size[1], xp)
     return _multiply(rows, images, columns)
 
 
@@ -469,7 +472,7 @@ class RandomColorJitter(Augmentation):
         return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        gain, pull, colors = self._maps(drawn, images.shape[3], keras.ops)
+        gain, pull, colors = self._maps(drawn, images.shape[3], functions_of_tensorflow())
         offset = pull * tf.reshape(gray(tf.reduce_mean(images, axis=[1, 2])), [-1])
         pixels = tf.reshape(images, [tf.shape(images)[0], -1, images.shape[3]])
         if colors is None:
@@ -751,7 +754,8 @@ def _whole_numbers(seed: Any) -> Tensor:
             f"an integer tensor (k,). Received: seed={seed!r}"
         )
     if any(tf.is_tensor(number) for number in numbers):
-        return tf.concat([draws.word(number, keras.ops) for number in numbers], axis=0)
+        xp = functions_of_tensorflow()
+        return tf.concat([draws.word(number, xp) for number in numbers], axis=0)
     return [int(number) for number in numbers]
 
 

@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
@@ -161,8 +161,9 @@ class ImageSet:
 
         @as_it_is
         def pair(group: Any) -> Any:
-            key = draws.key((seed,), keras.ops)
-            numbers = draws.numbers(key, tf.cast(group, tf.int32)[None], 2, keras.ops)[0]
+            xp = functions_of_tensorflow()
+            key = draws.key((seed,), xp)
+            numbers = draws.numbers(key, tf.cast(group, tf.int32)[None], 2, xp)[0]
             count = tf.gather(counts, group)
             size = tf.cast(count, tf.float32)  # Numbers are below 1, and so are the floors below.
             a = tf.cast(tf.floor(numbers[0] * size), tf.int64)

@@ -1,6 +1,7 @@
 """The paper's quantities as Keras metrics: exact over any number of batches, in constant memory.
 
-All but one follow from four sums over the samples, accumulated in float64: the number of samples,
+All but one follow from four sums over the samples, accumulated in float64 (on JAX in float32,
+unless its option `jax_enable_x64` is set): the number of samples,
 sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, which
 includes pairs of samples from different batches: by Theorem 3.3, L_c needs no (N, N) matrix. For
 the value of an epoch, replicas of `tf.distribute` add up their sums (after every step, Keras shows
@@ -25,7 +26,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._tensors import Tensor, real_tensor
+from keras_ssl._backend import widest
+from keras_ssl._tensors import Tensor, at_least, real_tensor
 from keras_ssl._validation import check_count
 from keras_ssl.duality.quantities import theorem_3_3
 from keras_ssl.losses.normalization import unit_embeddings
@@ -38,7 +40,7 @@ class _EmbeddingMetric(keras.metrics.Metric):
     """Base class: takes embeddings as its only argument, or as the second of Keras' two."""
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name, dtype=widest(dtype) if isinstance(dtype, str) else dtype)
         self.dimensions = check_count("dimensions", dimensions)
 
     def update_state(
@@ -94,7 +96,7 @@ class _SumMetric(_EmbeddingMetric):
         self.count.assign_add(ops.cast(ops.shape(k)[0], self.dtype))
         self.total.assign_add(ops.sum(k, axis=0))
         self.fourth_powers.assign_add(ops.sum(ops.square(squared_norms)))
-        self.products.assign_add(ops.matmul(ops.transpose(k), k))
+        self.products.assign_add(ops.transpose(k) @ k)
 
     def _energy(self) -> Tensor:
         return ops.sum(ops.square(self.products))  # ||K^T K||_F^2
@@ -112,7 +114,7 @@ class _SumMetric(_EmbeddingMetric):
         upper = ops.square(self._squared_norm())
         return {
             "sample_norm_profile": ops.convert_to_tensor(self.fourth_powers),
-            "sample_norm_profile_lower": upper / ops.maximum(self.count, 1),
+            "sample_norm_profile_lower": upper / at_least(self.count, 1),
             "sample_norm_profile_upper": upper,
         }
 
@@ -125,18 +127,19 @@ class _SumMetric(_EmbeddingMetric):
         }
 
     def _pair_mean(self) -> Tensor:
-        pairs = ops.maximum(self.count * (self.count - 1), 1)
+        pairs = at_least(self.count * (self.count - 1), 1)
         return (ops.sum(ops.square(self.total)) - self._squared_norm()) / pairs
 
     def _pair_variance(self) -> Tensor:
-        pairs = ops.maximum(self.count * (self.count - 1), 1)
+        pairs = at_least(self.count * (self.count - 1), 1)
         return self._l_c() / pairs - ops.square(self._pair_mean())
 
     def _rankme(self) -> Tensor:
         # TensorFlow fails if the matrix is not finite; the result is NaN instead.
-        is_finite = ops.all(ops.isfinite(self.products))
-        eigenvalues, _ = ops.eigh(ops.where(is_finite, self.products, 0))  # rising
-        singular_values = ops.sqrt(ops.maximum(eigenvalues, 0))
+        products = ops.convert_to_tensor(self.products)
+        is_finite = ops.all(ops.isfinite(products))
+        eigenvalues, _ = ops.eigh(ops.where(is_finite, products, 0))  # rising
+        singular_values = ops.sqrt(at_least(eigenvalues, 0))
         total = ops.sum(singular_values)
         p = singular_values / ops.where(total > 0, total, 1) + _EPSILON
         ranks = ops.arange(self.dimensions, 0, -1, dtype=self.dtype)
@@ -150,7 +153,7 @@ _ARGUMENTS = """
     Args:
         dimensions: M, at least 1.
         name: Name of the metric.
-        dtype: Precision of the sums, float64 by default.
+        dtype: Precision of the sums, float64 by default; see the module.
 
     Raises:
         ValueError: if `dimensions` is below 1, the embeddings have another shape, or there are

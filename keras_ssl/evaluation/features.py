@@ -124,7 +124,9 @@ def represent_with(
         image_shape: (height, width, channels) of the images.
     """
     model = prepared(encoder, image_shape)
-    if model.distribute_strategy.num_replicas_in_sync > 1:
+    if keras.backend.backend() != "tensorflow":
+        represent = lambda batch: model.predict_on_batch(np.asarray(batch))  # noqa: E731
+    elif model.distribute_strategy.num_replicas_in_sync > 1:
         # Keras would give every replica the whole batch, and concatenate all results.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from keras_ssl import duality, replicas
 from keras_ssl._tensors import Tensor
@@ -16,6 +16,7 @@ from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.image_set import captions
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
+from keras_ssl.training.trainer import embedder, gradients_of_each
 
 # A dimension of unit embeddings is dead if its standard deviation is below this / sqrt(M).
 _DEAD = 0.01
@@ -140,21 +141,14 @@ class Sample:
         """
         if self._model is not model:
             # Traced once per model.
-            specs = keras.tree.map_structure(
-                lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), self.views
-            )
             if not model.built:
                 model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
-
-            def embed(views: Tensor) -> Tensor:
-                with keras.StatelessScope():  # receives assignments, and is dropped
-                    return model.embed(views, training=True)
-
-            graph = tf.function(embed, autograph=False)  # as in a training step
-            self._model, self._embed = model, graph.get_concrete_function(specs)
+            self._model, self._embed = model, embedder(model, self.views)
         rows = np.array_split(np.arange(len(self)), -(-len(self) // batch_size))
         outputs = [
-            self._embed(keras.tree.map_structure(lambda x, i=i: tf.constant(x[i]), self.views))
+            self._embed(
+                keras.tree.map_structure(lambda x, i=i: ops.convert_to_tensor(x[i]), self.views)
+            )
             for i in rows
         ]
         whole = keras.tree.map_structure(
@@ -172,24 +166,26 @@ class Sample:
 
     @property
     def embed_graph(self) -> Any:
-        """The graph from images to embeddings, once `inspect` has run."""
-        return self._embed.graph
+        """TensorFlow's graph from images to embeddings, once `inspect` has run; else `None`."""
+        return getattr(self._embed, "graph", None)
 
 
 def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, float]]:
     """Computes the criterion's unweighted terms, and the gradient norms of the weighted ones."""
     criterion = model.criterion
-    z = tuple(tf.constant(one, criterion.dtype) for one in embeddings)
-    # A callback has the whole batch, not a replica's part of it.
-    with replicas.alone(), tf.GradientTape(persistent=True) as tape:
-        tape.watch(z)
+    z = tuple(ops.convert_to_tensor(one, criterion.dtype) for one in embeddings)
+
+    def terms_of(z: tuple[Tensor, ...]) -> dict[str, Tensor]:
         measured = [criterion.measure(*pair) for pair in model.pairs(z)]
-        terms = {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
-        weighted = {name: weight * terms[name] for name, weight in criterion.weights.items()}
+        return {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
+
+    # A callback has the whole batch, not a replica's part of it.
+    with replicas.alone():
+        terms, slopes = gradients_of_each(terms_of, z)
     norms = {}
-    for name, term in weighted.items():
-        slopes = tape.gradient(term, z, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        norms[name] = float(tf.linalg.global_norm(slopes))
+    for name, weight in criterion.weights.items():
+        squares = [np.sum(np.square(ops.convert_to_numpy(slope))) for slope in slopes[name]]
+        norms[name] = abs(weight) * float(np.sqrt(sum(squares)))
     return {name: float(term) for name, term in terms.items()}, norms
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._backend import widest
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction
 
@@ -95,7 +96,7 @@ class MovingAverage(keras.layers.Layer):
         for own, _ in averaged:
             own.trainable = False  # Not on the layer: it would then not normalize by batches.
         self.iterations = self.add_weight(
-            shape=(), initializer="zeros", dtype="int64", trainable=False, name="iterations"
+            shape=(), initializer="zeros", dtype=widest("int64"), trainable=False, name="iterations"
         )
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl import replicas
+from keras_ssl._backend import widest
 from keras_ssl._require import require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
@@ -68,7 +69,7 @@ class OnlineProbe(keras.layers.Layer):
         self.optimizer.build([self.kernel, self.bias])
 
     def call(self, representations: Tensor) -> Tensor:  # noqa: D102
-        return ops.matmul(representations, self.kernel) + self.bias
+        return representations @ ops.convert_to_tensor(self.kernel) + self.bias
 
     def evaluate_step(self, representations: Tensor, labels: Tensor) -> Tensor:
         """Updates the probe's metrics and returns `p - y`, the gradient of the loss at the logits.
@@ -82,9 +83,10 @@ class OnlineProbe(keras.layers.Layer):
         """
         labels = self._checked(labels, representations.shape[0])
         logits = self(ops.stop_gradient(representations))
-        self._loss_tracker.update_state(
-            keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        )
+        loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        # NaN for a label that `_checked` could not refuse, because XLA skips its check.
+        is_known = ops.logical_and(labels >= 0, labels < self.num_classes)
+        self._loss_tracker.update_state(ops.where(is_known, loss, float("nan")))
         self._accuracy_tracker.update_state(labels, logits)
         return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
 
@@ -108,7 +110,7 @@ class OnlineProbe(keras.layers.Layer):
                 "`labels` of the online probe must be as many as the images. Received: "
                 f"{shape[0]} labels for {count} images"
             )
-        labels = ops.reshape(ops.cast(labels, "int64"), (-1,))  # (N, 1) is common.
+        labels = ops.reshape(ops.cast(labels, widest("int64")), (-1,))  # (N, 1) is common.
         outside = ops.logical_or(labels < 0, labels >= self.num_classes)
         return ops.cast(
             require(
@@ -138,7 +140,7 @@ class OnlineProbe(keras.layers.Layer):
         # These are shares: the optimizer adds up the gradients of the replicas.
         count = ops.cast(replicas.batch_size(error), error.dtype)
         gradients = [
-            ops.matmul(ops.transpose(features), error) / count,
+            ops.transpose(features) @ error / count,
             ops.sum(error, axis=0) / count,
         ]
         apply_gradients(self.optimizer, gradients, [self.kernel, self.bias])

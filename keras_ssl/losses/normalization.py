@@ -5,7 +5,7 @@ Rows are samples: z is (N, M). Means over the batch are means over all replicas.
 
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_least, mean
 from keras_ssl.replicas import batch_mean, custom_gradient
 
 # The smallest norm to divide by. A shorter vector is mostly rounding error.
@@ -20,15 +20,15 @@ def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
     """Divides every embedding by its norm, or by `smallest_norm` if that is larger; 0 stays 0."""
     # First divide by the largest entry, a constant for the gradient: squares overflow beyond 1e19.
     scale = ops.max(ops.absolute(z), axis=1, keepdims=True)
-    scale = ops.maximum(ops.stop_gradient(scale), smallest_norm)
+    scale = at_least(ops.stop_gradient(scale), smallest_norm)
     z = z / scale
     squared_norm = ops.sum(ops.square(z), axis=1, keepdims=True)
-    return z * ops.rsqrt(ops.maximum(squared_norm, ops.square(smallest_norm / scale)))
+    return z * ops.rsqrt(at_least(squared_norm, ops.square(smallest_norm / scale)))
 
 
 def centered(z: Tensor, axis: int = 0) -> Tensor:
     """Subtracts the mean of z over `axis`; by default, centers every dimension over the batch."""
-    return z - (batch_mean(z, axis=0) if axis == 0 else ops.mean(z, axis=axis, keepdims=True))
+    return z - (batch_mean(z, axis=0) if axis == 0 else mean(z, axis=axis, keepdims=True))
 
 
 def standard_dimensions(z: Tensor) -> Tensor:

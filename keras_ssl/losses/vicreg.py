@@ -17,7 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, mean
 from keras_ssl._validation import (
     check_choice,
     check_non_negative,
@@ -56,9 +56,9 @@ def variance_hinge(x: Tensor, axis: int) -> Tensor:
     The variance is unbiased, and the result is a scalar: v(x) of VICReg.
     """
     n = ops.cast((batch_size(x), ops.shape(x)[1])[axis], x.dtype)
-    mean_square = (batch_mean if axis == 0 else ops.mean)(ops.square(x), axis=axis)
+    mean_square = (batch_mean if axis == 0 else mean)(ops.square(x), axis=axis)
     deviation = ops.sqrt(mean_square * n / (n - 1) + _EPSILON)
-    return (ops.mean if axis == 0 else batch_mean)(ops.relu(1 - deviation))
+    return (mean if axis == 0 else batch_mean)(ops.relu(1 - deviation))
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -203,7 +203,7 @@ class VICRegFamilyLoss(Criterion):
             temperature = self.temperature * divisor
             log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
             # VICReg's code sums over the views; supplement L averages over them.
-            return (ops.mean if axis == 0 else batch_mean)(log_sums) / 2
+            return (mean if axis == 0 else batch_mean)(log_sums) / 2
 
         return {
             "invariance": batch_mean(ops.square(z_1 - z_2)),

@@ -1,4 +1,4 @@
-"""`JointEmbeddingModel`, the base of all methods, which has the only `train_step`."""
+"""`JointEmbeddingModel`, the base of all methods, which says what a step computes."""
 
 import itertools
 import types
@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 import keras
-import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_ssl import replicas
+from keras_ssl._backend import is_dataset, outside_graph
 from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import (
     all_layers,
@@ -43,14 +42,13 @@ from keras_ssl.losses.criterion import check_embeddings
 from keras_ssl.models import views
 from keras_ssl.optimizers import scale_learning_rates
 from keras_ssl.optimizers.apply import apply_gradients
-from keras_ssl.training import batch_norm, fitting, optimizer_steps
-from keras_ssl.training.gradient_caching import cached_gradients, embed_in_parts
+from keras_ssl.training import fitting
 from keras_ssl.training.random_layers import seed_generators
-from keras_ssl.training.replicated_model import ReplicatedModel
+from keras_ssl.training.trainer import Trainer
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
-class JointEmbeddingModel(ReplicatedModel):
+class JointEmbeddingModel(Trainer):
     """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
 
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`. A tuple
@@ -209,7 +207,7 @@ class JointEmbeddingModel(ReplicatedModel):
 
     def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
         """Completes the encoder, now that the shape of its images is known."""
-        with tf.init_scope():  # Not in the graph of a step, because it looks at values.
+        with outside_graph():  # Not in the graph of a step, because it looks at values.
             encoder = as_encoder(self.encoder, self.input_range, image_shape)
         self.input_range = None
         if encoder is self.encoder:
@@ -391,7 +389,7 @@ class JointEmbeddingModel(ReplicatedModel):
             )
         sources = epochs_of(x)
         fitting.settle_steps(call, sources, initial_step)
-        if sources or isinstance(x, (tf.data.Dataset, types.GeneratorType)):
+        if sources or is_dataset(x) or isinstance(x, types.GeneratorType):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle.
         with fitting.held(sources, epoch), readable_errors():
             batch = fitting.look_at(call)
@@ -451,50 +449,45 @@ class JointEmbeddingModel(ReplicatedModel):
         if not self.built and own_strategy(self) is None:
             self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
-    def train_step(self, data: Any) -> dict[str, Tensor]:
-        """Does one training step on `((view_1, view_2), labels)`."""
-        x, labels = self._unpack(data)
-        count = views.batch_size(x)
-        if count is not None:
-            self.images_per_step = count * replicas.replica_count()
-        with batch_norm.fused(self):
-            if self.micro_batch_size is None:
-                representations, gradients = self._gradients(x)
-            else:
-                representations, gradients = cached_gradients(
-                    self, x, lambda embeddings: self._scaled_loss(x, embeddings)
-                )
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' hook: makes the function that trains.
+
+        Raises:
+            ValueError: if an option of the optimizer would change what is trained.
+        """
+        fitting.check_optimizer(self.optimizer)
+        return super().make_train_function(force)
+
+    def finish_step(
+        self, gradients: Sequence[Tensor], representations: tuple[Tensor, ...], labels: Any
+    ) -> None:
+        """Does what a training step does after the gradients: optimizer, teacher and probe."""
+        rows = views.batch_size(representations)
+        if rows is not None:
+            self.images_per_step = rows * replicas.replica_count()
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)
-        with optimizer_steps.fused(self.optimizer):
+        with self.optimizer_scope(self.optimizer):
             apply_gradients(self.optimizer, gradients, self.trainable_weights)
         self.after_step()
         if self.probe is not None:
-            with optimizer_steps.fused(self.probe.optimizer):
+            with self.optimizer_scope(self.probe.optimizer):
                 self.probe.train_step(*self._probe_data(representations, labels))
-        return self.get_metrics_result()
 
-    def test_step(self, data: Any) -> dict[str, Tensor]:
-        """Evaluates the loss, its terms and the probe on `((view_1, view_2), labels)`."""
-        x, labels = self._unpack(data)
-        if self.micro_batch_size is None:
-            representations, embeddings = self.embed(x, training=False)
-        else:
-            representations, embeddings = embed_in_parts(self, x, training=False)
+    def finish_evaluation(
+        self,
+        x: Tensor,
+        embeddings: tuple[Tensor, ...],
+        representations: tuple[Tensor, ...],
+        labels: Any,
+    ) -> None:
+        """Updates the metrics of an evaluation: those of the loss, its terms and the probe."""
         self.compute_loss(x=x, y_pred=embeddings, training=False)
         if self.probe is not None:
             self.probe.evaluate_step(*self._probe_data(representations, labels))
-        return self.get_metrics_result()
 
-    def _gradients(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Returns representations and this replica's part of the gradients, all images at once."""
-        with tf.GradientTape() as tape:
-            representations, embeddings = self.embed(x, training=True)
-            loss = self._scaled_loss(x, embeddings)
-        return representations, tape.gradient(loss, self.trainable_weights)
-
-    def _scaled_loss(self, x: Tensor, embeddings: Tensor) -> Tensor:
+    def scaled_loss(self, x: Tensor, embeddings: tuple[Tensor, ...]) -> Tensor:
         """Returns the loss times the scale that keeps half-precision gradients from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
@@ -528,8 +521,8 @@ class JointEmbeddingModel(ReplicatedModel):
             )
         return tuple(x), labels, sample_weight
 
-    def _unpack(self, data: Any) -> tuple[Any, Any]:
-        """Returns the views and labels of a batch, and checks them while the step is traced."""
+    def unpacked(self, data: Any) -> tuple[Any, Any]:
+        """Returns the views and labels of a batch, and checks them while a step is traced."""
         x, labels, _ = self._check_batch(data)
         # If the batch size is unknown until the batch comes, the criterion cannot check it, and a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
@@ -555,7 +548,7 @@ class JointEmbeddingModel(ReplicatedModel):
         """Keras' hook: saves the state that Keras does not save but exact continuation needs."""
         super().save_own_variables(store)
         for name, variable in self._forgotten().items():
-            store[name] = np.asarray(variable)
+            store[name] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store: Any) -> None:
         """Keras' hook: also loads files that lack this state, or have that of another probe."""

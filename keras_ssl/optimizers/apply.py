@@ -40,4 +40,22 @@ def apply_gradients(
     # The steps of several replicas are traced side by side, with one optimizer.
     alone = replica_count() == 1
     with schedule_read_once(optimizer) if alone else contextlib.nullcontext():
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if keras.backend.backend() == "jax":
+            _apply_on_values(optimizer, gradients, variables)
+        else:
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def _apply_on_values(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[Any], variables: Sequence[Any]
+) -> None:
+    """Does one step as Keras does it on JAX, where `LossScaleOptimizer` knows no other way."""
+    if not optimizer.built:
+        optimizer.build(variables)
+    of_optimizer = optimizer.variables
+    values = optimizer.stateless_apply(
+        [v.value for v in of_optimizer], gradients, [v.value for v in variables]
+    )
+    for some, new in zip((variables, of_optimizer), values, strict=True):
+        for variable, value in zip(some, new, strict=True):
+            variable.assign(value)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_ssl._keras import variable_index
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_least
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
 # The codes that clip the trust ratio add this to its divisor.
@@ -146,7 +146,7 @@ class LARS(keras.optimizers.Optimizer):
             # The sum of the two norms, not the norm of the sum. If one is 0, nothing decays.
             divisor = gradient_norm + self.coupled_weight_decay * weight_norm + _CLIPPED_EPSILON
             ratio = self.trust_coefficient * weight_norm / divisor
-            scale = ratio / ops.where(is_defined, ops.maximum(ratio, learning_rate), 1)
+            scale = ratio / ops.where(is_defined, at_least(ratio, learning_rate), 1)
             return ops.where(is_defined, scale * decayed, gradient), learning_rate
         ratio = weight_norm / ops.where(is_defined, gradient_norm, 1)
         factor = ops.where(is_defined, self.trust_coefficient * ratio, 1)

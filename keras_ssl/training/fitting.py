@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_ssl._backend import is_dataset
 from keras_ssl._keras import schedule_of
 from keras_ssl.data import Epochs, ImageSet, Splits
 
@@ -65,8 +65,8 @@ def look_at(call: dict[str, Any]) -> Any:
     Returns:
         A structure as in a training step, or `None` for another kind of data.
     """
-    x = call.get("x")
-    if isinstance(x, tf.data.Dataset):
+    x: Any = call.get("x")
+    if is_dataset(x):
         if isinstance(getattr(x, "epochs", None), Epochs):
             return x.element_spec  # From `make_views`: policies check their images themselves.
         return next(iter(x.take(1)), None)
@@ -96,7 +96,7 @@ def check_range(views: Any) -> None:
             checked, and at most 256 of them.
     """
     for view in keras.tree.flatten(views):
-        if isinstance(view, tf.TypeSpec) or len(view.shape) != 4:
+        if not hasattr(view, "__array__") or len(view.shape) != 4:  # a specification
             continue
         pixels = np.asarray(view[:256])
         if not np.issubdtype(pixels.dtype, np.floating) or not pixels.size:
@@ -149,7 +149,7 @@ class OneTraining(keras.callbacks.CallbackList):
         self.is_first = self.is_last = False
         self._initial_step = initial_step
         variables = [v for metric in model.metrics for v in metric.variables]
-        self._figures = [(v, np.asarray(v)) for v in variables]
+        self._figures = [(v, keras.ops.convert_to_numpy(v)) for v in variables]
         super().__init__(callbacks, model=model, **params)
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -215,8 +215,8 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     Raises:
         ValueError: if a number of steps does not fit the epochs of the data.
     """
-    x = call.get("x")
-    steps = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else None
+    x: Any = call.get("x")
+    steps = int(x.cardinality()) if is_dataset(x) else None
     if sources and steps is not None and steps < 0:
         raise ValueError(
             "`x` must have epochs that end: leave out `.repeat()`, every epoch is different anyway"
@@ -250,15 +250,34 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
 
 def count_steps(call: Mapping[str, Any]) -> int | None:
     """Returns the number of steps of a fit, or `None` if it is unknown before the end."""
-    x = call.get("x")
+    x: Any = call.get("x")
     steps = call.get("steps_per_epoch")
-    if steps is None and isinstance(x, tf.data.Dataset):
+    if steps is None and is_dataset(x):
         steps = int(x.cardinality())
+    elif steps is None and isinstance(x, keras.utils.PyDataset):
+        steps = x.num_batches
     epochs = call.get("epochs", 1) - call.get("initial_epoch", 0)
     return steps * max(epochs, 0) if steps is not None and steps >= 0 else None
 
 
 # --- The optimizer -------------------------------------------------------------------------------
+
+
+def check_optimizer(optimizer: keras.optimizers.Optimizer | None) -> None:
+    """Raises a `ValueError` if an option of the optimizer would change what is trained.
+
+    Args:
+        optimizer: The model's optimizer, or `None`, which Keras handles.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    if steps:
+        raise ValueError(
+            "`gradient_accumulation_steps` must be None: the criterion would only compare images "
+            "within each small batch, which is a different loss. For batches larger than memory, "
+            "see the model's `micro_batch_size`. "
+            f"Received: gradient_accumulation_steps={steps}"
+        )
 
 
 def warn_if_nothing_will_be_learned(
@@ -275,7 +294,9 @@ def warn_if_nothing_will_be_learned(
     if steps == 0 or schedule is None:
         return  # There are no steps, or the rate is a number, which a callback may change.
     done = int(optimizer.iterations)
-    looks = np.linspace(done, done + (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
+    looks = done + np.linspace(0, (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
+    if steps is None:  # It may be a short fit.
+        looks = done + np.arange(_LOOKS_AT_SCHEDULE)
     if not any(float(schedule(step)) for step in np.unique(looks)):
         warnings.warn(
             f"The learning rate is 0 in every step of this fit: the optimizer has done {done} "

@@ -40,28 +40,18 @@ def check_devices(strategy: tf.distribute.Strategy) -> None:
     _devices.add(devices)
 
 
-def check_optimizer(optimizer: keras.optimizers.Optimizer | None, replicas: int) -> None:
-    """Refuses options of an optimizer that would change what is trained.
+def check_optimizer(optimizer: keras.optimizers.Optimizer | None) -> None:
+    """Refuses an option of an optimizer that does not work on several replicas.
 
     Args:
         optimizer: The model's optimizer, or `None`, which Keras handles.
-        replicas: Number of replicas, at least 1.
 
     Raises:
-        ValueError: if `gradient_accumulation_steps` is set, or `ema_overwrite_frequency` on several
-            replicas.
+        ValueError: if `ema_overwrite_frequency` is set.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    steps = getattr(optimizer, "gradient_accumulation_steps", None)
-    if steps:
-        raise ValueError(
-            "`gradient_accumulation_steps` must be None: the criterion would only compare images "
-            "within each small batch, which is a different loss. For batches larger than memory, "
-            "see the model's `micro_batch_size`. "
-            f"Received: gradient_accumulation_steps={steps}"
-        )
     frequency = getattr(optimizer, "ema_overwrite_frequency", None)
-    if frequency and replicas > 1:
+    if frequency:
         raise ValueError(
             "An optimizer with `ema_overwrite_frequency` does not work on several replicas in "
             "Keras 3.15 (keras issue 20582). `use_ema` without it does. "

@@ -129,10 +129,11 @@ class ReplicatedModel(keras.Model):
         """Keras' hook: `train_function` runs `steps_per_execution` steps of training.
 
         Raises:
-            ValueError: if an option of the optimizer would change what is trained.
+            ValueError: if an option of the optimizer does not work on several replicas.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        check_optimizer(self.optimizer, replicas)
+        if replicas > 1:
+            check_optimizer(self.optimizer)
         if self.train_function is not None and not force:
             return self.train_function
         if self.built and own_strategy(self) is None and not self.optimizer.built:

@@ -4,9 +4,12 @@ import json
 import os
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from keras_ssl._backend import has_accelerator
 from keras_ssl._validation import check_choice
+from keras_ssl.training.one_device import OneDevice
 
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
 
@@ -25,12 +28,21 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
             than one GPU, otherwise "none".
 
     Returns:
-        The strategy. For "none" it is TensorFlow's default, whose scope does nothing.
+        The strategy. For "none" it is TensorFlow's default, whose scope does nothing; on other
+        backends than TensorFlow, an object whose scope does nothing.
 
     Raises:
-        ValueError: if the name is unknown, `TF_CONFIG` names no workers, or there is no TPU.
+        ValueError: if the name is unknown, `TF_CONFIG` names no workers, there is no TPU, or the
+            backend of Keras has no strategies.
     """
     check_choice("name", name, STRATEGIES)
+    if keras.backend.backend() != "tensorflow":
+        if name in ("none", "auto"):
+            return OneDevice()
+        raise ValueError(
+            f'`name` must be "none" on the backend {keras.backend.backend()}: strategies are '
+            f"TensorFlow's. JAX has keras.distribution. Received: {name=}"
+        )
     if name == "auto":
         name = _found()
     if name == "mirrored":
@@ -45,7 +57,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes files: among several machines, only the first does."""
-    return bool(strategy.extended.should_checkpoint)
+    return isinstance(strategy, OneDevice) or bool(strategy.extended.should_checkpoint)
 
 
 def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
@@ -55,6 +67,8 @@ def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Describes the devices that train in words, such as "CPU, 2 cores" or "2 GPUs in step"."""
+    if isinstance(strategy, OneDevice):
+        return "one accelerator" if has_accelerator() else f"CPU, {os.cpu_count()} cores"
     gpus = tf.config.list_logical_devices("GPU")
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_least
 from keras_ssl.losses.gram.matrices import Batch, gram_matrix, mix, mix_transposed, off_diagonal
 from keras_ssl.replicas import batch_mean, batch_size, custom_gradient, sum_over_replicas
 
@@ -61,5 +61,5 @@ def _centered(z: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     rest = batch_mean(x, axis=0)
     variance = batch_mean(ops.square(x), axis=0) - ops.square(rest)
     # A square that overflows must not become a dimension of zeros: infinity times 0 is NaN.
-    scale = ops.rsqrt(ops.maximum(variance, 0) + epsilon) + 0 * variance
+    scale = ops.rsqrt(at_least(variance, 0) + epsilon) + 0 * variance
     return x, rest, scale

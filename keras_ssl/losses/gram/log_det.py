@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._backend import float64_allowed
 from keras_ssl._tensors import Tensor
 from keras_ssl.losses.gram.matrices import LARGE_ENOUGH, Batch, gram_matrix, mix, products
 from keras_ssl.replicas import (
@@ -83,10 +84,11 @@ def _log_det_through(z: Batch, axis: int) -> tuple[Tensor, Tensor]:
     def in_float64() -> tuple[Tensor, Tensor]:
         # TensorFlow fails to factor a matrix that is not finite; the loss should be NaN instead.
         is_finite = largest < float("inf")
-        whole = ops.cast(ops.where(is_finite, z.all, 0), "float64")
-        with alone():
-            matrix = plus_identity(gram_matrix(Batch(whole, whole), Batch(whole, whole), axis))
-        value, slope = finish(ops.cholesky(matrix))
+        with float64_allowed():
+            whole = ops.cast(ops.where(is_finite, z.all, 0), "float64")
+            with alone():
+                matrix = plus_identity(gram_matrix(Batch(whole, whole), Batch(whole, whole), axis))
+            value, slope = finish(ops.cholesky(matrix))
         return value + 0 * largest, slope + 0 * largest
 
     rounding = largest * ops.cast(ops.shape(matrix)[0], z.own.dtype) * keras.config.epsilon()

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_most
 from keras_ssl.losses.gram.matrices import Batch, gram_matrix, off_diagonal
 from keras_ssl.replicas import (
     alone,
@@ -139,7 +139,7 @@ def _held_dimensions(x: Tensor, temperature: float) -> Tensor:
         def gradient(upstream: Tensor) -> Tensor:
             slopes = sum_over_replicas(upstream) / temperature
             w = ops.exp(logits - values[:, None]) * slopes[:, None]
-            return ops.matmul(x, w + ops.transpose(w))
+            return x @ (w + ops.transpose(w))
 
         return values, gradient
 
@@ -170,7 +170,7 @@ def _log_sum_exp(
         ) -> tuple[Tensor, ...]:
             _, f = blocks.products(start, size)
             return blocks.put(of_rows, start, log_sum(f, axis=1)), *(
-                ops.logaddexp(so_far, log_sum(f, axis=0)) for so_far in of_columns
+                _log_add_exp(so_far, log_sum(f, axis=0)) for so_far in of_columns
             )
 
         nothing = [ops.full((ops.shape(z)[0],), float("-inf"), dtype=x.dtype) for z in (x, y)]
@@ -196,9 +196,8 @@ def _log_sum_exp(
             ) -> tuple[Tensor, ...]:
                 s, f = blocks.products(start, size)
                 w = similarity.pull(s, weights(f, lambda a: blocks.rows(a, start, size)[:, None]))
-                return blocks.put(of_x, start, ops.matmul(w, y)), *(
-                    so_far + ops.matmul(ops.transpose(w), blocks.rows(x, start, size))
-                    for so_far in of_y
+                return blocks.put(of_x, start, w @ y), *(
+                    so_far + ops.transpose(w) @ blocks.rows(x, start, size) for so_far in of_y
                 )
 
             return blocks.visit(step, [ops.zeros_like(z) for z in (x, y)][: 1 + mutual])
@@ -214,12 +213,17 @@ def _log_sum_exp(
         def part(f: Tensor, log_sum: Tensor) -> Tensor:
             # This is never above 1 in theory. But large products are rounded by more than 1, and
             # the product of i and j may be rounded differently from that of j and i.
-            return ops.exp(ops.minimum(f - log_sum, 0))
+            return ops.exp(at_most(f - log_sum, 0))
 
         of_x, *of_y = ops.cond(is_bounded, bounded, unbounded)
         return of_x, *(own_rows(sum_over_replicas(part)) for part in of_y)
 
     return values, gradients
+
+
+def _log_add_exp(a: Tensor, b: Tensor) -> Tensor:
+    # On some backends, Keras computes its own of float64 in float32.
+    return ops.logsumexp(ops.stack([a, b]), axis=0)
 
 
 class _Blocks:
@@ -239,22 +243,19 @@ class _Blocks:
         self.size = block_size if is_known else ops.minimum(n, block_size)
         self.is_held = is_known and n <= self.size
         self.y_transposed = ops.transpose(y)  # Once, not in every block.
-        self.held: Any = ops.matmul(x, self.y_transposed) if self.is_held else None
+        self.held: Any = x @ self.y_transposed if self.is_held else None
 
     def products(self, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """Returns rows of s = x y^T and of f(s); f(s) is -inf for pairs of the same image."""
-        s = (
-            self.held
-            if self.is_held
-            else ops.matmul(self.rows(self.x, start, size), self.y_transposed)
-        )
+        s = self.held if self.is_held else self.rows(self.x, start, size) @ self.y_transposed
         # Among the columns of this replica, row i and column j are the same image if j = i modulo
         # the number of images.
         i = ops.arange(size, dtype="int32")[:, None]
         views = ops.arange(self.n // self.samples, dtype="int32")
         j = (start + i) % self.samples + self.samples * views
         pairs = ops.stack([ops.broadcast_to(i, ops.shape(j)), self.first + j], axis=-1)
-        nothing = ops.full(ops.shape(j), float("-inf"), dtype=s.dtype)
+        pairs = ops.reshape(pairs, (-1, 2))
+        nothing = ops.full((ops.shape(pairs)[0],), float("-inf"), dtype=s.dtype)
         return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
 
     def rows(self, a: Tensor, start: Tensor, size: Tensor) -> Tensor:

@@ -19,9 +19,8 @@ LARGE_ENOUGH = 1 / 16
 
 def products(x: Tensor, y: Tensor, axis: int = 1) -> Tensor:
     """Returns all products of samples, x y^T (N, N), or of dimensions, x^T y (M, M)."""
-    if axis == 1:
-        return ops.matmul(x, ops.swapaxes(y, -1, -2))
-    return ops.matmul(ops.swapaxes(x, -1, -2), y)
+    # Not by `ops.matmul`, which computes products of float64 in float32 on PyTorch (Keras 3.15).
+    return x @ ops.swapaxes(y, -1, -2) if axis == 1 else ops.swapaxes(x, -1, -2) @ y
 
 
 def off_diagonal(a: Tensor, first: Any = 0, value: Any = 0.0) -> Tensor:
@@ -67,11 +66,11 @@ def total(a: Tensor, axis: int) -> Tensor:
 
 def mix(a: Tensor, z: Batch, axis: int) -> Tensor:
     """Mixes the samples of z by a (N, N), as a z, or its dimensions by a (M, M), as z a^T."""
-    return ops.matmul(a, z.all) if axis == 1 else ops.matmul(z.own, ops.transpose(a))
+    return a @ z.all if axis == 1 else z.own @ ops.transpose(a)
 
 
 def mix_transposed(a: Tensor, z: Batch, axis: int) -> Tensor:
     """Does the same as `mix` with the transpose of a: a^T z or z a."""
     if axis == 0:
-        return ops.matmul(z.own, a)
-    return own_rows(sum_over_replicas(ops.matmul(ops.transpose(a), z.own)))
+        return z.own @ a
+    return own_rows(sum_over_replicas(ops.transpose(a) @ z.own))

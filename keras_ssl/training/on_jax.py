@@ -1,0 +1,199 @@
+"""The steps of a method on JAX: functions of all state, which return the state after the step.
+
+Keras keeps the values of all variables in four lists while it trains: those of trainable variables,
+of others, of the optimizer and of metrics. In a `keras.StatelessScope` on them, the same code as on
+other backends reads and assigns these values instead of the variables.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import keras
+from jax import numpy as jnp
+
+from keras_ssl._tensors import Tensor
+from keras_ssl.training.one_device import OneDevice
+
+# The values of `_variables`, in the same order.
+State = Sequence[list[Tensor]]
+
+
+class Trainer(keras.Model):
+    """See `keras_ssl.training.trainer`."""
+
+    distribute_strategy = OneDevice()
+
+    def train_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
+        """Does one training step on `((view_1, view_2), labels)`."""
+        x, labels = self.unpacked(data)
+        if self.micro_batch_size is None:
+            representations, gradients, state = self._gradients(state, x)
+        else:
+            representations, gradients, state = _cached_gradients(self, state, x)
+        with scope(self, state) as values:
+            self.finish_step(gradients, representations, labels)
+            logs = self.get_metrics_result()
+        return logs, values()
+
+    def test_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
+        """Evaluates the loss, its terms and the probe on `((view_1, view_2), labels)`."""
+        x, labels = self.unpacked(data)
+        weights, others, metrics = state
+        with scope(self, (weights, others, [], metrics)) as values:
+            if self.micro_batch_size is None:
+                representations, embeddings = self.embed(x, training=False)
+            else:
+                parts = _split(x, self.micro_batch_size)
+                outputs = jax.lax.map(lambda part: self.embed(part, training=False), parts)
+                representations, embeddings = _joined(outputs)
+            self.finish_evaluation(x, embeddings, representations, labels)
+            logs = self.get_metrics_result()
+        weights, others, _, metrics = values()
+        return logs, (weights, others, metrics)
+
+    def _gradients(self, state: State, x: Tensor) -> tuple[Tensor, list[Tensor], State]:
+        """Returns representations, gradients and the state afterwards, all images at once."""
+        weights, *rest = state
+
+        def loss(weights: list[Tensor]) -> tuple[Tensor, Any]:
+            with scope(self, (weights, *rest)) as values:
+                representations, embeddings = self.embed(x, training=True)
+                return self.scaled_loss(x, embeddings), (representations, values()[1:])
+
+        gradients, (representations, rest) = jax.grad(loss, has_aux=True)(weights)
+        return representations, gradients, (weights, *rest)
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        """Keras' list, and the variables of the probe's optimizer: Keras keeps no other state."""
+        probe = getattr(self, "probe", None)
+        return [*super().non_trainable_variables, *(probe.optimizer.variables if probe else ())]
+
+    def optimizer_scope(
+        self, optimizer: keras.optimizers.Optimizer
+    ) -> contextlib.AbstractContextManager[None]:
+        """Opens a scope of a step of an optimizer."""
+        return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def scope(model: Trainer, state: State) -> Any:
+    """Opens a scope in which a model's variables have the values of a state.
+
+    It gives a function that returns the state as it is by then.
+    """
+    optimizer = model.optimizer.variables if state[2] else []
+    variables = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        optimizer,
+        model.metrics_variables,
+    )
+    mapping = [
+        pair
+        for some, values in zip(variables, state, strict=True)
+        for pair in zip(some, values, strict=True)
+    ]
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as stateless:
+        yield lambda: tuple([stateless.get_current_value(v) for v in some] for some in variables)
+
+
+def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """See `keras_ssl.training.trainer`."""
+
+    @jax.jit
+    def embed(values: list[Tensor], views: Tensor) -> Tensor:
+        pairs = list(zip(model.variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
+            return model.embed(views, training=True)
+
+    return lambda views: embed([v.value for v in model.variables], views)
+
+
+def gradients_of_each(
+    function: Callable[[Any], dict[str, Tensor]], tensors: tuple[Tensor, ...]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """See `keras_ssl.training.trainer`."""
+
+    def twice(tensors: tuple[Tensor, ...]) -> tuple[Any, Any]:
+        values = function(tensors)
+        return values, values
+
+    slopes, values = jax.jacrev(twice, has_aux=True)(tensors)
+    return values, slopes
+
+
+# --- Gradient caching: see keras_ssl.training.gradient_caching ------------------------------------
+
+
+def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list[Tensor], State]:
+    """Does what `_gradients` does, with `model.micro_batch_size` images at a time."""
+    weights, before, optimizer, metrics = state
+    parts = _split(x, model.micro_batch_size)
+    count = len(jax.tree.leaves(parts)[0])
+
+    def embed(others: list[Tensor], part: Tensor) -> tuple[list[Tensor], Any]:
+        with scope(model, (weights, others, optimizer, metrics)) as values:
+            outputs = model.embed(part, training=True)
+            return values()[1], outputs
+
+    _, outputs = jax.lax.scan(embed, before, parts)
+    representations, embeddings = _joined(outputs)
+
+    def loss(embeddings: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
+        with scope(model, state) as values:
+            return model.scaled_loss(x, embeddings), values()[3]
+
+    slopes, metrics_after = jax.grad(loss, has_aux=True)(embeddings)
+
+    def pull(carry: Any, part_and_slopes: Any) -> tuple[Any, None]:
+        others, gradients, sums = carry
+        part, slopes = part_and_slopes
+
+        def outputs(weights: list[Tensor]) -> tuple[Any, list[Tensor]]:
+            with scope(model, (weights, others, optimizer, metrics)) as values:
+                _, z = model.embed(part, training=True)
+                # In total, regularizers of weights count once, and those of activations are
+                # averaged.
+                rest = model.optimizer.scale_loss(model.layer_loss() / count)
+                return (z, rest), values()[1]
+
+        (_, rest), pullback, after = jax.vjp(outputs, weights, has_aux=True)
+        (added,) = pullback((slopes, jnp.ones_like(rest)))
+        gradients = [g + a for g, a in zip(gradients, added, strict=True)]
+        # Moving averages begin anew with each micro-batch; others, such as seeds, go on.
+        sums = [s + (a - b) for s, a, b in zip(sums, after, before, strict=True)]
+        others = [b if _is_averaged(b) else a for a, b in zip(after, before, strict=True)]
+        return (others, gradients, sums), None
+
+    nothing = [jnp.zeros_like(w) for w in weights], [jnp.zeros_like(b) for b in before]
+    (others, gradients, sums), _ = jax.lax.scan(
+        pull, (before, *nothing), (parts, _split(slopes, model.micro_batch_size))
+    )
+    others = [
+        b + s / count if _is_averaged(b) else o
+        for b, s, o in zip(before, sums, others, strict=True)
+    ]
+    return representations, gradients, (weights, others, optimizer, metrics_after)
+
+
+def _is_averaged(state: Tensor) -> bool:
+    return jnp.issubdtype(state.dtype, jnp.floating)
+
+
+def _split(x: Tensor, size: int) -> Tensor:
+    """Returns each array (N, ...) of a structure as (N / size, size, ...)."""
+    rows = len(jax.tree.leaves(x)[0])
+    if rows % size:
+        raise ValueError(
+            "`micro_batch_size` must divide the number of images of a batch: drop the remainder. "
+            f"Received: micro_batch_size={size}, {rows} images"
+        )
+    return jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), x)
+
+
+def _joined(x: Tensor) -> Tensor:
+    """Does the inverse of `_split`."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), x)
