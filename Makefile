@@ -3,13 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-long test-slow test-versions check format tensorboard clean
+.PHONY: pretrain test test-torch test-long test-slow test-versions check format tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests, about four and a half minutes on two cores
+test: .venv/installed  ## runs the fast tests on TensorFlow and JAX, about five minutes on two cores
 	$(BIN)/python -m pytest $(ARGS)
+ifndef ARGS
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/backends
+endif
+
+test-torch: .venv/installed  ## installs PyTorch, and runs the tests of every backend on it
+	$(BIN)/python -m pip install -qq torch
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends $(ARGS)
 
 test-long: .venv/installed  ## runs the tests that take seconds each, about five minutes
 	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)

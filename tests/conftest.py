@@ -13,6 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two processes use two cores; more threads would wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# XLA's optimizations take most of the time of tests that run a few steps.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 # No figure of an earlier run of the tests is taken for a new one.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 
@@ -66,7 +71,7 @@ def pytest_configure(config):
     It takes a sixth of the time of the other tests, whose graphs run only a few steps. The slow
     tests run optimized graphs, as a user does.
     """
-    if "not slow" in config.option.markexpr:
+    if keras.backend.backend() == "tensorflow" and "not slow" in config.option.markexpr:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
@@ -96,6 +101,9 @@ def _fresh_state():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+    if keras.backend.backend() != "tensorflow":
+        keras.backend.clear_session()
+        return
     # Collecting garbage would take a third of a second in each of a thousand tests. Without its
     # kernels, TensorFlow would need a tenth of a second to make those of one training step again.
     with mock.patch("tensorflow.python.eager.context.Context.clear_kernel_cache"):

@@ -1,0 +1,190 @@
+"""`fit` on Keras' backend: micro-batches, options, callbacks, and bad input."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import callbacks, data, models
+from keras_ssl._keras import all_layers
+from tests.conftest import quick_policy, tiny_encoder
+
+pytestmark = pytest.mark.every_backend
+array = keras.ops.convert_to_numpy
+
+
+def make(method=models.VICReg, optimizer=None, encoder=None, **arguments):
+    keras.utils.set_random_seed(0)
+    model = method(encoder or tiny_encoder(), "9-8", probe=3, **arguments)
+    model.compile(optimizer or keras.optimizers.AdamW(0.01))
+    return model
+
+
+def no_batch_statistics():
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, strides=2, activation="relu", activity_regularizer="l2"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(6, kernel_regularizer="l2"),
+        ]
+    )
+
+
+def head():
+    return keras.layers.Dense(5)
+
+
+def batches(count=3, rows=12):
+    rng = np.random.RandomState(0)
+    views = rng.uniform(size=(2, rows * count, 8, 8, 1)).astype("float32")
+    return tuple(views), rng.randint(3, size=rows * count)
+
+
+class TestMicroBatches:
+    @pytest.mark.parametrize("method", [models.VICReg, models.SimCLR])
+    def test_they_are_the_whole_batch(self, method):
+        found = []
+        for size in (None, 4):
+            keras.utils.set_random_seed(0)
+            model = method(no_batch_statistics(), head(), probe=3, micro_batch_size=size)
+            model.compile(keras.optimizers.SGD(0.1))
+            x, y = batches()
+            model.fit(x, y, batch_size=12, shuffle=False, verbose=0)
+            found.append([array(v) for v in model.trainable_weights + model.probe.weights])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+    def test_statistics_move_by_the_mean(self):
+        model = make(micro_batch_size=4)
+        x, y = batches(1)
+        model.build((None, 8, 8, 1))
+        inner = {type(layer): layer for layer in all_layers(model.encoder)}
+        layer, conv = inner[keras.layers.BatchNormalization], inner[keras.layers.Conv2D]
+        parts = [array(conv(v[k : k + 4])).mean((0, 1, 2)) for k in (0, 4, 8) for v in x]
+        means = [0.9 * 0.1 * a + 0.1 * b for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        model.fit(x, y, batch_size=12, verbose=0)
+        np.testing.assert_allclose(
+            array(layer.moving_mean), np.mean(means, 0), rtol=1e-4, atol=1e-6
+        )
+
+    def test_a_partial_one_is_refused(self):
+        model = make(micro_batch_size=5)
+        x, y = batches(1)
+        with pytest.raises(ValueError, match="`micro_batch_size` must divide the number of images"):
+            model.fit(x, y, batch_size=12, verbose=0)
+
+    def test_dropout_draws_the_same_in_both_passes(self):
+        """Otherwise the gradient would be that of another network: weights would be noise."""
+        model = make(
+            models.SimCLR,
+            keras.optimizers.SGD(0.0),
+            keras.Sequential(
+                [
+                    keras.layers.Input((8, 8, 1)),
+                    keras.layers.Flatten(),
+                    keras.layers.Dropout(0.5, seed=1),
+                ]
+            ),
+            micro_batch_size=4,
+        )
+        x, y = batches(1)
+        before = [array(s) for s in model.variables if "seed" in s.path]
+        model.fit(x, y, batch_size=12, verbose=0)
+        after = [array(s) for s in model.variables if "seed" in s.path]
+        assert len(after) == 1 and not np.array_equal(before, after)
+
+
+def test_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = make()
+    x, y = batches()
+    history = model.fit(x, y, batch_size=12, epochs=2, verbose=0).history
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert np.isfinite(history["loss"]).all() and history["loss"][1] < history["loss"][0]
+
+
+def test_options_of_compile_make_no_difference():
+    x, y = batches(4)
+    found = []
+    options = [{}, {"run_eagerly": True}]
+    if keras.backend.backend() != "torch":
+        options += [{"jit_compile": True, "steps_per_execution": 2}]
+    for option in options:
+        model = make()
+        model.compile(keras.optimizers.SGD(0.1), **option)
+        model.fit(x, y, batch_size=12, shuffle=False, verbose=0)
+        found.append([array(v) for v in model.trainable_weights])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluate_and_predict():
+    model = make()
+    x, y = batches()
+    model.fit(x, y, batch_size=12, verbose=0, validation_data=(x, y))
+    found = model.evaluate(x, y, batch_size=12, return_dict=True, verbose=0)
+    assert model.predict(x[0], verbose=0).shape == (36, 16)
+    parts = make(micro_batch_size=4)
+    parts.build((None, 8, 8, 1))
+    parts.set_weights(model.get_weights())
+    again = parts.evaluate(x, y, batch_size=12, return_dict=True, verbose=0)
+    assert again["loss"] == pytest.approx(found["loss"], rel=1e-5)
+
+
+def test_metrics_of_compile():
+    from keras_ssl import duality
+
+    model = make()
+    model.compile("sgd", metrics=[duality.RankMe(8), "cosine_similarity"])
+    x, y = batches()
+    history = model.fit(x, y, batch_size=12, verbose=0).history
+    assert 1 <= history["rank_me"][0] <= 8 and -1 <= history["cosine_similarity"][0] <= 1
+
+
+def test_callbacks_look(images, tmp_path):
+    views = data.make_views(images, quick_policy(), 16, seed=0)
+    model = make()
+    inspector = callbacks.EmbeddingInspector(images, quick_policy(), log_dir=tmp_path / "logs")
+    doctor = callbacks.CollapseDoctor(inspector)
+    checkpoint = callbacks.EpochCheckpoint(tmp_path / "checkpoints")
+    judge = callbacks.EvaluationCallback(images, images)
+    looks = [inspector, doctor, checkpoint, judge]
+    history = model.fit(views, epochs=1, verbose=0, callbacks=looks).history
+    assert inspector.latest.is_finite and 0 <= history["val_knn"][0] <= 1
+    assert callbacks.latest_checkpoint(tmp_path / "checkpoints") is not None
+
+
+def test_a_label_outside_the_classes_shows():
+    """As an error where values can be looked at, and as NaN where they cannot."""
+    model = make()
+    x, y = batches()
+    if keras.backend.backend() == "jax":
+        history = model.fit(x, y + 1, batch_size=12, verbose=0).history
+        assert np.isnan(history["probe_loss"]).all() and np.isfinite(history["loss"]).all()
+    else:
+        with pytest.raises(ValueError, match="from 0 to 2.*Received: a label 3"):
+            model.fit(x, y + 1, batch_size=12, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: tuple(np.round(v * 255) for v in x), "these look like bytes"),
+        (lambda x: tuple((v * 255).astype("uint8") for v in x), "divide bytes by 255"),
+        (lambda x: tuple(v[:, :, :, 0] for v in x), "Images must be"),
+        (lambda x: x[0], "A batch must be"),
+        (lambda x: tuple(v[..., [0, 0]] for v in x), "channels"),
+    ],
+)
+def test_bad_views_are_refused(change, message):
+    x, y = batches(1)
+    with pytest.raises(ValueError, match=message):
+        make().fit(change(x), y, batch_size=12, verbose=0)
+
+
+def test_accumulated_gradients_are_refused():
+    model = make(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    x, y = batches(1)
+    with pytest.raises(ValueError, match="`gradient_accumulation_steps` must be None"):
+        model.fit(x, y, batch_size=12, verbose=0)

@@ -1,0 +1,50 @@
+"""Every method trains on Keras' backend, is saved, and goes on; so do methods of one's own."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import data
+from tests import extending
+from tests.backends.test_fit import array, make
+from tests.catalog import METHODS
+from tests.conftest import quick_policy
+
+pytestmark = pytest.mark.every_backend
+
+
+def weights(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    if model.probe is not None:
+        variables += model.probe.optimizer.variables
+    return [array(v) for v in variables]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_learns_and_goes_on_as_if_it_had_not_been_saved(name, images, tmp_path):
+    views = data.make_views(images, quick_policy(), 16, seed=0)
+    model = make(METHODS[name])
+    model.build((None, 8, 8, 1))
+    before = [array(v) for v in model.trainable_weights]
+    history = model.fit(views, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and model.images_per_step == 16
+    assert all(np.any(array(v) != b) for v, b in zip(model.trainable_weights, before, strict=True))
+    assert {*model.criterion.weights, "probe_loss", "probe_accuracy"} < set(history)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for either in (model, again):
+        either.fit(views, epochs=3, initial_epoch=2, verbose=0)
+    for a, b in zip(weights(model), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", extending.METHODS)
+def test_methods_of_ones_own(name):
+    page = extending.load_classes()
+    model = getattr(page, name)(extending.dense_encoder(), "8-6", probe=3)
+    model.compile(keras.optimizers.SGD(0.1))
+    for views, labels in extending.make_batches(name):
+        logs = model.train_on_batch(views, labels, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    if name == "BYOL":
+        assert int(model.teacher.iterations) == 3
