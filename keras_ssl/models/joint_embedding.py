@@ -443,6 +443,7 @@ class JointEmbeddingModel(Trainer):
     def _prepare(self, batch: Any, check_range: bool) -> None:
         """Checks a batch before anything is trained, and builds the model for it."""
         x, _, _ = self._check_batch(batch)
+        fitting.check_devices(views.batch_size(x))
         if check_range:
             fitting.check_range(x)
         # Under a strategy, `ReplicatedModel` builds the model.

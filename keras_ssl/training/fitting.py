@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import numbers
+import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,31 @@ def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> di
 
 
 # --- The data ------------------------------------------------------------------------------------
+
+
+def check_devices(rows: int | None) -> None:
+    """Raises a `ValueError` if devices of JAX cannot share a batch of so many images.
+
+    Or if a strategy of TensorFlow is open, which another backend does not see.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return
+    tf = sys.modules.get("tensorflow")
+    if tf is not None and tf.distribute.has_strategy():
+        raise ValueError(
+            "A strategy of `tf.distribute` does nothing on another backend of Keras than "
+            "TensorFlow: use keras.distribution on JAX. Received: a strategy, on the backend "
+            f"{keras.backend.backend()}"
+        )
+    distribution = keras.distribution.distribution()
+    if distribution is None or rows is None:
+        return
+    devices = distribution.device_mesh.shape[0]
+    if rows % devices:
+        raise ValueError(
+            "The images of a batch must be a multiple of the devices that share it: drop the "
+            f"remainder. Received: {rows} images, {devices} devices"
+        )
 
 
 def check_numbers(call: Mapping[str, Any], initial_step: Any) -> None:

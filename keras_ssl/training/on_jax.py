@@ -14,7 +14,7 @@ import keras
 from jax import numpy as jnp
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.training.one_device import OneDevice
+from keras_ssl.training.one_program import OneProgram
 
 # The values of `_variables`, in the same order.
 State = Sequence[list[Tensor]]
@@ -23,7 +23,7 @@ State = Sequence[list[Tensor]]
 class Trainer(keras.Model):
     """See `keras_ssl.training.trainer`."""
 
-    distribute_strategy = OneDevice()
+    distribute_strategy = OneProgram()
 
     def train_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
         """Does one training step on `((view_1, view_2), labels)`."""
@@ -64,6 +64,15 @@ class Trainer(keras.Model):
 
         gradients, (representations, rest) = jax.grad(loss, has_aux=True)(weights)
         return representations, gradients, (weights, *rest)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' hook: makes the function that trains."""
+        if jax.process_count() > 1:
+            raise ValueError(
+                "On JAX, one process must have all devices: several have not been tried. "
+                f"Received: {jax.process_count()} processes"
+            )
+        return super().make_train_function(force)
 
     @property
     def non_trainable_variables(self) -> list[keras.Variable]:

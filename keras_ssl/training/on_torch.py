@@ -9,13 +9,13 @@ import torch
 
 from keras_ssl._keras import clear_losses
 from keras_ssl._tensors import Tensor
-from keras_ssl.training.one_device import OneDevice
+from keras_ssl.training.one_program import OneProgram
 
 
 class Trainer(keras.Model):
     """See `keras_ssl.training.trainer`."""
 
-    distribute_strategy = OneDevice()
+    distribute_strategy = OneProgram()
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Does one training step on `((view_1, view_2), labels)`."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_ssl._backend import has_accelerator
 from keras_ssl._validation import check_choice
-from keras_ssl.training.one_device import OneDevice
+from keras_ssl.training.one_program import OneProgram
 
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
 
@@ -18,6 +18,10 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
     """Creates a `tf.distribute` strategy. Call it before you create any other TensorFlow object.
 
     Create the encoder, the model and the optimizer inside its `scope()`.
+
+    On JAX, "mirrored", and "auto" where there are several devices, set
+    `keras.distribution.DataParallel()` for the rest of the program: one program computes the whole
+    batch, and JAX shares its rows out among all devices of this machine. PyTorch uses one device.
 
     Args:
         name: "none": the default device; "mirrored": all GPUs of this machine, or its logical CPU
@@ -28,21 +32,15 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
             than one GPU, otherwise "none".
 
     Returns:
-        The strategy. For "none" it is TensorFlow's default, whose scope does nothing; on other
-        backends than TensorFlow, an object whose scope does nothing.
+        The strategy. For "none", and on other backends than TensorFlow, its scope does nothing.
 
     Raises:
         ValueError: if the name is unknown, `TF_CONFIG` names no workers, there is no TPU, or the
-            backend of Keras has no strategies.
+            backend of Keras has no such strategy.
     """
     check_choice("name", name, STRATEGIES)
     if keras.backend.backend() != "tensorflow":
-        if name in ("none", "auto"):
-            return OneDevice()
-        raise ValueError(
-            f'`name` must be "none" on the backend {keras.backend.backend()}: strategies are '
-            f"TensorFlow's. JAX has keras.distribution. Received: {name=}"
-        )
+        return _without_tensorflow(name)
     if name == "auto":
         name = _found()
     if name == "mirrored":
@@ -57,7 +55,7 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes files: among several machines, only the first does."""
-    return isinstance(strategy, OneDevice) or bool(strategy.extended.should_checkpoint)
+    return isinstance(strategy, OneProgram) or bool(strategy.extended.should_checkpoint)
 
 
 def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
@@ -67,7 +65,11 @@ def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
 
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Describes the devices that train in words, such as "CPU, 2 cores" or "2 GPUs in step"."""
-    if isinstance(strategy, OneDevice):
+    if isinstance(strategy, OneProgram):
+        kind = "accelerator" if has_accelerator() else "CPU"
+        devices = len(keras.distribution.list_devices())
+        if devices > 1 and keras.distribution.distribution() is not None:
+            return f"{devices} {kind}s in step"
         return "one accelerator" if has_accelerator() else f"CPU, {os.cpu_count()} cores"
     gpus = tf.config.list_logical_devices("GPU")
     replicas = strategy.num_replicas_in_sync
@@ -81,6 +83,18 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         name = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         return f"one GPU ({name.get('device_name', 'of unknown name')})"
     return f"CPU, {os.cpu_count()} cores"
+
+
+def _without_tensorflow(name: str) -> OneProgram:
+    several = keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1
+    if several and name in ("mirrored", "auto"):
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    elif name not in ("none", "auto"):
+        raise ValueError(
+            '`name` must be "none" or "auto", or "mirrored" for several devices of JAX, where the '
+            f"backend of Keras is {keras.backend.backend()}. Received: {name=}"
+        )
+    return OneProgram()
 
 
 def _found() -> str:

@@ -1,0 +1,17 @@
+"""`OneProgram`, in the place of a `tf.distribute` strategy on backends that have none."""
+
+import contextlib
+from typing import Any
+
+
+class OneProgram:
+    """What a strategy says of itself, where one program computes the whole batch.
+
+    On JAX the compiler shares its work out among devices, as `keras.distribution` tells it.
+    """
+
+    num_replicas_in_sync = 1
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Opens a scope that changes nothing."""
+        return contextlib.nullcontext()
