@@ -7,11 +7,11 @@ import contextlib
 from keras_ssl._quiet import is_program, quiet_start
 
 with quiet_start() if is_program() else contextlib.nullcontext():
-    from keras_ssl._backend import check_backend, has_accelerator
+    from keras_ssl._backend import check_backend, wake_tensorflow
 
     check_backend()
-    if is_program():  # TensorFlow says what it has to say about GPUs when it is asked for them.
-        has_accelerator()
+    if is_program():
+        wake_tensorflow()
 
 import importlib  # noqa: E402 (after the check)
 from typing import TYPE_CHECKING, Any  # noqa: E402

@@ -28,6 +28,13 @@ def check_backend() -> None:
         )
 
 
+def wake_tensorflow() -> None:
+    """Lets TensorFlow say what it says about GPUs when it is first asked for them."""
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()
+
+
 def has_accelerator() -> bool:
     """Whether Keras' backend sees any device other than CPUs."""
     import keras

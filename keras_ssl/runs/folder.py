@@ -193,8 +193,12 @@ def is_run(folder: pathlib.Path) -> bool:
 
 def versions() -> dict[str, Any]:
     """What a run's figures depend on besides its options: versions, Python and the machine."""
+    backend = keras.backend.backend()
     return {
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {
+            name: importlib.metadata.version(name) for name in dict.fromkeys((*_PACKAGES, backend))
+        },
+        "backend": backend,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

@@ -66,11 +66,11 @@ def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Describes the devices that train in words, such as "CPU, 2 cores" or "2 GPUs in step"."""
     if isinstance(strategy, OneProgram):
-        kind = "accelerator" if has_accelerator() else "CPU"
-        devices = len(keras.distribution.list_devices())
-        if devices > 1 and keras.distribution.distribution() is not None:
-            return f"{devices} {kind}s in step"
-        return "one accelerator" if has_accelerator() else f"CPU, {os.cpu_count()} cores"
+        backend, kind = keras.backend.backend(), "accelerator" if has_accelerator() else "CPU"
+        if keras.distribution.distribution() is not None:
+            return f"{len(keras.distribution.list_devices())} {kind}s in step, by {backend}"
+        cores = "" if has_accelerator() else f", {os.cpu_count()} cores"
+        return f"one {kind}{cores}, by {backend}"
     gpus = tf.config.list_logical_devices("GPU")
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):

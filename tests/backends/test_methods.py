@@ -48,3 +48,25 @@ def test_methods_of_ones_own(name):
     assert np.isfinite(logs["loss"])
     if name == "BYOL":
         assert int(model.teacher.iterations) == 3
+
+
+def test_a_model_saved_within_an_epoch_goes_on_exactly(images, tmp_path):
+    views = data.make_views(images, quick_policy(), 8, seed=0)
+
+    class Save(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if (self.epoch, batch) == (1, 1):
+                self.model.save(tmp_path / "model.keras")
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+    model = make()
+    history = model.fit(views, epochs=2, verbose=0, callbacks=[Save()]).history
+    again = keras.models.load_model(tmp_path / "model.keras")
+    rest = again.fit(views, epochs=2, initial_epoch=1, initial_step=2, verbose=0).history
+    for a, b in zip(weights(model), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {k: v[-1] for k, v in rest.items()} == pytest.approx(
+        {k: v[-1] for k, v in history.items()}
+    )
