@@ -1,7 +1,7 @@
 """Twenty steps of every method, from the same weights and on the same views, on any backend.
 
 `python -m tests.backends.steps train FILE DTYPE` writes what they lead to, which
-`test_across.py` compares.
+`test_across.py` compares. `drift` in the place of `train` is a network with batch normalization.
 """
 
 import sys
@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_ssl import layers, models, optimizers
 from tests.catalog import METHODS, check_complete
+from tests.conftest import tiny_encoder
 
 STEPS, IMAGES, EPOCHS = 10, 12, 2
 L2 = keras.regularizers.L2(2**-10)
@@ -125,6 +126,19 @@ def all_runs():
     return found
 
 
+def drift():
+    """Returns the losses of four epochs in a network with batch normalization, by optimizer."""
+    found = {}
+    for method, optimizer in (("VICReg", optimizers.LARS(0.03)), ("SimCLR", "adamw")):
+        model = getattr(models, method)(tiny_encoder(), "16-8")
+        model.compile(optimizer)
+        model.build((None, 8, 8, 1))
+        fill(model)
+        history = model.fit(Views("float32"), epochs=4, shuffle=False, verbose=0).history
+        found[f"{method}, {model.optimizer.name}"] = np.asarray(history["loss"])
+    return found
+
+
 def go_on(model):
     """Trains a model for one more epoch."""
     model.fit(Views(keras.config.floatx()), shuffle=False, verbose=0)
@@ -135,6 +149,8 @@ def main(command, *arguments):
     keras.config.set_floatx(dtype)
     if command == "train":
         np.savez(paths[0], **all_runs())
+    elif command == "drift":
+        np.savez(paths[0], **drift())
     else:
         model = keras.models.load_model(paths[0])
         go_on(model)

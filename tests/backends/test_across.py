@@ -60,6 +60,14 @@ def test_twenty_steps_of_every_method_in_float64(backend, expected, tmp_path):
 
 
 @pytest.mark.parametrize("backend", OTHERS)
+def test_networks_with_batch_normalization_in_float32(backend, tmp_path):
+    run(backend, "drift", tmp_path / "found.npz", "float32")
+    found, expected = dict(np.load(tmp_path / "found.npz")), steps.drift()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
 def test_a_file_of_tensorflow_goes_on_elsewhere_and_comes_back(backend, tmp_path):
     model, _ = steps.train("SimCLR")
     model.save(tmp_path / "here.keras")
