@@ -56,10 +56,9 @@ def is_traced(x: Any) -> bool:
     """Whether the value of a tensor is unknown as yet, because a graph is being traced."""
     import keras
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return not tf.executing_eagerly()
+    tf = sys.modules.get("tensorflow")
+    if tf is not None and (keras.backend.backend() == "tensorflow" or tf.is_tensor(x)):
+        return not tf.executing_eagerly()  # The graphs of tf.data are everywhere TensorFlow's.
     if keras.backend.backend() == "jax":
         import jax
 

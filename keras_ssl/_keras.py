@@ -10,6 +10,7 @@ name is used outside this file.
 import contextlib
 import functools
 import importlib
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ PRIVATE_NAMES = (
     ("keras.optimizers.Adam", "_momentums"),
     ("keras.optimizers.Adam", "_velocities"),
     ("keras.src.backend.tensorflow", "numpy"),
+    ("keras.src.backend.tensorflow", "nn"),
     ("tensorflow.data.Dataset", "_inputs"),
     ("tensorflow.distribute.StrategyExtended", "_batch_gather_to"),
     ("tensorflow.distribute.MirroredStrategy.extended", "_cross_device_ops"),
@@ -276,13 +278,15 @@ def updated_by(
 # --- TensorFlow ----------------------------------------------------------------------------------
 
 
+@functools.cache
 def functions_of_tensorflow() -> Any:
     """Returns `keras.ops`, or on other backends the same functions for tensors of TensorFlow."""
     # The graphs of tf.data are TensorFlow's on any backend, and `keras.ops` is the backend's. The
     # preprocessing layers of Keras switch in this way.
     if keras.backend.backend() == "tensorflow":
         return keras.ops
-    return importlib.import_module("keras.src.backend.tensorflow.numpy")
+    module = importlib.import_module("keras.src.backend.tensorflow")
+    return types.SimpleNamespace(**{**vars(module), **vars(module.nn), **vars(module.numpy)})
 
 
 def inputs_of(dataset: Any) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 
 import keras
@@ -34,10 +35,9 @@ def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Ten
         if not condition:
             raise ValueError(message + str(keras.ops.convert_to_numpy(received)))
         return x
-    if keras.backend.backend() != "tensorflow":
+    tf = sys.modules.get("tensorflow")
+    if tf is None or not tf.is_tensor(condition):
         return x
-    import tensorflow as tf
-
     data = [_BEGIN + message, received, _END]
     with tf.control_dependencies([tf.debugging.Assert(condition, data)]):
         return keras.tree.map_structure(tf.identity, x)

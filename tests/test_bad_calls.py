@@ -154,6 +154,8 @@ CALLS = {
     "data.policy_for": lambda tmp: dict(image_shape=(8, 8, 1)),
     "data.split": lambda tmp: dict(images=_images()),
     "data.to_unit_floats": lambda tmp: dict(images=PIXELS),
+    "data.functions_for": lambda tmp: dict(images=np.zeros((2, 8, 8, 1), "float32")),
+    "data.make_batches": lambda tmp: dict(images=_images(), batch_size=8),
     "data.make_views": lambda tmp: dict(images=_images(), policy=data.weak(), batch_size=8),
     "data.view_grid": lambda tmp: dict(
         images=PIXELS, policy=data.weak(), path=tmp / "views.png", count=2, draws=1

@@ -12,6 +12,7 @@ from keras_ssl.data.augmentation import (
     RandomGrayscale,
     RandomResizedCrop,
     RandomSolarize,
+    functions_for,
     to_unit_floats,
 )
 from keras_ssl.data.epochs import Epochs
@@ -41,7 +42,7 @@ from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.sources.tfrecords import from_tfrecords
 from keras_ssl.data.sources.webdataset import from_webdataset
 from keras_ssl.data.stream import Stream
-from keras_ssl.data.views import make_views, view_grid
+from keras_ssl.data.views import make_batches, make_views, view_grid
 
 __all__ = [
     "POLICIES",
@@ -69,8 +70,10 @@ __all__ = [
     "from_manifest",
     "from_tfrecords",
     "from_webdataset",
+    "functions_for",
     "hold_out",
     "load",
+    "make_batches",
     "make_views",
     "multi_crop",
     "policy",

@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ssl import _renames
+from keras_ssl._backend import is_traced
 from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._require import require
@@ -65,38 +66,55 @@ def to_unit_floats(images: Tensor) -> Tensor:
     Raises:
         ValueError: for images that are neither integers nor real floats, such as booleans.
     """
-    images = tf.convert_to_tensor(images)
-    if images.dtype.is_integer:
-        return tf.cast(images, tf.float32) / 255
-    if not images.dtype.is_floating:
+    dtype, fn = _dtype(images), functions_for(images)
+    if keras.backend.is_int_dtype(dtype):
+        return fn.cast(images, "float32") / 255
+    if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
-            "`images` must be integers in [0, 255] or floats in [0, 1]. "
-            f"Received: dtype={images.dtype.name}"
+            f"`images` must be integers in [0, 255] or floats in [0, 1]. Received: dtype={dtype}"
         )
-    return tf.cast(images, tf.float32)
+    return fn.cast(images, "float32")
+
+
+def functions_for(images: Tensor) -> Any:
+    """Returns the functions for images: TensorFlow's for its tensors, else those of `keras.ops`.
+
+    The graphs of tf.data are TensorFlow's on any backend of Keras; the steps of training are not.
+    """
+    return functions_of_tensorflow() if tf.is_tensor(images) else keras.ops
+
+
+def _dtype(images: Tensor) -> str:
+    if not hasattr(images, "dtype"):
+        return str(np.asarray(images).dtype)
+    return keras.backend.standardize_dtype(images.dtype)
 
 
 def check_batch(images: Tensor) -> None:
     """Raises unless images are a batch (N, height, width, channels) with at least one pixel."""
-    if images.shape.rank != 4 or 0 in tuple(images.shape):
+    shape = images.shape
+    # In a graph of TensorFlow, the number of axes may be unknown.
+    rank = shape.rank if hasattr(shape, "rank") else len(shape)
+    if rank != 4 or 0 in tuple(shape):
         raise ValueError(
             "`images` must be a batch (N, height, width, channels), each at least 1. "
-            f"Received: shape={images.shape}"
+            f"Received: shape={shape if rank is None else tuple(shape)}"
         )
 
 
 def _in_range(images: Tensor, is_integer: bool) -> Tensor:
     """Returns unit floats as they are, or raises if any is outside [0, 1]; a graph at its step."""
-    low, high = tf.reduce_min(images), tf.reduce_max(images)  # NaN if any pixel is.
-    is_right = tf.logical_and(low >= -_SLACK, high <= 1 + _SLACK)
+    fn = functions_for(images)
+    low, high = fn.min(images), fn.max(images)  # NaN if any pixel is.
+    is_right = fn.logical_and(low >= -_SLACK, high <= 1 + _SLACK)
     if is_integer:
         expected, low, high = "integers in [0, 255]", 255 * low, 255 * high
     else:
         expected = "floats in [0, 1]: divide by 255, or pass bytes"
     message = f"`images` must be {expected}. Received: values "
-    if tf.executing_eagerly() and not is_right:
+    if not is_traced(images) and not is_right:
         raise ValueError(f"{message}from {float(low):g} to {float(high):g}")
-    return require(images, is_right, f"{message}in ", tf.stack([low, high]))
+    return require(images, is_right, f"{message}in ", fn.stack([low, high]))
 
 
 class Augmentation(keras.layers.Layer):
@@ -120,6 +138,8 @@ class Augmentation(keras.layers.Layer):
             `tf.data`: a sequence of integers and scalar tensors, or an integer tensor (k,). Each
             counts modulo 2^32. By default the layer uses the next of its own seeds, which differ
             between replicas.
+        places: Place of each image in the whole batch, int32 (N,), which its draws follow from.
+            Default: 0 to N - 1.
 
     Returns:
         float32 in [0, 1], (N, height, width, channels).
@@ -212,8 +232,11 @@ class Augmentation(keras.layers.Layer):
         changed = self.augment(images, drawn)
         if self.probability == 1:
             return changed
-        # One condition for each row takes a tenth of the time that `tf.where` takes.
-        return tf.compat.v1.where(drawn["is_chosen"], changed, self.leave(images))
+        if tf.is_tensor(changed):
+            # One condition for each row takes a tenth of the time that `tf.where` takes.
+            return tf.compat.v1.where(drawn["is_chosen"], changed, self.leave(images))
+        is_chosen = keras.ops.reshape(drawn["is_chosen"], (-1, 1, 1, 1))
+        return keras.ops.where(is_chosen, changed, self.leave(images))
 
     def apply_each(self, drawn: dict[str, Any]) -> OneByOne:
         """Returns a function that changes one image of a batch as `apply` changes all."""
@@ -230,27 +253,47 @@ class Augmentation(keras.layers.Layer):
             kwargs["seed"] = _whole_numbers(kwargs["seed"])
         return super().__call__(*args, **kwargs)
 
-    def call(self, images: Tensor, training: bool = True, seed: Any = None) -> Tensor:  # noqa: D102
+    def call(  # noqa: D102
+        self, images: Tensor, training: bool = True, seed: Any = None, places: Tensor = None
+    ) -> Tensor:
         images = self.checked(images)
-        views = self.apply(images, self.drawn(images, seed)) if training else self.leave(images)
-        return tf.nest.map_structure(lambda view: tf.clip_by_value(view, 0, 1), views)
+        if training:
+            views = self.apply(images, self.drawn(images, seed, places))
+        else:
+            views = self.leave(images)
+        return keras.tree.map_structure(lambda view: functions_for(view).clip(view, 0, 1), views)
 
     def checked(self, images: Tensor) -> Tensor:
         """Returns a batch of images as floats in [0, 1], or raises; see the class."""
-        dtype = tf.convert_to_tensor(images).dtype
+        dtype = _dtype(images)
         images = to_unit_floats(images)
         check_batch(images)
-        return images if dtype == tf.uint8 else _in_range(images, dtype.is_integer)
+        return images if dtype == "uint8" else _in_range(images, keras.backend.is_int_dtype(dtype))
 
-    def drawn(self, images: Tensor, seed: Any = None) -> dict[str, Tensor]:
-        """Returns what is drawn for a batch of images; see the class for the seed."""
+    def drawn(self, images: Tensor, seed: Any = None, places: Tensor = None) -> dict[str, Tensor]:
+        """Returns what is drawn for a batch of images; see the class for the arguments."""
         seed = self._next_seed() if seed is None else _whole_numbers(seed)
         n, *size = (_static(images, axis) for axis in range(3))
-        return self.draw_all(_numbers(seed, n, 1 + self.draw_count), size, _namespace())
+        if not is_traced(images):  # TensorFlow would take fifty times as long as NumPy.
+            key = draws.key([_number(one) for one in seed])
+            rows = np.arange(n, dtype="int32") if places is None else np.asarray(places)
+            drawn = self.draw_all(draws.numbers(key, rows, 1 + self.draw_count), size, np)
+            is_torch = keras.backend.backend() == "torch" and not tf.is_tensor(images)
+            convert = keras.ops.convert_to_tensor  # PyTorch does not compute with NumPy's arrays.
+            return keras.tree.map_structure(convert, drawn) if is_torch else drawn
+        fn = functions_for(images)
+        if places is None:
+            places = fn.arange(n, dtype="int32")
+        if tf.is_tensor(images):
+            numbers = _numbers_in_tensorflow(seed, places, 1 + self.draw_count)
+        else:
+            numbers = draws.numbers(draws.key(seed, fn), places, 1 + self.draw_count, fn)
+        return self.draw_all(numbers, size, fn)
 
     def _next_seed(self) -> list[Tensor]:
         # Keras mirrors the generator's state: without its number, each replica would draw the same.
-        return [*tf.unstack(self._generator.next()), replica_id()]
+        state = self._generator.next()
+        return [state[0], state[1], replica_id()]
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
         return tuple(input_shape)
@@ -260,39 +303,37 @@ class Augmentation(keras.layers.Layer):
         return with_own_arguments(self, config)
 
 
-def _namespace() -> Any:
-    """Returns what computes draws: eagerly, TensorFlow would take fifty times as long as NumPy."""
-    return np if tf.executing_eagerly() else functions_of_tensorflow()
+def _number(x: Any) -> int:
+    return int(keras.ops.convert_to_numpy(x)) if hasattr(x, "dtype") else int(x)
 
 
-def _numbers(seed: Any, n: Tensor, count: int) -> Tensor:
-    """Returns numbers in [0, 1) for n images, float32 (n, count); see `draws.numbers`."""
-    if tf.executing_eagerly():
-        return draws.numbers(draws.key(list(seed)), np.arange(n, dtype="int32"), count)
+def _numbers_in_tensorflow(seed: Any, places: Tensor, count: int) -> Tensor:
+    """Returns numbers in [0, 1) for images at places, float32 (n, count); see `draws.numbers`."""
     if not tf.is_tensor(seed):
         xp = functions_of_tensorflow()
         seed = tf.concat([draws.word(number, xp) for number in seed], axis=0)
-    numbers = _numbers_of_a_graph(seed, tf.convert_to_tensor(n), tf.constant(count))
+    numbers = _numbers_of_a_graph(seed, tf.convert_to_tensor(places), tf.constant(count))
     return tf.ensure_shape(numbers, (None, count))
 
 
 # Traced once for all graphs: it has hundreds of operations, and tracing takes a tenth of a second.
-@tf.function(autograph=False)
-def _numbers_of_a_graph(seed: Any, n: Tensor, count: Tensor) -> Tensor:
+@tf.function(autograph=False, reduce_retracing=True)
+def _numbers_of_a_graph(seed: Any, places: Tensor, count: Tensor) -> Tensor:
     xp = functions_of_tensorflow()
-    return draws.numbers(draws.key(tf.unstack(seed), xp), tf.range(n), count, xp)
+    return draws.numbers(draws.key(tf.unstack(seed), xp), places, count, xp)
 
 
 def _static(images: Tensor, axis: int) -> Tensor:
     """Returns the length of an axis: a number where it is known, else a tensor."""
-    return images.shape[axis] or tf.shape(images)[axis]
+    return images.shape[axis] or functions_for(images).shape(images)[axis]
 
 
 def _down_the_columns(matrix: Tensor, images: Tensor) -> Tensor:
     """Multiplies each column of each image by a matrix, (N or 1, out, height)."""
-    shape = tf.shape(images)
-    columns = tf.reshape(images, [shape[0], shape[1], shape[2] * shape[3]])
-    return tf.reshape(matrix @ columns, [shape[0], tf.shape(matrix)[1], shape[2], shape[3]])
+    fn = functions_for(images)
+    n, height, width, channels = (_static(images, axis) for axis in range(4))
+    columns = fn.reshape(images, (n, height, width * channels))
+    return fn.reshape(matrix @ columns, (n, _static(matrix, 1), width, channels))
 
 
 def _multiply(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
@@ -308,12 +349,9 @@ def _multiply(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
     """
 
     def transpose(x: Tensor) -> Tensor:
-        return tf.transpose(x, [0, 2, 1, 3])
+        return functions_for(x).transpose(x, (0, 2, 1, 3))
 
-    product = transpose(_down_the_columns(columns, transpose(_down_the_columns(rows, images))))
-    return tf.ensure_shape(
-        product, [images.shape[0], rows.shape[1], columns.shape[1], images.shape[3]]
-    )
+    return transpose(_down_the_columns(columns, transpose(_down_the_columns(rows, images))))
 
 
 def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
@@ -332,8 +370,9 @@ def resize_boxes(images: Tensor, boxes: Tensor, size: Sequence[Any]) -> Tensor:
     Returns:
         float32 (N, *size, channels).
     """
-    top, left, height, width = tf.unstack(tf.cast(boxes, tf.float32)[:, None, None], axis=3)
-    xp = functions_of_tensorflow()
+    xp = functions_for(images)
+    boxes = xp.cast(boxes, "float32")[:, None, None]
+    top, left, height, width = (boxes[..., i] for i in range(4))
     rows = one_by_one.triangles(top, height, _static(images, 1), size[0], xp)
     columns = one_by_one.triangles(left, width, _static(images, 2), size[1], xp)
     return _multiply(rows, images, columns)
@@ -377,7 +416,7 @@ class RandomResizedCrop(Augmentation):
     def leave(self, images: Tensor) -> Tensor:  # noqa: D102
         if self.size is None or self.size == tuple(images.shape[1:3]):
             return images
-        whole = tf.stack([0, 0, *(_static(images, axis) for axis in (1, 2))])
+        whole = functions_for(images).stack([0, 0, *(_static(images, axis) for axis in (1, 2))])
         return resize_boxes(images, whole[None], self.size)
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
@@ -412,7 +451,7 @@ class RandomFlip(Augmentation):
         super().__init__(probability, **kwargs)
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        return tf.reverse(images, axis=[2])
+        return functions_for(images).flip(images, axis=2)
 
     def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
         return lambda i, image: one_by_one.flip(image)
@@ -472,15 +511,16 @@ class RandomColorJitter(Augmentation):
         return {**factors, "hue": draws.uniform(numbers[:, 3], -self.hue, self.hue, xp)}
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        gain, pull, colors = self._maps(drawn, images.shape[3], functions_of_tensorflow())
-        offset = pull * tf.reshape(gray(tf.reduce_mean(images, axis=[1, 2])), [-1])
-        pixels = tf.reshape(images, [tf.shape(images)[0], -1, images.shape[3]])
+        fn = functions_for(images)
+        gain, pull, colors = self._maps(drawn, images.shape[3], fn)
+        offset = pull * fn.reshape(gray(fn.mean(images, axis=(1, 2))), (-1,))
+        shape = [_static(images, axis) for axis in range(4)]
+        pixels = fn.reshape(images, (shape[0], -1, shape[3]))
         if colors is None:
             pixels = gain[:, None, None] * pixels
         else:
-            pixels = tf.matmul(pixels, gain[:, None, None] * colors, transpose_b=True)
-        pixels = tf.clip_by_value(pixels + offset[:, None, None], 0, 1)
-        return tf.reshape(pixels, tf.shape(images))
+            pixels = pixels @ fn.transpose(gain[:, None, None] * colors, (0, 2, 1))
+        return fn.reshape(fn.clip(pixels + offset[:, None, None], 0, 1), shape)
 
     def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
         gain, pull, colors = self._maps(drawn, 3, np)
@@ -519,7 +559,8 @@ class RandomColorJitter(Augmentation):
         one, zero = xp.ones_like(cos), xp.zeros_like(cos)
         rows = (one, zero, zero), (zero, cos, -sin), (zero, sin, cos)
         rotation = xp.stack([xp.stack(row, axis=-1) for row in rows], axis=1)  # (N, 3, 3)
-        return gain, pull, np.linalg.inv(_YIQ) @ rotation @ _YIQ
+        to_yiq, from_yiq = (xp.array(x, "float32") for x in (_YIQ, np.linalg.inv(_YIQ)))
+        return gain, pull, from_yiq @ rotation @ to_yiq
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {
@@ -535,8 +576,8 @@ def gray(images: Tensor) -> Tensor:
     """Returns the luma of 3 channels, else the mean of all, (..., 1)."""
     if images.shape[-1] == 3:
         # A product of matrices takes a quarter of the time of a sum over so short an axis.
-        return tf.tensordot(images, _LUMA[:, None], 1)
-    return tf.reduce_mean(images, axis=-1, keepdims=True)
+        return functions_for(images).tensordot(images, _LUMA[:, None], 1)
+    return functions_for(images).mean(images, axis=-1, keepdims=True)
 
 
 @_renames.old_names
@@ -553,7 +594,8 @@ class RandomGrayscale(Augmentation):
         super().__init__(probability, **kwargs)
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        return tf.broadcast_to(gray(images), tf.shape(images))
+        shape = [_static(images, axis) for axis in range(4)]
+        return functions_for(images).broadcast_to(gray(images), shape)
 
     def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
         def change(i: int, image: np.ndarray) -> np.ndarray:
@@ -592,12 +634,14 @@ class RandomGaussianBlur(Augmentation):
         return {"sigma": draws.uniform(numbers[:, 0], low, high, xp)}
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        sigma = tf.reshape(drawn["sigma"], [-1, 1, 1])
+        fn = functions_for(images)
+        sigma = fn.reshape(drawn["sigma"], (-1, 1, 1))
 
         def blur_matrix(axis: int) -> Tensor:
-            position = tf.range(_static(images, axis), dtype=tf.float32)
+            position = fn.arange(_static(images, axis), dtype="float32")
             distance = position[:, None] - position[None, :]
-            return tf.nn.softmax(-tf.square(distance / sigma) / 2, axis=-1)  # (N, size, size)
+            weights = fn.exp(-fn.square(distance / sigma) / 2)  # (N, size, size)
+            return weights / fn.sum(weights, axis=-1, keepdims=True)
 
         return _multiply(blur_matrix(1), images, blur_matrix(2))
 
@@ -628,7 +672,7 @@ class RandomSolarize(Augmentation):
 
     def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
         # This takes half the time that `tf.where` takes.
-        is_bright = tf.cast(images >= self.threshold, images.dtype)
+        is_bright = functions_for(images).cast(images >= self.threshold, images.dtype)
         return images + is_bright * (1 - 2 * images)
 
     def augment_each(self, drawn: dict[str, Any]) -> OneByOne:  # noqa: D102
@@ -740,13 +784,14 @@ def _check_size(size: Any) -> tuple[int, int]:
 
 
 def _whole_numbers(seed: Any) -> Tensor:
-    """Returns the numbers of a call's `seed`: a list, or an int32 tensor (k,) if any is a tensor.
+    """Returns the numbers of a call's `seed`: a list, or TensorFlow's int32 tensor (k,).
+
+    The latter if any of them is a tensor of TensorFlow.
 
     It raises if there are no numbers, or if any is not whole.
     """
-    is_array = tf.is_tensor(seed) or isinstance(seed, np.ndarray)
     numbers = seed
-    if is_array and len(seed.shape) == 1:
+    if hasattr(seed, "shape") and len(seed.shape) == 1:
         numbers = tf.unstack(seed) if tf.is_tensor(seed) else list(seed)
     if not isinstance(numbers, (list, tuple)) or not numbers or not all(map(_is_whole, numbers)):
         raise ValueError(
@@ -756,7 +801,7 @@ def _whole_numbers(seed: Any) -> Tensor:
     if any(tf.is_tensor(number) for number in numbers):
         xp = functions_of_tensorflow()
         return tf.concat([draws.word(number, xp) for number in numbers], axis=0)
-    return [int(number) for number in numbers]
+    return [number if is_traced(number) else _number(number) for number in numbers]
 
 
 def whole_words(seed: Any) -> Tensor:
@@ -766,8 +811,8 @@ def whole_words(seed: Any) -> Tensor:
 
 
 def _is_whole(value: Any) -> bool:
-    if tf.is_tensor(value):
-        return value.dtype.is_integer and value.shape.rank == 0
+    if tf.is_tensor(value) or keras.ops.is_tensor(value):
+        return keras.backend.is_int_dtype(_dtype(value)) and len(value.shape) == 0
     return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray))
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,65 @@ def make_views(
     """
     check_image_set("images", images)
     check_policy("policy", policy)
+    by_opencv = policy.goes_one_by_one and _cores() <= _FEW_CORES
+
+    def make(batches: Any, numbers: Any) -> Any:
+        return policy.of(batches, numbers, by_opencv)
+
+    threads = 1 if by_opencv else tf.data.AUTOTUNE
+    return _batches_of(images, make, threads, batch_size, seed, probe_images)
+
+
+def make_batches(
+    images: ImageSet, batch_size: int, seed: int = 0, probe_images: ImageSet | None = None
+) -> tf.data.Dataset:
+    """Makes batches of images for a method that makes the views itself, on the device.
+
+        model = VICReg(encoder, views=policy)
+        model.fit(make_batches(images, batch_size), epochs=20)
+
+    Orders and draws are those of `make_views`: this trains what
+    `fit(make_views(images, policy, batch_size))` trains, to rounding, and goes on as exactly. The
+    device is fed images as they are, bytes for example, and the CPU makes no views.
+
+    Args:
+        images: The images, without groups.
+        batch_size: See `make_views`.
+        seed: See `make_views`.
+        probe_images: See `make_views`.
+
+    Returns:
+        `tf.data.Dataset` of `((images, draws), labels)`, else as of `make_views`. Images are
+        uint8 or float32 (batch_size, height, width, channels). Draws are int32 (batch_size, 4): the
+        numbers (seed, epoch, step, place in the batch) that the draws of an image follow from.
+
+    Raises:
+        TypeError: if `images` is not an `ImageSet`.
+        ValueError: if the images have groups, and as of `make_views`.
+    """
+    if check_image_set("images", images).groups is not None:
+        raise ValueError(
+            "`images` must have no groups, whose views are of two images: use make_views. "
+            "Received: images with groups"
+        )
+
+    def make(batches: Any, numbers: Any) -> Any:
+        places = tf.range(batch_size, dtype=tf.int32)[:, None]
+        same = tf.broadcast_to(tf.cast(numbers, tf.int32), (batch_size, 3))
+        return batches[0], tf.concat([same, places], axis=1)
+
+    return _batches_of(images, make, tf.data.AUTOTUNE, batch_size, seed, probe_images)
+
+
+def _batches_of(
+    images: ImageSet,
+    make: Callable[[Any, Any], Any],
+    threads: int,
+    batch_size: int,
+    seed: int,
+    probe_images: ImageSet | None,
+) -> tf.data.Dataset:
+    """Does what `make_views` does, with what `make(batches, (seed, epoch, step))` returns."""
     batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
     count = images.example_count
     if batch_size > count:
@@ -88,8 +147,6 @@ def make_views(
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
     epochs, steps = Epochs(), count // batch_size
-    by_opencv = policy.goes_one_by_one and _cores() <= _FEW_CORES
-    threads = 1 if by_opencv else tf.data.AUTOTUNE
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""
@@ -104,7 +161,7 @@ def make_views(
             @as_it_is
             def views(step: Any, batch: Any) -> Any:
                 batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
-                made = policy.of(batches, tf.stack([seed, epoch, step]), by_opencv)
+                made = make(batches, tf.stack([seed, epoch, step]))
                 return (made, batch[1]) if images.has_labels else (made,)
 
             batches = _batches(images, count, batch_size, order, first_step, steps)

@@ -13,6 +13,7 @@ from keras_ssl._backend import is_dataset, outside_graph
 from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import (
     all_layers,
+    build_for,
     compiled_metrics,
     forget_initial_epoch,
     is_within_fit,
@@ -24,7 +25,9 @@ from keras_ssl._keras import (
 from keras_ssl._require import readable_errors, require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_optional_count
+from keras_ssl.data import Views
 from keras_ssl.data.epochs import epochs_of
+from keras_ssl.data.views import check_policy
 from keras_ssl.encoders import (
     as_encoder,
     check_representations,
@@ -90,6 +93,9 @@ class JointEmbeddingModel(Trainer):
             batch. Default: all at once.
         input_range: The range of images that a trained encoder expects, if its own layers do not
             tell it: see `keras_ssl.encoders.as_encoder`.
+        views: Optional `keras_ssl.data.Views`, a policy that makes the views within the step, on
+            the device. Batches are then images, `(images, labels)`, bytes or floats in [0, 1], from
+            `keras_ssl.data.make_batches` for example.
         layer_decay: Factor on the learning rate from each block of the encoder to the one before
             it, positive and at most 1: see `keras_ssl.encoders.layer_factors`. Default: one
             learning rate for all.
@@ -122,10 +128,12 @@ class JointEmbeddingModel(Trainer):
         micro_batch_size: int | None = None,
         input_range: Any = None,
         layer_decay: float | None = None,
+        views: Views | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        self.views = None if views is None else check_policy("views", views)
         self.layer_decay = layer_decay
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
         self.encoder = as_encoder(encoder, input_range)
@@ -448,7 +456,25 @@ class JointEmbeddingModel(Trainer):
             fitting.check_range(x)
         # Under a strategy, `ReplicatedModel` builds the model.
         if not self.built and own_strategy(self) is None:
-            self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
+            self.build_for_batch(batch)
+        if self.built and self.views is not None:
+            # Otherwise Keras calls the model on images, as if these were views.
+            build_for(self, self.with_symbolic_views(batch))
+
+    def build_for_batch(self, batch: Any) -> None:
+        """Builds the model for batches such as this one, or as its specification."""
+        x, _, _ = self._check_batch(self.with_symbolic_views(batch), made=True)
+        self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
+
+    def with_symbolic_views(self, batch: Any) -> Any:
+        """Returns a batch with symbolic views in the place of images, if the model makes views."""
+        if self.views is None:
+            return batch
+        x, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        images, _ = self._images_and_draws(x)
+        shapes = self.views.compute_output_shape((None, *images.shape[1:]))
+        made = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
+        return (made,) if labels is None else (made, labels)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' hook: makes the function that trains.
@@ -492,10 +518,16 @@ class JointEmbeddingModel(Trainer):
         """Returns the loss times the scale that keeps half-precision gradients from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
-    def _check_batch(self, data: Any) -> tuple[Any, Any, Any]:
-        """Returns the views, labels and weights of a batch, after checking its structure."""
+    def _check_batch(self, data: Any, made: bool = False) -> tuple[Any, Any, Any]:
+        """Returns the views, labels and weights of a batch, after checking its structure.
+
+        The images in the place of the views, if the model makes these and has not `made` them.
+        """
         x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if not isinstance(x, (tuple, list)) or len(x) < 2:
+        makes_views = self.views is not None and not made
+        if makes_views:
+            x = self._images_and_draws(x)[0]
+        elif not isinstance(x, (tuple, list)) or len(x) < 2:
             raise ValueError(
                 "A batch must be ((view_1, view_2, ...), labels) or ((view_1, view_2, ...),), with "
                 "two views or more; make it with keras_ssl.data.make_views. "
@@ -520,11 +552,33 @@ class JointEmbeddingModel(Trainer):
                 "((view_1, view_2), (images, labels)). Received: "
                 f"{keras.tree.map_structure(_shape, data)}"
             )
-        return tuple(x), labels, sample_weight
+        return x if makes_views else tuple(x), labels, sample_weight
+
+    def _images_and_draws(self, x: Any) -> tuple[Tensor, Tensor]:
+        """Returns the images of a batch, and what their draws follow from, or `None`."""
+        images, draws = x if isinstance(x, (tuple, list)) and len(x) == 2 else (x, None)
+        if len(getattr(images, "shape", ())) != 4:
+            raise ValueError(
+                "A batch of a method with `views` must be (images, labels) or ((images, draws), "
+                "labels), with images (N, height, width, channels); make it with "
+                f"keras_ssl.data.make_batches. Received: {keras.tree.map_structure(_shape, x)}"
+            )
+        return images, draws
+
+    def _made_views(self, x: Any) -> tuple[Tensor, ...]:
+        """Returns the views that the model's own policy makes of images."""
+        images, draws = self._images_and_draws(x)
+        policy: Any = self.views
+        if draws is None:
+            return policy(images, training=True)
+        seed = [draws[0, i] for i in range(3)]
+        return policy(images, training=True, seed=seed, places=draws[:, 3])
 
     def unpacked(self, data: Any) -> tuple[Any, Any]:
         """Returns the views and labels of a batch, and checks them while a step is traced."""
         x, labels, _ = self._check_batch(data)
+        if self.views is not None:
+            x = self._made_views(keras.utils.unpack_x_y_sample_weight(data)[0])
         # If the batch size is unknown until the batch comes, the criterion cannot check it, and a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         count = replicas.batch_size(keras.tree.flatten(x)[0])
@@ -573,6 +627,7 @@ class JointEmbeddingModel(Trainer):
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         parts = {
+            **({} if self.views is None else {"views": self.views}),
             "encoder": self.encoder,
             "projector": self.projector,
             "criterion": self.criterion,

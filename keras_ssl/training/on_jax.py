@@ -27,7 +27,9 @@ class Trainer(keras.Model):
 
     def train_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
         """Does one training step on `((view_1, view_2), labels)`."""
-        x, labels = self.unpacked(data)
+        with scope(self, state) as values:
+            x, labels = self.unpacked(data)
+            state = values()
         if self.micro_batch_size is None:
             representations, gradients, state = self._gradients(state, x)
         else:
@@ -39,9 +41,9 @@ class Trainer(keras.Model):
 
     def test_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
         """Evaluates the loss, its terms and the probe on `((view_1, view_2), labels)`."""
-        x, labels = self.unpacked(data)
         weights, others, metrics = state
         with scope(self, (weights, others, [], metrics)) as values:
+            x, labels = self.unpacked(data)
             if self.micro_batch_size is None:
                 representations, embeddings = self.embed(x, training=False)
             else:

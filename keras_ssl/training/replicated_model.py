@@ -89,9 +89,8 @@ class ReplicatedModel(keras.Model):
         with strategy.scope():
             if not self.built:
                 # Not symbolically, because several machines cannot create variables in a graph.
-                images, _, _ = keras.utils.unpack_x_y_sample_weight(data_batch)
-                self.build(keras.tree.map_structure(lambda spec: tuple(spec.shape), images))
-            build_for(self, data_batch)
+                self.build_for_batch(data_batch)
+            build_for(self, self.with_symbolic_views(data_batch))
         if strategy.num_replicas_in_sync > 1:
             synchronize(self)
             draw_apart(self)

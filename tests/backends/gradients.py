@@ -31,3 +31,17 @@ def value_and_gradients(function, *arrays):
         gradients = torch.autograd.grad(value, tensors)
     convert = keras.ops.convert_to_numpy
     return np.float64(convert(value)), [np.asarray(convert(g), "float64") for g in gradients]
+
+
+def compiled(function):
+    """Returns a function of arrays, compiled where the backend compiles."""
+    name = keras.backend.backend()
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    if name == "jax":
+        import jax
+
+        return jax.jit(function)
+    return lambda *arrays: function(*map(keras.ops.convert_to_tensor, arrays))
