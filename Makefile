@@ -48,7 +48,7 @@ clean:
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable ".[test,dev]"
+	$(BIN)/python -m pip install -qq --editable ".[test,dev,jax]"
 	@touch $@
 
 .venv-lowest/installed: setup.cfg tests/constraints-lowest.txt
@@ -62,5 +62,5 @@ clean:
 	@echo "== Making .venv-newest, with the newest versions that setup.cfg allows (a few minutes) =="
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install -qq --upgrade pip
-	.venv-newest/bin/python -m pip install -qq --editable ".[test]"
+	.venv-newest/bin/python -m pip install -qq --editable ".[test,jax]"
 	@touch $@

@@ -6,7 +6,8 @@
 Each backend has a process of its own, and the processes take turns. A "step" is one of `fit`, of
 two views of random images through encoder and projector, the criterion, the gradient and AdamW. A
 criterion is its value and gradient alone, compiled where the backend compiles, at N samples and M
-dimensions. The program prints the median time and its ratio to TensorFlow's, and the median CPU
+dimensions. "Views" are two of SimCLR of each image of a batch of bytes, made on the device. The
+program prints the median time and its ratio to TensorFlow's, and the median CPU
 time of all threads. On an accelerator, the whole table is of that device. (`pip install jax torch`)
 """
 
@@ -27,7 +28,7 @@ METHODS = ("VICReg", "SimCLR")
 def cases(arguments):
     """The names of what is measured."""
     criteria = [f"{name} {n} x {m}" for name in ("VICRegLoss", "NTXentLoss") for n, m in SHAPES]
-    return [f"{method} step" for method in METHODS] + criteria
+    return [f"{method} step" for method in METHODS] + criteria + ["views"]
 
 
 # --- In the process of a backend -----------------------------------------------------------------
@@ -61,6 +62,41 @@ def step(method, arguments):
     return run
 
 
+def views(arguments):
+    """Returns a function that makes the views of a batch on the device."""
+    import keras
+    import numpy as np
+
+    from keras_ssl import data
+
+    size = (arguments.size, arguments.size)
+    images = np.random.RandomState(0).randint(256, size=(arguments.batch_size, *size, 3))
+    images, policy = keras.ops.convert_to_tensor(images, "uint8"), data.simclr(size)
+    make = compiled(lambda images, seed: policy(images, training=True, seed=[seed, seed]))
+
+    def run():
+        made = make(images, keras.ops.convert_to_tensor(1, "int32"))
+        keras.ops.convert_to_numpy(made[1][0, 0, 0, 0])  # waits for the device
+        return 1
+
+    return run
+
+
+def compiled(function):
+    """Returns a function that is compiled where the backend compiles."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, autograph=False)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
 def criterion(name, n, m):
     """Returns a function that computes a criterion's value and gradient."""
     import keras
@@ -74,7 +110,6 @@ def criterion(name, n, m):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        @tf.function(autograph=False)
         def both(*z):
             with tf.GradientTape() as tape:
                 tape.watch(z)
@@ -84,7 +119,7 @@ def criterion(name, n, m):
     elif keras.backend.backend() == "jax":
         import jax
 
-        both = jax.jit(jax.grad(loss, (0, 1)))
+        both = jax.grad(loss, (0, 1))
     else:
         import torch
 
@@ -92,6 +127,8 @@ def criterion(name, n, m):
 
         def both(*z):
             return torch.autograd.grad(loss(*z), z)
+
+    both = compiled(both)
 
     def run():
         keras.ops.convert_to_numpy(both(*z)[0])  # waits for the device
@@ -106,11 +143,13 @@ def work(arguments):
     for line in sys.stdin:
         case = line.strip()
         if case not in functions:
-            name, kind, *rest = case.split()
-            is_step = kind == "step"
-            functions[case] = (
-                step(name, arguments) if is_step else criterion(name, int(kind), int(rest[-1]))
-            )
+            name, *rest = case.split()
+            if case == "views":
+                functions[case] = views(arguments)
+            elif rest == ["step"]:
+                functions[case] = step(name, arguments)
+            else:
+                functions[case] = criterion(name, int(rest[0]), int(rest[-1]))
             functions[case]()  # compiles
         wall, cpu = time.perf_counter(), time.process_time()
         count = functions[case]()

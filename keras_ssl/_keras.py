@@ -275,6 +275,17 @@ def updated_by(
             del vars(optimizer)[name]
 
 
+def optimizer_config(config: Any) -> Any:
+    """Returns a config with the public names of optimizers, in it or in what it holds."""
+    # On PyTorch, Keras writes those of private modules, which exist on no other backend.
+    if not isinstance(config, dict):
+        return config
+    config = {name: optimizer_config(value) for name, value in config.items()}
+    if str(config.get("module", "")).startswith("keras.src.backend.torch.optimizers"):
+        config["module"], config["registered_name"] = "keras.optimizers", None
+    return config
+
+
 # --- TensorFlow ----------------------------------------------------------------------------------
 
 

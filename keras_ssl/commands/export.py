@@ -63,6 +63,11 @@ def export(
             missing, the images do not fit, or the file differs from Keras. Nothing is then written.
     """
     format_ = check_format(format)
+    if keras.backend.backend() == "torch" and format in ("saved_model", "onnx", "litert"):
+        raise ValueError(
+            "`format` must be safetensors or keras_hub on the PyTorch backend of Keras: run the "
+            f"command with KERAS_BACKEND=tensorflow. Received: {format=}"
+        )
     check_out(out)
     check_positive("tolerance", tolerance)
     with _log.shown(quiet):

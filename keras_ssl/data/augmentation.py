@@ -251,6 +251,9 @@ class Augmentation(keras.layers.Layer):
         # Keras would refuse numbers beside tensors, and turns NumPy's numbers into tensors.
         if kwargs.get("seed") is not None:
             kwargs["seed"] = _whole_numbers(kwargs["seed"])
+        images = args[0] if args else kwargs.get("images")
+        if tf.is_tensor(images) and keras.backend.backend() != "tensorflow":
+            return self.call(*args, **kwargs)  # Keras would turn them into tensors of its backend.
         return super().__call__(*args, **kwargs)
 
     def call(  # noqa: D102

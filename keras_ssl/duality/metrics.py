@@ -41,6 +41,7 @@ class _EmbeddingMetric(keras.metrics.Metric):
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
         super().__init__(name=name, dtype=widest(dtype) if isinstance(dtype, str) else dtype)
+        self._given_dtype = dtype
         self.dimensions = check_count("dimensions", dimensions)
 
     def update_state(
@@ -72,7 +73,10 @@ class _EmbeddingMetric(keras.metrics.Metric):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
-        return {**super().get_config(), "dimensions": self.dimensions}
+        config = {**super().get_config(), "dimensions": self.dimensions}
+        if isinstance(self._given_dtype, str):
+            config["dtype"] = self._given_dtype  # Another backend may have wider sums.
+        return config
 
 
 class _SumMetric(_EmbeddingMetric):

@@ -125,7 +125,7 @@ def represent_with(
     """
     model = prepared(encoder, image_shape)
     if keras.backend.backend() != "tensorflow":
-        represent = lambda batch: model.predict_on_batch(np.asarray(batch))  # noqa: E731
+        represent = model.predict_on_batch
     elif model.distribute_strategy.num_replicas_in_sync > 1:
         # Keras would give every replica the whole batch, and concatenate all results.
         represent = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
@@ -138,9 +138,14 @@ def represent_with(
             model.predict_function.get_concrete_function([(batch,)])
 
     def features(batch: Any) -> np.ndarray:
-        return np.asarray(represent(batch), np.float32)
+        return np.asarray(represent(for_backend(batch)), np.float32)
 
     return features
+
+
+def for_backend(batch: Any) -> Any:
+    """Returns a batch of tf.data as Keras' backend takes it."""
+    return batch if keras.backend.backend() == "tensorflow" else np.asarray(batch)
 
 
 def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:

@@ -30,6 +30,7 @@ from keras_ssl.data.augmentation import check_augmentation
 from keras_ssl.data.views import check_image_set
 from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_encoder
 from keras_ssl.evaluation import Features, extract
+from keras_ssl.evaluation.features import for_backend
 
 # Parts of the encoder that are trained besides the head, by name: the fraction of its layers that
 # have weights, counted from the last. A third is the last stage of the small ResNets, and four of
@@ -193,7 +194,7 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
     """
     right = 0
     for batch, labels in check_labeled("images", images).batches(batch_size):
-        predicted = np.argmax(classifier.predict_on_batch(batch), axis=1)
+        predicted = np.argmax(classifier.predict_on_batch(for_backend(batch)), axis=1)
         right += int(np.sum(predicted == labels.numpy()))
     return right / len(images)
 

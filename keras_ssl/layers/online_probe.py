@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ssl import replicas
 from keras_ssl._backend import widest
+from keras_ssl._keras import optimizer_config
 from keras_ssl._require import require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
@@ -90,9 +91,14 @@ class OnlineProbe(keras.layers.Layer):
         self._accuracy_tracker.update_state(labels, logits)
         return ops.softmax(logits) - ops.one_hot(labels, self.num_classes, dtype=logits.dtype)
 
-    def _checked(self, labels: Tensor, count: int | None) -> Tensor:
-        """Returns the labels as int32 (N,), after checking them."""
-        labels = ops.convert_to_tensor(labels)
+    def check_labels(self, labels: Tensor) -> None:
+        """Raises a `ValueError` unless labels, or their specification, are integers (N,), (N, 1).
+
+        Args:
+            labels: See `train_step`.
+        """
+        if hasattr(labels, "__array__") or not hasattr(labels, "dtype"):  # not a specification
+            labels = ops.convert_to_tensor(labels)
         dtype = keras.backend.standardize_dtype(labels.dtype)
         if not keras.backend.is_int_dtype(dtype):
             raise ValueError(
@@ -105,6 +111,12 @@ class OnlineProbe(keras.layers.Layer):
                 "`labels` of the online probe must be one integer per image, of shape (N,) or "
                 f"(N, 1), not one-hot. Received: labels of shape {shape}"
             )
+
+    def _checked(self, labels: Tensor, count: int | None) -> Tensor:
+        """Returns the labels as int32 (N,), after checking them."""
+        self.check_labels(labels)
+        labels = ops.convert_to_tensor(labels)
+        shape = tuple(labels.shape)
         if None not in (count, shape[0]) and count != shape[0]:
             raise ValueError(
                 "`labels` of the online probe must be as many as the images. Received: "
@@ -149,7 +161,7 @@ class OnlineProbe(keras.layers.Layer):
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "optimizer": optimizer_config(keras.saving.serialize_keras_object(self.optimizer)),
         }
 
     @classmethod

@@ -18,6 +18,7 @@ from keras_ssl._keras import (
     forget_initial_epoch,
     is_within_fit,
     metrics_as_given,
+    optimizer_config,
     own_losses,
     own_strategy,
     replace_layer,
@@ -173,8 +174,9 @@ class JointEmbeddingModel(Trainer):
         if is_default:
             warn_if_heavy(self.projector)
         self._view_shapes: list[Any] | None = None
-        # The first batch sets this, for callbacks that count images. None if batches vary in size.
+        # The batches set this, for callbacks that count images. None if batches vary in size.
         self.images_per_step: int | None = None
+        self._batch_sizes: set[int | None] = set()
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
         ]
@@ -354,7 +356,7 @@ class JointEmbeddingModel(Trainer):
         self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None
     ) -> dict[str, Tensor]:
         """Keras' hook: builds metrics under a strategy, from views `x`. No step calls it."""
-        self._update_compiled_metrics(self.pairs(self.embed(x)[1]))
+        self._update_compiled_metrics(self.pairs(self.embed(tuple(x))[1]))
         return self.get_metrics_result()
 
     def fit(
@@ -451,14 +453,15 @@ class JointEmbeddingModel(Trainer):
     def _prepare(self, batch: Any, check_range: bool) -> None:
         """Checks a batch before anything is trained, and builds the model for it."""
         x, _, _ = self._check_batch(batch)
-        fitting.check_devices(views.batch_size(x))
+        fitting.check_no_strategy()
         if check_range:
             fitting.check_range(x)
         # Under a strategy, `ReplicatedModel` builds the model.
         if not self.built and own_strategy(self) is None:
             self.build_for_batch(batch)
-        if self.built and self.views is not None:
-            # Otherwise Keras calls the model on images, as if these were views.
+        if self.built and (self.views is not None or keras.backend.backend() == "torch"):
+            # Keras would call the model on images, as if these were views; and on PyTorch on a list
+            # of views, as if it were one.
             build_for(self, self.with_symbolic_views(batch))
 
     def build_for_batch(self, batch: Any) -> None:
@@ -490,8 +493,9 @@ class JointEmbeddingModel(Trainer):
     ) -> None:
         """Does what a training step does after the gradients: optimizer, teacher and probe."""
         rows = views.batch_size(representations)
-        if rows is not None:
-            self.images_per_step = rows * replicas.replica_count()
+        self._batch_sizes.add(rows)
+        varies = rows is None or len(self._batch_sizes) > 1
+        self.images_per_step = None if rows is None or varies else rows * replicas.replica_count()
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)
@@ -546,6 +550,9 @@ class JointEmbeddingModel(Trainer):
                 "`metrics` see the embeddings of the views, not labels: for an accuracy, pass "
                 f"`probe` to the model. Received: metrics={metrics_as_given(self)!r}"
             )
+        if self.probe is not None and labels is not None:
+            own = labels[1] if isinstance(labels, (tuple, list)) else labels
+            self.probe.check_labels(own)
         if self.probe is not None and labels is None:
             raise ValueError(
                 "The online probe needs labels: batches ((view_1, view_2), labels) or "
@@ -647,6 +654,13 @@ class JointEmbeddingModel(Trainer):
             **{name: serialize(part) for name, part in parts.items()},
         }
         return with_own_arguments(self, config)
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Keras' hook: returns what `compile` was given, in names that every backend knows."""
+        config = optimizer_config(super().get_compile_config())
+        if config and keras.backend.backend() == "jax" and config.get("jit_compile"):
+            config["jit_compile"] = "auto"  # JAX's default, which is no choice for other backends.
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102

@@ -151,16 +151,19 @@ def check(options: Options) -> None:
         )
 
 
-def check_batches(recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None) -> None:
+def check_batches(
+    recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None, devices: int = 1
+) -> None:
     """Raises a `ValueError` for a batch that is too small or cannot be shared evenly."""
     if recipe.batch_size < 2:
         raise ValueError(
             "`batch_size` must be at least 2: a criterion compares the images of a batch. "
             f"Received: {recipe.batch_size}"
         )
-    if recipe.batch_size % replicas:
+    sharing = max(replicas, devices)
+    if recipe.batch_size % sharing:
         raise ValueError(
-            f"`batch_size` must be a multiple of the number of replicas, {replicas}. "
+            f"`batch_size` must be a multiple of the number of replicas, {sharing}. "
             f"Received: {recipe.batch_size}"
         )
     if micro_batch_size and recipe.batch_size // replicas % micro_batch_size:

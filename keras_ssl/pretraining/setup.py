@@ -141,7 +141,8 @@ def prepare(options: Options) -> Setup:
     if is_new and is_small and not given:
         batch = defaults.batch_size(recipe.batch_size, images.example_count)
         recipe = dataclasses.replace(recipe, batch_size=batch.value)
-    options_.check_batches(recipe, replicas, options.micro_batch_size)
+    devices = getattr(strategy, "device_count", 1)  # of JAX
+    options_.check_batches(recipe, replicas, options.micro_batch_size, devices)
     setup = Setup(
         options,
         strategy,

@@ -28,6 +28,7 @@ from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.starter import end_with_starter
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
+from keras_ssl.training.one_program import OneProgram
 
 _IDENTITY = "study.json"
 _TRIALS = "trials"
@@ -206,7 +207,9 @@ class Study:
     # --- Running -------------------------------------------------------------------------------
 
     def run(
-        self, strategy: tf.distribute.Strategy | None = None, retry_failed: bool = False
+        self,
+        strategy: tf.distribute.Strategy | OneProgram | None = None,
+        retry_failed: bool = False,
     ) -> Results | None:
         """Runs all trials that are not done yet.
 
@@ -222,7 +225,7 @@ class Study:
             TypeError: if `strategy` is not a strategy.
             ValueError: if a trial's file is missing or cannot be read.
         """
-        if not isinstance(strategy, (tf.distribute.Strategy, type(None))):
+        if not isinstance(strategy, (tf.distribute.Strategy, OneProgram, type(None))):
             raise TypeError(
                 f"`strategy` must be a tf.distribute.Strategy, or None. Received: {strategy!r}"
             )
@@ -243,7 +246,7 @@ class Study:
             if lock is not None:
                 lock.release()
 
-    def _run(self, strategy: tf.distribute.Strategy | None, retry_failed: bool) -> Results | None:
+    def _run(self, strategy: Any, retry_failed: bool) -> Results | None:
         progress = Progress(self.score)
 
         def on_change(trial: Any) -> None:
@@ -269,7 +272,7 @@ class Study:
             hypermodel=StudyHyperModel(self.arms, self.spaces),
             log_dir=log_dir,
             callbacks=self.callbacks,
-            distribution_strategy=strategy,
+            distribution_strategy=None if isinstance(strategy, OneProgram) else strategy,
             directory=str(self.folder),
             project_name=_TRIALS,
         )

@@ -31,11 +31,8 @@ def named_arguments(method: Callable[..., Any], *args: Any, **kwargs: Any) -> di
 # --- The data ------------------------------------------------------------------------------------
 
 
-def check_devices(rows: int | None) -> None:
-    """Raises a `ValueError` if devices of JAX cannot share a batch of so many images.
-
-    Or if a strategy of TensorFlow is open, which another backend does not see.
-    """
+def check_no_strategy() -> None:
+    """Raises a `ValueError` if a strategy of TensorFlow is open, which another backend ignores."""
     if keras.backend.backend() == "tensorflow":
         return
     tf = sys.modules.get("tensorflow")
@@ -44,15 +41,6 @@ def check_devices(rows: int | None) -> None:
             "A strategy of `tf.distribute` does nothing on another backend of Keras than "
             "TensorFlow: use keras.distribution on JAX. Received: a strategy, on the backend "
             f"{keras.backend.backend()}"
-        )
-    distribution = keras.distribution.distribution()
-    if distribution is None or rows is None:
-        return
-    devices = distribution.device_mesh.shape[0]
-    if rows % devices:
-        raise ValueError(
-            "The images of a batch must be a multiple of the devices that share it: drop the "
-            f"remainder. Received: {rows} images, {devices} devices"
         )
 
 

@@ -6,7 +6,7 @@ other backends reads and assigns these values instead of the variables.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -24,6 +24,23 @@ class Trainer(keras.Model):
     """See `keras_ssl.training.trainer`."""
 
     distribute_strategy = OneProgram()
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.fit`. A batch that is refused leaves the model as it was."""
+        if self.built and self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        with _kept(self):
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.evaluate`, and `fit`."""
+        with _kept(self):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.predict`, and `fit`."""
+        with _kept(self):
+            return super().predict(*args, **kwargs)
 
     def train_step(self, state: State, data: Any) -> tuple[dict[str, Tensor], State]:
         """Does one training step on `((view_1, view_2), labels)`."""
@@ -47,9 +64,7 @@ class Trainer(keras.Model):
             if self.micro_batch_size is None:
                 representations, embeddings = self.embed(x, training=False)
             else:
-                parts = _split(x, self.micro_batch_size)
-                outputs = jax.lax.map(lambda part: self.embed(part, training=False), parts)
-                representations, embeddings = _joined(outputs)
+                representations, embeddings = _embed_in_parts(self, values(), x)
             self.finish_evaluation(x, embeddings, representations, labels)
             logs = self.get_metrics_result()
         weights, others, _, metrics = values()
@@ -87,6 +102,43 @@ class Trainer(keras.Model):
     ) -> contextlib.AbstractContextManager[None]:
         """Opens a scope of a step of an optimizer."""
         return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _kept(model: Any) -> Iterator[None]:
+    """Opens a scope whose errors leave the values of a model's variables, and read well.
+
+    Keras takes the values out of the variables before it traces a step.
+    """
+    optimizer = [] if model.optimizer is None else model.optimizer.variables
+    variables = [
+        *model.trainable_variables,
+        *model.non_trainable_variables,
+        *optimizer,
+        *model.metrics_variables,
+    ]
+    before = [variable.value for variable in variables]
+    try:
+        yield
+    except Exception as error:
+        for variable, value in zip(variables, before, strict=True):
+            # Of a step that ran, the values before it are gone, and Keras has put back the others.
+            if not value.is_deleted() and not _has_value(variable):
+                variable.assign(value)
+        if type(error).__name__ != "IndivisibleError":
+            raise
+        devices = keras.distribution.distribution().device_mesh.shape[0]
+        raise ValueError(
+            f"Every batch must be a multiple of the {devices} devices that share it, also the last "
+            f"one. Received: {str(error)[:300]}"
+        ) from error
+
+
+def _has_value(variable: keras.Variable) -> bool:
+    try:
+        return variable.value is not None
+    except TypeError:  # Keras looks for an initializer, which a variable has only once.
+        return False
 
 
 @contextlib.contextmanager
@@ -188,6 +240,16 @@ def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list
         for b, s, o in zip(before, sums, others, strict=True)
     ]
     return representations, gradients, (weights, others, optimizer, metrics_after)
+
+
+def _embed_in_parts(model: Any, state: State, x: Tensor) -> tuple[Any, Any]:
+    """Does `model.embed(x)` in inference mode, `model.micro_batch_size` images at a time."""
+
+    def embed(part: Tensor) -> Any:
+        with scope(model, state):  # Losses that layers add here are left out, as on TensorFlow.
+            return model.embed(part, training=False)
+
+    return _joined(jax.lax.map(embed, _split(x, model.micro_batch_size)))
 
 
 def _is_averaged(state: Tensor) -> bool:

@@ -35,6 +35,8 @@ class Trainer(keras.Model):
         with torch.no_grad():
             outputs = [self.embed(part, training=False) for part in parts]
             representations, embeddings = _joined(outputs)
+            if len(parts) > 1:
+                clear_losses(self)  # As on TensorFlow, not those of the last part alone.
             self.finish_evaluation(x, embeddings, representations, labels)
             return self.get_metrics_result()
 
@@ -90,11 +92,15 @@ def _cached_gradients(model: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     parts = _split(x, model.micro_batch_size)
     states = [v.value for v in model.non_trainable_variables]
     before = [state.clone() for state in states]
+    generators = _generators()
     averaged = [i for i, state in enumerate(states) if state.is_floating_point()]
     with torch.no_grad():
         representations, embeddings = _joined([model.embed(part, training=True) for part in parts])
         for state, value in zip(states, before, strict=True):
             state.copy_(value)
+    # So that random layers draw the same again: those without a seed draw from PyTorch's own.
+    for set_state, value in generators:
+        set_state(value)
 
     clear_losses(model)
     for z in embeddings:
@@ -127,6 +133,14 @@ def _cached_gradients(model: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         for total, i in zip(sums, averaged, strict=True):
             states[i].copy_(before[i] + total / len(parts))
     return representations, gradients
+
+
+def _generators() -> list[tuple[Callable[[Any], None], Any]]:
+    """Returns PyTorch's random states, each with the function that sets it."""
+    found: list[tuple[Callable[[Any], None], Any]] = [(torch.set_rng_state, torch.get_rng_state())]
+    if torch.cuda.is_available():
+        found.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    return found
 
 
 def _split(x: Tensor, size: int | None) -> list[Tensor]:

@@ -3,6 +3,8 @@
 import contextlib
 from typing import Any
 
+import keras
+
 
 class OneProgram:
     """What a strategy says of itself, where one program computes the whole batch.
@@ -11,6 +13,12 @@ class OneProgram:
     """
 
     num_replicas_in_sync = 1
+
+    @property
+    def device_count(self) -> int:
+        """Number of devices that share every batch."""
+        distribution = keras.distribution.distribution()
+        return 1 if distribution is None else distribution.device_mesh.shape[0]
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Opens a scope that changes nothing."""

@@ -14,7 +14,7 @@ from keras_ssl.training.one_program import OneProgram
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
 
 
-def strategy(name: str = "auto") -> tf.distribute.Strategy:
+def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
     """Creates a `tf.distribute` strategy. Call it before you create any other TensorFlow object.
 
     Create the encoder, the model and the optimizer inside its `scope()`.

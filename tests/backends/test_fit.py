@@ -73,25 +73,34 @@ class TestMicroBatches:
         with pytest.raises(ValueError, match="`micro_batch_size` must divide the number of images"):
             model.fit(x, y, batch_size=12, verbose=0)
 
-    def test_dropout_draws_the_same_in_both_passes(self):
-        """Otherwise the gradient would be that of another network: weights would be noise."""
-        model = make(
-            models.SimCLR,
-            keras.optimizers.SGD(0.0),
-            keras.Sequential(
-                [
-                    keras.layers.Input((8, 8, 1)),
-                    keras.layers.Flatten(),
-                    keras.layers.Dropout(0.5, seed=1),
-                ]
-            ),
-            micro_batch_size=4,
-        )
-        x, y = batches(1)
-        before = [array(s) for s in model.variables if "seed" in s.path]
-        model.fit(x, y, batch_size=12, verbose=0)
-        after = [array(s) for s in model.variables if "seed" in s.path]
-        assert len(after) == 1 and not np.array_equal(before, after)
+    @pytest.mark.parametrize("seed", [None, 1])
+    def test_dropout_draws_the_same_in_both_passes(self, seed):
+        """Otherwise the gradient would be that of another network. One part draws as the whole."""
+        found = []
+        for size in (None, 12):
+            keras.utils.set_random_seed(0)
+            layers = [
+                keras.layers.Input((8, 8, 1)),
+                keras.layers.Flatten(),
+                keras.layers.Dropout(0.5, seed=seed),
+                keras.layers.Dense(6),
+            ]
+            model = models.SimCLR(keras.Sequential(layers), head(), micro_batch_size=size)
+            model.compile(keras.optimizers.SGD(0.5))
+            x, _ = batches()
+            model.fit(x, batch_size=12, shuffle=False, verbose=0)
+            found.append([array(v) for v in model.trainable_weights])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+    def test_losses_of_layers_are_left_out_of_an_evaluation(self):
+        model = models.VICReg(no_batch_statistics(), head(), micro_batch_size=4)
+        model.compile("sgd")
+        x, _ = batches()
+        found = model.evaluate(x, batch_size=12, return_dict=True, verbose=0)
+        terms = sum(w * found[name] for name, w in model.criterion.weights.items())
+        kernel = next(v for v in model.trainable_weights if v.path.endswith("dense/kernel"))
+        assert found["loss"] == pytest.approx(terms + 0.01 * np.sum(array(kernel) ** 2), rel=1e-4)
 
 
 def test_mixed_precision():
@@ -181,6 +190,26 @@ def test_bad_views_are_refused(change, message):
     x, y = batches(1)
     with pytest.raises(ValueError, match=message):
         make().fit(change(x), y, batch_size=12, verbose=0)
+
+
+def test_a_batch_that_is_refused_leaves_the_model_as_it_was():
+    model = make()
+    x, y = batches(1)
+    model.fit(x, y, batch_size=12, verbose=0)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="must be integers from 0 to 2"):
+        model.fit(x, y.astype("float32"), batch_size=12, verbose=0)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.fit(x, y, batch_size=12, verbose=0)
+    assert model.images_per_step == 12
+
+
+def test_metrics_see_batches_of_make_views(images):
+    model = make()
+    model.compile("sgd", metrics=["cosine_similarity"])
+    views = data.make_views(images, quick_policy(), 16)
+    assert "cosine_similarity" in model.fit(views, verbose=0).history
 
 
 def test_accumulated_gradients_are_refused():
