@@ -32,7 +32,7 @@ check: .venv/installed  ## checks format, lint, types, and the examples in the d
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --doctest-modules keras_ssl -q -n 0
+	$(BIN)/python -m pytest --doctest-modules keras_ssl --ignore keras_ssl/training/on_torch.py -q -n 0
 
 format: .venv/installed
 	$(BIN)/ruff format .

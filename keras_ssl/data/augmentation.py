@@ -315,15 +315,16 @@ def _numbers_in_tensorflow(seed: Any, places: Tensor, count: int) -> Tensor:
     if not tf.is_tensor(seed):
         xp = functions_of_tensorflow()
         seed = tf.concat([draws.word(number, xp) for number in seed], axis=0)
-    numbers = _numbers_of_a_graph(seed, tf.convert_to_tensor(places), tf.constant(count))
+    words = tuple(tf.unstack(seed))
+    numbers = _numbers_of_a_graph(words, tf.convert_to_tensor(places), tf.constant(count))
     return tf.ensure_shape(numbers, (None, count))
 
 
 # Traced once for all graphs: it has hundreds of operations, and tracing takes a tenth of a second.
 @tf.function(autograph=False, reduce_retracing=True)
-def _numbers_of_a_graph(seed: Any, places: Tensor, count: Tensor) -> Tensor:
+def _numbers_of_a_graph(words: tuple[Tensor, ...], places: Tensor, count: Tensor) -> Tensor:
     xp = functions_of_tensorflow()
-    return draws.numbers(draws.key(tf.unstack(seed), xp), places, count, xp)
+    return draws.numbers(draws.key(words, xp), places, count, xp)
 
 
 def _static(images: Tensor, axis: int) -> Tensor:
