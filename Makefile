@@ -8,8 +8,8 @@ ARGS ?=
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests on TensorFlow and JAX, about five minutes on two cores
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/installed  ## runs the fast tests on TensorFlow, then those of every backend on JAX: five minutes on two cores
+	$(BIN)/python -m pytest $(or $(ARGS),--ignore tests/backends)
 ifndef ARGS
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/backends
 endif
@@ -18,8 +18,11 @@ test-torch: .venv/installed  ## installs PyTorch, and runs the tests of every ba
 	$(BIN)/python -m pip install -qq torch
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends $(ARGS)
 
-test-long: .venv/installed  ## runs the tests that take seconds each, about five minutes
+test-long: .venv/installed  ## runs the tests that take seconds each, and those of every backend on TensorFlow: eight minutes
 	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)
+ifndef ARGS
+	$(BIN)/python -m pytest tests/backends
+endif
 
 test-slow: .venv/installed  ## runs the tests that take minutes or need real images
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
