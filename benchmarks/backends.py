@@ -25,7 +25,7 @@ SHAPES = ((256, 256), (1024, 2048))
 METHODS = ("VICReg", "SimCLR")
 
 
-def cases(arguments):
+def cases():
     """The names of what is measured."""
     criteria = [f"{name} {n} x {m}" for name in ("VICRegLoss", "NTXentLoss") for n, m in SHAPES]
     return [f"{method} step" for method in METHODS] + criteria + ["views"]
@@ -184,7 +184,7 @@ def main(arguments):
         for name in names
     }
     print("| ms (CPU) | " + " | ".join(names) + " |\n|" + "---|" * (1 + len(names)))
-    for case in cases(arguments):
+    for case in cases():
         found = {name: [] for name in names}
         for _ in range(arguments.turns):
             for name, worker in workers.items():

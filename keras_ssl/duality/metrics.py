@@ -1,11 +1,11 @@
 """The paper's quantities as Keras metrics: exact over any number of batches, in constant memory.
 
 All but one follow from four sums over the samples, accumulated in float64 (on JAX in float32,
-unless its option `jax_enable_x64` is set): the number of samples,
-sum K_i, sum ||K_i||^4 and K^T K, (M, M). Their value is that of all batches as one matrix K, which
-includes pairs of samples from different batches: by Theorem 3.3, L_c needs no (N, N) matrix. For
-the value of an epoch, replicas of `tf.distribute` add up their sums (after every step, Keras shows
-the mean of the values of the replicas).
+unless its option `jax_enable_x64` is set): the number of samples, sum K_i, sum ||K_i||^4 and K^T K,
+(M, M). Their value is that of all batches as one matrix K, which includes pairs of samples from
+different batches: by Theorem 3.3, L_c needs no (N, N) matrix. For the value of an epoch, replicas
+of `tf.distribute` add up their sums (after every step, Keras shows the mean of the values of the
+replicas).
 
 In any model they measure its embeddings:
 

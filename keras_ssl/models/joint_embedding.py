@@ -494,7 +494,7 @@ class JointEmbeddingModel(Trainer):
         """Does what a training step does after the gradients: optimizer, teacher and probe."""
         rows = views.batch_size(representations)
         self._batch_sizes.add(rows)
-        varies = rows is None or len(self._batch_sizes) > 1
+        varies = len(self._batch_sizes) > 1
         self.images_per_step = None if rows is None or varies else rows * replicas.replica_count()
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
@@ -551,7 +551,7 @@ class JointEmbeddingModel(Trainer):
                 f"`probe` to the model. Received: metrics={metrics_as_given(self)!r}"
             )
         if self.probe is not None and labels is not None:
-            own = labels[1] if isinstance(labels, (tuple, list)) else labels
+            own = labels[-1] if isinstance(labels, (tuple, list)) else labels
             self.probe.check_labels(own)
         if self.probe is not None and labels is None:
             raise ValueError(

@@ -308,9 +308,9 @@ def warn_if_nothing_will_be_learned(
     if steps == 0 or schedule is None:
         return  # There are no steps, or the rate is a number, which a callback may change.
     done = int(optimizer.iterations)
-    looks = done + np.linspace(0, (steps or 1000) - 1, _LOOKS_AT_SCHEDULE).astype(int)
-    if steps is None:  # It may be a short fit.
-        looks = done + np.arange(_LOOKS_AT_SCHEDULE)
+    # A fit of unknown length may be a short one.
+    last = _LOOKS_AT_SCHEDULE if steps is None else steps
+    looks = done + np.linspace(0, last - 1, _LOOKS_AT_SCHEDULE).astype(int)
     if not any(float(schedule(step)) for step in np.unique(looks)):
         warnings.warn(
             f"The learning rate is 0 in every step of this fit: the optimizer has done {done} "

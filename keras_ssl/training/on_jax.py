@@ -6,6 +6,7 @@ other backends reads and assigns these values instead of the variables.
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,16 +15,14 @@ import keras
 from jax import numpy as jnp
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.training.one_program import OneProgram
+from keras_ssl.training.one_program import OneProgramModel, check_micro_batches
 
 # The values of `_variables`, in the same order.
 State = Sequence[list[Tensor]]
 
 
-class Trainer(keras.Model):
+class Trainer(OneProgramModel):
     """See `keras_ssl.training.trainer`."""
-
-    distribute_strategy = OneProgram()
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """See `keras.Model.fit`. A batch that is refused leaves the model as it was."""
@@ -97,12 +96,6 @@ class Trainer(keras.Model):
         probe = getattr(self, "probe", None)
         return [*super().non_trainable_variables, *(probe.optimizer.variables if probe else ())]
 
-    def optimizer_scope(
-        self, optimizer: keras.optimizers.Optimizer
-    ) -> contextlib.AbstractContextManager[None]:
-        """Opens a scope of a step of an optimizer."""
-        return contextlib.nullcontext()
-
 
 @contextlib.contextmanager
 def _kept(model: Any) -> Iterator[None]:
@@ -110,13 +103,7 @@ def _kept(model: Any) -> Iterator[None]:
 
     Keras takes the values out of the variables before it traces a step.
     """
-    optimizer = [] if model.optimizer is None else model.optimizer.variables
-    variables = [
-        *model.trainable_variables,
-        *model.non_trainable_variables,
-        *optimizer,
-        *model.metrics_variables,
-    ]
+    variables = list(itertools.chain(*_variables(model, model.optimizer is not None)))
     before = [variable.value for variable in variables]
     try:
         yield
@@ -134,6 +121,16 @@ def _kept(model: Any) -> Iterator[None]:
         ) from error
 
 
+def _variables(model: Any, with_optimizer: bool) -> tuple[list[keras.Variable], ...]:
+    """Returns the four lists of variables whose values are a state."""
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables if with_optimizer else [],
+        model.metrics_variables,
+    )
+
+
 def _has_value(variable: keras.Variable) -> bool:
     try:
         return variable.value is not None
@@ -147,13 +144,7 @@ def scope(model: Trainer, state: State) -> Any:
 
     It gives a function that returns the state as it is by then.
     """
-    optimizer = model.optimizer.variables if state[2] else []
-    variables = (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        optimizer,
-        model.metrics_variables,
-    )
+    variables = _variables(model, bool(state[2]))
     mapping = [
         pair
         for some, values in zip(variables, state, strict=True)
@@ -259,11 +250,7 @@ def _is_averaged(state: Tensor) -> bool:
 def _split(x: Tensor, size: int) -> Tensor:
     """Returns each array (N, ...) of a structure as (N / size, size, ...)."""
     rows = len(jax.tree.leaves(x)[0])
-    if rows % size:
-        raise ValueError(
-            "`micro_batch_size` must divide the number of images of a batch: drop the remainder. "
-            f"Received: micro_batch_size={size}, {rows} images"
-        )
+    check_micro_batches(rows, size)
     return jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), x)
 
 

@@ -1,6 +1,5 @@
 """The steps of a method on PyTorch."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,13 +8,11 @@ import torch
 
 from keras_ssl._keras import clear_losses
 from keras_ssl._tensors import Tensor
-from keras_ssl.training.one_program import OneProgram
+from keras_ssl.training.one_program import OneProgramModel, check_micro_batches
 
 
-class Trainer(keras.Model):
+class Trainer(OneProgramModel):
     """See `keras_ssl.training.trainer`."""
-
-    distribute_strategy = OneProgram()
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """Does one training step on `((view_1, view_2), labels)`."""
@@ -45,12 +42,6 @@ class Trainer(keras.Model):
         representations, embeddings = self.embed(x, training=True)
         loss = self.scaled_loss(x, embeddings)
         return representations, _gradient(loss, self.trainable_weights)
-
-    def optimizer_scope(
-        self, optimizer: keras.optimizers.Optimizer
-    ) -> contextlib.AbstractContextManager[None]:
-        """Opens a scope of a step of an optimizer."""
-        return contextlib.nullcontext()
 
 
 def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -147,11 +138,7 @@ def _split(x: Tensor, size: int | None) -> list[Tensor]:
     """Returns the micro-batches of a structure of tensors."""
     rows = len(keras.tree.flatten(x)[0])
     size = rows if size is None else size
-    if rows % size:
-        raise ValueError(
-            "`micro_batch_size` must divide the number of images of a batch: drop the remainder. "
-            f"Received: micro_batch_size={size}, {rows} images"
-        )
+    check_micro_batches(rows, size)
     starts = range(0, rows, size)
     return [keras.tree.map_structure(lambda a, k=k: a[k : k + size], x) for k in starts]
 

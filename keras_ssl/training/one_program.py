@@ -1,4 +1,4 @@
-"""`OneProgram`, in the place of a `tf.distribute` strategy on backends that have none."""
+"""What JAX and PyTorch have in common: one program computes the whole batch."""
 
 import contextlib
 from typing import Any
@@ -7,7 +7,7 @@ import keras
 
 
 class OneProgram:
-    """What a strategy says of itself, where one program computes the whole batch.
+    """What a `tf.distribute` strategy says of itself, where one program computes the whole batch.
 
     On JAX the compiler shares its work out among devices, as `keras.distribution` tells it.
     """
@@ -23,3 +23,24 @@ class OneProgram:
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Opens a scope that changes nothing."""
         return contextlib.nullcontext()
+
+
+class OneProgramModel(keras.Model):
+    """The part of a `Trainer` that is the same on JAX and PyTorch."""
+
+    distribute_strategy = OneProgram()
+
+    def optimizer_scope(
+        self, optimizer: keras.optimizers.Optimizer
+    ) -> contextlib.AbstractContextManager[None]:
+        """Opens a scope of a step of an optimizer."""
+        return contextlib.nullcontext()
+
+
+def check_micro_batches(rows: int, size: int) -> None:
+    """Raises a `ValueError` unless micro-batches of `size` images fill a batch."""
+    if rows % size:
+        raise ValueError(
+            "`micro_batch_size` must divide the number of images of a batch: drop the remainder. "
+            f"Received: micro_batch_size={size}, {rows} images"
+        )

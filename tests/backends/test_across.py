@@ -3,39 +3,19 @@
 TensorFlow does it in this process, each other backend that is installed in its own.
 """
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 
-from tests.backends import steps
+from tests.backends import others, steps
+from tests.backends.others import OTHERS
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others are asked"),
-]
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.skipif(not importlib.util.find_spec(name), reason=name))
-    for name in ("jax", "torch")
-]
+pytestmark = others.ASKS_OTHERS
 
 
 def run(backend, *arguments):
-    environment = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if arguments[-1] == "float64":
-        environment["JAX_ENABLE_X64"] = "1"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.backends.steps", *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    wide = {"JAX_ENABLE_X64": "1"} if arguments[-1] == "float64" else {}
+    others.run(backend, "tests.backends.steps", *arguments, TF_CPP_MIN_LOG_LEVEL="3", **wide)
 
 
 @pytest.fixture(scope="module")

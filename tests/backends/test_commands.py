@@ -1,33 +1,16 @@
 """The commands run on every other backend that is installed; TensorFlow reads what they wrote."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import pytest
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the others are asked"),
-]
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.skipif(not importlib.util.find_spec(name), reason=name))
-    for name in ("jax", "torch")
-]
+from tests.backends import others
+from tests.backends.others import OTHERS
+
+pytestmark = others.ASKS_OTHERS
 
 
-def run(backend, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "keras_ssl", *map(str, arguments)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2000:]
-    return done.stdout + done.stderr
+def run(backend, *words):
+    return others.run(backend, "keras_ssl", *words)
 
 
 @pytest.mark.parametrize("backend", OTHERS)

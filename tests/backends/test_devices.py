@@ -2,27 +2,22 @@
 
 import importlib.util
 import os
-import subprocess
-import sys
 
-import keras
 import numpy as np
 import pytest
 
+from tests.backends import others
+
 pytestmark = [
-    pytest.mark.long,
+    *others.ASKS_OTHERS,
     pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed"),
-    pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="asks JAX by itself"),
 ]
 
 
 def run(count, file, way="data"):
-    command = [sys.executable, "-m", "tests.backends.devices", str(file), way]
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "XLA_FLAGS": flags}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return dict(np.load(file)), done.stdout
+    said = others.run("jax", "tests.backends.devices", file, way, XLA_FLAGS=flags)
+    return dict(np.load(file)), said
 
 
 @pytest.fixture(scope="module")
