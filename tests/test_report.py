@@ -1,15 +1,14 @@
 """The report shows what a run left, and compares runs."""
 
-import functools
 import json
 import re
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_ssl import report
-from keras_ssl.inspection import EventLog
-from keras_ssl.inspection.event_log import write_record
+from keras_ssl.inspection import EventLog, summaries
 from keras_ssl.inspection.events import read_events
 from tests.test_text import NAMES
 
@@ -20,15 +19,17 @@ def write(folder, loss, diagnoses, hparam):
     from tensorboard.plugins.hparams import api
 
     log = EventLog(folder)
-    with log._writer.as_default():
-        for step in range(3):
-            tf.summary.scalar("training/loss", loss / (step + 1), step)
-            tf.summary.scalar("rank/embeddings", 3.0, step)
-            tf.summary.scalar("rank/embeddings_highest", 8.0, step)
-            tf.summary.image("matrices/gram", tf.zeros((1, 4, 4, 3)), step)
-            found = diagnoses if step == 1 else []
-            log.write(step, functools.partial(write_record, "doctor/record", found))
-        api.hparams({"method": "VICReg", "temperature": hparam})
+    for step in range(3):
+        contents = [
+            summaries.scalar("training/loss", loss / (step + 1)),
+            summaries.scalar("rank/embeddings", 3.0),
+            summaries.scalar("rank/embeddings_highest", 8.0),
+            summaries.image("matrices/gram", np.zeros((4, 4, 3), np.uint8)),
+            summaries.record("doctor/record", diagnoses if step == 1 else []),
+        ]
+        for content in contents:
+            log.write(step, lambda content=content: content)
+    log.write(0, lambda: api.hparams_pb({"method": "VICReg", "temperature": hparam}))
     log.close()
     return folder
 
@@ -60,8 +61,8 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
     log = EventLog(tmp_path / "old")
     text = "**Complete collapse.** All is <one>. Mend it."
     for step, found in enumerate(["Healthy: nothing was found.", text, text]):
-        log.write(step, lambda found=found: tf.summary.text("doctor/diagnosis", found))
-        log.write(step, lambda: tf.summary.scalar("training/loss", 1.0))
+        log.write(step, lambda found=found: summaries.text("doctor/diagnosis", found))
+        log.write(step, lambda: summaries.scalar("training/loss", 1.0))
     log.close()
     page = report.report([tmp_path / "old"], tmp_path / "report.html").read_text()
     assert "At 0: Healthy: nothing was found." in page
@@ -72,14 +73,15 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
 def test_a_run_with_the_tags_of_earlier_versions(tmp_path):
     """A run that began with one version and went on with another is one run."""
     log, curve = EventLog(tmp_path / "old"), [(0, 3.0), (1, 2.0)]
+    pixels = np.zeros((4, 4, 3), np.uint8)
     for tags in (
         ("training/loss", "probe/accuracy"),
         ("1_training/loss", "training/probe_accuracy"),
     ):
         step, value = curve[0] if tags[0] == "training/loss" else curve[1]
         for tag in tags:
-            log.write(step, lambda tag=tag, value=value: tf.summary.scalar(tag, value))
-    log.write(0, lambda: tf.summary.image("views/image_and_two_views", tf.zeros((1, 4, 4, 3))))
+            log.write(step, lambda tag=tag, value=value: summaries.scalar(tag, value))
+    log.write(0, lambda: summaries.image("views/image_and_two_views", pixels))
     log.close()
     assert read_events(tmp_path / "old").scalars == {
         "training/loss": curve,
@@ -141,7 +143,7 @@ def test_names_are_shown_and_not_run(tmp_path):
 def test_figures_that_are_not_finite(tmp_path):
     log = EventLog(tmp_path / "run")
     for step, value in enumerate([float("nan"), float("inf"), 1.0, 1000.0]):
-        log.write(step, lambda value=value: tf.summary.scalar("training/loss", value))
+        log.write(step, lambda value=value: summaries.scalar("training/loss", value))
     log.close()
     page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()
     assert page.count("data:image/svg+xml") == 1

@@ -7,14 +7,12 @@ import pathlib
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_ssl._validation import check_count
 from keras_ssl.callbacks.checkpoint import save_model
 from keras_ssl.callbacks.inspector import EmbeddingInspector
-from keras_ssl.inspection import Course, Diagnosis, EventLog, diagnose
+from keras_ssl.inspection import Course, Diagnosis, EventLog, diagnose, summaries
 from keras_ssl.inspection.diagnosis import RECORD, TEXT
-from keras_ssl.inspection.event_log import write_record
 
 _logger = logging.getLogger("keras_ssl")
 
@@ -147,9 +145,7 @@ class CollapseDoctor(keras.callbacks.Callback):
                 self.history[diagnosis.name] = diagnosis
                 _logger.warning("%s", diagnosis)
         if self._log is not None:
-            self._log.write_each(
-                self.inspector.now, {TEXT: self._write_text, RECORD: self._write_record}
-            )
+            self._log.write_each(self.inspector.now, {TEXT: self._text, RECORD: self._record})
         is_incurable = not all(diagnosis.heals for diagnosis in self.diagnoses)
         self._in_a_row = self._in_a_row + 1 if is_incurable else 0
         if self.stop and (self._in_a_row >= self.patience or not course.is_finite):
@@ -159,11 +155,12 @@ class CollapseDoctor(keras.callbacks.Callback):
         if self.checkpoint is not None and course.has_trained and not is_incurable:
             save_model(self.model, self.checkpoint)
 
-    def _write_text(self) -> None:
+    def _text(self) -> Any:
         text = "\n\n".join(
             f"**{d.name[0].upper() + d.name[1:]}.** {d.finding} {d.remedy}" for d in self.diagnoses
         )
-        tf.summary.text(TEXT, text or "Healthy: nothing was found.")
+        return summaries.text(TEXT, text or "Healthy: nothing was found.")
 
-    def _write_record(self) -> None:
-        write_record(RECORD, [dataclasses.asdict(diagnosis) for diagnosis in self.diagnoses])
+    def _record(self) -> Any:
+        content = [dataclasses.asdict(diagnosis) for diagnosis in self.diagnoses]
+        return summaries.record(RECORD, content)

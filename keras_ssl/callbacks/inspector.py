@@ -10,14 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl._keras import schedule_of
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import mosaic
-from keras_ssl.inspection import EventLog, Inspection, Sample
+from keras_ssl.inspection import EventLog, Inspection, Sample, summaries
 from keras_ssl.inspection.diagnosis import learning_rate
 from keras_ssl.inspection.event_log import RUN, tag
 from keras_ssl.training.strategies import is_chief
@@ -160,7 +159,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._seconds = time.perf_counter() - self._start - self._looking
         if not self._has_options:
             self._has_options = True
-            self._write("hparams", self._write_options)
+            self._write("hparams", self._options_of_run)
             self._draw_if_due()
         # One call may end several steps (`steps_per_execution`).
         if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
@@ -180,7 +179,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             latest = self._look(is_last=True)
             if self.log is not None and latest.is_finite:
                 write = functools.partial(self._write_projector, self.log.path, latest)
-                self.log.write(self.now, write, "projector")
+                self.log.write_files(write, "projector")
         if self.log is not None:
             self.log.close()
         self.log, self._has_begun = None, False
@@ -217,7 +216,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             else:  # The first step does not wait for pictures.
                 self._draw_first_pictures = draw
         if self._looks == 0 and self.write_graph and self.sample.embed_graph is not None:
-            self._write("graph", lambda: tf.summary.graph(self.sample.embed_graph))
+            self._write("graph", lambda: summaries.graph(self.sample.embed_graph))
         if is_new:
             self._looks += 1
         self._looking += time.perf_counter() - start
@@ -238,13 +237,13 @@ class EmbeddingInspector(keras.callbacks.Callback):
     def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
         """Returns functions that write each histogram and each picture, by name."""
 
-        def image(name: str, draw: Callable[[], np.ndarray]) -> None:
-            tf.summary.image(name, draw()[None])
+        def image(name: str, draw: Callable[[], np.ndarray]) -> Any:
+            return summaries.image(name, draw())
 
         from keras_ssl.inspection import pictures  # matplotlib takes a second to import
 
         histograms = {
-            name: functools.partial(tf.summary.histogram, name, values)
+            name: functools.partial(summaries.histogram, name, values)
             for name, values in inspection.distributions.items()
         }
         images = {
@@ -267,7 +266,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     # --- Once per run --------------------------------------------------------------------------
 
-    def _write_options(self) -> None:
+    def _options_of_run(self) -> Any:
+        """Returns the summary of the HParams tab: its columns, and the row of this run."""
         from tensorboard.plugins.hparams import api as hparams_api
 
         values = {**self._options(), **self.hparams}
@@ -276,7 +276,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             for name, value in values.items()
             if value is not None
         }
-        hparams_api.hparams_config(
+        summary = hparams_api.hparams_config_pb(
             hparams=[hparams_api.HParam(name) for name in values],
             metrics=[
                 hparams_api.Metric(tag(figure), display_name=name)
@@ -286,7 +286,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
         # The name of the row in the tab, which has little room.
         folder = pathlib.Path(self.log.path if self.log else "").resolve()
         name = plain("/".join(folder.parts[-3:]).removesuffix(f"/{RUN}"))
-        hparams_api.hparams(values, trial_id=name)
+        summary.MergeFrom(hparams_api.hparams_pb(values, trial_id=name))
+        return summary
 
     def _options(self) -> dict[str, Any]:
         """Returns the options of the run that the model and `fit` know."""
@@ -358,11 +359,10 @@ def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
 
 def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """Returns functions that write each figure, by name."""
-
-    def write(name: str, value: Any) -> None:
-        tf.summary.scalar(tag(name), float(value))
-
-    return {name: functools.partial(write, name, value) for name, value in figures.items()}
+    return {
+        name: functools.partial(summaries.scalar, tag(name), value)
+        for name, value in figures.items()
+    }
 
 
 def _section(name: str) -> str:

@@ -1,26 +1,17 @@
 """Writes to TensorBoard without risk to a run: a failure is a warning, and training goes on."""
 
-import json
-import os
 import pathlib
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from keras_ssl._files import FolderLock
 from keras_ssl._renames import EVENTS, renamed
+from keras_ssl.inspection.event_file import EventFile, as_event
 
 # Keras' own callback uses this name, so that TensorBoard shows its figures and these as one run.
 RUN = "train"
-
-
-# The plugin name that marks JSON among the events. TensorBoard has no plugin of this name, and so
-# does not show them.
-RECORDS = "keras_ssl_records"
-
 
 # TensorBoard groups its cards by what stands before the first "/" of a tag, and sorts the groups as
 # text in which digits come before letters and whatever is pinned comes first (`compareTagNames` in
@@ -70,13 +61,12 @@ class EventLog:
     def __init__(self, log_dir: Any, run: str = RUN) -> None:
         self.path = pathlib.Path(log_dir) / run
         self._users = 1
-        self._writer: Any = None
+        self._file: EventFile | None = None
         self._failed: set[str] = set()
         try:
             self._folder: FolderLock | None = self._take_folder()
-            # As bytes: a path may contain bytes that are not text.
-            self._writer = tf.summary.create_file_writer(os.fsencode(self.path))
-        except (OSError, tf.errors.OpError) as error:
+            self._file = EventFile(self.path)
+        except OSError as error:
             self._give_up(error)
 
     def _take_folder(self) -> FolderLock:
@@ -100,37 +90,50 @@ class EventLog:
         return folder
 
     def write(self, step: int, content: Callable[[], Any], name: str = "events") -> None:
-        """Calls `content`, and writes its `tf.summary` calls at `step`.
+        """Writes what `content` returns at `step`.
 
         Args:
             step: The position on the x-axis.
-            content: A function that calls `tf.summary`.
+            content: A function that returns one of TensorBoard's `Summary` or `Event`, such as
+                `lambda: summaries.scalar("loss", 0.5)`; see `keras_ssl.inspection.summaries`.
             name: Name of the content, for the warning if `content` fails.
         """
         self.write_each(step, {name: content})
 
     def write_each(self, step: int, contents: Mapping[str, Callable[[], Any]]) -> None:
         """Writes contents by name, as `write` does. If one fails, the others are written."""
-        if self._writer is None:
+        if self._file is None:
             return
         try:
-            with self._writer.as_default(step):
-                for name, content in contents.items():
-                    self._attempt(name, content)
-            self._writer.flush()
-        except tf.errors.OpError as error:
+            for name, content in contents.items():
+                try:
+                    event = as_event(content())
+                except Exception as error:  # A run is worth more than its log: any error.
+                    self._leave_out(name, error)
+                else:
+                    self._file.add(step, event)
+            self._file.flush()
+        except OSError as error:
             self._give_up(error)
 
-    def _attempt(self, name: str, content: Callable[[], Any]) -> None:
+    def write_files(self, write: Callable[[], Any], name: str) -> None:
+        """Calls a function that writes files of its own to the folder.
+
+        Args:
+            write: The function.
+            name: Name of the files, for the warning if `write` fails.
+        """
+        if self._file is None:
+            return
         try:
-            content()
-        except Exception as error:  # A run is worth more than its log, so that any error is caught.
-            is_of_content = isinstance(error, tf.errors.InvalidArgumentError)
-            if isinstance(error, tf.errors.OpError) and not is_of_content:
-                raise  # The event file itself failed.
-            if name not in self._failed:
-                self._failed.add(name)
-                self._warn(f"{name!r} could not be written to {self.path}; the rest is.", error)
+            write()
+        except Exception as error:  # As above.
+            self._leave_out(name, error)
+
+    def _leave_out(self, name: str, error: Exception) -> None:
+        if name not in self._failed:
+            self._failed.add(name)
+            self._warn(f"{name!r} could not be written to {self.path}; the rest is.", error)
 
     def share(self) -> "EventLog":
         """Returns this log for one more user; it ends when each user has closed it."""
@@ -142,15 +145,15 @@ class EventLog:
         self._users -= 1
         if self._users > 0:
             return
-        if self._writer is not None:
+        if self._file is not None:
             try:
-                self._writer.close()
-            except tf.errors.OpError as error:
+                self._file.close()
+            except OSError as error:
                 self._give_up(error)
-        self._writer = self._folder = None
+        self._file = self._folder = None
 
     def _give_up(self, error: Exception) -> None:
-        self._writer = self._folder = None
+        self._file = self._folder = None
         self._warn(
             f"TensorBoard events can no longer be written to {self.path}; training goes on "
             "without them.",
@@ -161,13 +164,3 @@ class EventLog:
     def _warn(text: str, error: Exception) -> None:
         message = f"{text} {type(error).__name__}: {str(error)[:300]}"
         warnings.warn(message, EventLogWarning, stacklevel=5)
-
-
-def write_record(tag: str, content: Any) -> None:
-    """Writes JSON content under a tag, as `tf.summary` writes a scalar.
-
-    `keras_ssl.inspection.events.read_events` reads it back.
-    """
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = RECORDS
-    tf.summary.write(tag, json.dumps(content), metadata=metadata)

@@ -6,12 +6,13 @@ import os
 import pathlib
 from typing import Any
 
-import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util.tensor_util import make_ndarray
 
 from keras_ssl._files import LOCK
-from keras_ssl.inspection.event_log import RECORDS, figure_name
+from keras_ssl.inspection.event_log import figure_name
+from keras_ssl.inspection.summaries import RECORDS
 
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
@@ -25,7 +26,7 @@ class Events:
         scalars: By name, a list of (step, value), in order.
         images: By name, a list of (step, PNG).
         texts: By name, a list of (step, Markdown).
-        records: By name, a list of (step, content of `event_log.write_record`).
+        records: By name, a list of (step, content of `summaries.record`).
         hparams: Options of the run.
     """
 
@@ -90,7 +91,7 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
             plugin, name = metadata.plugin_data.plugin_name, figure_name(tag)
             for event in accumulator.Tensors(tag):
                 if plugin == "scalars":
-                    value = float(tf.make_ndarray(event.tensor_proto))
+                    value = float(make_ndarray(event.tensor_proto))
                     scalars.setdefault(name, {})[event.step] = value
                 elif plugin == "images":  # width, height, and the pictures
                     images.setdefault(name, {})[event.step] = event.tensor_proto.string_val[2]

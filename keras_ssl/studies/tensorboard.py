@@ -1,17 +1,17 @@
 """Every trial as a run in TensorBoard, with its HParams under readable names."""
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import keras_tuner
-import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 
-from keras_ssl.inspection.event_log import EventLog
+from keras_ssl.inspection import EventLog, summaries
 from keras_ssl.studies.plan import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
 
 # Section and name of a figure's tag.
@@ -76,7 +76,7 @@ def _describe(folder: pathlib.Path, columns: list[Any], metrics: list[Any]) -> N
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()  # An earlier process wrote it.
     log = EventLog(folder, run=".")
-    log.write(0, lambda: hparams_api.hparams_config(hparams=columns, metrics=metrics))
+    log.write(0, lambda: hparams_api.hparams_config_pb(columns, metrics))
     log.close()
 
 
@@ -122,7 +122,7 @@ class TrialLog(keras.callbacks.Callback):
         self._logged: set[str] = set()
         shown = {name: value for name, value in values.items() if name not in (DRAW, SEED)}
         name = f"{values[ARM]}, {run_name(values)}"
-        self._log.write(0, lambda: hparams_api.hparams(shown, trial_id=name))
+        self._log.write(0, lambda: hparams_api.hparams_pb(shown, trial_id=name))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's logs."""
@@ -134,13 +134,12 @@ class TrialLog(keras.callbacks.Callback):
         # The last epoch's logs are there already.
         self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
         status = api_pb2.STATUS_SUCCESS if is_success else api_pb2.STATUS_FAILURE
-        end = session_end_pb(status).SerializeToString()
-        self._log.write(self._epoch, lambda: tf.summary.experimental.write_raw_pb(end))
+        self._log.write(self._epoch, lambda: session_end_pb(status))
         self._log.close()
 
     def _write(self, figures: Mapping[str, float]) -> None:
-        def content() -> None:
-            for name, value in figures.items():
-                tf.summary.scalar(name, float(value))
-
-        self._log.write(self._epoch, content)
+        contents = {
+            name: functools.partial(summaries.scalar, name, value)
+            for name, value in figures.items()
+        }
+        self._log.write_each(self._epoch, contents)

@@ -12,7 +12,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_ssl import callbacks, data, duality, evaluation, models
 from keras_ssl._files import LOCK
-from keras_ssl.inspection import EventLog, EventLogWarning, Sample, event_log, pictures
+from keras_ssl.inspection import (
+    EventLog,
+    EventLogWarning,
+    Sample,
+    event_log,
+    pictures,
+    summaries,
+)
 from keras_ssl.inspection.events import read_events
 from tests.conftest import quick_policy, tiny_encoder
 from tests.test_text import NAMES
@@ -296,7 +303,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
             assert other.stdout.readline() == "open\n"
             with pytest.warns(EventLogWarning, match="Another run is writing.*train-2"):
                 log = EventLog(tmp_path)
-            log.write(0, lambda: tf.summary.scalar("x", 2.0))
+            log.write(0, lambda: summaries.scalar("x", 2.0))
             log.close()
             other.kill()
         assert read_events(tmp_path / "train-2").scalars == {"x": [(0, 2.0)]}
@@ -364,7 +371,7 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
 
     def test_a_folder_whose_name_is_no_text(self, tmp_path):
         log = EventLog(tmp_path / "\udcff")
-        log.write(0, lambda: tf.summary.scalar("x", 2.0))
+        log.write(0, lambda: summaries.scalar("x", 2.0))
         log.close()
         assert list((tmp_path / "\udcff" / "train").glob("events*"))
 
