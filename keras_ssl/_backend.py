@@ -1,9 +1,12 @@
 """Keras' backend: a check that runs before anything else is imported, and what differs in each."""
 
 import contextlib
+import importlib.metadata
 import os
 import sys
 from typing import Any
+
+from keras_ssl._tensorflow import is_installed, is_tensor, tf
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -29,10 +32,9 @@ def check_backend() -> None:
 
 
 def wake_tensorflow() -> None:
-    """Lets TensorFlow say what it says about GPUs when it is first asked for them."""
-    import tensorflow as tf
-
-    tf.config.list_physical_devices()
+    """Lets TensorFlow, if there is one, say what it says about GPUs when first asked for them."""
+    if is_installed():
+        tf.config.list_physical_devices()
 
 
 def has_accelerator() -> bool:
@@ -40,8 +42,6 @@ def has_accelerator() -> bool:
     import keras
 
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
         return any("CPU" not in device.device_type for device in tf.config.list_physical_devices())
     if keras.backend.backend() == "jax":
         import jax
@@ -56,8 +56,7 @@ def is_traced(x: Any) -> bool:
     """Whether the value of a tensor is unknown as yet, because a graph is being traced."""
     import keras
 
-    tf = sys.modules.get("tensorflow")
-    if tf is not None and (keras.backend.backend() == "tensorflow" or tf.is_tensor(x)):
+    if keras.backend.backend() == "tensorflow" or is_tensor(x):
         return not tf.executing_eagerly()  # The graphs of tf.data are everywhere TensorFlow's.
     if keras.backend.backend() == "jax":
         import jax
@@ -72,8 +71,6 @@ def outside_graph() -> contextlib.AbstractContextManager[Any]:
     import keras
 
     if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
         return tf.init_scope()
     if keras.backend.backend() == "jax":
         import jax
@@ -110,5 +107,15 @@ def float64_allowed() -> contextlib.AbstractContextManager[Any]:
 
 def is_dataset(x: Any) -> bool:
     """Whether this is a `tf.data.Dataset`, also where TensorFlow is not installed."""
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(x, tf.data.Dataset)
+    return sys.modules.get("tensorflow") is not None and isinstance(x, tf.data.Dataset)
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Returns the versions of packages and of Keras' backend, but of none that is not installed."""
+    import keras
+
+    versions = {}
+    for name in dict.fromkeys((*names, keras.backend.backend())):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tensorflow as tf
+from keras_ssl._tensorflow import tf
 
-# Seconds. A thread that waits to call Python gets its turn well within the first time; an exit is
+# Seconds. A thread that is about to call Python does so well within the first time, also on a
+# machine with much to do (0.1 was not enough: one program of some hundreds never ended); an exit is
 # held up no longer than the second.
-_QUIET, _LONGEST = 0.1, 10.0
+_QUIET, _LONGEST = 0.5, 10.0
 
 
 class _Calls:
@@ -46,18 +47,21 @@ class _Calls:
         while self.running or time.monotonic() - self.last < _QUIET:
             if time.monotonic() - start > _LONGEST:
                 return
-            time.sleep(_QUIET / 10)
+            time.sleep(_QUIET / 50)
 
-
-# For functions without Python's `if` and `for` on tensors: TensorFlow would read and translate the
-# source of each, which takes 20 to 300 ms.
-as_it_is = tf.autograph.experimental.do_not_convert
 
 _calls = _Calls()
 atexit.register(_calls.end)
 
 
-@as_it_is
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a function without Python's `if` and `for` on tensors, for the graphs of tf.data.
+
+    TensorFlow would read and translate the source of each, which takes 20 to 300 ms.
+    """
+    return tf.autograph.experimental.do_not_convert(function)
+
+
 def numpy_function(
     function: Callable[..., Any], inputs: Sequence[Any], outputs: Any, stateful: bool = True
 ) -> Any:

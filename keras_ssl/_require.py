@@ -2,12 +2,12 @@
 
 import contextlib
 import re
-import sys
 from collections.abc import Iterator
 
 import keras
 
 from keras_ssl._backend import is_traced
+from keras_ssl._tensorflow import is_tensor, tf
 from keras_ssl._tensors import Tensor
 
 # These mark our own messages in TensorFlow's report of an error, which prints each value in
@@ -35,8 +35,7 @@ def require(x: Tensor, condition: Tensor, message: str, received: Tensor) -> Ten
         if not condition:
             raise ValueError(message + str(keras.ops.convert_to_numpy(received)))
         return x
-    tf = sys.modules.get("tensorflow")
-    if tf is None or not tf.is_tensor(condition):
+    if not is_tensor(condition):
         return x
     data = [_BEGIN + message, received, _END]
     with tf.control_dependencies([tf.debugging.Assert(condition, data)]):

@@ -268,7 +268,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def _options_of_run(self) -> Any:
         """Returns the summary of the HParams tab: its columns, and the row of this run."""
-        from tensorboard.plugins.hparams import api as hparams_api
+        from tensorboard.plugins.hparams import summary_v2 as hparams_api
 
         values = {**self._options(), **self.hparams}
         values = {

@@ -344,7 +344,7 @@ def _tiles(embeddings: Embeddings, images: ImageSet | None) -> Callable[[int], n
         if images is None or not path.startswith("#"):
             return read_tile(embeddings.file(row))
         batch, _ = next(iter(images.subset([int(path[1:])]).batches(1)))
-        return as_tile(batch.numpy()[0])
+        return as_tile(np.asarray(batch)[0])
 
     return tile
 

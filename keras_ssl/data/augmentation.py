@@ -15,18 +15,22 @@ functional Keras model hands bytes over as floats up to 255 unless its input say
 `keras.layers.Input(shape, dtype="uint8")`.)
 """
 
+from __future__ import annotations
+
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._backend import is_traced
 from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import functions_of_tensorflow
+from keras_ssl._python import as_it_is
 from keras_ssl._require import require
+from keras_ssl._tensorflow import is_tensor, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import (
     check_count,
@@ -81,7 +85,7 @@ def functions_for(images: Tensor) -> Any:
 
     The graphs of tf.data are TensorFlow's on any backend of Keras; the steps of training are not.
     """
-    return functions_of_tensorflow() if tf.is_tensor(images) else keras.ops
+    return functions_of_tensorflow() if is_tensor(images) else keras.ops
 
 
 def _dtype(images: Tensor) -> str:
@@ -232,7 +236,7 @@ class Augmentation(keras.layers.Layer):
         changed = self.augment(images, drawn)
         if self.probability == 1:
             return changed
-        if tf.is_tensor(changed):
+        if is_tensor(changed):
             # One condition for each row takes a tenth of the time that `tf.where` takes.
             return tf.compat.v1.where(drawn["is_chosen"], changed, self.leave(images))
         is_chosen = keras.ops.reshape(drawn["is_chosen"], (-1, 1, 1, 1))
@@ -246,15 +250,18 @@ class Augmentation(keras.layers.Layer):
         leave, is_chosen = self.leave_each(), drawn["is_chosen"].tolist()
         return lambda i, image: change(i, image) if is_chosen[i] else leave(i, image)
 
-    @tf.autograph.experimental.do_not_convert  # As in Keras' own.
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
         # Keras would refuse numbers beside tensors, and turns NumPy's numbers into tensors.
         if kwargs.get("seed") is not None:
             kwargs["seed"] = _whole_numbers(kwargs["seed"])
         images = args[0] if args else kwargs.get("images")
-        if tf.is_tensor(images) and keras.backend.backend() != "tensorflow":
+        if is_tensor(images) and keras.backend.backend() != "tensorflow":
             return self.call(*args, **kwargs)  # Keras would turn them into tensors of its backend.
         return super().__call__(*args, **kwargs)
+
+    if keras.backend.backend() == "tensorflow":
+        # As Keras' own, whose layers are not translated either.
+        __call__ = as_it_is(__call__)
 
     def call(  # noqa: D102
         self, images: Tensor, training: bool = True, seed: Any = None, places: Tensor = None
@@ -281,13 +288,13 @@ class Augmentation(keras.layers.Layer):
             key = draws.key([_number(one) for one in seed])
             rows = np.arange(n, dtype="int32") if places is None else np.asarray(places)
             drawn = self.draw_all(draws.numbers(key, rows, 1 + self.draw_count), size, np)
-            is_torch = keras.backend.backend() == "torch" and not tf.is_tensor(images)
+            is_torch = keras.backend.backend() == "torch" and not is_tensor(images)
             convert = keras.ops.convert_to_tensor  # PyTorch does not compute with NumPy's arrays.
             return keras.tree.map_structure(convert, drawn) if is_torch else drawn
         fn = functions_for(images)
         if places is None:
             places = fn.arange(n, dtype="int32")
-        if tf.is_tensor(images):
+        if is_tensor(images):
             numbers = _numbers_in_tensorflow(seed, places, 1 + self.draw_count)
         else:
             numbers = draws.numbers(draws.key(seed, fn), places, 1 + self.draw_count, fn)
@@ -312,19 +319,25 @@ def _number(x: Any) -> int:
 
 def _numbers_in_tensorflow(seed: Any, places: Tensor, count: int) -> Tensor:
     """Returns numbers in [0, 1) for images at places, float32 (n, count); see `draws.numbers`."""
-    if not tf.is_tensor(seed):
+    if not is_tensor(seed):
         xp = functions_of_tensorflow()
         seed = tf.concat([draws.word(number, xp) for number in seed], axis=0)
     words = tuple(tf.unstack(seed))
-    numbers = _numbers_of_a_graph(words, tf.convert_to_tensor(places), tf.constant(count))
+    numbers = _numbers_of_a_graph()(words, tf.convert_to_tensor(places), tf.constant(count))
     return tf.ensure_shape(numbers, (None, count))
 
 
-# Traced once for all graphs: it has hundreds of operations, and tracing takes a tenth of a second.
-@tf.function(autograph=False, reduce_retracing=True)
-def _numbers_of_a_graph(words: tuple[Tensor, ...], places: Tensor, count: Tensor) -> Tensor:
-    xp = functions_of_tensorflow()
-    return draws.numbers(draws.key(words, xp), places, count, xp)
+@functools.cache
+def _numbers_of_a_graph() -> Any:
+    """A function of words, places and a count, as `_numbers_in_tensorflow` calls it."""
+
+    # Traced once for all graphs: it has hundreds of operations, which takes a tenth of a second.
+    @tf.function(autograph=False, reduce_retracing=True)
+    def numbers(words: tuple[Tensor, ...], places: Tensor, count: Tensor) -> Tensor:
+        xp = functions_of_tensorflow()
+        return draws.numbers(draws.key(words, xp), places, count, xp)
+
+    return numbers
 
 
 def _static(images: Tensor, axis: int) -> Tensor:
@@ -749,7 +762,7 @@ class Compose(Augmentation):
         return {**super().get_config(), "augmentations": serialized}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Compose":  # noqa: D102
+    def from_config(cls, config: dict[str, Any]) -> Compose:  # noqa: D102
         config = dict(config)
         config["augmentations"] = [
             keras.saving.deserialize_keras_object(a) for a in config["augmentations"]
@@ -796,13 +809,13 @@ def _whole_numbers(seed: Any) -> Tensor:
     """
     numbers = seed
     if hasattr(seed, "shape") and len(seed.shape) == 1:
-        numbers = tf.unstack(seed) if tf.is_tensor(seed) else list(seed)
+        numbers = tf.unstack(seed) if is_tensor(seed) else list(seed)
     if not isinstance(numbers, (list, tuple)) or not numbers or not all(map(_is_whole, numbers)):
         raise ValueError(
             "`seed` must be whole numbers, such as (seed, epoch, step): a sequence of integers, or "
             f"an integer tensor (k,). Received: seed={seed!r}"
         )
-    if any(tf.is_tensor(number) for number in numbers):
+    if any(is_tensor(number) for number in numbers):
         xp = functions_of_tensorflow()
         return tf.concat([draws.word(number, xp) for number in numbers], axis=0)
     return [number if is_traced(number) else _number(number) for number in numbers]
@@ -811,11 +824,11 @@ def _whole_numbers(seed: Any) -> Tensor:
 def whole_words(seed: Any) -> Tensor:
     """Returns the lower 32 bits of the numbers of a call's `seed`, int32 (k,)."""
     numbers = _whole_numbers(seed)
-    return numbers if tf.is_tensor(numbers) else np.concatenate([draws.word(n) for n in numbers])
+    return numbers if is_tensor(numbers) else np.concatenate([draws.word(n) for n in numbers])
 
 
 def _is_whole(value: Any) -> bool:
-    if tf.is_tensor(value) or keras.ops.is_tensor(value):
+    if is_tensor(value) or keras.ops.is_tensor(value):
         return keras.backend.is_int_dtype(_dtype(value)) and len(value.shape) == 0
     return hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray))
 

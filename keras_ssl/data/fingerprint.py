@@ -2,6 +2,8 @@
 
 import zlib
 
+import numpy as np
+
 from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.views import check_image_set
 
@@ -24,7 +26,7 @@ def fingerprint(images: ImageSet | None) -> str:
         return "none"
     check_image_set("images", images)
     pixels, labels = next(iter(images.spread(_LOOKED_AT).batches(_LOOKED_AT)))
-    checksum = zlib.crc32(labels.numpy().tobytes(), zlib.crc32(pixels.numpy().tobytes()))
+    checksum = zlib.crc32(np.asarray(labels).tobytes(), zlib.crc32(np.asarray(pixels).tobytes()))
     if images.groups is not None:
         checksum = zlib.crc32(images.groups.astype("int64").tobytes(), checksum)
     shape = "x".join(str(n) for n in images.image_shape)

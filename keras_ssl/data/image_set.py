@@ -1,30 +1,44 @@
 """`ImageSet`, which every source of images becomes, and `split`, which makes two of one.
 
-An image set has a data set of keys that are cheap to shuffle (an index, a path, an encoded image)
-and a function that turns a key into an image. So all keys can be shuffled at once, and an image is
-decoded only when it is needed.
+An image set has keys that are cheap to shuffle (a place, an encoded image) and a function that
+turns a key into an image. So all keys can be shuffled at once, and an image is decoded only when it
+is needed.
+
+Where TensorFlow is installed, `tf.data` fetches images and makes batches. Where it is not, Python
+does, if the keys are `Places`: see `without_tensorflow.py`.
 """
 
+from __future__ import annotations
+
+import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
-from keras_ssl.data import draws
+from keras_ssl.data import draws, without_tensorflow
 from keras_ssl.data.augmentation import to_unit_floats
 
 # The names that sources give their test split; the first that exists is taken.
 TEST_NAMES = ("test", "validation", "val")
 
 
+class Places(NamedTuple):
+    """Keys in arrays: the places of images in their source, and their labels, int64 (size,)."""
+
+    places: np.ndarray
+    labels: np.ndarray
+
+
 class InMemory:
-    """Fetches images out of an array: the one at an index, or at once those of a batch of indices.
+    """Fetches images out of an array: the one at a place, or at once those of a batch of places.
 
     The array is not copied, and may be larger than memory (`numpy.memmap`).
 
@@ -34,20 +48,48 @@ class InMemory:
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels
+        self.dtype = pixels.dtype
 
-    def __call__(self, index: Any) -> Tensor:
+    def __call__(self, place: Any) -> Tensor:
         """Returns images (..., height, width, channels) of places, an integer tensor (...)."""
-        index = tf.convert_to_tensor(index)
-        images = numpy_function(self._take, [index], self.pixels.dtype, stateful=False)
-        return tf.ensure_shape(images, (*index.shape, *self.pixels.shape[1:]))
+        place = tf.convert_to_tensor(place)
+        images = numpy_function(self.take, [place], self.pixels.dtype, stateful=False)
+        return tf.ensure_shape(images, (*place.shape, *self.pixels.shape[1:]))
 
-    def _take(self, index: np.ndarray) -> np.ndarray:
-        images = self.pixels[index]
-        # Of one index it is a view, and TensorFlow may overwrite what it is given.
-        return images if np.ndim(index) else images.copy()
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Returns the same in an array, without TensorFlow."""
+        images = self.pixels[places]
+        # Of one place it is a view, and TensorFlow may overwrite what it is given.
+        return images if np.ndim(places) else images.copy()
 
 
-@as_it_is
+class ByPython:
+    """Fetches images by a function of Python, one at a time.
+
+    Args:
+        read: Function from a key, as an array or one of its numbers, to an image.
+        shape: (height, width, channels).
+        dtype: The type of the images.
+    """
+
+    def __init__(self, read: Callable[[Any], np.ndarray], shape: Sequence[int], dtype: Any) -> None:
+        self.read, self.shape, self.dtype = read, tuple(shape), dtype
+
+    def __call__(self, key: Any) -> Tensor:
+        """Returns the image of a key, in a graph."""
+        return tf.ensure_shape(numpy_function(self.read, [key], self.dtype), self.shape)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Returns the images at places (n,) in an array, without TensorFlow."""
+        return np.stack(list(_readers().map(self.read, places)))
+
+
+@functools.cache
+def _readers() -> concurrent.futures.ThreadPoolExecutor:
+    """The threads that read files for `ByPython.take`."""
+    return concurrent.futures.ThreadPoolExecutor()
+
+
 def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns a batch of images as floats in [0, 1], and its labels."""
     return to_unit_floats(images), labels
@@ -58,11 +100,12 @@ class ImageSet:
     """Images of one size, in a fixed order, with or without labels.
 
     Attributes:
-        keys: Data set of (key, label). The key stands for an image and is cheap to shuffle. The
-            label is int64, and -1 if there are no labels.
+        keys: `Places`, or a `tf.data.Dataset` of (key, label). The key stands for an image and is
+            cheap to shuffle. The label is int64, and -1 if there are no labels.
         fetch: Function from a key to its image, uint8 or float32 (height, width, channels), in
             TensorFlow's operations. Python's `if` on a tensor needs `tf.function` around it. An
-            `InMemory` also takes a batch of keys.
+            `InMemory` also takes a batch of keys. Its method `take`, if there is one, returns the
+            images at places in an array, without TensorFlow.
         size: Number of images; also `len(image_set)`.
         image_shape: (height, width, channels).
         class_names: Name of each label's class, or `None` if there are no labels.
@@ -81,7 +124,7 @@ class ImageSet:
             groups, and all views are of one image.
     """
 
-    keys: tf.data.Dataset
+    keys: Places | tf.data.Dataset
     fetch: Callable[[Any], Any]
     size: int
     image_shape: tuple[int, int, int]
@@ -94,7 +137,7 @@ class ImageSet:
     scaling: tuple[tuple[float, float], ...] | None = None
     groups: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
-    def __deepcopy__(self, memo: Any) -> "ImageSet":
+    def __deepcopy__(self, memo: Any) -> ImageSet:
         # It does not change, and keras-tuner copies callbacks with their images for each trial.
         return self
 
@@ -108,13 +151,23 @@ class ImageSet:
 
     def labels(self) -> np.ndarray:
         """Returns the labels of all images, int64 (size,), -1 if there are none."""
+        if isinstance(self.keys, Places):
+            return self.keys.labels
         labels = self.keys.map(as_it_is(lambda _, label: label)).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
+
+    @functools.cached_property
+    def key_dataset(self) -> tf.data.Dataset:
+        """The keys as a data set of (key, label)."""
+        if not isinstance(self.keys, Places):
+            return self.keys
+        with tf.init_scope():  # It is kept, also if it is first asked for in a graph.
+            return tf.data.Dataset.from_tensor_slices(tuple(self.keys))
 
     def shuffled_keys(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
         """Returns every key and label once, in random order; see `shuffled_batches`."""
         buffer = self.size if self.shuffle_buffer is None else self.shuffle_buffer
-        keys = self.keys.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+        keys = self.key_dataset.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
         return keys.skip(first)
 
     def shuffled_batches(self, batch_size: Any, seed: Any, first: Any = 0) -> tf.data.Dataset:
@@ -156,8 +209,7 @@ class ImageSet:
         places = np.argsort(self.groups, kind="stable")
         counts = np.bincount(self.groups)
         starts = np.cumsum(counts) - counts
-        keys, labels = self.keys.batch(self.size).get_single_element()
-        keys, labels = tf.gather(keys, places), tf.gather(labels, places)
+        keys, labels = self._at(places)
 
         @as_it_is
         def pair(group: Any) -> Any:
@@ -176,11 +228,22 @@ class ImageSet:
         groups = groups.shuffle(len(counts), seed=seed, reshuffle_each_iteration=False)
         return groups.skip(first).map(pair)
 
-    def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Returns all images in order: a data set of batches (float32 in [0, 1], labels)."""
-        batches = self.fetched(self.keys, check_count("batch_size", batch_size))
-        floats = batches.map(unit_floats)
+    def batches(self, batch_size: int) -> Iterable[Any]:
+        """Returns all images in order: batches (float32 in [0, 1], labels).
+
+        They are a `tf.data.Dataset`; without TensorFlow, arrays.
+        """
+        batch_size = check_count("batch_size", batch_size)
+        if not is_installed():
+            return without_tensorflow.InOrder(self, batch_size, without_tensorflow.unit_floats)
+        floats = self.fetched(self.key_dataset, batch_size).map(as_it_is(unit_floats))
         return floats.prefetch(tf.data.AUTOTUNE)
+
+    def raw_batches(self, batch_size: int) -> Iterable[Any]:
+        """Returns all images in order, as they are: batches (uint8 or float32, labels)."""
+        if not is_installed():
+            return without_tensorflow.InOrder(self, batch_size)
+        return self.fetched(self.key_dataset, batch_size)
 
     def _examples(self, keys: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the images of keys, or of pairs of keys."""
@@ -202,7 +265,7 @@ class ImageSet:
             return self._examples(keys).batch(batch_size, drop_remainder)
         return self._examples(keys.batch(batch_size, drop_remainder))
 
-    def spread(self, count: int) -> "ImageSet":
+    def spread(self, count: int) -> ImageSet:
         """Returns at most `count` of the images, evenly spaced over all.
 
         Groups stay whole, unless the largest has more images than `count`.
@@ -214,8 +277,7 @@ class ImageSet:
             return self.subset(self.places(chosen))
         count = int(count)
         places = spread_places(self.size, count)
-        key, _ = self.keys.element_spec
-        if key.dtype.is_integer:
+        if isinstance(self.keys, Places):
             return self.subset(places)
         # Encoded images are large: those that are not chosen are passed by in every epoch.
         is_chosen = as_it_is(lambda i, _: i * count % self.size < count)
@@ -230,23 +292,29 @@ class ImageSet:
             seed: Seed of the choice of two images of each group, if there are groups.
 
         Returns:
-            `(batches, labels, captions)`: one batch of images, or two if there are groups, each
-            float32 in [0, 1], (count, height, width, channels); labels int64 (count,); and a text
-            for each example.
+            `(batches, labels, captions)`: one batch of images, or two if there are groups, each an
+            array, float32 in [0, 1], (count, height, width, channels); labels int64 (count,); and a
+            text for each example.
         """
         count = min(check_count("count", count), self.example_count)
         if self.groups is None:
-            images, labels = next(iter(self.spread(count).batches(count)))
+            images, labels = map(np.asarray, next(iter(self.spread(count).batches(count))))
             places = spread_places(self.size, count)
-            texts = captions(places, self.names, self.class_names, labels.numpy())
+            texts = captions(places, self.names, self.class_names, labels)
             return (images,), labels, texts
         groups = np.arange(count) * self.example_count // count
         chosen = self.subset(self.places(groups))
-        pairs, labels = next(iter(chosen.fetched(chosen.shuffled_pairs(seed), count)))
-        texts = captions(groups, None, self.class_names, labels.numpy(), "group")
-        return tuple(to_unit_floats(images) for images in pairs), labels, texts
+        if isinstance(chosen.keys, Places):
+            # By Python: TensorFlow's choice would depend on `tf.random.set_seed`, too.
+            keys, labels = without_tensorflow.pairs(chosen, seed)
+            pairs = without_tensorflow.fetch(chosen, keys)
+        else:
+            pairs, labels = next(iter(chosen.fetched(chosen.shuffled_pairs(seed), count)))
+        texts = captions(groups, None, self.class_names, np.asarray(labels), "group")
+        floats = tuple(np.asarray(to_unit_floats(images)) for images in pairs)
+        return floats, np.asarray(labels), texts
 
-    def subset(self, indices: Any) -> "ImageSet":
+    def subset(self, indices: Any) -> ImageSet:
         """Returns images at `indices`, one or more whole numbers in [0, size), in that order."""
         numbers = np.asarray(indices)
         if np.issubdtype(numbers.dtype, np.unsignedinteger):
@@ -257,15 +325,22 @@ class ImageSet:
                 f"`indices` must be whole numbers from 0 to {self.size - 1}, at least one. "
                 f"Received: indices={indices!r}"
             )
-        keys, labels = self.keys.batch(self.size).get_single_element()
-        chosen = tf.gather(keys, numbers), tf.gather(labels, numbers)
-        return self._narrowed(tf.data.Dataset.from_tensor_slices(chosen), numbers)
+        keys: Any = self._at(numbers)
+        if not isinstance(keys, Places):
+            keys = tf.data.Dataset.from_tensor_slices(keys)
+        return self._narrowed(keys, numbers)
+
+    def _at(self, places: np.ndarray) -> Any:
+        """Returns the keys and labels of the images at places of this set."""
+        if isinstance(self.keys, Places):
+            return Places(self.keys.places[places], self.keys.labels[places])
+        return tuple(tf.gather(x, places) for x in self.keys.batch(self.size).get_single_element())
 
     def places(self, examples: np.ndarray) -> np.ndarray:
         """Returns the places of the images of some examples: of groups, all of their images."""
         return examples if self.groups is None else np.flatnonzero(np.isin(self.groups, examples))
 
-    def _narrowed(self, keys: tf.data.Dataset, places: np.ndarray) -> "ImageSet":
+    def _narrowed(self, keys: Places | tf.data.Dataset, places: np.ndarray) -> ImageSet:
         """Returns the images at `places`, which have these keys."""
         names = self.names and tuple(self.names[i] for i in places)
         groups = self.groups
@@ -280,7 +355,7 @@ class ImageSet:
         reader = self.reader.narrowed(places)
         return dataclasses.replace(narrowed, reader=reader, fetch=reader.fetch)
 
-    def in_memory(self, limit: int = 2**31) -> "ImageSet":
+    def in_memory(self, limit: int = 2**31) -> ImageSet:
         """Returns the same images, decoded once and kept, for those who visit them many times.
 
         Args:
@@ -288,21 +363,27 @@ class ImageSet:
         """
         if isinstance(self.fetch, InMemory):
             return self
-        examples = self._examples(self.keys)
-        dtype = tf.nest.flatten(examples.element_spec)[0].dtype
-        if self.size * np.prod(self.image_shape) * dtype.size > limit:
+        if self.size * np.prod(self.image_shape) * self.dtype.itemsize > limit:
             return self
-        pixels, labels = examples.batch(self.size).get_single_element()
-        keys = tf.data.Dataset.from_tensor_slices((np.arange(self.size), labels))
+        ((pixels, labels),) = self.raw_batches(self.size)
         return dataclasses.replace(
             self,
-            keys=keys,
+            keys=Places(np.arange(self.size), np.asarray(labels, np.int64)),
             fetch=InMemory(np.asarray(pixels)),
             shuffle_buffer=None,
             reader=None,
         )
 
-    def parts(self, test_fraction: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the images."""
+        own = getattr(self.fetch, "dtype", None)
+        if own is None:
+            spec = self._examples(self.key_dataset).element_spec
+            own = tf.nest.flatten(spec)[0].dtype.as_numpy_dtype
+        return np.dtype(own)
+
+    def parts(self, test_fraction: float, seed: int) -> tuple[ImageSet, ImageSet]:
         """Returns two parts of labeled images; see `split`."""
         from sklearn.model_selection import train_test_split
 
@@ -321,9 +402,13 @@ class ImageSet:
         )
         return self.subset(self.places(train)), self.subset(self.places(test))
 
-    def without_labels(self) -> "ImageSet":
+    def without_labels(self) -> ImageSet:
         """Returns the same images without their labels."""
-        keys = self.keys.map(as_it_is(lambda key, label: (key, -tf.ones_like(label))))
+        keys = self.keys
+        if isinstance(keys, Places):
+            keys = keys._replace(labels=np.full(self.size, -1))
+        else:
+            keys = keys.map(as_it_is(lambda key, label: (key, -tf.ones_like(label))))
         return dataclasses.replace(self, keys=keys, class_names=None)
 
 

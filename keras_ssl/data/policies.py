@@ -5,10 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._python import numpy_function
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice, check_count, check_fraction, check_non_negative
 from keras_ssl.data import draws, one_by_one
@@ -23,6 +23,7 @@ from keras_ssl.data.augmentation import (
     RandomSolarize,
     check_augmentation,
     check_batch,
+    functions_for,
     whole_words,
 )
 
@@ -119,6 +120,8 @@ class Views(Augmentation):
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
         if by_opencv and self.goes_one_by_one:
+            if not is_installed():
+                return self._by_numpy(batches, seed)
             return self._in_a_graph([tf.convert_to_tensor(images) for images in batches], seed)
         if len(batches) == 1:
             return self(batches[0], training=True, seed=seed)
@@ -128,7 +131,16 @@ class Views(Augmentation):
             view.apply(batches[i % len(batches)], drawn[f"view_{i + 1}"])
             for i, view in enumerate(self.views)
         )
-        return tuple(tf.clip_by_value(view, 0, 1) for view in views)
+        return tuple(functions_for(view).clip(view, 0, 1) for view in views)
+
+    def _by_numpy(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
+        """Makes the views of arrays by OpenCV, without TensorFlow; see `of`."""
+        ready = [
+            x if x.dtype == np.uint8 else np.clip(np.asarray(self.checked(x)), 0, 1)
+            for x in map(np.asarray, batches)
+        ]
+        check_batch(ready[0])
+        return tuple(self._one_by_one(whole_words(seed), *ready))
 
     def _in_a_graph(self, batches: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
         """Makes the views by OpenCV, eagerly or in a graph; see `of`."""

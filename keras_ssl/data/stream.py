@@ -1,5 +1,7 @@
 """`Stream`: images in shards, large files of many images that are read from their beginning."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import itertools
@@ -8,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _require
 from keras_ssl._python import until_the_end
+from keras_ssl._tensorflow import tf
 from keras_ssl._validation import check_count
 from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.sources.files import Encoded
@@ -84,13 +86,13 @@ class Stream(ImageSet):
             f"first, by images.spread(10000). Received: indices={indices!r}"
         )
 
-    def without_labels(self) -> "Stream":
+    def without_labels(self) -> Stream:
         """Returns the same images without their labels."""
         read = self.read
         unlabeled = self._reading(lambda shard: ((file, -1) for file, _ in read(shard)), self.size)
         return dataclasses.replace(unlabeled, class_names=None)
 
-    def parts(self, test_fraction: float, seed: int) -> tuple["Stream", "Stream"]:
+    def parts(self, test_fraction: float, seed: int) -> tuple[Stream, Stream]:
         """Returns the images in two parts, the second of about a fraction of each shard."""
         read, number = self.read, {shard: i for i, shard in enumerate(self.shards)}
 
@@ -114,7 +116,7 @@ class Stream(ImageSet):
         train, held_out = (self._reading(of(part), size) for part, size in sizes.items())
         return train, held_out
 
-    def _reading(self, read: Read, size: int) -> "Stream":
+    def _reading(self, read: Read, size: int) -> Stream:
         keys = in_order(self.shards, read).take(size)
         return dataclasses.replace(self, read=read, keys=keys, size=size)
 

@@ -1,5 +1,7 @@
 """Makes batches of views from images, and a picture of them."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import os
@@ -7,11 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from keras_ssl._backend import is_dataset
+from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_seed
+from keras_ssl.data import without_tensorflow
 from keras_ssl.data.augmentation import to_unit_floats
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.image_set import (
@@ -77,13 +82,13 @@ def make_views(
     """
     check_image_set("images", images)
     check_policy("policy", policy)
-    by_opencv = policy.goes_one_by_one and _cores() <= _FEW_CORES
+    is_fastest = _cores() <= _FEW_CORES or not is_installed()
+    by_opencv = policy.goes_one_by_one and is_fastest
 
-    def make(batches: Any, numbers: Any) -> Any:
+    def make(batches: Any, numbers: Any, xp: Any) -> Any:
         return policy.of(batches, numbers, by_opencv)
 
-    threads = 1 if by_opencv else tf.data.AUTOTUNE
-    return _batches_of(images, make, threads, batch_size, seed, probe_images)
+    return _batches_of(images, make, 1 if by_opencv else None, batch_size, seed, probe_images)
 
 
 def make_batches(
@@ -119,23 +124,27 @@ def make_batches(
             "Received: images with groups"
         )
 
-    def make(batches: Any, numbers: Any) -> Any:
-        places = tf.range(batch_size, dtype=tf.int32)[:, None]
-        same = tf.broadcast_to(tf.cast(numbers, tf.int32), (batch_size, 3))
-        return batches[0], tf.concat([same, places], axis=1)
+    def make(batches: Any, numbers: Any, xp: Any) -> Any:
+        places = xp.arange(batch_size, dtype="int32")[:, None]
+        same = xp.broadcast_to(xp.array(numbers, "int32"), (batch_size, 3))
+        return batches[0], xp.concatenate([same, places], axis=1)
 
-    return _batches_of(images, make, tf.data.AUTOTUNE, batch_size, seed, probe_images)
+    return _batches_of(images, make, None, batch_size, seed, probe_images)
 
 
 def _batches_of(
     images: ImageSet,
-    make: Callable[[Any, Any], Any],
-    threads: int,
+    make: Callable[[Any, Any, Any], Any],
+    threads: int | None,
     batch_size: int,
     seed: int,
     probe_images: ImageSet | None,
 ) -> tf.data.Dataset:
-    """Does what `make_views` does, with what `make(batches, (seed, epoch, step))` returns."""
+    """Does what `make_views` does, with what `make(batches, (seed, epoch, step), xp)` returns.
+
+    `xp` has the functions for the batches, by NumPy's names; `threads` are as many as TensorFlow
+    likes if `None`.
+    """
     batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
     count = images.example_count
     if batch_size > count:
@@ -146,12 +155,14 @@ def _batches_of(
         )
     if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
         raise ValueError("`probe_images` must have labels. Received: images without labels")
+    if not is_installed():
+        return _batches_by_python(images, make, batch_size, seed, probe_images)
     epochs, steps = Epochs(), count // batch_size
 
     def begin() -> np.ndarray:
         """Returns the number of the epoch that begins, and the seeds of its orders."""
         epoch = epochs.begin()
-        return np.array([epoch, *np.random.SeedSequence([seed, epoch]).generate_state(2)], np.int64)
+        return np.array([epoch, *_order_seeds(seed, epoch)], np.int64)
 
     def starting_at(first_step: int) -> tf.data.Dataset:
         @as_it_is
@@ -161,17 +172,17 @@ def _batches_of(
             @as_it_is
             def views(step: Any, batch: Any) -> Any:
                 batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
-                made = make(batches, tf.stack([seed, epoch, step]))
+                made = make(batches, tf.stack([seed, epoch, step]), functions_of_tensorflow())
                 return (made, batch[1]) if images.has_labels else (made,)
 
             batches = _batches(images, count, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
-            batches = batches.map(views, num_parallel_calls=threads)
+            batches = batches.map(views, num_parallel_calls=threads or tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
                 single = dataclasses.replace(probe_images, groups=None)
                 labeled = _batches(single, len(single), size, probe_order, first_step, steps)
-                labeled = labeled.map(unit_floats)
+                labeled = labeled.map(as_it_is(unit_floats))
                 batches = tf.data.Dataset.zip(batches, labeled)
                 batches = batches.map(as_it_is(lambda data, probe: (data[0], probe)))
             return batches
@@ -191,6 +202,40 @@ def _batches_of(
         return dataset
 
     return starting_at(0)
+
+
+def _batches_by_python(
+    images: ImageSet,
+    make: Callable[[Any, Any, Any], Any],
+    batch_size: int,
+    seed: int,
+    probe_images: ImageSet | None,
+) -> without_tensorflow.Batches:
+    """Does what `_batches_of` does without TensorFlow."""
+    steps = images.example_count // batch_size
+    examples = without_tensorflow.Shuffled(images, steps * batch_size)
+    if probe_images is not None:
+        size = min(batch_size, len(probe_images))
+        probes = without_tensorflow.Shuffled(
+            probe_images, len(probe_images) // size * size, in_groups=False
+        )
+
+    def batch(epoch: int, step: int) -> Any:
+        order, probe_order = _order_seeds(seed, epoch)
+        found, labels = examples.batch(order, step * batch_size, batch_size)
+        batches = found if isinstance(found, tuple) else (found,)
+        made = make(batches, np.array([seed, epoch, step]), np)
+        if probe_images is not None:
+            pixels, labels = probes.batch(probe_order, step * size, size)
+            return made, (without_tensorflow.unit_floats(pixels), labels)
+        return (made, labels) if images.has_labels else (made,)
+
+    return without_tensorflow.Batches(batch, range(steps), Epochs())
+
+
+def _order_seeds(seed: int, epoch: int) -> list[int]:
+    """The seeds of an epoch's order, and of the order of the probe's images."""
+    return [int(one) for one in np.random.SeedSequence([seed, epoch]).generate_state(2)]
 
 
 def _cores() -> int:
@@ -243,7 +288,7 @@ def check_image_set(name: str, value: Any) -> ImageSet:
         return value
     if isinstance(value, Splits):
         instead = "one of the two splits, such as `.train`"
-    elif isinstance(value, tf.data.Dataset):
+    elif is_dataset(value):
         instead = (
             "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of "
             "your own batches becomes views by `dataset.map(lambda images: (policy(images),))`"

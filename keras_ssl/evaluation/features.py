@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _log
+from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
@@ -73,7 +73,7 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
     for batch, batch_labels in images.batches(batch_size):
         values.append(represent(batch))
         _log.advance(sum(map(len, values)), len(images))
-        labels.append(batch_labels.numpy())
+        labels.append(np.asarray(batch_labels))
     return Features(np.concatenate(values), np.concatenate(labels))
 
 

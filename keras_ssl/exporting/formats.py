@@ -24,6 +24,9 @@ from keras_ssl.encoders import UNIT_INPUT
 from keras_ssl.encoders.exported import CONFIG, CONTRACT, WEIGHTS
 from keras_ssl.exporting.contract import INPUT, OUTPUT, Contract
 
+# It writes these formats on every backend.
+_TENSORFLOW = {"tensorflow": "tensorflow"}
+
 
 class Format(abc.ABC):
     """One format: subclass it, and add an instance to `FORMATS`.
@@ -62,6 +65,7 @@ class Format(abc.ABC):
 class _SavedModel(Format):
     title = "TensorFlow SavedModel"
     file = "saved_model"
+    packages = _TENSORFLOW
     usage = """
 import tensorflow as tf
 
@@ -89,7 +93,7 @@ representations = encoder(tf.constant(images))["representations"].numpy()
 class _Onnx(Format):
     title = "ONNX"
     file = "encoder.onnx"
-    packages = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"}
+    packages = {"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime", **_TENSORFLOW}
     usage = """
 import onnxruntime
 
@@ -124,7 +128,7 @@ class _LiteRT(Format):
     file = "encoder.tflite"
     # TensorFlow converts; its own interpreter is deprecated, and also runs operations that the
     # runtime on a phone lacks.
-    packages = {"ai_edge_litert": "ai-edge-litert"}
+    packages = {"ai_edge_litert": "ai-edge-litert", **_TENSORFLOW}
     usage = """
 from ai_edge_litert.interpreter import Interpreter
 

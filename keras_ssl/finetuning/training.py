@@ -10,13 +10,15 @@ References:
       out-of-distribution, ICLR 2022.
 """
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -25,7 +27,15 @@ from keras_ssl._validation import (
     check_positive,
     check_seed,
 )
-from keras_ssl.data import Augmentation, Compose, ImageSet, RandomFlip, RandomResizedCrop
+from keras_ssl.data import (
+    Augmentation,
+    Compose,
+    Epochs,
+    ImageSet,
+    RandomFlip,
+    RandomResizedCrop,
+    without_tensorflow,
+)
 from keras_ssl.data.augmentation import check_augmentation
 from keras_ssl.data.views import check_image_set
 from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_encoder
@@ -174,7 +184,9 @@ def fit_classifier(
     logits.compile(
         optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,  # On a CPU, XLA compiles for longer than many of these trainings take.
+        # TensorFlow's XLA compiles for longer than many of these trainings take on a CPU. JAX would
+        # not compile the step at all, and take a hundred times as long.
+        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
     logits.fit(_batches(images, augmentation, batch_size, steps, seed), verbose=0, shuffle=False)
     _train_last(classifier, 1.0)
@@ -195,7 +207,7 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
     right = 0
     for batch, labels in check_labeled("images", images).batches(batch_size):
         predicted = np.argmax(classifier.predict_on_batch(for_backend(batch)), axis=1)
-        right += int(np.sum(predicted == labels.numpy()))
+        right += int(np.sum(predicted == np.asarray(labels)))
     return right / len(images)
 
 
@@ -238,12 +250,14 @@ def _logistic_regression(features: Features, classes: int) -> list[np.ndarray]:
 
 def _batches(
     images: ImageSet, augmentation: Augmentation, batch_size: int, steps: int, seed: int
-) -> tf.data.Dataset:
+) -> Any:
     """Makes `steps` batches of augmented images and their labels, in a new order in each pass.
 
     A batch may begin in one pass and end in the next, so that no image is left out.
     """
     order = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    if not is_installed():
+        return _batches_by_python(images, augmentation, batch_size, steps, seed, order)
 
     def one_pass(number: Any) -> tf.data.Dataset:
         tf.compat.v1.get_default_graph().seed = None  # As in `keras_ssl.data.views`.
@@ -258,3 +272,21 @@ def _batches(
     batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _batches_by_python(
+    images: ImageSet,
+    augmentation: Augmentation,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    order: int,
+) -> without_tensorflow.Batches:
+    """Does what `_batches` does without TensorFlow, from the seed of the first pass's order."""
+    examples = without_tensorflow.Shuffled(images, len(images), in_groups=False)
+
+    def batch(epoch: int, step: int) -> Any:
+        found, labels = examples.batch(order, step * batch_size, batch_size)
+        return augmentation(found, training=True, seed=[seed, step]), labels
+
+    return without_tensorflow.Batches(batch, range(steps), Epochs())

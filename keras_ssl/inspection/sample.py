@@ -76,8 +76,8 @@ class Sample:
         pixels = batches[0]
         # No step of a data set has these draws: `make_views` counts steps from 0.
         views = policy.of(batches, (seed, -1))
-        labels = labels.numpy() if images.has_labels else None
-        self._take(views, labels, images.class_names, texts, pixels.numpy())
+        labels = labels if images.has_labels else None
+        self._take(views, labels, images.class_names, texts, pixels)
         self.unaugmented = np.asarray(policy.leave(self.images)[0])
 
     @classmethod

@@ -11,13 +11,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_ssl import _log
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_folder, load
-from keras_ssl.data.image_set import TEST_NAMES
+from keras_ssl.data.image_set import TEST_NAMES, Places
 from keras_ssl.data.views import check_image_set
 from keras_ssl.encoders import check_images, describe_range
 from keras_ssl.evaluation.features import prepared, represent_with
@@ -98,8 +97,7 @@ def _classified(images: ImageSet, root: pathlib.Path) -> ImageSet:
     names, labels = np.unique([folders[0] for folders in parts], return_inverse=True)
     if len(names) < 2:
         return images
-    numbers = tf.data.Dataset.from_tensor_slices(labels.astype(np.int64))
-    keys = tf.data.Dataset.zip(images.keys.map(lambda key, _: key), numbers)
+    keys = images.keys._replace(labels=labels.astype(np.int64))  # Folders have places.
     return dataclasses.replace(images, keys=keys, class_names=tuple(map(str, names)))
 
 
@@ -189,7 +187,7 @@ def _embed(
     if begun == size:
         return
     first = begun
-    rest = dataclasses.replace(images, keys=images.keys.skip(first), size=size - first)
+    rest = _after(images, first)
     represent = represent_with(encoder, images.image_shape)
     kept: list[np.ndarray] = []
     blocks: list[np.ndarray] = []
@@ -216,6 +214,15 @@ def _embed(
         _log.advance(row - begun, size - begun)
     if row != size:
         raise ValueError(f"`images` must be {size} images. Received: {row} when they were read")
+
+
+def _after(images: ImageSet, first: int) -> ImageSet:
+    """The images from a place on; one that is lost is replaced as before, by any of all images."""
+    if isinstance(images.keys, Places):
+        keys: Any = Places(*(x[first:] for x in images.keys))
+    else:
+        keys = images.key_dataset.skip(first)
+    return dataclasses.replace(images, keys=keys, size=images.size - first)
 
 
 def _join(

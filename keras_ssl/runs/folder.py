@@ -1,6 +1,5 @@
 """The folder of a run, which one process at a time writes to, in whole files."""
 
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -12,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_ssl import _renames
+from keras_ssl._backend import package_versions
 from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
 from keras_ssl.encoders import plain_encoder
 
@@ -193,12 +193,9 @@ def is_run(folder: pathlib.Path) -> bool:
 
 def versions() -> dict[str, Any]:
     """What a run's figures depend on besides its options: versions, Python and the machine."""
-    backend = keras.backend.backend()
     return {
-        "versions": {
-            name: importlib.metadata.version(name) for name in dict.fromkeys((*_PACKAGES, backend))
-        },
-        "backend": backend,
+        "versions": package_versions(*_PACKAGES),
+        "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

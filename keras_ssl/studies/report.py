@@ -1,7 +1,6 @@
 """The report of a study: its question, answer and figures, and how to run it again."""
 
 import html
-import importlib.metadata
 import math
 import os
 import pathlib
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssl._backend import package_versions
 from keras_ssl._files import write_whole
 from keras_ssl._text import plain
 from keras_ssl.evaluation import table
@@ -123,10 +123,8 @@ def write_report(
         "test": "test images",
         "val": "validation images (there are no test images; tuned settings were chosen by these)",
     }
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("keras-ssl", "tensorflow", "keras", "keras-tuner")
-    )
+    found = package_versions("keras-ssl", "tensorflow", "keras", "keras-tuner")
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
     minutes = sum(row["figures"].get("seconds", 0) for row in results.rows) / 60
     facts = {
         **setup,

@@ -1,5 +1,7 @@
 """`Study`: searches the settings of several arms with one budget, and compares the arms."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -12,10 +14,10 @@ from typing import Any
 
 import keras
 import keras_tuner
-import tensorflow as tf
 
 from keras_ssl import _renames
 from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import fingerprint
 from keras_ssl.hypermodels import PretrainingHyperModel
@@ -225,7 +227,8 @@ class Study:
             TypeError: if `strategy` is not a strategy.
             ValueError: if a trial's file is missing or cannot be read.
         """
-        if not isinstance(strategy, (tf.distribute.Strategy, OneProgram, type(None))):
+        kinds = (OneProgram, type(None), *((tf.distribute.Strategy,) if is_installed() else ()))
+        if not isinstance(strategy, kinds):
             raise TypeError(
                 f"`strategy` must be a tf.distribute.Strategy, or None. Received: {strategy!r}"
             )

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 import keras_tuner
-from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import summary_v2 as hparams_api
 from tensorboard.plugins.hparams.summary import session_end_pb
 
 from keras_ssl.inspection import EventLog, summaries

@@ -1,16 +1,18 @@
 """Batch normalization while training: over all replicas, and in one operation on one device."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 from collections.abc import Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_ssl._backend import has_accelerator
 from keras_ssl._keras import all_layers, called_as, has_own_moments, replace_moments
+from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl.replicas import gather_batch, replica_count
 

@@ -15,6 +15,7 @@ import numpy as np
 from keras_ssl._backend import is_dataset
 from keras_ssl._keras import schedule_of
 from keras_ssl.data import Epochs, ImageSet, Splits
+from keras_ssl.data.without_tensorflow import Batches
 
 # Points of a schedule to look at: enough to tell a warm-up from a schedule that has ended.
 _LOOKS_AT_SCHEDULE = 32
@@ -200,7 +201,7 @@ def fit_from_step(
 ) -> Any:
     """Runs `fit(**call)`, with a first epoch that begins at batch `initial_step`."""
     x, epoch, epochs = call["x"], call.get("initial_epoch", 0), call.get("epochs", 1)
-    rest = getattr(x, "starting_at", x.skip)(initial_step)
+    rest = (x.starting_at if hasattr(x, "starting_at") else x.skip)(initial_step)
     verbose = call.get("verbose", "auto")
     callbacks = OneTraining(
         call.get("callbacks"),
@@ -210,7 +211,7 @@ def fit_from_step(
         add_progbar=verbose != 0,
         verbose=verbose,
         epochs=epochs,
-        steps=int(x.cardinality()),
+        steps=batches_of_epoch(x),
     )
     call = {**call, "callbacks": callbacks}
     callbacks.is_first, callbacks.is_last = True, epoch + 1 == epochs
@@ -230,7 +231,7 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
         ValueError: if a number of steps does not fit the epochs of the data.
     """
     x: Any = call.get("x")
-    steps = int(x.cardinality()) if is_dataset(x) else None
+    steps = batches_of_epoch(x)
     if sources and steps is not None and steps < 0:
         raise ValueError(
             "`x` must have epochs that end: leave out `.repeat()`, every epoch is different anyway"
@@ -262,12 +263,19 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
         )
 
 
+def batches_of_epoch(x: Any) -> int | None:
+    """Returns the batches of an epoch of a source that can be cut; negative if there is no end."""
+    if is_dataset(x):
+        return int(x.cardinality())
+    return len(x) if isinstance(x, Batches) else None
+
+
 def count_steps(call: Mapping[str, Any]) -> int | None:
     """Returns the number of steps of a fit, or `None` if it is unknown before the end."""
     x: Any = call.get("x")
     steps = call.get("steps_per_epoch")
     if steps is None and is_dataset(x):
-        steps = int(x.cardinality())
+        steps = batches_of_epoch(x)
     elif steps is None and isinstance(x, keras.utils.PyDataset):
         steps = x.num_batches
     epochs = call.get("epochs", 1) - call.get("initial_epoch", 0)

@@ -1,21 +1,17 @@
 """Checks against options and layers that would silently change the training."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterator
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl._keras import all_layers, cross_device_ops, own_state
+from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 
-# These do not use TensorFlow's collectives, whose groups a process cannot change.
-_WITHOUT_COLLECTIVES = (
-    tf.distribute.HierarchicalCopyAllReduce,
-    tf.distribute.NcclAllReduce,
-    tf.distribute.ReductionToOneDevice,
-)
 _devices: set[frozenset[str]] = set()  # The one set of devices that trains in this process.
 
 
@@ -28,7 +24,13 @@ def check_devices(strategy: tf.distribute.Strategy) -> None:
     Raises:
         ValueError: if another set of devices has trained before.
     """
-    if isinstance(cross_device_ops(strategy), _WITHOUT_COLLECTIVES):
+    # These do not use TensorFlow's collectives, whose groups a process cannot change.
+    without_collectives = (
+        tf.distribute.HierarchicalCopyAllReduce,
+        tf.distribute.NcclAllReduce,
+        tf.distribute.ReductionToOneDevice,
+    )
+    if isinstance(cross_device_ops(strategy), without_collectives):
         return
     devices = frozenset(strategy.extended.worker_devices)
     if _devices - {devices}:

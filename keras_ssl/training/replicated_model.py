@@ -1,12 +1,14 @@
 """`fit` and `evaluate` on several replicas, on which Keras' own are inexact or fail."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_ssl._keras import build_for, own_strategy, spec_of_one_replica
+from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl.training.batch_norm import synchronize
 from keras_ssl.training.guards import check_devices, check_optimizer, warn_of_own_statistics

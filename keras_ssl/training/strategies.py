@@ -1,13 +1,15 @@
 """`tf.distribute` strategies by name, and the process that writes files."""
 
+from __future__ import annotations
+
 import json
 import os
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from keras_ssl._backend import has_accelerator
+from keras_ssl._tensorflow import tf
 from keras_ssl._validation import check_choice
 from keras_ssl.training.one_program import OneProgram
 
@@ -53,17 +55,19 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
     return tf.distribute.get_strategy()
 
 
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
+def is_chief(strategy: tf.distribute.Strategy | OneProgram) -> bool:
     """Whether this process writes files: among several machines, only the first does."""
     return isinstance(strategy, OneProgram) or bool(strategy.extended.should_checkpoint)
 
 
-def is_on_one_machine(strategy: tf.distribute.Strategy) -> bool:
+def is_on_one_machine(strategy: tf.distribute.Strategy | OneProgram) -> bool:
     """Whether this process can decide alone, because no other must do the same at the same step."""
+    if isinstance(strategy, OneProgram):
+        return True
     return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def describe(strategy: tf.distribute.Strategy) -> str:
+def describe(strategy: tf.distribute.Strategy | OneProgram) -> str:
     """Describes the devices that train in words, such as "CPU, 2 cores" or "2 GPUs in step"."""
     if isinstance(strategy, OneProgram):
         backend, kind = keras.backend.backend(), "accelerator" if has_accelerator() else "CPU"

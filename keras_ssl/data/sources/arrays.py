@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.data.image_set import ImageSet, InMemory
+from keras_ssl.data.image_set import ImageSet, InMemory, Places
 
 # Labels below this are accepted even if there are fewer images than classes.
 _FEW_CLASSES = 1000
@@ -50,7 +49,7 @@ def from_arrays(
         numbers = _check_labels(labels, len(images))
         class_names = _check_class_names(class_names, int(numbers.max()))
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices((np.arange(len(images)), numbers.astype(np.int64))),
+        keys=Places(np.arange(len(images)), numbers.astype(np.int64)),
         fetch=InMemory(images),
         size=len(images),
         image_shape=images.shape[1:],

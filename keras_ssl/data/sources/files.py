@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import tensorflow as tf
+
+from keras_ssl._tensorflow import tf
 
 if TYPE_CHECKING:  # Pillow is imported where it is used: most programs read no files.
     import PIL.Image

@@ -5,11 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from keras_ssl._python import numpy_function
-from keras_ssl._tensors import Tensor
-from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
+from keras_ssl.data.image_set import TEST_NAMES, ByPython, ImageSet, Places, Splits
 from keras_ssl.data.sources import files, raw, reading, shards
 from keras_ssl.data.sources.resizing import check_image_size
 
@@ -233,17 +230,12 @@ def _on_disk(
         elif names is None:
             names = [str(i) for i in range(int(numbers.max()) + 1)]
 
-    def fetch(index: Tensor) -> Tensor:
-        def read(i: Any) -> np.ndarray:
-            return decoder.read(encoded(dataset[int(i)], int(i)))
+    def read(i: Any) -> np.ndarray:
+        return decoder.read(encoded(dataset[int(i)], int(i)))
 
-        image = numpy_function(read, [index], decoder.decoding.dtype)
-        return tf.ensure_shape(image, decoder.decoding.shape)
-
-    rows = (np.arange(len(dataset)), numbers.astype(np.int64))
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices(rows),
-        fetch=fetch,
+        keys=Places(np.arange(len(dataset)), numbers.astype(np.int64)),
+        fetch=ByPython(read, decoder.decoding.shape, decoder.decoding.dtype),
         size=len(dataset),
         image_shape=decoder.decoding.shape,
         class_names=None if label is None or names is None else tuple(names),

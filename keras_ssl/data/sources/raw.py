@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl.data.sources import files
 
@@ -121,7 +120,7 @@ def read_numbers(path: files.File) -> np.ndarray:
         start = file.read(26)
         if start[:8] == _PNG and start[24] == 16 and start[25] == 2:
             # Pillow would drop the lower eight bits of three channels.
-            return tf.io.decode_png(start + file.read(), dtype=tf.uint16).numpy()
+            return _png_of_16_bits(start + file.read())
     if start[:4] in _TIFF and _needs_tifffile(path):
         with _tiff(path) as tiff:
             series = tiff.series[0]
@@ -129,6 +128,16 @@ def read_numbers(path: files.File) -> np.ndarray:
     with files.open_image(path) as image:
         pixels = np.asarray(PIL.ImageOps.exif_transpose(image))
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _png_of_16_bits(content: bytes) -> np.ndarray:
+    """The red, green and blue of a PNG file, uint16 (height, width, 3)."""
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("The PNG file is broken")
+    return pixels[..., 2::-1]  # OpenCV's order is blue, green, red, and alpha if there is any.
 
 
 def _channels_last(pixels: np.ndarray, axes: str) -> np.ndarray:

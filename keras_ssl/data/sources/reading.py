@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _log
-from keras_ssl._python import numpy_function
-from keras_ssl._tensors import Tensor
-from keras_ssl.data.image_set import ImageSet
+from keras_ssl.data.image_set import ByPython, ImageSet, Places
 from keras_ssl.data.sources import files, raw
 from keras_ssl.data.sources.arrays import from_arrays
 
@@ -198,7 +195,7 @@ def read_files(
     memory = _Memory(len(names), decoding) if in_memory else None
     reader = Reader(names, of_each, decoding, replaced, memory)
     return ImageSet(
-        keys=tf.data.Dataset.from_tensor_slices((np.arange(len(names)), of_each)),
+        keys=Places(np.arange(len(names)), of_each.astype(np.int64)),
         fetch=reader.fetch,
         reader=reader,
         size=len(names),
@@ -319,10 +316,10 @@ class Reader:
         members = self.members[places]
         return Reader(self.names, self.labels, self.decoding, self.replaced, self.memory, members)
 
-    def fetch(self, index: Any) -> Tensor:
-        """The image of the file at a place, (size, size, channels), in a graph."""
-        image = numpy_function(self.read, [index], self.decoding.dtype)
-        return tf.ensure_shape(image, self.decoding.shape)
+    @property
+    def fetch(self) -> ByPython:
+        """The function of an `ImageSet` of the files."""
+        return ByPython(self.read, self.decoding.shape, self.decoding.dtype)
 
     def read(self, index: Any) -> np.ndarray:
         """The image of the file at a place, or of the file that takes its place."""

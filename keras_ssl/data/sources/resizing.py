@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
 
+from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
+from keras_ssl.data import without_tensorflow
 from keras_ssl.data.augmentation import gray
 from keras_ssl.data.image_set import ImageSet, Splits
 
@@ -46,18 +48,50 @@ def _brought_to(images: ImageSet, image_size: int | None, channels: int | None) 
     if size is None and channels in (None, own):
         return images
 
-    def fetch(key: Tensor) -> Tensor:
-        image = images.fetch(key)
-        if size is not None:
-            image = fit(image, size)
-        if channels == 3 and own == 1:
-            image = tf.repeat(image, 3, axis=-1)
-        elif channels == 1 and own == 3:
-            image = _like(image, gray(tf.cast(image, tf.float32)))
-        return tf.ensure_shape(image, shape)
+    fetch = _Fitted(images, size, channels)
+    return dataclasses.replace(images, fetch=fetch, image_shape=fetch.shape)
 
-    shape = (size or height, size or width, channels or own)
-    return dataclasses.replace(images, fetch=fetch, image_shape=shape)
+
+class _Fitted:
+    """Fetches images, and brings them to a size and a number of channels.
+
+    Args:
+        images: Images of 1 or 3 channels, or of a number that stays.
+        size: Height and width, or `None`: as they are.
+        channels: Number of channels, or `None`: as they are.
+    """
+
+    def __init__(self, images: ImageSet, size: int | None, channels: int | None) -> None:
+        height, width, self.own = images.image_shape
+        self.images, self.size = images, size
+        self.shape = (size or height, size or width, channels or self.own)
+
+    def __call__(self, key: Tensor) -> Tensor:
+        """Returns the image of a key, in a graph."""
+        image = self.images.fetch(key)
+        if self.size is not None:
+            image = fit(image, self.size)
+        if self.shape[2] > self.own:
+            image = tf.repeat(image, 3, axis=-1)
+        elif self.shape[2] < self.own:
+            image = _like(image, gray(tf.cast(image, tf.float32)))
+        return tf.ensure_shape(image, self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the images, which stays."""
+        return self.images.dtype
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Returns the images at places in an array, without TensorFlow; the same to rounding."""
+        images = without_tensorflow.fetch(self.images, places)
+        if self.size is not None:
+            images = np.stack([_fit_array(image, self.size) for image in images])
+        if self.shape[2] > self.own:
+            return images.repeat(3, axis=-1)
+        if self.shape[2] < self.own:
+            return _like_array(images, np.asarray(gray(images.astype("float32"))))
+        return images
 
 
 def fit(image: Tensor, size: int) -> Any:
@@ -73,3 +107,25 @@ def _like(image: Tensor, pixels: Tensor) -> Tensor:
     if image.dtype.is_floating:
         return tf.clip_by_value(pixels, 0, 1)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), image.dtype)
+
+
+def _fit_array(image: np.ndarray, size: int) -> np.ndarray:
+    """Does what `fit` does, by Pillow, whose bicubic weights are the same."""
+    from PIL import Image
+
+    shape = np.array(image.shape[:2], "float32")
+    height, width = np.ceil(shape * (np.float32(size) / shape.min())).astype(int).tolist()
+    top, left = (height - size) // 2, (width - size) // 2
+    planes = [
+        Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC)
+        for plane in np.moveaxis(image.astype("float32"), -1, 0)
+    ]
+    resized = np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    return _like_array(image, resized[top : top + size, left : left + size])
+
+
+def _like_array(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Does what `_like` does."""
+    if np.issubdtype(image.dtype, np.floating):
+        return np.clip(pixels, 0, 1)
+    return np.clip(np.round(pixels), 0, 255).astype(image.dtype)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ssl import _log
-from keras_ssl._python import numpy_function
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensorflow import check_installed, tf
 from keras_ssl._validation import check_count, check_optional_count
+from keras_ssl.data.image_set import ByPython
 from keras_ssl.data.sources import files, raw, reading
 from keras_ssl.data.sources.resizing import check_image_size
 from keras_ssl.data.stream import Read, Stream, beginning, evenly, in_order
@@ -68,6 +67,7 @@ def expand(paths: Any) -> tuple[str, ...]:
         TypeError: if they are not paths.
         ValueError: if there are no such shards.
     """
+    check_installed("images in shards")
     given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     if not isinstance(given, Sequence) or not all(isinstance(p, (str, os.PathLike)) for p in given):
         raise TypeError(
@@ -180,13 +180,9 @@ def as_stream(
     def read_key(key: np.ndarray) -> np.ndarray:
         return images.read(files.Encoded(key[0].decode(), key[1]))
 
-    def fetch(key: Tensor) -> Tensor:
-        image = numpy_function(read_key, [key], images.decoding.dtype)
-        return tf.ensure_shape(image, images.decoding.shape)
-
     return Stream(
         keys=in_order(shards, read).take(examples),
-        fetch=fetch,
+        fetch=ByPython(read_key, images.decoding.shape, images.decoding.dtype),
         size=examples,
         image_shape=images.decoding.shape,
         class_names=None if class_names is None else tuple(class_names),

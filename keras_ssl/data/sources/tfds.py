@@ -5,8 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from keras_ssl._tensorflow import check_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
@@ -24,6 +23,7 @@ def read_tfds(
     download: bool,
 ) -> Splits:
     """The splits of a tensorflow-datasets name; see `keras_ssl.data.load` for the arguments."""
+    check_installed(f"{name!r}, a name of tensorflow-datasets")
     import tensorflow_datasets as tfds
 
     name, _, split_name = name.partition(":")
@@ -62,7 +62,7 @@ def read_tfds(
 
     def has_labels(part: str) -> bool:
         """Whether a split has labels; in published test splits they are often -1."""
-        return all(int(label) >= 0 for _, label in image_set(part).keys.take(1))
+        return all(int(label) >= 0 for _, label in image_set(part).key_dataset.take(1))
 
     if label_key is not None and not has_labels(train_name):
         return Splits(image_set(train_name).without_labels(), None)

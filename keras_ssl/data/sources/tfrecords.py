@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from keras_ssl._tensorflow import tf
 from keras_ssl.data.sources import files, shards
 from keras_ssl.data.stream import Stream
 

@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-import tensorflow as tf
-
+from keras_ssl._tensorflow import tf
 from keras_ssl.data.sources import files, shards
 from keras_ssl.data.stream import Stream
 
 _LABEL = "cls"
-_BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, tf.errors.OpError)
+_BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error)
 
 
 def from_webdataset(
@@ -136,8 +135,15 @@ def _samples(name: str, wanted: set[str]) -> Iterator[tuple[str, dict[str, bytes
 @contextlib.contextmanager
 def _open(name: str) -> Iterator[IO[bytes]]:
     """Opens a shard to be read from its beginning."""
-    with tf.io.gfile.GFile(name, "rb") if files.has_scheme(name) else open(name, "rb") as file:
-        yield file
+    if not files.has_scheme(name):
+        with open(name, "rb") as file:
+            yield file
+        return
+    try:
+        with tf.io.gfile.GFile(name, "rb") as file:
+            yield file
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 def _whole(text: bytes, sample: str, name: str) -> int:
