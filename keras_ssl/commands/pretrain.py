@@ -1,6 +1,7 @@
 """`keras-ssl pretrain`."""
 
 import os
+from typing import Literal
 
 import keras
 
@@ -20,6 +21,7 @@ def pretrain(
     data_dir: str | None = None,
     download: bool = False,
     policy: str | None = None,
+    views: Literal["cpu", "device"] = "cpu",
     method: str | recipes.Recipe = "vicreg",
     config: str | None = None,
     encoder: str | os.PathLike[str] | keras.Model | None = None,
@@ -83,6 +85,8 @@ def pretrain(
         download: Let tensorflow-datasets download; keep a data set of Hugging Face on this machine
             first.
         policy: Augmentation: one of `keras_ssl.data.POLICIES`, or a registered one of your own.
+        views: Where views are made: cpu, ahead of the step, or device, within it, which feeds an
+            accelerator images as they are; see docs/backends.md.
         method: A method with small settings (vicreg, simclr, barlow-twins, ...), published settings
             (vicreg-d8192, ...), or a registered method of your own. In Python also a `Recipe`.
         config: Settings to start from, instead of a method: best/NAME.json of a study, or

@@ -9,7 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from keras_ssl import _renames, data, recipes, registry, runs
-from keras_ssl._validation import check_count, check_non_negative, check_positive, check_seed
+from keras_ssl._tensorflow import check_installed
+from keras_ssl._validation import (
+    check_choice,
+    check_count,
+    check_non_negative,
+    check_positive,
+    check_seed,
+)
 from keras_ssl.pretraining import defaults
 
 # An option per argument of `keras_ssl.pretrain`, under its name.
@@ -135,6 +142,9 @@ def check(options: Options) -> None:
     if options.weight_decay is not None:
         check_non_negative("weight_decay", options.weight_decay)
     check_seed("seed", options.seed)
+    check_choice("views", options.views, ("cpu", "device"))
+    if options.profile:
+        check_installed("`profile`")
     precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
     if options.precision not in precisions:
         raise ValueError(
@@ -151,6 +161,15 @@ def check(options: Options) -> None:
         )
 
 
+def check_views(options: Options, images: data.ImageSet) -> None:
+    """Raises a `ValueError` if the device cannot make the views of these images."""
+    if options.views == "device" and images.groups is not None:
+        raise ValueError(
+            '`views` must be "cpu" for images with groups, whose views are of two images. '
+            "Received: views='device'"
+        )
+
+
 def check_batches(
     recipe: recipes.Recipe, replicas: int, micro_batch_size: int | None, devices: int = 1
 ) -> None:
@@ -163,7 +182,7 @@ def check_batches(
     sharing = max(replicas, devices)
     if recipe.batch_size % sharing:
         raise ValueError(
-            f"`batch_size` must be a multiple of the number of replicas, {sharing}. "
+            f"`batch_size` must be a multiple of the number of devices that share it, {sharing}. "
             f"Received: {recipe.batch_size}"
         )
     if micro_batch_size and recipe.batch_size // replicas % micro_batch_size:

@@ -60,6 +60,11 @@ class Setup:
         return self.strategy.num_replicas_in_sync
 
     @property
+    def makes_views_on_device(self) -> bool:
+        """Whether the model makes the views within its step."""
+        return self.options.views == "device"
+
+    @property
     def has_probe(self) -> bool:
         """Whether the online probe is trained."""
         return self.options.probe and self.judged.train.has_labels
@@ -77,25 +82,28 @@ class Setup:
 
     @functools.cached_property
     def views(self) -> Any:
-        """The views to train on; see `keras_ssl.data.make_views`."""
+        """The batches to train on; see `keras_ssl.data.make_views` and `make_batches`."""
         return self._make_views()
 
     def _make_views(self) -> Any:
         probe_images = self.judged.train if self.options.evaluate_on and self.has_probe else None
-        return data.make_views(
-            self.images, self.policy, self.recipe.batch_size, self.options.seed, probe_images
-        )
+        batch_size, seed = self.recipe.batch_size, self.options.seed
+        if self.makes_views_on_device:
+            return data.make_batches(self.images, batch_size, seed, probe_images)
+        return data.make_views(self.images, self.policy, batch_size, seed, probe_images)
 
     def build_model(self, encoder: Any) -> keras.Model:
         """Builds the model around an encoder, which is given by its name or itself."""
         options, shape = self.options, self.images.image_shape
-        decay = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
+        given = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
+        if self.makes_views_on_device:
+            given["views"] = self.policy
         with self.strategy.scope():
             model = self.recipe.build_model(
                 _build_encoder(encoder, shape, options),
                 probe=len(self.judged.train.class_names or ()) if self.has_probe else None,
                 micro_batch_size=options.micro_batch_size,
-                **decay,
+                **given,
             )
             model.build((None, *shape))
         return model
@@ -136,6 +144,7 @@ def prepare(options: Options) -> Setup:
         scaling = None if is_new else options.began.get("scaling", ())
         pixels = size.value if size else options.image_size
         images, judged = options_.load_images(options, pixels, scaling)
+    options_.check_views(options, images)
     recipe = options_.make_recipe(options, images.image_shape)
     batch, given = None, options.batch_size or options.micro_batch_size or options.smoke
     if is_new and is_small and not given:

@@ -1,5 +1,6 @@
 """Tests the scripts, shrunk to seconds, as a user would run them."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ssl import callbacks, models, runs
+from keras_ssl import callbacks, data, models, runs
 from keras_ssl.pretraining import options as options_
 from tests.conftest import tensorboard_server
 from tests.programs import evaluate, parse, pretrain
@@ -40,6 +41,24 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(options_, "SMOKE_EPOCHS", 3)
         return pretrain(["--smoke", "--out", str(folder)])
+
+
+@pytest.mark.long
+def test_views_made_on_the_device_train_the_same(run, tmp_path, monkeypatch):
+    """And a run goes on without a word about where its views are made."""
+    monkeypatch.setattr(options_, "SMOKE_EPOCHS", 3)
+    device = pretrain(["--smoke", "--views", "device", "--out", str(tmp_path / "device")])
+    losses = [
+        [
+            float(row["loss"])
+            for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines())
+        ]
+        for folder in (run, device)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    model = keras.models.load_model(callbacks.latest_checkpoint(device / "checkpoints"))
+    assert isinstance(model.views, data.Views)
+    assert pretrain(["--resume", str(device)]) == device
 
 
 def test_pretrain_leaves_a_run_folder(run):
