@@ -48,13 +48,8 @@ def test_views_made_on_the_device_train_the_same(run, tmp_path, monkeypatch):
     """And a run goes on without a word about where its views are made."""
     monkeypatch.setattr(options_, "SMOKE_EPOCHS", 3)
     device = pretrain(["--smoke", "--views", "device", "--out", str(tmp_path / "device")])
-    losses = [
-        [
-            float(row["loss"])
-            for row in csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-        ]
-        for folder in (run, device)
-    ]
+    tables = [(folder / "metrics.csv").read_text().splitlines() for folder in (run, device)]
+    losses = [[float(row["loss"]) for row in csv.DictReader(table)] for table in tables]
     np.testing.assert_allclose(*losses, rtol=1e-3)
     model = keras.models.load_model(callbacks.latest_checkpoint(device / "checkpoints"))
     assert isinstance(model.views, data.Views)
