@@ -53,7 +53,7 @@ class EventFile:
 
 
 def as_event(content: Any) -> Any:
-    """Returns a `Summary` of TensorBoard as an `Event`, and an `Event` as it is.
+    """Returns a `Summary` or an `Event`, of TensorBoard or of TensorFlow, as TensorBoard's `Event`.
 
     Raises:
         TypeError: for another content.
@@ -61,10 +61,12 @@ def as_event(content: Any) -> Any:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    if isinstance(content, Event):
-        return content
-    if isinstance(content, Summary):
-        return Event(summary=content)
+    # Both packages have messages of the same names and bytes.
+    kind = getattr(getattr(content, "DESCRIPTOR", None), "name", None)
+    if kind == "Event":
+        return Event.FromString(content.SerializeToString())
+    if kind == "Summary":
+        return Event(summary=Summary.FromString(content.SerializeToString()))
     raise TypeError(
         "`content` must return a TensorBoard `Summary` or `Event`, such as "
         "tensorboard.plugins.scalar.summary_v2.scalar_pb(tag, value). "

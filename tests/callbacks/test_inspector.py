@@ -369,6 +369,21 @@ print(int(model.optimizer.iterations), *sorted({{w.category.__name__ for w in ca
         lines = (logs / "train" / "labels.tsv").read_text(encoding="utf-8").splitlines()
         assert len(lines) == 48 and all(lines)
 
+    def test_messages_of_tensorflow_and_what_is_none(self, tmp_path):
+        """Contents may come from either package; another is left out by name."""
+        log = EventLog(tmp_path)
+        value = tf.compat.v1.Summary.Value(tag="y", simple_value=3.0)
+        log.write(0, lambda: tf.compat.v1.Summary(value=[value]))
+        log.write(1, lambda: tf.compat.v1.Event(summary=tf.compat.v1.Summary(value=[value])))
+        log.write(0, lambda: summaries.scalar("x", 2.0))
+        with pytest.warns(EventLogWarning, match="'mine'.*`content` must return.*NoneType"):
+            log.write(0, lambda: None, "mine")
+        log.close()
+        accumulator = EventAccumulator(str(tmp_path / "train"))
+        accumulator.Reload()
+        assert [(e.step, e.value) for e in accumulator.Scalars("y")] == [(0, 3.0), (1, 3.0)]
+        assert read_events(tmp_path).scalars["x"] == [(0, 2.0)]
+
     def test_a_folder_whose_name_is_no_text(self, tmp_path):
         log = EventLog(tmp_path / "\udcff")
         log.write(0, lambda: summaries.scalar("x", 2.0))
