@@ -16,12 +16,13 @@ endif
 
 test-torch: .venv/installed  ## installs PyTorch, and runs the tests of every backend on it
 	$(BIN)/python -m pip install -qq torch
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends $(ARGS)
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends -m "not slow" $(ARGS)
 
-test-long: .venv/installed  ## runs the tests that take seconds each, and those of every backend on TensorFlow: eight minutes
+test-long: .venv/installed  ## runs the tests that take seconds each, and those of every backend on TensorFlow: ten minutes
 	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)
 ifndef ARGS
 	$(BIN)/python -m pytest tests/backends
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/backends -m "long and not slow"
 endif
 
 test-slow: .venv/installed  ## runs the tests that take minutes or need real images

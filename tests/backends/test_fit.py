@@ -112,6 +112,7 @@ def test_mixed_precision():
     assert np.isfinite(history["loss"]).all() and history["loss"][1] < history["loss"][0]
 
 
+@pytest.mark.long
 def test_options_of_compile_make_no_difference():
     x, y = batches(4)
     found = []
@@ -151,6 +152,7 @@ def test_metrics_of_compile():
     assert 1 <= history["rank_me"][0] <= 8 and -1 <= history["cosine_similarity"][0] <= 1
 
 
+@pytest.mark.long
 def test_callbacks_look(images, tmp_path):
     views = data.make_views(images, quick_policy(), 16, seed=0)
     model = make()

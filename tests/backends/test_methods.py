@@ -50,6 +50,7 @@ def test_methods_of_ones_own(name):
         assert int(model.teacher.iterations) == 3
 
 
+@pytest.mark.long
 def test_a_model_saved_within_an_epoch_goes_on_exactly(images, tmp_path):
     views = data.make_views(images, quick_policy(), 8, seed=0)
 

@@ -46,6 +46,7 @@ def train(images, make, **arguments):
     return model, history, batches
 
 
+@pytest.mark.long
 def test_training_is_that_of_tf_data_and_goes_on_exactly(images, tmp_path):
     policy = data.Views([data.Compose([data.RandomResizedCrop((8, 8)), data.RandomFlip()])] * 3)
     _, expected, _ = train(images, lambda i: data.make_views(i, policy, 16, seed=4))
