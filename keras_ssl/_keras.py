@@ -10,6 +10,7 @@ name is used outside this file.
 import contextlib
 import functools
 import importlib
+import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -44,6 +45,7 @@ PRIVATE_NAMES = (
     ("tensorflow.python.distribute.values.PerReplicaSpec", "_value_specs"),
     ("tensorflow", "__internal__.distribute.strategy_supports_no_merge_call"),
     ("tensorflow.python.framework.ops", "gradient_registry._registry"),
+    ("tensorflow.python.autograph.impl.api", "autograph_artifact"),
     ("keras_tuner.Oracle", "_get_trial_dir"),
     ("keras_tuner.Oracle", "_project_dir"),
     ("keras_tuner.Oracle", "_record_values"),
@@ -300,6 +302,13 @@ def functions_of_tensorflow() -> Any:
     return types.SimpleNamespace(**{**vars(module), **vars(module.nn), **vars(module.numpy)})
 
 
+def not_translated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a function for `tf.autograph` as one that it calls as it is, without TensorFlow."""
+    # `do_not_convert`, by its `autograph_artifact`, does this where TensorFlow is loaded.
+    function.autograph_info__ = {}  # type: ignore[attr-defined]
+    return function
+
+
 def inputs_of(dataset: Any) -> Sequence[Any]:
     """Returns the data sets that a `tf.data.Dataset` was made from; none for anything else."""
     # There is no public name. Without this one, epochs would still differ from each other, as in
@@ -346,6 +355,9 @@ def forgotten_gradients() -> Iterator[None]:
     models loses some 10 MiB for each. Gradients that were taken inside the scope keep working, but
     a graph that was traced inside it cannot be differentiated again outside it.
     """
+    if sys.modules.get("tensorflow") is None:
+        yield
+        return
     from tensorflow.python.framework import ops as tf_ops
 
     # There is no public way to reach the table, and without it only memory is lost.

@@ -7,17 +7,19 @@ exit, calls are refused first, and then the last of them is waited for.
 
 import atexit
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_ssl._keras import not_translated
 from keras_ssl._tensorflow import tf
 
-# Seconds. A thread that is about to call Python does so well within the first time, also on a
-# machine with much to do (0.1 was not enough: one program of some hundreds never ended); an exit is
-# held up no longer than the second.
-_QUIET, _LONGEST = 0.5, 10.0
+# Seconds. A thread that is about to call Python does so well within the first time; on a machine
+# with more to do than it can, one program of some hundreds needed more. An exit is held up no
+# longer than the last.
+_QUIET, _QUIET_IF_BUSY, _LONGEST = 0.1, 0.5, 10.0
 
 
 class _Calls:
@@ -44,10 +46,16 @@ class _Calls:
     def end(self) -> None:
         """Refuses calls from now on, and waits for those that run or are about to be refused."""
         self.has_ended, start = True, time.monotonic()
-        while self.running or time.monotonic() - self.last < _QUIET:
+        quiet = _QUIET_IF_BUSY if _is_busy() else _QUIET
+        while self.running or time.monotonic() - self.last < quiet:
             if time.monotonic() - start > _LONGEST:
                 return
-            time.sleep(_QUIET / 50)
+            time.sleep(_QUIET / 10)
+
+
+def _is_busy() -> bool:
+    """Whether more programs want to run than there are cores."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 _calls = _Calls()
@@ -62,6 +70,7 @@ def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.autograph.experimental.do_not_convert(function)
 
 
+@not_translated
 def numpy_function(
     function: Callable[..., Any], inputs: Sequence[Any], outputs: Any, stateful: bool = True
 ) -> Any:

@@ -28,7 +28,8 @@ else:
 @functools.cache
 def is_installed() -> bool:
     """Whether there is a TensorFlow to import; `tf.data` then makes the batches."""
-    return importlib.util.find_spec("tensorflow") is not None
+    spec = importlib.util.find_spec("tensorflow")
+    return spec is not None and spec.has_location  # A folder of this name is not TensorFlow.
 
 
 def check_installed(what: str) -> None:

@@ -190,3 +190,11 @@ def test_a_subclass_shares_no_private_name_with_its_bases(cls, bases):
     # Used, or taken by accident for something else of its own.
     of_bases = set().union(*map(names_in, bases))
     assert names_in(cls) & of_bases <= HOOKS
+
+
+def test_a_function_that_is_not_translated():
+    """TensorFlow knows the mark, which has no name of its own to look for."""
+    from tensorflow.python.autograph.impl import api
+
+    assert api.is_autograph_artifact(_keras.not_translated(lambda: 0))
+    assert not api.is_autograph_artifact(lambda: 0)

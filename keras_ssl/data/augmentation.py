@@ -27,8 +27,7 @@ import numpy as np
 from keras_ssl import _renames
 from keras_ssl._backend import is_traced
 from keras_ssl._config import with_own_arguments
-from keras_ssl._keras import functions_of_tensorflow
-from keras_ssl._python import as_it_is
+from keras_ssl._keras import functions_of_tensorflow, not_translated
 from keras_ssl._require import require
 from keras_ssl._tensorflow import is_tensor, tf
 from keras_ssl._tensors import Tensor
@@ -250,6 +249,7 @@ class Augmentation(keras.layers.Layer):
         leave, is_chosen = self.leave_each(), drawn["is_chosen"].tolist()
         return lambda i, image: change(i, image) if is_chosen[i] else leave(i, image)
 
+    @not_translated  # In the graphs of tf.data, on every backend.
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: D102
         # Keras would refuse numbers beside tensors, and turns NumPy's numbers into tensors.
         if kwargs.get("seed") is not None:
@@ -258,10 +258,6 @@ class Augmentation(keras.layers.Layer):
         if is_tensor(images) and keras.backend.backend() != "tensorflow":
             return self.call(*args, **kwargs)  # Keras would turn them into tensors of its backend.
         return super().__call__(*args, **kwargs)
-
-    if keras.backend.backend() == "tensorflow":
-        # As Keras' own, whose layers are not translated either.
-        __call__ = as_it_is(__call__)
 
     def call(  # noqa: D102
         self, images: Tensor, training: bool = True, seed: Any = None, places: Tensor = None

@@ -95,7 +95,7 @@ def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return to_unit_floats(images), labels
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images of one size, in a fixed order, with or without labels.
 
@@ -132,10 +132,10 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     shuffle_buffer: int | None = None
     names: tuple[str, ...] | None = None
-    replaced: list[str] = dataclasses.field(default_factory=list, compare=False)
+    replaced: list[str] = dataclasses.field(default_factory=list)
     reader: Any = None
     scaling: tuple[tuple[float, float], ...] | None = None
-    groups: np.ndarray | None = dataclasses.field(default=None, compare=False)
+    groups: np.ndarray | None = None
 
     def __deepcopy__(self, memo: Any) -> ImageSet:
         # It does not change, and keras-tuner copies callbacks with their images for each trial.
@@ -152,7 +152,7 @@ class ImageSet:
     def labels(self) -> np.ndarray:
         """Returns the labels of all images, int64 (size,), -1 if there are none."""
         if isinstance(self.keys, Places):
-            return self.keys.labels
+            return self.keys.labels.copy()
         labels = self.keys.map(as_it_is(lambda _, label: label)).batch(4096)
         return np.concatenate([batch.numpy() for batch in labels]).astype(np.int64)
 

@@ -30,7 +30,7 @@ _SPREAD_OVER = 100
 _BLOCK = 32
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Stream(ImageSet):
     """Images in shards, which are read as they are needed and never listed.
 
@@ -49,7 +49,7 @@ class Stream(ImageSet):
     """
 
     shards: tuple[str, ...]
-    read: Read = dataclasses.field(compare=False)
+    read: Read
 
     def shuffled_keys(self, seed: Any, first: Any = 0) -> tf.data.Dataset:
         """See `ImageSet.shuffled_keys`; images that are left out are read, but not decoded."""

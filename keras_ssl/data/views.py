@@ -72,9 +72,10 @@ def make_views(
         more; of `((view_1, view_2),)` if `images` has no labels; of
         `((view_1, view_2), (images, labels))` with `probe_images`. Views are
         float32 in [0, 1], (batch_size, height, width, channels); labels are int64, (batch_size,).
-        The data set's attribute `epochs` is the `keras_ssl.data.Epochs` that numbers its passes.
-        Its method `starting_at(step)` returns the same data set without the first `step` batches of
-        each epoch.
+        Without TensorFlow it is a `keras.utils.PyDataset` of the same batches, whose methods are
+        `take(count)` and `starting_at(step)`. The data set's attribute `epochs` is the
+        `keras_ssl.data.Epochs` that numbers its passes. Its method `starting_at(step)` returns the
+        same data set without the first `step` batches of each epoch.
 
     Raises:
         TypeError: if `images` is not an `ImageSet`, or `policy` not a `Views`.

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_ssl._tensorflow import check_installed
+from keras_ssl._validation import check_count
 from keras_ssl.data import draws
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.orders import shuffled
@@ -24,7 +25,7 @@ _ORDERS = 4
 
 def check_source(images: ImageSet) -> None:
     """Raises an `ImportError` if the source of the images needs TensorFlow."""
-    if not hasattr(images.fetch, "take") or not isinstance(images.keys, tuple):
+    if not hasattr(images.fetch, "take") or not hasattr(images.keys, "places"):
         check_installed("these images, which it reads")
 
 
@@ -39,7 +40,7 @@ def unit_floats(images: np.ndarray) -> np.ndarray:
     return images if images.dtype == np.float32 else images.astype("float32") / np.float32(255)
 
 
-class InOrder:
+class InOrder(keras.utils.PyDataset):
     """All images in order: batches of arrays (images, labels).
 
     Args:
@@ -51,14 +52,17 @@ class InOrder:
     def __init__(
         self, images: ImageSet, batch_size: int, convert: Callable[[Any], Any] = lambda x: x
     ) -> None:
+        super().__init__()
         check_source(images)
         self.images, self.batch_size, self.convert = images, batch_size, convert
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        places, labels = self.images.keys
-        for first in range(0, len(places), self.batch_size):
-            rows = slice(first, first + self.batch_size)
-            yield self.convert(fetch(self.images, places[rows])), labels[rows]
+    def __len__(self) -> int:
+        return -(-self.images.size // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        places, labels = (x[rows] for x in self.images.keys)
+        return self.convert(fetch(self.images, places)), labels.copy()
 
 
 class Shuffled:
@@ -72,9 +76,11 @@ class Shuffled:
 
     def __init__(self, images: ImageSet, length: int, in_groups: bool = True) -> None:
         check_source(images)
+        if images.shuffle_buffer is not None and images.shuffle_buffer < images.size:
+            check_installed("a `shuffle_buffer` smaller than the number of images")
         self.images, self.length = images, length
         self.in_groups = in_groups and images.groups is not None
-        self._order = functools.lru_cache(_ORDERS)(self._order_of)
+        self._orders: dict[int, Any] = {}
 
     def batch(self, seed: int, first: int, count: int) -> tuple[Any, np.ndarray]:
         """Returns `count` examples from number `first` of all passes on: (images, labels).
@@ -90,9 +96,13 @@ class Shuffled:
         return fetch(self.images, keys), labels
 
     def _keys(self, seed: int, places: np.ndarray) -> Any:
-        return keras.tree.map_structure(lambda x: x[places], self._order(seed))
+        order = self._orders.get(seed)
+        if order is None:
+            order = self._order(seed)
+            self._orders = {**dict(list(self._orders.items())[1 - _ORDERS :]), seed: order}
+        return keras.tree.map_structure(lambda x: x[places], order)
 
-    def _order_of(self, seed: int) -> Any:
+    def _order(self, seed: int) -> Any:
         """The keys and labels of a pass, as `ImageSet.shuffled_keys` or `shuffled_pairs` does."""
         if self.in_groups:
             return pairs(self.images, seed)
@@ -120,6 +130,8 @@ def pairs(images: ImageSet, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], n
 class Batches(keras.utils.PyDataset):
     """Batches that follow from the epoch and the step; a thread makes the next one meanwhile.
 
+    An object is in one epoch at a time. `fit` and `evaluate` of a method take one of their own.
+
     Args:
         make: Function from (epoch, step) to a batch.
         steps: Numbers of the steps of an epoch.
@@ -137,7 +149,8 @@ class Batches(keras.utils.PyDataset):
         return Batches(self.make, self.steps[step:], self.epochs)
 
     def take(self, count: int) -> Batches:
-        """Returns the same batches, but only the first `count` of each epoch."""
+        """Returns the same batches, but at most the first `count` of each epoch."""
+        check_count("count", count)
         return Batches(self.make, self.steps[:count], self.epochs)
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """A file of events, which TensorBoard reads."""
 
 import itertools
+import operator
 import os
 import pathlib
 import socket
@@ -31,15 +32,11 @@ class EventFile:
         name = f"{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         path = folder / f"events.out.tfevents.{name}.v2"
         self._file = RecordWriter(path.open("wb"))
-        self._add(Event(file_version="brain.Event:2"))
+        self.add(Event(file_version="brain.Event:2"))
         self.flush()
 
-    def add(self, step: int, event: Any) -> None:
-        """Adds an event of `as_event` at a position on the x-axis."""
-        event.step = step
-        self._add(event)
-
-    def _add(self, event: Any) -> None:
+    def add(self, event: Any) -> None:
+        """Adds an event of `as_event`."""
         event.wall_time = time.time()
         self._file.write(event.SerializeToString())
 
@@ -52,11 +49,16 @@ class EventFile:
         self._file.close()
 
 
-def as_event(content: Any) -> Any:
+def as_event(step: int, content: Any) -> Any:
     """Returns a `Summary` or an `Event`, of TensorBoard or of TensorFlow, as TensorBoard's `Event`.
 
+    Args:
+        step: The position on the x-axis, a whole number.
+        content: The message.
+
     Raises:
-        TypeError: for another content.
+        TypeError: for another content, or a step that is no whole number.
+        ValueError: for a step of more than 63 bits.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -64,11 +66,14 @@ def as_event(content: Any) -> Any:
     # Both packages have messages of the same names and bytes.
     kind = getattr(getattr(content, "DESCRIPTOR", None), "name", None)
     if kind == "Event":
-        return Event.FromString(content.SerializeToString())
-    if kind == "Summary":
-        return Event(summary=Summary.FromString(content.SerializeToString()))
-    raise TypeError(
-        "`content` must return a TensorBoard `Summary` or `Event`, such as "
-        "tensorboard.plugins.scalar.summary_v2.scalar_pb(tag, value). "
-        f"Received: {type(content).__name__}"
-    )
+        event = Event.FromString(content.SerializeToString())
+    elif kind == "Summary":
+        event = Event(summary=Summary.FromString(content.SerializeToString()))
+    else:
+        raise TypeError(
+            "`content` must return a TensorBoard `Summary` or `Event`, such as "
+            "tensorboard.plugins.scalar.summary_v2.scalar_pb(tag, value). "
+            f"Received: {type(content).__name__}"
+        )
+    event.step = operator.index(step)
+    return event

@@ -1,5 +1,6 @@
 """Writes to TensorBoard without risk to a run: a failure is a warning, and training goes on."""
 
+import contextlib
 import pathlib
 import warnings
 import weakref
@@ -107,11 +108,11 @@ class EventLog:
         try:
             for name, content in contents.items():
                 try:
-                    event = as_event(content())
+                    event = as_event(step, content())
                 except Exception as error:  # A run is worth more than its log: any error.
                     self._leave_out(name, error)
                 else:
-                    self._file.add(step, event)
+                    self._file.add(event)
             self._file.flush()
         except OSError as error:
             self._give_up(error)
@@ -153,6 +154,9 @@ class EventLog:
         self._file = self._folder = None
 
     def _give_up(self, error: Exception) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
         self._file = self._folder = None
         self._warn(
             f"TensorBoard events can no longer be written to {self.path}; training goes on "

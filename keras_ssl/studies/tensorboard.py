@@ -2,14 +2,15 @@
 
 import functools
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import keras_tuner
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams_api
-from tensorboard.plugins.hparams.summary import session_end_pb
 
 from keras_ssl.inspection import EventLog, summaries
 from keras_ssl.studies.plan import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
@@ -103,6 +104,18 @@ def run_name(values: Mapping[str, Any]) -> str:
     return kind if values[STAGE] == SEARCH else f"{values[STAGE]}, {kind}, seed {values[SEED]}"
 
 
+def _session_end(status: int) -> Any:
+    """The summary of a trial's end, which TensorBoard itself makes only by TensorFlow."""
+    info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    content = plugin_data_pb2.HParamsPluginData(session_end_info=info)
+    value = Summary.Value(
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(content),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return Summary(value=[value])
+
+
 class TrialLog(keras.callbacks.Callback):
     """Writes a trial's settings at the beginning, its logs at every epoch, its figures at the end.
 
@@ -134,7 +147,7 @@ class TrialLog(keras.callbacks.Callback):
         # The last epoch's logs are there already.
         self._write({figure_tag(k): v for k, v in figures.items() if k not in self._logged})
         status = api_pb2.STATUS_SUCCESS if is_success else api_pb2.STATUS_FAILURE
-        self._log.write(self._epoch, lambda: session_end_pb(status))
+        self._log.write(self._epoch, lambda: _session_end(status))
         self._log.close()
 
     def _write(self, figures: Mapping[str, float]) -> None:

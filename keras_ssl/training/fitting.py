@@ -103,6 +103,23 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
+def take_apart(call: dict[str, Any]) -> None:
+    """Gives a call its own copy of `Batches`, which hold the epoch that they are in.
+
+    Otherwise an `evaluate` on the same batches within an epoch of `fit` would change that epoch.
+    """
+    x = call.get("x")
+    if not isinstance(x, Batches):
+        return
+    call["x"] = x.take(len(x))
+    if call.get("shuffle"):
+        warnings.warn(
+            "`shuffle=True` is ignored: batches of make_views have a new order in every epoch.",
+            stacklevel=3,
+        )
+        call["shuffle"] = False
+
+
 def check_range(views: Any) -> None:
     """Raises a `ValueError` if floats look like bytes: images from 0 to more than 2.
 

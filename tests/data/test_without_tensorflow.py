@@ -6,13 +6,15 @@ TensorFlow is there, and hidden: `tests/test_without_tensorflow.py` does without
 import dataclasses
 import importlib.util
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_ssl import data
+from keras_ssl import data, encoders, models
 from keras_ssl._tensorflow import is_installed
+from keras_ssl.data import views, without_tensorflow
 from keras_ssl.data.orders import shuffled
 from keras_ssl.data.sources.resizing import brought_to
 from keras_ssl.data.without_tensorflow import Batches
@@ -22,6 +24,12 @@ PIXELS = RNG.randint(0, 255, (23, 9, 8, 3)).astype("uint8")
 LABELS = RNG.randint(0, 3, 23)
 GROUPS = np.repeat(np.arange(10), [1, 2, 3, 2, 4, 1, 3, 2, 2, 3])
 POLICY = data.simclr((8, 8))
+
+
+@pytest.fixture(autouse=True)
+def few_cores(monkeypatch):
+    """On more than four, tf.data makes views by TensorFlow, which rounds otherwise."""
+    monkeypatch.setattr(views, "_cores", lambda: 2)
 
 
 @pytest.fixture
@@ -113,7 +121,6 @@ class TestSets:
         same(images.batches(4), hidden(lambda: list(images.batches(4))))
         same([images.sample(5)], [hidden(lambda: images.sample(5))])
         assert data.fingerprint(images) == hidden(lambda: data.fingerprint(images))
-        same([images.labels()], [hidden(images.labels)])
         parts = hidden(lambda: data.split(images) if images.has_labels else (images.spread(3),) * 2)
         others = data.split(images) if images.has_labels else (images.spread(3),) * 2
         for part, other in zip(parts, others, strict=True):
@@ -125,6 +132,82 @@ class TestSets:
         if images.groups is None:
             both = data.make_batches(images, 3, seed=2**31 - 1)
             same(both, hidden(lambda: list(data.make_batches(images, 3, seed=2**31 - 1))))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32])
+@pytest.mark.parametrize("counts", [[1, 1], [1, 2, 3, 4, 5], [7] * 30])
+def test_two_images_of_each_group_are_those_of_tensorflow(counts, seed):
+    groups = np.random.RandomState(1).permutation(np.repeat(np.arange(len(counts)), counts))
+    pixels = np.zeros((len(groups), 4, 4, 1), "uint8")
+    images = data.from_arrays(pixels, np.arange(len(groups)))
+    images = dataclasses.replace(images, groups=groups)
+
+    def of_tensorflow(number):
+        tf.compat.v1.get_default_graph().seed = None
+        return images.shuffled_pairs(number)
+
+    seeds = tf.data.Dataset.from_tensors(np.int64(seed))
+    (found,) = seeds.flat_map(of_tensorflow).batch(len(counts))
+    same([found], [without_tensorflow.pairs(images, seed)])
+
+
+def test_labels_are_the_callers_own(hidden):
+    images = sets()["labels"]
+    images.labels()[:] = 9
+    for _, labels in hidden(lambda: list(images.batches(4))):
+        labels[:] = 9
+    np.testing.assert_array_equal(images.labels(), LABELS)
+
+
+def test_sets_are_compared_by_identity():
+    images = sets()["labels"]
+    assert images == images and images != images.subset([0, 1]) and len({images, images}) == 1
+
+
+def test_evaluating_within_an_epoch_changes_nothing(hidden):
+    """And a fit shuffles no steps."""
+    images = sets()["labels"]
+
+    class Evaluate(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                self.model.evaluate(batches, verbose=0)
+
+    def weights(*callbacks, **options):
+        keras.utils.set_random_seed(0)
+        model = models.VICReg(encoders.resnet((9, 8, 3), blocks=(1,), width=4), "8-4")
+        model.compile("sgd")
+        model.fit(batches, epochs=2, initial_epoch=1, verbose=0, callbacks=callbacks, **options)
+        return model.get_weights()
+
+    batches = hidden(lambda: data.make_views(images, data.TwoViews(data.RandomFlip()), 3))
+    alone = hidden(weights)
+    same([alone], [hidden(lambda: weights(Evaluate()))])
+    with pytest.warns(UserWarning, match="`shuffle=True` is ignored"):
+        same([alone], [hidden(lambda: weights(shuffle=True))])
+
+
+def test_batches_that_are_wrong(hidden):
+    batches = hidden(lambda: data.make_views(sets()["labels"], POLICY, 3))
+    for count in (-1, 0, 1.5):
+        with pytest.raises(ValueError, match="`count`"):
+            batches.take(count)
+    few = dataclasses.replace(sets()["labels"], shuffle_buffer=4)
+    with pytest.raises(ImportError, match="`shuffle_buffer`"):
+        hidden(lambda: data.make_views(few, POLICY, 3))
+
+
+def test_an_error_reaches_who_asks_for_the_batch():
+    def make(epoch, step):
+        if step == 2:
+            raise ValueError("step 2 is broken")
+        return step
+
+    batches = Batches(make, range(4), data.Epochs())
+    assert [batches[0], batches[1]] == [0, 1]
+    with pytest.raises(ValueError, match="step 2 is broken"):
+        _ = batches[2]
+    assert batches[3] == 3
 
 
 def test_an_augmentation_that_opencv_does_not_know(hidden):

@@ -9,11 +9,11 @@ import os
 import pathlib
 import stat
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from keras_ssl._tensorflow import tf
+from keras_ssl._tensorflow import check_installed, tf
 
 if TYPE_CHECKING:  # Pillow is imported where it is used: most programs read no files.
     import PIL.Image
@@ -89,6 +89,12 @@ def has_scheme(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
+def _gfile(path: str) -> Any:
+    """The functions of `tf.io.gfile`, for a path with a scheme."""
+    check_installed(f"{path!r}, a path for tf.io.gfile")
+    return tf.io.gfile
+
+
 def join(root: str, relative: str) -> str:
     """The path of a file of a folder, as `pathlib` writes it if it writes both in the same way."""
     if has_scheme(relative):
@@ -100,21 +106,21 @@ def join(root: str, relative: str) -> str:
 
 def is_folder(path: str) -> bool:
     """Whether a folder is there."""
-    return tf.io.gfile.isdir(path) if has_scheme(path) else os.path.isdir(path)
+    return _gfile(path).isdir(path) if has_scheme(path) else os.path.isdir(path)
 
 
 def is_file(path: str) -> bool:
     """Whether a file is there."""
     if has_scheme(path):
-        return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+        return _gfile(path).exists(path) and not _gfile(path).isdir(path)
     return os.path.isfile(path)
 
 
 def sub_folders(path: str) -> set[str]:
     """Names of the folders in a folder."""
     if has_scheme(path):
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(path)]
-        return {name for name in names if tf.io.gfile.isdir(join(path, name))}
+        names = [name.rstrip("/") for name in _gfile(path).listdir(path)]
+        return {name for name in names if _gfile(path).isdir(join(path, name))}
     return {folder.name for folder in pathlib.Path(path).iterdir() if folder.is_dir()}
 
 
@@ -129,7 +135,7 @@ def open_bytes(path: File) -> IO[bytes]:
         return io.BytesIO(path.content)
     if has_scheme(path):
         try:
-            with tf.io.gfile.GFile(path, "rb") as file:
+            with _gfile(path).GFile(path, "rb") as file:
                 return io.BytesIO(file.read())
         except tf.errors.OpError as error:
             raise OSError(f"{path} cannot be read: {error.message}") from error
@@ -193,7 +199,7 @@ def find(root: str) -> Found:
         """Adds what is in a folder with a scheme; there are no links."""
         start = root.rstrip("/") + "/"
         unlisted = found.unlisted.append
-        for folder, _, names in tf.io.gfile.walk(start, onerror=lambda e: unlisted(e.message)):
+        for folder, _, names in _gfile(root).walk(start, onerror=lambda e: unlisted(e.message)):
             below = folder.rstrip("/")[len(start) :]
             for name in names:
                 path = f"{below}/{name}" if below else name

@@ -158,6 +158,7 @@ def as_stream(
     Raises:
         ValueError: if there are no images that can be read, or anything else is wrong with them.
     """
+    check_installed("images that are read as they come")
     shards = tuple(shards)
     size, ranges = check_image_size(image_size), raw.check_scaling(scaling)
     reading.check_channels(channels)

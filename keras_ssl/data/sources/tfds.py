@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from keras_ssl._tensorflow import check_installed, tf
+from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
@@ -23,7 +23,12 @@ def read_tfds(
     download: bool,
 ) -> Splits:
     """The splits of a tensorflow-datasets name; see `keras_ssl.data.load` for the arguments."""
-    check_installed(f"{name!r}, a name of tensorflow-datasets")
+    if not is_installed():
+        raise ImportError(
+            '`source` must be "digits", a folder or an .npz file that exists; names of '
+            "tensorflow-datasets need TensorFlow: pip install tensorflow tensorflow-datasets. "
+            f"Received: source={name!r}"
+        )
     import tensorflow_datasets as tfds
 
     name, _, split_name = name.partition(":")
