@@ -304,7 +304,7 @@ class ImageSet:
             return (images,), labels, texts
         groups = np.arange(count) * self.example_count // count
         chosen = self.subset(self.places(groups))
-        if isinstance(chosen.keys, Places):
+        if isinstance(chosen.keys, Places) and hasattr(chosen.fetch, "take"):
             # By Python: TensorFlow's choice would depend on `tf.random.set_seed`, too.
             keys, labels = without_tensorflow.pairs(chosen, seed)
             pairs = without_tensorflow.fetch(chosen, keys)
