@@ -164,6 +164,7 @@ def test_sets_are_compared_by_identity():
     assert images == images and images != images.subset([0, 1]) and len({images, images}) == 1
 
 
+@pytest.mark.long
 def test_evaluating_within_an_epoch_changes_nothing(hidden):
     """And a fit shuffles no steps."""
     images = sets()["labels"]
