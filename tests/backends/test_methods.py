@@ -20,7 +20,12 @@ def weights(model):
     return [array(v) for v in variables]
 
 
-@pytest.mark.parametrize("name", METHODS)
+# Their criteria are checked by test_criteria.py, and what is around them by the other methods.
+MORE = ("DCL", "VICRegExp", "VICRegCtr")
+NAMES = [pytest.param(name, marks=pytest.mark.long if name in MORE else ()) for name in METHODS]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_method_learns_and_goes_on_as_if_it_had_not_been_saved(name, images, tmp_path):
     views = data.make_views(images, quick_policy(), 16, seed=0)
     model = make(METHODS[name])
