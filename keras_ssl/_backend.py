@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any
 
-from keras_ssl._tensorflow import is_installed, is_tensor, tf
+from keras_ssl._tensorflow import is_installed, is_loaded, is_tensor, tf
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -107,7 +107,7 @@ def float64_allowed() -> contextlib.AbstractContextManager[Any]:
 
 def is_dataset(x: Any) -> bool:
     """Whether this is a `tf.data.Dataset`, also where TensorFlow is not installed."""
-    return sys.modules.get("tensorflow") is not None and isinstance(x, tf.data.Dataset)
+    return is_loaded() and isinstance(x, tf.data.Dataset)
 
 
 def package_versions(*names: str) -> dict[str, str]:

@@ -10,12 +10,13 @@ name is used outside this file.
 import contextlib
 import functools
 import importlib
-import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+
+from keras_ssl._tensorflow import is_loaded
 
 # (owner, name): the names that the functions of this file use.
 PRIVATE_NAMES = (
@@ -355,7 +356,7 @@ def forgotten_gradients() -> Iterator[None]:
     models loses some 10 MiB for each. Gradients that were taken inside the scope keep working, but
     a graph that was traced inside it cannot be differentiated again outside it.
     """
-    if sys.modules.get("tensorflow") is None:
+    if not is_loaded():
         yield
         return
     from tensorflow.python.framework import ops as tf_ops

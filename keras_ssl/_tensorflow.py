@@ -41,6 +41,11 @@ def check_installed(what: str) -> None:
         )
 
 
+def is_loaded() -> bool:
+    """Whether anyone has imported TensorFlow; without it, nothing is its tensor or data set."""
+    return sys.modules.get("tensorflow") is not None
+
+
 def is_tensor(x: Any) -> bool:
-    """Whether this is a tensor of TensorFlow, which is then imported already."""
-    return sys.modules.get("tensorflow") is not None and bool(tf.is_tensor(x))
+    """Whether this is a tensor of TensorFlow."""
+    return is_loaded() and bool(tf.is_tensor(x))

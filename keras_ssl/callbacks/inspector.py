@@ -159,7 +159,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         self._seconds = time.perf_counter() - self._start - self._looking
         if not self._has_options:
             self._has_options = True
-            self._write("hparams", self._options_of_run)
+            self._write("hparams", self._hparams_summary)
             self._draw_if_due()
         # One call may end several steps (`steps_per_execution`).
         if self.every_steps and self.steps // self.every_steps > before // self.every_steps:
@@ -235,7 +235,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
             self._looking += time.perf_counter() - start
 
     def _picture_contents(self, inspection: Inspection) -> dict[str, Callable[[], Any]]:
-        """Returns functions that write each histogram and each picture, by name."""
+        """Returns functions that make the summary of each histogram and each picture, by name."""
 
         def image(name: str, draw: Callable[[], np.ndarray]) -> Any:
             return summaries.image(name, draw())
@@ -253,7 +253,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         return {**histograms, **images}
 
     def _log_contents(self, logs: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-        """Returns functions that write each figure of `fit`'s logs and of the epoch, by name."""
+        """Returns functions that make summaries of `fit`'s logs and of the epoch, by name."""
         figures = {_section(name): value for name, value in logs.items()}
         rate = learning_rate(self.model.optimizer)
         if rate is not None:
@@ -266,7 +266,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     # --- Once per run --------------------------------------------------------------------------
 
-    def _options_of_run(self) -> Any:
+    def _hparams_summary(self) -> Any:
         """Returns the summary of the HParams tab: its columns, and the row of this run."""
         from tensorboard.plugins.hparams import summary_v2 as hparams_api
 
@@ -358,7 +358,7 @@ def _write_sprites(path: pathlib.Path, images: np.ndarray) -> list[int]:
 
 
 def _scalars(figures: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Returns functions that write each figure, by name."""
+    """Returns functions that make the summary of each figure, by name."""
     return {
         name: functools.partial(summaries.scalar, tag(name), value)
         for name, value in figures.items()

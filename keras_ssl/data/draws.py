@@ -114,6 +114,23 @@ def numbers(key: Sequence[Any], images: Tensor, count: int, xp: Any = np) -> Ten
     return xp.array(xp.right_shift(words, 8) & 0xFFFFFF, "float32") * 2**-24
 
 
+def two_of(numbers: Tensor, count: Tensor, xp: Any = np) -> tuple[Tensor, Tensor]:
+    """Maps numbers in [0, 1) to two different ones of `count` things, or twice to the only one.
+
+    Args:
+        numbers: Uniform in [0, 1), float32 (..., 2).
+        count: How many things there are, int64 (...), at least 1.
+        xp: See the module.
+
+    Returns:
+        Two numbers below `count`, int64 (...).
+    """
+    size = xp.array(count, "float32")  # Numbers are below 1, and so are the floors below.
+    first = xp.array(xp.floor(numbers[..., 0] * size), "int64")
+    further = xp.array(xp.floor(numbers[..., 1] * xp.maximum(size - 1, 1)), "int64")
+    return first, (first + 1 + further) % count
+
+
 def uniform(numbers: Tensor, low: float, high: float, xp: Any = np) -> Tensor:
     """Maps numbers in [0, 1) to draws uniform in [low, high], float32 of the same shape.
 

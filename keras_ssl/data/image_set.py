@@ -217,11 +217,7 @@ class ImageSet:
             key = draws.key((seed,), xp)
             numbers = draws.numbers(key, tf.cast(group, tf.int32)[None], 2, xp)[0]
             count = tf.gather(counts, group)
-            size = tf.cast(count, tf.float32)  # Numbers are below 1, and so are the floors below.
-            a = tf.cast(tf.floor(numbers[0] * size), tf.int64)
-            further = tf.cast(tf.floor(numbers[1] * tf.maximum(size - 1, 1)), tf.int64)
-            b = (a + 1 + further) % count
-            a, b = (tf.gather(starts, group) + member for member in (a, b))
+            a, b = (tf.gather(starts, group) + i for i in draws.two_of(numbers, count, xp))
             return tuple(tf.gather(keys, i) for i in (a, b)), tf.gather(labels, a)
 
         groups = tf.data.Dataset.range(len(counts))

@@ -120,9 +120,7 @@ class Views(Augmentation):
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
         if by_opencv and self.goes_one_by_one:
-            if not is_installed():
-                return self._by_numpy(batches, seed)
-            return self._in_a_graph([tf.convert_to_tensor(images) for images in batches], seed)
+            return self._by_opencv(batches, seed)
         if len(batches) == 1:
             return self(batches[0], training=True, seed=seed)
         batches = [self.checked(images) for images in batches]
@@ -133,24 +131,22 @@ class Views(Augmentation):
         )
         return tuple(functions_for(view).clip(view, 0, 1) for view in views)
 
-    def _by_numpy(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
-        """Makes the views of arrays by OpenCV, without TensorFlow; see `of`."""
-        ready = [
-            x if x.dtype == np.uint8 else np.clip(np.asarray(self.checked(x)), 0, 1)
-            for x in map(np.asarray, batches)
-        ]
-        check_batch(ready[0])
-        return tuple(self._one_by_one(whole_words(seed), *ready))
-
-    def _in_a_graph(self, batches: Sequence[Tensor], seed: Any) -> tuple[Tensor, ...]:
-        """Makes the views by OpenCV, eagerly or in a graph; see `of`."""
+    def _by_opencv(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
+        """Makes the views by OpenCV: in a graph or eagerly, or of arrays; see `of`."""
+        convert = tf.convert_to_tensor if is_installed() else np.asarray
         # Bytes are never out of their range; they become floats one by one.
         ready = [
-            x if x.dtype == tf.uint8 else tf.clip_by_value(self.checked(x), 0, 1) for x in batches
+            x
+            if keras.backend.standardize_dtype(x.dtype) == "uint8"
+            else functions_for(x).clip(self.checked(x), 0, 1)
+            for x in map(convert, batches)
         ]
         check_batch(ready[0])
-        arguments, outputs = [whole_words(seed), *ready], [tf.float32] * len(self.views)
-        views = numpy_function(self._one_by_one, arguments, outputs, stateful=False)
+        words = whole_words(seed)
+        if not is_installed():
+            return tuple(self._one_by_one(words, *map(np.asarray, ready)))
+        outputs = [tf.float32] * len(self.views)
+        views = numpy_function(self._one_by_one, [words, *ready], outputs, stateful=False)
         return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
 
     def _one_by_one(self, seed: np.ndarray, *batches: np.ndarray) -> list[np.ndarray]:

@@ -117,13 +117,9 @@ def pairs(images: ImageSet, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], n
     counts = np.bincount(images.groups)
     order = shuffled(len(counts), seed)
     numbers = draws.numbers(draws.key((seed,)), order.astype("int32"), 2)
-    size = counts[order].astype("float32")
-    first = np.floor(numbers[:, 0] * size).astype(np.int64)
-    further = np.floor(numbers[:, 1] * np.maximum(size - 1, 1)).astype(np.int64)
-    second = (first + 1 + further) % counts[order]
     starts = (np.cumsum(counts) - counts)[order]
+    first, second = (starts + i for i in draws.two_of(numbers, counts[order]))
     places, labels = (x[members] for x in images.keys)
-    first, second = starts + first, starts + second
     return (places[first], places[second]), labels[first]
 
 

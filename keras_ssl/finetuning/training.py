@@ -257,7 +257,13 @@ def _batches(
     """
     order = int(np.random.SeedSequence(seed).generate_state(1)[0])
     if not is_installed():
-        return _batches_by_python(images, augmentation, batch_size, steps, seed, order)
+        examples = without_tensorflow.Shuffled(images, len(images), in_groups=False)
+
+        def batch(epoch: int, step: int) -> Any:
+            found, labels = examples.batch(order, step * batch_size, batch_size)
+            return augmentation(found, training=True, seed=[seed, step]), labels
+
+        return without_tensorflow.Batches(batch, range(steps), Epochs())
 
     def one_pass(number: Any) -> tf.data.Dataset:
         tf.compat.v1.get_default_graph().seed = None  # As in `keras_ssl.data.views`.
@@ -272,21 +278,3 @@ def _batches(
     batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
-
-
-def _batches_by_python(
-    images: ImageSet,
-    augmentation: Augmentation,
-    batch_size: int,
-    steps: int,
-    seed: int,
-    order: int,
-) -> without_tensorflow.Batches:
-    """Does what `_batches` does without TensorFlow, from the seed of the first pass's order."""
-    examples = without_tensorflow.Shuffled(images, len(images), in_groups=False)
-
-    def batch(epoch: int, step: int) -> Any:
-        found, labels = examples.batch(order, step * batch_size, batch_size)
-        return augmentation(found, training=True, seed=[seed, step]), labels
-
-    return without_tensorflow.Batches(batch, range(steps), Epochs())

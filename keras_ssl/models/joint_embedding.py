@@ -401,7 +401,7 @@ class JointEmbeddingModel(Trainer):
         fitting.settle_steps(call, sources, initial_step)
         if sources or is_dataset(x) or isinstance(x, types.GeneratorType):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle.
-        fitting.take_apart(call)
+        fitting.give_own_batches(call)
         with fitting.held(sources, epoch), readable_errors():
             batch = fitting.look_at(call)
             if batch is not None:
@@ -432,7 +432,7 @@ class JointEmbeddingModel(Trainer):
         """
         call = fitting.named_arguments(keras.Model.evaluate, *args, **kwargs)
         fitting.check_source(call.get("x"))
-        fitting.take_apart(call)
+        fitting.give_own_batches(call)
         with fitting.held(epochs_of(call.get("x")), 0), readable_errors():
             # Within a fit, Keras evaluates the same data after every epoch.
             if not is_within_fit(call):

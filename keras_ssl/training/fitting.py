@@ -3,7 +3,6 @@
 import contextlib
 import inspect
 import numbers
-import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ import numpy as np
 
 from keras_ssl._backend import is_dataset
 from keras_ssl._keras import schedule_of
+from keras_ssl._tensorflow import is_loaded, tf
 from keras_ssl.data import Epochs, ImageSet, Splits
 from keras_ssl.data.without_tensorflow import Batches
 
@@ -36,8 +36,7 @@ def check_no_strategy() -> None:
     """Raises a `ValueError` if a strategy of TensorFlow is open, which another backend ignores."""
     if keras.backend.backend() == "tensorflow":
         return
-    tf = sys.modules.get("tensorflow")
-    if tf is not None and tf.distribute.has_strategy():
+    if is_loaded() and tf.distribute.has_strategy():
         raise ValueError(
             "A strategy of `tf.distribute` does nothing on another backend of Keras than "
             "TensorFlow: use keras.distribution on JAX. Received: a strategy, on the backend "
@@ -103,7 +102,7 @@ def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def take_apart(call: dict[str, Any]) -> None:
+def give_own_batches(call: dict[str, Any]) -> None:
     """Gives a call its own copy of `Batches`, which hold the epoch that they are in.
 
     Otherwise an `evaluate` on the same batches within an epoch of `fit` would change that epoch.

@@ -62,9 +62,9 @@ def is_chief(strategy: tf.distribute.Strategy | OneProgram) -> bool:
 
 def is_on_one_machine(strategy: tf.distribute.Strategy | OneProgram) -> bool:
     """Whether this process can decide alone, because no other must do the same at the same step."""
-    if isinstance(strategy, OneProgram):
-        return True
-    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return isinstance(strategy, OneProgram) or not isinstance(
+        strategy, tf.distribute.MultiWorkerMirroredStrategy
+    )
 
 
 def describe(strategy: tf.distribute.Strategy | OneProgram) -> str:
