@@ -8,10 +8,11 @@ ARGS ?=
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests on TensorFlow, then those of every backend on JAX: five minutes on two cores
+test: .venv/installed  ## runs the fast tests on TensorFlow, then those of every backend on JAX (and PyTorch, where it is installed): five minutes on two cores
 	$(BIN)/python -m pytest $(or $(ARGS),--ignore tests/backends)
 ifndef ARGS
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/backends
+	@if $(BIN)/python -c "import torch" 2>/dev/null; then KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends; fi
 endif
 
 test-torch: .venv/installed  ## installs PyTorch, and runs the tests of every backend on it
