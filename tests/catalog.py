@@ -34,6 +34,7 @@ def public(package, kind):
 
 CRITERIA = public(losses, losses.Criterion)
 METHODS = public(models, models.JointEmbeddingModel)
+del METHODS["Distillation"]  # It needs a teacher: tests/models/test_predictive.py.
 METRICS = public(duality, keras.metrics.Metric)
 LAYERS = public(layers, keras.layers.Layer)
 OPTIMIZERS = public(optimizers, keras.optimizers.Optimizer)
@@ -59,6 +60,8 @@ CRITERIA_AND_VARIANTS = {
     "VICRegLoss-gram": lambda **k: losses.VICRegLoss(side="gram", **k),
     "BarlowTwinsLoss-gram": lambda **k: losses.BarlowTwinsLoss(side="gram", **k),
     "NTXentLoss-blocks": lambda **k: losses.NTXentLoss(block_size=3, **k),
+    "SIGRegLoss-blocks": lambda **k: losses.SIGRegLoss(block_size=3, **k),
+    "MatrixEntropyLoss-gram": lambda **k: losses.MatrixEntropyLoss(side="gram", **k),
     "VICRegExpLoss-blocks": lambda **k: losses.VICRegExpLoss(block_size=3, **k),
 }
 

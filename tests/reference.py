@@ -104,3 +104,92 @@ def coding_rate(z_1, z_2, alignment_weight, distortion):
         rates.append(0.5 * np.sum(np.log1p(m / (n * distortion) * singular_values**2)))
     alignment = -np.mean(np.sum(z_1 * z_2, axis=1))
     return alignment_weight * alignment - np.mean(rates)
+
+
+def alignment(z_1, z_2, weight):
+    cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(z_1, z_2, strict=True)]
+    return -weight * np.mean(cosines)
+
+
+def moco(queries, keys, temperature):
+    queries, keys = normalize(queries, "embeddings"), normalize(keys, "embeddings")
+    losses = [
+        _log_sum_exp([q @ k / temperature for k in keys]) - q @ keys[i] / temperature
+        for i, q in enumerate(queries)
+    ]
+    return np.mean(losses)
+
+
+def uniformity(z_1, z_2, alignment_weight, uniformity_weight, temperature):
+    z_1, z_2 = normalize(z_1, "embeddings"), normalize(z_2, "embeddings")
+    aligned = np.mean([np.sum((a - b) ** 2) for a, b in zip(z_1, z_2, strict=True)])
+    uniform = []
+    for z in (z_1, z_2):
+        n = len(z)
+        pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+        kernel = [np.exp(-temperature * np.sum((z[i] - z[j]) ** 2)) for i, j in pairs]
+        uniform.append(np.log(np.mean(kernel)))
+    return alignment_weight * aligned + uniformity_weight * np.mean(uniform)
+
+
+def matrix_entropy(z_1, z_2, order, invariance_weight, entropy_weight):
+    views = [normalize(z, "embeddings") for z in (z_1, z_2)]
+    center = np.mean(views, axis=0)
+    invariance = sum(np.mean(np.sum((z - center) ** 2, axis=1)) for z in views)
+    entropies = []
+    for z in views:
+        p = np.linalg.svd(z, compute_uv=False) ** 2 / len(z)
+        if order == 1:
+            entropies.append(-np.sum(p * np.log(p)))
+        else:
+            entropies.append(np.log(np.sum(p**order)) / (1 - order))
+    return invariance_weight * invariance - entropy_weight * np.sum(entropies)
+
+
+def mmcr(z_1, z_2):
+    center = (normalize(z_1, "embeddings") + normalize(z_2, "embeddings")) / 2
+    return -np.sum(np.linalg.svd(center, compute_uv=False))
+
+
+def vibcreg(z_1, z_2, weights):
+    n, m = z_1.shape
+    penalty = 0
+    for z in (z_1, z_2):
+        x = (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5)
+        penalty += sum(v**2 for row in _off_diagonal(x.T @ x / n) for v in row) / m**2
+    variance = (_hinge(z_1) + _hinge(z_2)) / 2
+    return np.dot(weights, [np.mean((z_1 - z_2) ** 2), variance, penalty])
+
+
+def w_mse(z_1, z_2, shrinkage, size=None):
+    def whiten(z):
+        z = z - z.mean(0)
+        covariance = z.T @ z / (len(z) - 1)
+        mean_variance = np.trace(covariance) / len(covariance)
+        shrunk = (1 - shrinkage) * covariance + shrinkage * mean_variance * np.eye(len(covariance))
+        return z @ np.linalg.inv(np.linalg.cholesky(shrunk)).T
+
+    size = size or len(z_1)
+    parts = [slice(i, i + size) for i in range(0, len(z_1), size)]
+    w_1, w_2 = (
+        normalize(np.concatenate([whiten(z[part]) for part in parts]), "embeddings")
+        for z in (z_1, z_2)
+    )
+    return np.mean([2 - 2 * a @ b for a, b in zip(w_1, w_2, strict=True)])
+
+
+def epps_pulley(z):
+    """The mean over all directions by SciPy's confluent hypergeometric function."""
+    from scipy.special import hyp1f1
+
+    n, m = z.shape
+    pairs = [hyp1f1(0.5, m / 2, -np.sum((a - b) ** 2) / 2) for a in z for b in z]
+    single = [hyp1f1(0.5, m / 2, -np.sum(a**2) / 4) for a in z]
+    mean = np.mean(pairs) - np.sqrt(2) * np.mean(single) + 1 / np.sqrt(3)
+    return n * np.sqrt(2 * np.pi) * mean
+
+
+def sigreg(z_1, z_2, weight, global_views=2):
+    center = np.mean((z_1, z_2)[:global_views], axis=0)
+    invariance = np.mean([(z_1 - center) ** 2, (z_2 - center) ** 2])
+    return (1 - weight) * invariance + weight * (epps_pulley(z_1) + epps_pulley(z_2)) / 2

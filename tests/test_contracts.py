@@ -23,6 +23,16 @@ OBJECTS = {
     "NTXentLoss": lambda: losses.NTXentLoss(0.5, "same_view", "squared", "dimensions", 64),
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
     "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
+    "AlignmentLoss": lambda: losses.AlignmentLoss(2.0),
+    "MoCoLoss": lambda: losses.MoCoLoss(0.5, 64),
+    "UniformityLoss": lambda: losses.UniformityLoss(2.0, 3.0, 4.0, 64),
+    "MatrixEntropyLoss": lambda: losses.MatrixEntropyLoss(0.5, 2.0, 3.0, "gram"),
+    "FroSSLLoss": lambda: losses.FroSSLLoss(2.0, "gram"),
+    "IVNELoss": lambda: losses.IVNELoss(2.0, 3.0, "gram"),
+    "MMCRLoss": lambda: losses.MMCRLoss("gram"),
+    "VIbCRegLoss": lambda: losses.VIbCRegLoss(2.0, 3.0, 4.0, "gram"),
+    "WMSELoss": lambda: losses.WMSELoss(64, 0.5),
+    "SIGRegLoss": lambda: losses.SIGRegLoss(0.5, 2, 64),
     "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
     # These all have the same constructor.
     **{

@@ -11,6 +11,7 @@ from keras_ssl.duality.metrics import (
     SampleNormProfile,
     Theorem33Residual,
 )
+from keras_ssl.duality.normality import epps_pulley
 from keras_ssl.duality.quantities import (
     BothSides,
     Bounds,
@@ -45,6 +46,7 @@ __all__ = [
     "dimension_norm_profile",
     "dimension_norm_profile_bounds",
     "doubly_normalized_difference",
+    "epps_pulley",
     "negative_pair_moments",
     "sample_contrastive_energy",
     "sample_energy_bounds",

@@ -21,7 +21,8 @@ from keras_ssl.losses.normalization import unit_embeddings
 from keras_ssl.replicas import alone
 
 
-def _matrix(k: Tensor) -> Tensor:
+def as_matrix(k: Tensor) -> Tensor:
+    """Returns a matrix of embeddings (N, M), at least float32, or raises a `ValueError`."""
     k = real_tensor("k", k, "a matrix (samples N, dimensions M)")
     if len(k.shape) != 2 or 0 in tuple(k.shape):
         raise ValueError(
@@ -49,7 +50,7 @@ def sample_contrastive_energy(k: Tensor) -> Tensor:
         296.2347
     """
     with alone():
-        return gram.sample_energy(_matrix(k), side="gram")
+        return gram.sample_energy(as_matrix(k), side="gram")
 
 
 def dimension_contrastive_energy(k: Tensor) -> Tensor:
@@ -65,17 +66,17 @@ def dimension_contrastive_energy(k: Tensor) -> Tensor:
         Scalar, at least 0.
     """
     with alone():
-        return gram.dimension_energy(_matrix(k), side="covariance")
+        return gram.dimension_energy(as_matrix(k), side="covariance")
 
 
 def sample_norm_profile(k: Tensor) -> Tensor:
     """Returns the sum of the fourth powers of the samples' norms, `sum_i ||K_i||^4`, scalar."""
-    return ops.sum(ops.square(ops.sum(ops.square(_matrix(k)), axis=1)))
+    return ops.sum(ops.square(ops.sum(ops.square(as_matrix(k)), axis=1)))
 
 
 def dimension_norm_profile(k: Tensor) -> Tensor:
     """Returns the sum of the fourth powers of the dimensions' norms, `sum_j ||K_j||^4`, scalar."""
-    return sample_norm_profile(ops.transpose(_matrix(k)))
+    return sample_norm_profile(ops.transpose(as_matrix(k)))
 
 
 class BothSides(NamedTuple):
@@ -151,7 +152,7 @@ def sample_energy_bounds(k: Tensor) -> Bounds:
     Returns:
         `Bounds(lower, upper)` of `sample_contrastive_energy(k)`, scalars.
     """
-    samples, dimensions = _matrix(k).shape
+    samples, dimensions = as_matrix(k).shape
     profile = dimension_norm_profile_bounds(samples, dimensions)
     energy = dimension_contrastive_energy(k)
     return Bounds(energy - samples + profile.lower, energy - samples + profile.upper)
@@ -168,7 +169,7 @@ def dimension_energy_bounds(k: Tensor) -> Bounds:
     Returns:
         `Bounds(lower, upper)` of `dimension_contrastive_energy(k)`, scalars.
     """
-    return sample_energy_bounds(ops.transpose(_matrix(k)))
+    return sample_energy_bounds(ops.transpose(as_matrix(k)))
 
 
 def doubly_normalized_difference(samples: int, dimensions: int) -> float:
@@ -209,7 +210,7 @@ def negative_pair_moments(k: Tensor) -> Moments:
     Returns:
         `Moments(mean, variance)`, scalars. The variance is the population variance.
     """
-    k = unit_embeddings(_matrix(k))
+    k = unit_embeddings(as_matrix(k))
     samples = k.shape[0]
     if samples is not None and samples < 2:
         raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")

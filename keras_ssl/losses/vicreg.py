@@ -190,26 +190,32 @@ class VICRegFamilyLoss(Criterion):
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted invariance, variance and covariance."""
-        axis, energy, log_sum_exp = _CONTRASTS[self.contrast]
-        shape = [ops.cast(size, z_1.dtype) for size in (batch_size(z_1), ops.shape(z_1)[1])]
-        n, m = shape[axis], shape[1 - axis]
-        divisor = (n if self.divisor == "features" else shape[0]) - 1
+        axis, _, _ = _CONTRASTS[self.contrast]
         # Centered twice: the rounding error of a mean far from 0 would be part of every deviation.
         x_1, x_2 = (centered(centered(z, axis), axis) for z in (z_1, z_2))
-
-        def penalty(x: Tensor) -> Tensor:
-            if self.penalty == "squares":
-                return energy(x, side=self.side) / (m * ops.square(divisor))
-            temperature = self.temperature * divisor
-            log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
-            # VICReg's code sums over the views; supplement L averages over them.
-            return (mean if axis == 0 else batch_mean)(log_sums) / 2
-
         return {
             "invariance": batch_mean(ops.square(z_1 - z_2)),
             "variance": (variance_hinge(x_1, axis) + variance_hinge(x_2, axis)) / 2,
-            "covariance": penalty(x_1) + penalty(x_2),
+            "covariance": self.penalize(x_1) + self.penalize(x_2),
         }
+
+    def penalize(self, x: Tensor) -> Tensor:
+        """Returns a view's part of the covariance term.
+
+        Args:
+            x: Embeddings of a view (N, M), centered over the batch, or over their features if the
+                contrast is of samples.
+        """
+        axis, energy, log_sum_exp = _CONTRASTS[self.contrast]
+        shape = [ops.cast(size, x.dtype) for size in (batch_size(x), ops.shape(x)[1])]
+        n, m = shape[axis], shape[1 - axis]
+        divisor = (n if self.divisor == "features" else shape[0]) - 1
+        if self.penalty == "squares":
+            return energy(x, side=self.side) / (m * ops.square(divisor))
+        temperature = self.temperature * divisor
+        log_sums = log_sum_exp(x, temperature=temperature, block_size=self.block_size)
+        # VICReg's code sums over the views; supplement L averages over them.
+        return (mean if axis == 0 else batch_mean)(log_sums) / 2
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")

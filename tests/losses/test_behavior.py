@@ -40,7 +40,11 @@ def _gradient(criterion, z_1, z_2):
     return loss, tape.gradient(loss, [z_1, z_2])
 
 
-@every_criterion
+# Its views are queries and keys, and only queries search.
+ONE_SIDED = ["MoCoLoss"]
+
+
+@pytest.mark.parametrize("name", [name for name in CRITERIA if name not in ONE_SIDED])
 def test_views_may_be_swapped(name):
     z_1, z_2 = _views()
     criterion = CRITERIA[name](dtype="float64")

@@ -68,6 +68,41 @@ CASES = {
         losses.CodingRateLoss(dtype="float64"),
         lambda a, b: reference.coding_rate(a, b, 30.0, 0.2),
     ),
+    "byol": (
+        losses.AlignmentLoss(4.0, dtype="float64"),
+        lambda a, b: reference.alignment(a, b, 4.0),
+    ),
+    "moco-v3": (losses.MoCoLoss(dtype="float64"), lambda a, b: reference.moco(a, b, 0.2)),
+    "uniformity": (
+        losses.UniformityLoss(0.5, 2.0, 3.0, dtype="float64"),
+        lambda a, b: reference.uniformity(a, b, 0.5, 2.0, 3.0),
+    ),
+    "frossl": (
+        losses.FroSSLLoss(1.4, dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0),
+    ),
+    "i-vne": (
+        losses.IVNELoss(dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 1, 4.16, 0.5),
+    ),
+    "matrix-entropy": (
+        losses.MatrixEntropyLoss(0.5, 2.0, 3.0, dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 0.5, 2.0, 3.0),
+    ),
+    "mmcr": (losses.MMCRLoss(dtype="float64"), reference.mmcr),
+    "vibcreg": (
+        losses.VIbCRegLoss(dtype="float64"),
+        lambda a, b: reference.vibcreg(a, b, (25, 50, 200)),
+    ),
+    "w-mse": (
+        losses.WMSELoss(shrinkage=0.01, dtype="float64"),
+        lambda a, b: reference.w_mse(a, b, 0.01),
+    ),
+    "sigreg": (losses.SIGRegLoss(dtype="float64"), lambda a, b: reference.sigreg(a, b, 0.05)),
+    "sigreg-one-global-view": (
+        losses.SIGRegLoss(0.02, 1, dtype="float64"),
+        lambda a, b: reference.sigreg(a, b, 0.02, 1),
+    ),
     **{
         f"{'nt-xent' if positive else 'dcl'}-{negatives}-{similarity}": _nt_xent(
             positive, temperature=0.3, negatives=negatives, similarity=similarity
@@ -156,6 +191,12 @@ def test_default_constants_are_the_published_ones():
         30.0,
         0.2,
     )
+    assert losses.SIGRegLoss().sigreg_weight == 0.05
+    assert losses.MoCoLoss().temperature == 0.2
+    assert losses.FroSSLLoss().weights == {"invariance": 1.0, "entropy": 1.0}
+    assert losses.IVNELoss().weights == {"invariance": 4.16, "entropy": 0.5}
+    assert losses.UniformityLoss().weights == {"alignment": 1.0, "uniformity": 1.0}
+    assert list(losses.VIbCRegLoss().weights.values()) == [25.0, 50.0, 200.0]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -7,6 +7,7 @@ of the other one: N and M, or M and N. We do not compute the penalties as they a
 - A sum of *squares* is a Frobenius norm, and `||K K^T||_F = ||K^T K||_F` (Theorem 3.3), so we can
   use the smaller of the two matrices, (n, n) or (d, d). With 8192 dimensions and 256 samples, it
   takes a thousandth of the memory. A log-determinant has the same symmetry (Sylvester).
+- Any other function of the singular values is the same on both, too: `spectral_sum`.
 - A *log-sum-exp* has no such dual. Instead of holding its matrix, we visit it in blocks of rows,
   and once more for the gradient.
 
@@ -34,6 +35,7 @@ References:
 """
 
 from keras_ssl.losses.gram.correlation import distance_from_identity
+from keras_ssl.losses.gram.directions import epps_pulley
 from keras_ssl.losses.gram.log_det import log_det
 from keras_ssl.losses.gram.log_sum_exp import (
     ABSOLUTE,
@@ -51,6 +53,12 @@ from keras_ssl.losses.gram.sides import (
     select_log_det_side,
     select_log_sum_exp_side,
 )
+from keras_ssl.losses.gram.spectrum import (
+    SQUARE_ROOT,
+    SpectralFunction,
+    entropy_of,
+    spectral_sum,
+)
 from keras_ssl.losses.gram.squares import dimension_energy, frobenius_energy, sample_energy
 
 __all__ = [
@@ -58,11 +66,15 @@ __all__ = [
     "COSINE",
     "SIDES",
     "SQUARED",
+    "SQUARE_ROOT",
     "Side",
     "Similarity",
+    "SpectralFunction",
     "dimension_energy",
     "dimension_log_sum_exp",
     "distance_from_identity",
+    "entropy_of",
+    "epps_pulley",
     "frobenius_energy",
     "log_det",
     "off_diagonal",
@@ -72,4 +84,5 @@ __all__ = [
     "select_energy_side",
     "select_log_det_side",
     "select_log_sum_exp_side",
+    "spectral_sum",
 ]

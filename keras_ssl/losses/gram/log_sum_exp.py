@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._tensors import Tensor, at_most
+from keras_ssl.losses.gram.blocks import HELD_ENTRIES, RowBlocks
 from keras_ssl.losses.gram.matrices import Batch, gram_matrix, off_diagonal
 from keras_ssl.replicas import (
     alone,
@@ -22,11 +23,6 @@ from keras_ssl.replicas import (
 # Below this exponent, sums of exponentials and products with their inverses are far from the limits
 # of float32 (e^88) and bfloat16. In float16 (e^11) no exponent is safe.
 _SAFE_EXPONENT = 30.0
-
-# For speed, a matrix of logits is held if it has at most the first number of entries (64 MiB in
-# float32). A larger one is visited in blocks of about the second number of entries (16 MiB).
-_HELD_ENTRIES = 2**24
-_BLOCK_ENTRIES = 2**22
 
 
 class Similarity(NamedTuple):
@@ -113,7 +109,7 @@ def dimension_log_sum_exp(
     replicas = replica_count()
     # On replicas, adding up M^2 sums is cheaper than gathering N M embeddings; on one, transposing
     # the embeddings costs more than a few passes over the matrix.
-    is_small = isinstance(n, int) and m <= n and m * m <= _HELD_ENTRIES
+    is_small = isinstance(n, int) and m <= n and m * m <= HELD_ENTRIES
     if is_small and block_size is None:
         return _held_dimensions(x, temperature)
     rows = ops.transpose(gather_batch(x))
@@ -155,7 +151,7 @@ def _log_sum_exp(
     """
     mutual = x is not y
     y = gather_batch(y)
-    blocks = _Blocks(x, y, samples, similarity, block_size)
+    blocks = _Pairs(x, y, samples, similarity, block_size)
 
     # This bounds |f| (Cauchy-Schwarz). If the bound is small, exp needs no shift against overflow,
     # and one exponential serves for i as an anchor and for j as an anchor.
@@ -168,7 +164,7 @@ def _log_sum_exp(
         def step(
             start: Tensor, size: Tensor, of_rows: Tensor, *of_columns: Tensor
         ) -> tuple[Tensor, ...]:
-            _, f = blocks.products(start, size)
+            _, f = blocks.similarities(start, size)
             return blocks.put(of_rows, start, log_sum(f, axis=1)), *(
                 _log_add_exp(so_far, log_sum(f, axis=0)) for so_far in of_columns
             )
@@ -194,7 +190,7 @@ def _log_sum_exp(
             def step(
                 start: Tensor, size: Tensor, of_x: Tensor, *of_y: Tensor
             ) -> tuple[Tensor, ...]:
-                s, f = blocks.products(start, size)
+                s, f = blocks.similarities(start, size)
                 w = similarity.pull(s, weights(f, lambda a: blocks.rows(a, start, size)[:, None]))
                 return blocks.put(of_x, start, w @ y), *(
                     so_far + ops.transpose(w) @ blocks.rows(x, start, size) for so_far in of_y
@@ -226,28 +222,18 @@ def _log_add_exp(a: Tensor, b: Tensor) -> Tensor:
     return ops.logsumexp(ops.stack([a, b]), axis=0)
 
 
-class _Blocks:
-    """The matrix f(x y^T), some rows at a time; it is held if a block has all rows."""
+class _Pairs(RowBlocks):
+    """The matrix f(x y^T), some rows at a time, without the pairs of the same image."""
 
     def __init__(self, x: Tensor, y: Tensor, samples: Any, similarity: Similarity, block_size: Any):
-        self.x, self.similarity = x, similarity
-        self.n = n = ops.shape(x)[0]
-        self.samples = n if samples is None else samples
+        super().__init__(x, y, block_size)
+        self.similarity = similarity
+        self.samples = self.n if samples is None else samples
         self.first = first_row(x)
-        is_known = isinstance(n, int)
-        candidates = ops.shape(y)[0]
-        if block_size is None:
-            few = max if is_known else ops.maximum
-            is_small = is_known and n * candidates <= _HELD_ENTRIES
-            block_size = n if is_small else few(1, _BLOCK_ENTRIES // candidates)
-        self.size = block_size if is_known else ops.minimum(n, block_size)
-        self.is_held = is_known and n <= self.size
-        self.y_transposed = ops.transpose(y)  # Once, not in every block.
-        self.held: Any = x @ self.y_transposed if self.is_held else None
 
-    def products(self, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    def similarities(self, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """Returns rows of s = x y^T and of f(s); f(s) is -inf for pairs of the same image."""
-        s = self.held if self.is_held else self.rows(self.x, start, size) @ self.y_transposed
+        s = self.products(start, size)
         # Among the columns of this replica, row i and column j are the same image if j = i modulo
         # the number of images.
         i = ops.arange(size, dtype="int32")[:, None]
@@ -257,28 +243,3 @@ class _Blocks:
         pairs = ops.reshape(pairs, (-1, 2))
         nothing = ops.full((ops.shape(pairs)[0],), float("-inf"), dtype=s.dtype)
         return s, ops.scatter_update(self.similarity.value(s), pairs, nothing)
-
-    def rows(self, a: Tensor, start: Tensor, size: Tensor) -> Tensor:
-        """Returns `size` rows of `a`, from `start` on."""
-        if self.is_held:
-            return a
-        return ops.slice(a, (start, 0)[: len(a.shape)], (size, *ops.shape(a)[1:]))
-
-    def put(self, a: Tensor, start: Tensor, update: Tensor) -> Tensor:
-        """Returns `a` with the rows from `start` on replaced by `update`."""
-        if self.is_held:
-            return update
-        return ops.scatter_update(
-            a, (start + ops.arange(ops.shape(update)[0], dtype="int32"))[:, None], update
-        )
-
-    def visit(self, step: Callable[..., Any], results: Any) -> Any:
-        """Applies `results = step(start, size, *results)` to each block; the last may be short."""
-        blocks = 0 if self.is_held else self.n // self.size
-        results = ops.fori_loop(
-            0, blocks, lambda k, results: step(k * self.size, self.size, *results), tuple(results)
-        )
-        rest = self.n - blocks * self.size
-        if isinstance(rest, int) and rest == 0:
-            return results
-        return step(blocks * self.size, rest, *results)

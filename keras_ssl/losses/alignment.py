@@ -1,0 +1,76 @@
+"""The cosine of two embeddings, and nothing that holds different images apart."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._tensors import Tensor
+from keras_ssl._validation import check_positive
+from keras_ssl.losses.criterion import Criterion, on_shards
+from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.replicas import batch_mean
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class AlignmentLoss(Criterion):
+    """The negative mean cosine of the embeddings, the criterion of BYOL and SimSiam.
+
+    - alignment: `-mean_i cos(z_1i, z_2i)`
+
+    Loss = alignment_weight * alignment. One embedding for all images would be perfect for it: what
+    keeps them apart is in the model, a predictor behind which only one side learns
+    (`keras_ssl.models.BYOL`, `keras_ssl.models.SimSiam`).
+
+    SimSiam's loss is this with weight 1. BYOL's, `2 - 2 cos` for each of the two directions, is
+    this with weight 4 plus 4, as a mean over the directions.
+
+    Args:
+        alignment_weight: Positive. Default 1.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        z_1: Embeddings or predictions, float (N, M), not normalized.
+        z_2: Embeddings or targets, float (N, M), not normalized.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: if the weight is not positive, or the embeddings are invalid (see `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> float(AlignmentLoss()(np.eye(4), 2 * np.eye(4)))
+        -1.0
+
+    References:
+        - Grill et al.: Bootstrap your own latent, NeurIPS 2020, equation 2.
+        - Chen and He: Exploring simple siamese representation learning, CVPR 2021, equations 1
+          and 2.
+    """
+
+    # How large a step is, is a matter of the learning rate.
+    search_ranges = {}
+
+    def __init__(
+        self, alignment_weight: float = 1.0, name: str | None = None, dtype: Any = None
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.alignment_weight = check_positive("alignment_weight", alignment_weight)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of the only term."""
+        return {"alignment": self.alignment_weight}
+
+    @property
+    def equal_views(self) -> dict[str, float]:  # noqa: D102
+        return {"alignment": -1.0}
+
+    @on_shards
+    def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
+        """Returns the unweighted alignment."""
+        z_1, z_2 = unit_embeddings(z_1), unit_embeddings(z_2)
+        return {"alignment": -batch_mean(ops.sum(z_1 * z_2, axis=1))}

@@ -1,0 +1,93 @@
+"""Sums of a function over the spectrum of a batch, computed on the smaller of the two matrices.
+
+z z^T and z^T z have the same eigenvalues, the squares of the singular values of z, except for
+zeros. So a sum of a function that is 0 at 0 is the same on both.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_ssl._backend import float64_allowed
+from keras_ssl._tensors import Tensor, at_least
+from keras_ssl.losses.gram.matrices import Batch, gram_matrix, mix
+from keras_ssl.replicas import (
+    alone,
+    batch_size,
+    custom_gradient,
+    gather_batch,
+    own_rows,
+    sum_over_replicas,
+)
+
+# Relative to the largest eigenvalue. What is smaller is rounding, and counts as 0.
+_SMALLEST = 1e-13
+
+
+class SpectralFunction(NamedTuple):
+    """A function f of an eigenvalue, with f(0) = 0, and its derivative, for positive ones."""
+
+    value: Callable[[Any], Any]
+    slope: Callable[[Any], Any]
+
+
+SQUARE_ROOT = SpectralFunction(lambda x: x**0.5, lambda x: 0.5 * x**-0.5)
+
+
+def entropy_of(order: float) -> SpectralFunction:
+    """Returns what a Renyi entropy adds up: `-x log x` for order 1, otherwise `x^order`."""
+    if order == 1:
+        return SpectralFunction(lambda x: -x * ops.log(x), lambda x: -ops.log(x) - 1)
+    return SpectralFunction(lambda x: x**order, lambda x: order * x ** (order - 1))
+
+
+def spectral_sum(z: Tensor, function: SpectralFunction, side: str = "auto") -> Tensor:
+    """Returns `sum_k f(s_k^2)` over the singular values s_k of z (N, M), a scalar.
+
+    Everything is in float64: a rounding error e of an eigenvalue would be one of sqrt(e) in its
+    root. The gradient is 2 U f'(S^2) U^T z, where U holds eigenvectors of z z^T, and it is the same
+    for equal eigenvalues.
+
+    Args:
+        z: Float (N, M).
+        function: f.
+        side: The matrix whose eigenvalues are computed: "gram" (N, N), "covariance" (M, M), or the
+            smaller, "auto".
+    """
+    on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
+
+    @custom_gradient
+    def value(z: Tensor) -> Tensor:
+        z = ops.stop_gradient(z)
+        z = Batch(z, gather_batch(z))
+        if isinstance(on_gram, bool):
+            value, slope = _through(z, function, axis=int(on_gram))
+        else:
+            value, slope = ops.cond(
+                on_gram,
+                lambda: _through(z, function, axis=1),
+                lambda: _through(z, function, axis=0),
+            )
+        return value, lambda upstream: sum_over_replicas(upstream) * slope
+
+    return value(z)
+
+
+def _through(z: Batch, function: SpectralFunction, axis: int) -> tuple[Tensor, Tensor]:
+    """The sum over the eigenvalues of the products over `axis`, and its gradient."""
+    # TensorFlow fails if a matrix is not finite; the loss should be NaN instead.
+    largest = ops.max(ops.absolute(z.all))
+    is_finite = largest < float("inf")
+    with float64_allowed():
+        whole = ops.cast(ops.where(is_finite, z.all, 0), "float64")
+        with alone():  # Branches cannot communicate.
+            batch = Batch(whole, whole)
+            eigenvalues, vectors = ops.eigh(gram_matrix(batch, batch, axis))  # rising
+            is_large = eigenvalues > at_least(_SMALLEST * eigenvalues[-1], 1e-300)
+            known = ops.where(is_large, eigenvalues, 1)
+            value = ops.sum(ops.where(is_large, function.value(known), 0))
+            slopes = ops.where(is_large, function.slope(known), 0)
+            slope = 2 * mix((vectors * slopes) @ ops.transpose(vectors), batch, axis)
+        value, slope = (ops.cast(part, z.own.dtype) for part in (value, slope))
+    return value + 0 * largest, own_rows(slope) + 0 * largest

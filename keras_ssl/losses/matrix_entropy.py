@@ -1,0 +1,212 @@
+"""Criteria that keep up the entropy of the spectrum of embeddings: FroSSL, I-VNE+, and between.
+
+The eigenvalues p_k of Z^T Z / N, for embeddings of norm 1, are positive and add up to 1. The Renyi
+entropy of order a of p measures how evenly the embeddings fill their directions:
+
+    S_a = log(sum_k p_k^a) / (1 - a),    S_1 = -sum_k p_k log p_k
+
+Z^T Z and Z Z^T have the same eigenvalues, so that every order is as much a matter of samples as of
+dimensions. Order 2 is `-log ||Z^T Z / N||_F^2` and needs no eigenvalues: it is FroSSL, and by
+Theorem 3.3 the logarithm of the energies of both of the paper's families, diagonals included. Order
+1, von Neumann's entropy, is I-VNE+. Order 1/2 is twice the logarithm of the nuclear norm, of which
+MMCR takes that of the centers (`keras_ssl.losses.MMCRLoss`).
+
+References:
+    - Skean et al.: FroSSL: Frobenius norm minimization for efficient multiview self-supervised
+      learning, ECCV 2024, and its published code.
+    - Kim et al.: VNE: An effective method for improving deep representation by manipulating
+      eigenvalue distribution, CVPR 2023.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssl._tensors import Tensor
+from keras_ssl._validation import check_choice, check_non_negative, check_positive
+from keras_ssl.losses.criterion import Criterion, on_shards
+from keras_ssl.losses.gram import (
+    SIDES,
+    Side,
+    entropy_of,
+    frobenius_energy,
+    select_log_det_side,
+    spectral_sum,
+)
+from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.replicas import batch_mean, batch_size
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class MatrixEntropyLoss(Criterion):
+    """Equal views, and a large Renyi entropy of any order of their spectrum.
+
+    Each embedding is scaled to norm 1. With V views u_v and their center c, the terms are:
+
+    - invariance: `sum_v mean_i ||u_vi - c_i||^2`. For two views it is 1 minus the mean cosine.
+    - entropy: `-sum_v S_a(eigenvalues of u_v^T u_v / N)`, at least -V log min(N, M)
+
+    Loss = invariance_weight * invariance + entropy_weight * entropy.
+
+    Args:
+        order: a, positive. Default 1, von Neumann's entropy. An order below 1 counts weak
+            directions for more; 2 is computed without eigenvalues.
+        invariance_weight: At least 0.
+        entropy_weight: At least 0.
+        side: The matrix that the spectrum is computed on: "gram", (N, N); "covariance", (M, M);
+            "auto", the smaller. The value and the gradient are the same.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default. Eigenvalues are float64.
+
+    Call arguments:
+        *embeddings: Embeddings of two or more views, each float (N, M), not normalized.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: if the order is not positive, a weight is negative, the side is unknown, or the
+            embeddings are invalid (see `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.eye(4)  # four directions, equally strong
+        >>> print(f"{float(MatrixEntropyLoss()(z, z)):.4f} = -2 log(4) = {-2 * np.log(4):.4f}")
+        -2.7726 = -2 log(4) = -2.7726
+    """
+
+    takes_all_views = True
+    # The ranges are our choice.
+    search_ranges = {"order": (0.25, 4.0), "invariance_weight": (0.1, 30.0)}
+
+    def __init__(
+        self,
+        order: float = 1.0,
+        invariance_weight: float = 1.0,
+        entropy_weight: float = 1.0,
+        side: str = "auto",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.order = check_positive("order", order)
+        self.invariance_weight = check_non_negative("invariance_weight", invariance_weight)
+        self.entropy_weight = check_non_negative("entropy_weight", entropy_weight)
+        self.side = check_choice("side", side, SIDES)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term in the loss."""
+        return {"invariance": self.invariance_weight, "entropy": self.entropy_weight}
+
+    @property
+    def equal_views(self) -> dict[str, float]:  # noqa: D102
+        return {"invariance": 0.0}
+
+    def select_side(self, samples: int, dimensions: int) -> Side:  # noqa: D102
+        return select_log_det_side(samples, dimensions, self.side)
+
+    @on_shards
+    def terms(self, *embeddings: Tensor) -> dict[str, Tensor]:
+        """Returns the unweighted invariance and negative entropy."""
+        embeddings = tuple(unit_embeddings(z) for z in embeddings)
+        center = sum(embeddings) / len(embeddings)
+        distances = [ops.sum(ops.square(z - center), axis=1) for z in embeddings]
+        return {
+            "invariance": sum(batch_mean(d) for d in distances),
+            "entropy": -sum(self._entropy(z) for z in embeddings),
+        }
+
+    def _entropy(self, z: Tensor) -> Tensor:
+        """Returns S_a of the eigenvalues of z^T z / N."""
+        z = z / ops.sqrt(ops.cast(batch_size(z), z.dtype))
+        if self.order == 2:
+            return -ops.log(frobenius_energy(z, self.side) + keras.config.epsilon() ** 2)
+        total = spectral_sum(z, entropy_of(self.order), self.side)
+        if self.order == 1:
+            return total
+        # If all embeddings are 0, so is the sum.
+        return ops.log(total + keras.config.epsilon() ** 2) / (1 - self.order)
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class FroSSLLoss(MatrixEntropyLoss):
+    """The FroSSL loss: `MatrixEntropyLoss` of order 2, the logarithm of a Frobenius norm.
+
+    The terms are:
+
+    - invariance: `sum_v mean_i ||u_vi - c_i||^2`
+    - entropy: `sum_v log ||u_v^T u_v / N||_F^2`
+
+    Loss = invariance_weight * invariance + entropy, as in the published code for many views, which
+    is used for two as well (the code for two views standardizes dimensions instead of embeddings).
+
+    Args:
+        invariance_weight: At least 0. Default 1, as in the published CIFAR-10 settings (1.4 for
+            STL-10).
+        side: The matrix of products: "gram", (N, N); "covariance", (M, M); "auto", the smaller.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default.
+
+    Call arguments:
+        *embeddings: Embeddings of two or more views, each float (N, M), not normalized.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: if the weight is negative, the side is unknown, or the embeddings are invalid
+            (see `Criterion`).
+    """
+
+    search_ranges = {"invariance_weight": (0.1, 30.0)}
+
+    def __init__(
+        self,
+        invariance_weight: float = 1.0,
+        side: str = "auto",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(2.0, invariance_weight, side=side, name=name, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class IVNELoss(MatrixEntropyLoss):
+    """The I-VNE+ loss: `MatrixEntropyLoss` of order 1, von Neumann's entropy.
+
+    The published form is `-4.16 cosine - mean_v S_1`. With the cosine as 1 - invariance and the sum
+    over two views in the place of the mean, the weights are 4.16 and 1/2, and the two differ by
+    4.16.
+
+    Args:
+        invariance_weight: At least 0. Default 4.16, from the settings for CIFAR-10 in FroSSL's
+            published code.
+        entropy_weight: At least 0. Default 1/2.
+        side: The matrix of products: "gram", (N, N); "covariance", (M, M); "auto", the smaller.
+        name: Name of the loss.
+        dtype: Precision of the computation, float32 by default. Eigenvalues are float64.
+
+    Call arguments:
+        *embeddings: Embeddings of two or more views, each float (N, M), not normalized.
+
+    Returns:
+        Scalar loss; see `Criterion`.
+
+    Raises:
+        ValueError: if a weight is negative, the side is unknown, or the embeddings are invalid (see
+            `Criterion`).
+    """
+
+    search_ranges = {"invariance_weight": (0.4, 40.0)}
+
+    def __init__(
+        self,
+        invariance_weight: float = 4.16,
+        entropy_weight: float = 0.5,
+        side: str = "auto",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(1.0, invariance_weight, entropy_weight, side, name=name, dtype=dtype)
