@@ -1,6 +1,7 @@
 """Trains every method with the same small budget on Fashion-MNIST: does every method learn?
 
     python benchmarks/methods.py --data-dir ../shared/data --output runs/methods.json
+    python benchmarks/methods.py --cifar cifar10.npz --output runs/cifar.json    # on CIFAR-10
 
 Every method has the same encoder (ResNet-8, width 16, strided stem: 78 thousand parameters), images
 (the first 10,000 of Fashion-MNIST, without their labels), augmentation, projector, optimizer and
@@ -38,6 +39,12 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
         )
 
     train, test = data.load(folder)
+    return data.Splits(train.subset(range(min(count, len(train)))), test)
+
+
+def cifar(file: str, count: int) -> data.Splits:
+    """Loads the first `count` training images and all test images of CIFAR-10 from an .npz file."""
+    train, test = data.load(file)
     return data.Splits(train.subset(range(min(count, len(train)))), test)
 
 
@@ -84,7 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data-dir", required=True, help="folder that holds fashion-mnist/")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data-dir", help="folder that holds fashion-mnist/")
+    source.add_argument("--cifar", help="CIFAR-10 as an .npz file, in the place of Fashion-MNIST")
     parser.add_argument("--output", default="runs/methods.json", help="figures, as JSON")
     parser.add_argument("--images", type=int, default=10_000, help="training images")
     parser.add_argument("--epochs", type=int, default=20)
@@ -97,7 +106,9 @@ def main() -> None:
     output = pathlib.Path(options.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     figures = json.loads(output.read_text()) if output.is_file() else {}
-    train, test = fashion_mnist(options.data_dir, options.images)
+    load, source = (cifar, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
+    train, test = load(source, options.images)
+    policy = data.policy_for(train.image_shape)
 
     def record(name: str, seed: int, compute: object) -> None:
         key = f"{name}, seed {seed}"
@@ -119,7 +130,8 @@ def main() -> None:
     for seed in options.seeds:
         record("untrained", seed, lambda s=seed: (build_encoder(train.image_shape, s), {}))
         for name in options.methods:
-            recipe = dataclasses.replace(recipes.methods()[name], epochs=options.epochs)
+            recipe = recipes.methods()[name]
+            recipe = dataclasses.replace(recipe, epochs=options.epochs, policy=policy)
             record(name, seed, lambda r=recipe, s=seed: pretrain(r, train, s))
 
     print("\n" + summary(figures))

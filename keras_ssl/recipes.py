@@ -20,6 +20,7 @@ Initial weights are Keras'.
 
 import dataclasses
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -144,6 +145,8 @@ class Recipe:
             that is called with (learning rate, weight_decay=...).
         strength: Strength of the augmentations, see `keras_ssl.data.policy`.
         criterion_class: The criterion, if it is not the method's own.
+        arguments: Arguments of the method, such as `{"momentum": 0.99}` of BYOL: numbers, words, or
+            lists of them. The others keep their defaults.
     """
 
     model: type[models.JointEmbeddingModel]
@@ -160,6 +163,7 @@ class Recipe:
     optimizer: Callable[[Any, float], keras.optimizers.Optimizer] = lars
     strength: float = 1.0
     criterion_class: type[losses.Criterion] | None = None
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A wrong recipe raises when it is made, before a run has begun.
@@ -187,6 +191,7 @@ class Recipe:
                 f"criterion={self.criterion!r}"
             )
         self._check_settings()
+        self._check_arguments()
         check_count("batch_size", self.batch_size)
         check_count("epochs", self.epochs)
         check_positive("base_learning_rate", self.base_learning_rate)
@@ -209,6 +214,35 @@ class Recipe:
                 f"`criterion` must be settings of {getattr(make, '__name__', make)}, which are "
                 f"{list(known)}. Received: {', '.join(map(repr, wrong))}"
             )
+
+    def _check_arguments(self) -> None:
+        """Raises for an argument that the method does not have, or that JSON cannot hold."""
+        if not isinstance(self.arguments, Mapping):
+            raise TypeError(
+                "`arguments` must be a dictionary of arguments of the method. Received: "
+                f"arguments={self.arguments!r}"
+            )
+        own = ("self", "encoder", "projector", "criterion", "probe", "name", "kwargs")
+        known = [
+            name
+            for part in self.model.__mro__
+            if issubclass(part, models.JointEmbeddingModel)
+            for name in inspect.signature(part.__init__).parameters
+            if name not in own
+        ]
+        for name, value in self.arguments.items():
+            if name not in known:
+                raise ValueError(
+                    f"`arguments` must be arguments of {self.model.__name__}, which are "
+                    f"{list(dict.fromkeys(known))}. Received: {name!r}"
+                )
+            try:
+                json.dumps(_plain(value))
+            except TypeError as error:
+                raise ValueError(
+                    "`arguments` must be numbers, words, or lists of them. Received: "
+                    f"{name}={value!r}"
+                ) from error
 
     @property
     def make_criterion(self) -> Callable[..., losses.Criterion]:
@@ -254,10 +288,11 @@ class Recipe:
         Args:
             encoder: Any Keras model from images to representations.
             probe: Online probe, or number of classes; see `JointEmbeddingModel`.
-            **kwargs: See `keras.Model`.
+            **kwargs: More arguments of the method; these come before `arguments`.
         """
         criterion = self.make_criterion(**self.criterion)
-        return self.model(encoder, self.projector, criterion=criterion, probe=probe, **kwargs)
+        arguments = {**self.arguments, **kwargs}
+        return self.model(encoder, self.projector, criterion=criterion, probe=probe, **arguments)
 
     def build_optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """Builds the optimizer and its schedule: linear warm-up, cosine, the rule lr * batch / 256.
@@ -300,6 +335,7 @@ class Recipe:
         return {
             **{name: _plain(value) for name, value in config.items()},
             "criterion": {name: _plain(value) for name, value in self.criterion.items()},
+            "arguments": {name: _plain(value) for name, value in self.arguments.items()},
             "model": name_of("`model`", self.model, _METHODS),
             "optimizer": name_of("`optimizer`", self.optimizer, _OPTIMIZERS),
             "criterion_class": self.criterion_class
@@ -518,6 +554,19 @@ SMALL: dict[str, Recipe] = {
     "vicreg-exp-table-s6": small(models.VICRegExp),
     "barlow-twins": small(models.BarlowTwins),
     "tcr": small(models.TCR),
+    "uniformity": small(models.AlignmentUniformity),
+    "vibcreg": small(models.VIbCReg),
+    # Whitening needs more images in a batch than dimensions.
+    "w-mse": dataclasses.replace(small(models.WMSE), projector="256-256-32"),
+    "frossl": small(models.FroSSL),
+    "i-vne": small(models.IVNE),
+    "mmcr": small(models.MMCR),
+    "lejepa": dataclasses.replace(small(models.LeJEPA), projector="256-256-64"),
+    "byol": dataclasses.replace(small(models.BYOL), arguments={"hidden": "256", "momentum": 0.99}),
+    "simsiam": dataclasses.replace(small(models.SimSiam), arguments={"hidden": "64"}),
+    "moco-v3": dataclasses.replace(
+        small(models.MoCoV3), arguments={"hidden": "256", "momentum": 0.99}
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""The methods of the paper, each of which is a default projector and a default criterion.
+"""Methods that are a default projector and a default criterion: those of the paper, and relatives.
 
 The criteria (`keras_ssl.losses`) document the formulas and the source of every constant.
 """
@@ -12,11 +12,18 @@ from keras_ssl.losses import (
     BarlowTwinsLoss,
     CodingRateLoss,
     DCLLoss,
+    FroSSLLoss,
+    IVNELoss,
+    MMCRLoss,
     NTXentLoss,
+    SIGRegLoss,
     SpectralContrastiveLoss,
+    UniformityLoss,
+    VIbCRegLoss,
     VICRegCtrLoss,
     VICRegExpLoss,
     VICRegLoss,
+    WMSELoss,
 )
 from keras_ssl.models.joint_embedding import JointEmbeddingModel
 
@@ -169,3 +176,110 @@ class TCR(JointEmbeddingModel):
 
     default_projector = "4096-128"
     default_criterion = CodingRateLoss
+
+
+@method
+class AlignmentUniformity(JointEmbeddingModel):
+    """Alignment and uniformity, a sample-contrastive method with a Gaussian kernel on the sphere.
+
+    The projector is that of SimCLR.
+
+    References:
+        - Wang and Isola: Understanding contrastive representation learning through alignment and
+          uniformity on the hypersphere, ICML 2020.
+    """
+
+    default_projector = "2048-128"
+    default_criterion = UniformityLoss
+
+
+@method
+class VIbCReg(JointEmbeddingModel):
+    """VIbCReg, a dimension-contrastive method: VICReg with correlations in place of covariances.
+
+    The projector is that of solo-learn's settings for CIFAR-10, without the iterative normalization
+    at its end.
+
+    References:
+        - Lee and Aune: VIbCReg, 2021 (arXiv 2109.00783).
+    """
+
+    default_projector = "2048-2048-2048"
+    default_criterion = VIbCRegLoss
+
+
+@method
+class WMSE(JointEmbeddingModel):
+    """W-MSE, dimension-contrastive as a constraint: views are compared after whitening.
+
+    The projector is that of the published settings for CIFAR-10. Batches need more images than the
+    embeddings have dimensions.
+
+    References:
+        - Ermolov et al.: Whitening for self-supervised representation learning, ICML 2021.
+    """
+
+    default_projector = "1024-64"
+    default_criterion = WMSELoss
+
+
+@method
+class FroSSL(JointEmbeddingModel):
+    """FroSSL, on both sides at once: the logarithm of ||Z^T Z||_F, which is ||Z Z^T||_F.
+
+    The projector is that of the published settings for CIFAR-10. Takes any number of views.
+
+    References:
+        - Skean et al.: FroSSL: Frobenius norm minimization for efficient multiview self-supervised
+          learning, ECCV 2024.
+    """
+
+    default_projector = "2048-2048-1024"
+    default_criterion = FroSSLLoss
+
+
+@method
+class IVNE(JointEmbeddingModel):
+    """I-VNE+, on both sides at once: von Neumann's entropy of the spectrum, and aligned views.
+
+    The projector is that of FroSSL's published settings for it. Takes any number of views.
+
+    References:
+        - Kim et al.: VNE, CVPR 2023.
+    """
+
+    default_projector = "2048-2048-1024"
+    default_criterion = IVNELoss
+
+
+@method
+class MMCR(JointEmbeddingModel):
+    """MMCR, on both sides at once: the nuclear norm of the centers of the images' views.
+
+    The projector is that of the published settings for CIFAR-10. Takes any number of views.
+
+    References:
+        - Yerxa et al.: Learning efficient coding of natural images with maximum manifold capacity
+          representations, NeurIPS 2023.
+    """
+
+    default_projector = "512-128"
+    default_criterion = MMCRLoss
+
+
+@method
+class LeJEPA(JointEmbeddingModel):
+    """LeJEPA: views predict their mean, and SIGReg makes embeddings normal along all directions.
+
+    Neither sample- nor dimension-contrastive by the duality paper's Definition 3.2, but with two
+    sides: directions of the dimensions, and a kernel on pairs of samples, on which it is computed.
+    The projector is that of the published minimal example. Takes any number of views, such as those
+    of `keras_ssl.data.multi_crop`, with `criterion=SIGRegLoss(global_views=2)`.
+
+    References:
+        - Balestriero and LeCun: LeJEPA: Provable and scalable self-supervised learning without the
+          heuristics, 2025 (arXiv 2511.08544).
+    """
+
+    default_projector = "2048-2048-16"
+    default_criterion = SIGRegLoss
