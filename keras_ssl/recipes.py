@@ -48,6 +48,7 @@ __all__ = [
     "lars",
     "lars_barlow_twins",
     "lars_simclr",
+    "lars_solo",
     "lars_tcr",
     "methods",
     "sgd",
@@ -91,6 +92,11 @@ def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimi
     )
 
 
+def lars_solo(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Makes LARS as in solo-learn's settings without clipping: a trust coefficient of 0.02."""
+    return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02)
+
+
 def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """Makes LARS as in Barlow Twins' published code: one-dimensional variables have another rate.
 
@@ -100,7 +106,9 @@ def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimize
 
 
 # By the short names that configs have.
-_OPTIMIZERS = {f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_barlow_twins)}
+_OPTIMIZERS = {
+    f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_solo, lars_barlow_twins)
+}
 _METHODS = {name: getattr(models, name) for name in models.__all__}
 _CRITERIA = {
     name: part
@@ -332,10 +340,12 @@ class Recipe:
                 with Keras.
         """
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        arguments = {name: _plain(value) for name, value in config.pop("arguments").items()}
         return {
             **{name: _plain(value) for name, value in config.items()},
+            # Only where there are some: recipes of earlier versions have none.
+            **({"arguments": arguments} if arguments else {}),
             "criterion": {name: _plain(value) for name, value in self.criterion.items()},
-            "arguments": {name: _plain(value) for name, value in self.arguments.items()},
             "model": name_of("`model`", self.model, _METHODS),
             "optimizer": name_of("`optimizer`", self.optimizer, _OPTIMIZERS),
             "criterion_class": self.criterion_class
@@ -508,6 +518,149 @@ PUBLISHED: dict[str, Recipe] = {
         policy="simclr_cifar",
         source="Li et al., 2022, and its code (CIFAR-10, ResNet-18): 0.3, not scaled by the batch",
         optimizer=lars_tcr,
+    ),
+    "byol-imagenet": Recipe(
+        models.BYOL,
+        projector="4096-256",
+        batch_size=4096,
+        base_learning_rate=0.2,
+        weight_decay=1.5e-6,
+        epochs=1000,
+        policy="byol",
+        source=(
+            "Grill et al., NeurIPS 2020 (ImageNet, ResNet-50): the momentum rises from 0.996 to 1 "
+            "there"
+        ),
+        arguments={"hidden": "4096", "momentum": 0.996},
+    ),
+    "simsiam-imagenet": Recipe(
+        models.SimSiam,
+        projector="2048-2048-2048",
+        batch_size=512,
+        base_learning_rate=0.05,
+        weight_decay=1e-4,
+        epochs=100,
+        policy="simsiam",
+        source=(
+            "Chen and He, CVPR 2021, and its code (ImageNet, ResNet-50): no warm-up; the learning "
+            "rate of the predictor does not decay there"
+        ),
+        warmup_epochs=0,
+        optimizer=sgd,
+        arguments={"hidden": "512"},
+    ),
+    "moco-v3-imagenet": Recipe(
+        models.MoCoV3,
+        projector="4096-256",
+        batch_size=4096,
+        base_learning_rate=0.3,
+        weight_decay=1e-6,
+        epochs=300,
+        policy="byol",
+        source=(
+            "facebookresearch/moco-v3, CONFIG.md, and its code's defaults (ImageNet, ResNet-50): "
+            "crops of at least 20 % there, and a momentum that rises from 0.99 to 1"
+        ),
+        criterion={"temperature": 1.0},
+        arguments={"hidden": "4096", "momentum": 0.99},
+    ),
+    "vibcreg-cifar10": Recipe(
+        models.VIbCReg,
+        projector="2048-2048-2048",
+        batch_size=256,
+        base_learning_rate=0.3,
+        weight_decay=1e-4,
+        epochs=1000,
+        policy="simclr_cifar",
+        source=(
+            "solo-learn's settings (CIFAR-10, ResNet-18): crops of at least 20 %, less jitter, and "
+            "solarization with probability 0.1 there, and GELU in the projector"
+        ),
+        optimizer=lars_solo,
+    ),
+    "w-mse-cifar10": Recipe(
+        models.WMSE,
+        projector="1024-64",
+        batch_size=512,
+        base_learning_rate=3e-3 * 256 / 512,  # Its code has 0.003 for any batch.
+        weight_decay=1e-6,
+        epochs=1000,
+        policy="simclr_cifar",
+        source=(
+            "htdt/self-supervised, README, and its code's defaults (CIFAR-10, ResNet-18): Adam, "
+            "0.003, not scaled by the batch, divided by 5 after epochs 950 and 975; crops of at "
+            "least 20 %, and gray with probability 0.1 there"
+        ),
+        criterion={"whitening_size": 128},
+        warmup_epochs=1,
+        optimizer=adamw,
+    ),
+    "frossl-cifar10": Recipe(
+        models.FroSSL,
+        projector="2048-2048-1024",
+        batch_size=256,
+        base_learning_rate=0.3,
+        weight_decay=1e-4,
+        epochs=1000,
+        policy="simclr",
+        source="OFSkean/FroSSL, its settings (CIFAR-10, ResNet-18); its file turns crops off",
+        optimizer=lars_tcr,
+    ),
+    "i-vne-cifar10": Recipe(
+        models.IVNE,
+        projector="2048-2048-1024",
+        batch_size=256,
+        base_learning_rate=0.3,
+        weight_decay=1e-4,
+        epochs=1000,
+        policy="simclr",
+        source="OFSkean/FroSSL, its settings for I-VNE+ (CIFAR-10, ResNet-18); without crops there",
+        optimizer=lars_tcr,
+    ),
+    "mmcr-cifar10": Recipe(
+        models.MMCR,
+        projector="512-128",
+        batch_size=32,
+        base_learning_rate=1e-3 * 256 / 32,  # Its code has 0.001 for any batch.
+        weight_decay=1e-6,
+        epochs=500,
+        policy="simclr_cifar",
+        source="ThomasYerxa/mmcr, its code's defaults (CIFAR-10, ResNet-50): Adam, 40 views there",
+        warmup_epochs=0,
+        optimizer=adamw,
+    ),
+    "uniformity-stl10": Recipe(
+        models.AlignmentUniformity,
+        projector="128",
+        batch_size=768,
+        base_learning_rate=0.12,
+        weight_decay=1e-4,
+        epochs=200,
+        policy="simclr_cifar",
+        source=(
+            "ssnl/align_uniform, its code's defaults (STL-10 at 64 pixels, a small AlexNet): the "
+            "learning rate is divided by 10 after epochs 155, 170 and 185, and there is more jitter "
+            "of the hue"
+        ),
+        warmup_epochs=0,
+        optimizer=sgd,
+    ),
+    "lejepa-imagenette": Recipe(
+        models.LeJEPA,
+        projector="2048-2048-16",
+        batch_size=256,
+        base_learning_rate=2e-3,
+        weight_decay=0.05,
+        epochs=800,
+        policy="simclr",
+        source=(
+            "rbalestr-lab/lejepa, MINIMAL.md (Imagenette at 128 pixels, ViT-S/8): 4 views, and "
+            "solarization with probability 0.2 there"
+        ),
+        criterion={"sigreg_weight": 0.02},
+        warmup_epochs=1,
+        final_fraction=0.5,
+        optimizer=adamw,
     ),
 }
 

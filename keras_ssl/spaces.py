@@ -224,10 +224,12 @@ def search_ranges(recipe: Recipe) -> Mapping[str, tuple[float, float]]:
 def criterion_settings(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
     """Searches all settings in the `search_ranges` of the recipe's criterion, on log scales.
 
-    For a criterion without `search_ranges`, it searches nothing and warns.
+    For a criterion without `search_ranges`, it searches nothing, and warns if the criterion has an
+    argument that is a number.
     """
     ranges = search_ranges(recipe)
-    if not ranges:
+    arguments = inspect.signature(recipe.make_criterion).parameters.values()
+    if not ranges and any(isinstance(argument.default, float) for argument in arguments):
         warnings.warn(
             f"{recipe.make_criterion.__name__} has no `search_ranges`: none of its settings are "
             "searched, only general ones such as the learning rate.",

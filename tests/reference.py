@@ -106,9 +106,9 @@ def coding_rate(z_1, z_2, alignment_weight, distortion):
     return alignment_weight * alignment - np.mean(rates)
 
 
-def alignment(z_1, z_2, weight):
+def alignment(z_1, z_2):
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(z_1, z_2, strict=True)]
-    return -weight * np.mean(cosines)
+    return -np.mean(cosines)
 
 
 def moco(queries, keys, temperature):

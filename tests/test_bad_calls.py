@@ -202,6 +202,11 @@ CALLS = {
     "duality.doubly_normalized_difference": lambda tmp: dict(samples=4, dimensions=3),
     "evaluation.alignment": lambda tmp: dict(features_1=K, features_2=K),
     "evaluation.alpha_req": lambda tmp: dict(features=_features(32).values),
+    "evaluation.cka_matrix": lambda tmp: dict(encoders={"a": _encoder()}, images=_images()),
+    "evaluation.draw_cka": lambda tmp: dict(
+        cka=evaluation.CKA(("a", "b"), np.eye(2)), path=tmp / "cka.png"
+    ),
+    "evaluation.linear_cka": lambda tmp: dict(features_1=K, features_2=K),
     "evaluation.extract": lambda tmp: dict(encoder=_encoder(), images=_images()),
     "evaluation.extract_views": lambda tmp: dict(
         encoder=_encoder(), images=_images(), policy=data.weak(), count=2
@@ -253,6 +258,7 @@ CALLS = {
         for name in models.__all__
         if name != "JointEmbeddingModel"
     },
+    "models.Distillation": lambda tmp: dict(encoder=_encoder(), teacher=_encoder()),
     "models.JointEmbeddingModel": lambda tmp: dict(
         encoder=_encoder(), projector="8-4", criterion=losses.VICRegLoss()
     ),
@@ -302,7 +308,7 @@ NOTHING_TO_GET_WRONG = {
 TESTED_ELSEWHERE = (
     *("distribution.", "inspection.", "studies.", "data.ImageSet", "losses.gram."),
     *("data.Stream", "data.from_huggingface"),
-    *("hypermodels.", "recipes.", "report.", "spaces."),
+    *("conventions.", "hypermodels.", "recipes.", "report.", "spaces."),
 )
 
 

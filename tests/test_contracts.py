@@ -23,7 +23,7 @@ OBJECTS = {
     "NTXentLoss": lambda: losses.NTXentLoss(0.5, "same_view", "squared", "dimensions", 64),
     "DCLLoss": lambda: losses.DCLLoss(0.5, "cross_view", "absolute", "centered_embeddings", 64),
     "SpectralContrastiveLoss": lambda: losses.SpectralContrastiveLoss(2.0, "same_view", "gram"),
-    "AlignmentLoss": lambda: losses.AlignmentLoss(2.0),
+    "AlignmentLoss": lambda: losses.AlignmentLoss(name="mine"),
     "MoCoLoss": lambda: losses.MoCoLoss(0.5, 64),
     "UniformityLoss": lambda: losses.UniformityLoss(2.0, 3.0, 4.0, 64),
     "MatrixEntropyLoss": lambda: losses.MatrixEntropyLoss(0.5, 2.0, 3.0, "gram"),
@@ -243,9 +243,10 @@ def test_tuning_gap_takes_every_method(from_folder, monkeypatch):
     monkeypatch.setitem(recipes.SMALL, "neither", recipes.small(Neither))
     script = from_folder("tuning", "tuning_gap")
     assert {name: len(methods) for name, methods in script.FAMILIES.items()} == {
-        "sample-contrastive": 8,
-        "dimension-contrastive": 4,
-        "other": 1,
+        "sample-contrastive": 10,
+        "dimension-contrastive": 7,
+        "other": 7,
     }
+    assert "neither" in script.METHODS and "byol" not in script.METHODS
     families = script.SAMPLE_CONTRASTIVE + script.DIMENSION_CONTRASTIVE
     assert set(families) <= {recipes.SMALL[name].model for name in script.METHODS}

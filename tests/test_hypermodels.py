@@ -86,7 +86,8 @@ class TestSpaces:
 
     @pytest.mark.parametrize("name", recipes.SMALL)
     def test_every_method_of_ours_has_something_to_search(self, name):
-        assert spaces.search_ranges(recipes.SMALL[name])
+        has_no_numbers = name in ("byol", "simsiam", "mmcr")
+        assert has_no_numbers != bool(spaces.search_ranges(recipes.SMALL[name]))
 
     @pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
     def test_defaults_are_the_recipe(self, name):

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from keras_ssl import data, losses, models, optimizers, recipes
@@ -47,6 +48,31 @@ def test_table_s6(name, batch_size, base_lr, weights, temperature):
         assert criterion.temperature == temperature
 
 
+def test_arguments_of_the_method():
+    recipe = recipes.SMALL["byol"]
+    model = recipe.build_model(tiny_encoder())
+    assert (model.hidden, model.momentum) == ("256", 0.99)
+    assert recipe.build_model(tiny_encoder(), momentum=0.5).momentum == 0.5
+    assert "arguments" not in recipes.SMALL["simclr"].get_config()
+    whole = dataclasses.replace(recipe, arguments={"micro_batch_size": np.int64(4)})
+    config = json.loads(json.dumps(whole.get_config()))
+    assert recipes.Recipe.from_config(config) == whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"momentun": 0.9}, ValueError, "arguments of BYOL, which are .*'momentum'.*'momentun'"),
+        ({"encoder": None}, ValueError, "arguments of BYOL.*'encoder'"),
+        ({"momentum": optimizers.cosine_momentum(0.9, 10)}, ValueError, "numbers, words, or lists"),
+        ([("momentum", 0.9)], TypeError, "`arguments` must be a dictionary"),
+    ],
+)
+def test_wrong_arguments_of_the_method(arguments, error, message):
+    with pytest.raises(error, match=message):
+        dataclasses.replace(recipes.SMALL["byol"], arguments=arguments)
+
+
 def test_a_recipe_without_a_method():
     from keras_ssl import models
 
@@ -67,7 +93,7 @@ def test_a_config_is_json_and_gives_the_recipe_back(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "BYOL"}, "`model` must be one of .*SimCLR.*BYOL"),
+        ({"model": "DINO"}, "`model` must be one of .*SimCLR.*DINO"),
         ({"model": None}, "`model` must be one of"),
         ({"optimizer": "adam"}, "`optimizer` must be one of .*adamw.*adam"),
         ({"momentum": 1}, "`recipe` must be one of .*momentum"),

@@ -34,14 +34,24 @@ NOT_PUBLISHED = ("vicreg-exp",)
 
 def family_of(method):
     """Returns the name of a method's family; "other" for a method that is in neither."""
-    if method in SAMPLE_CONTRASTIVE:
+    if method in (*SAMPLE_CONTRASTIVE, models.AlignmentUniformity, models.MoCoV3):
         return "sample-contrastive"
-    return "dimension-contrastive" if method in DIMENSION_CONTRASTIVE else "other"
+    dimensions = (*DIMENSION_CONTRASTIVE, models.VIbCReg, models.WMSE)
+    return "dimension-contrastive" if method in dimensions else "other"
 
 
-METHODS = tuple(name for name in recipes.SMALL if name not in NOT_PUBLISHED)
+# The later relatives, which the paper does not compare. `--methods` takes any.
+RELATIVES = (
+    *(models.AlignmentUniformity, models.MoCoV3, models.VIbCReg, models.WMSE),
+    *(models.BYOL, models.SimSiam, models.FroSSL, models.IVNE, models.MMCR, models.LeJEPA),
+)
+METHODS = tuple(
+    name
+    for name, recipe in recipes.SMALL.items()
+    if name not in NOT_PUBLISHED and recipe.model not in RELATIVES
+)
 FAMILIES = {}
-for _name in METHODS:
+for _name in recipes.SMALL:
     FAMILIES.setdefault(family_of(recipes.SMALL[_name].model), []).append(_name)
 
 

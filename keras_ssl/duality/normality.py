@@ -62,13 +62,13 @@ def epps_pulley(
     if k.shape[1] is None or k.shape[1] < 2:
         raise ValueError(f"`k` must have at least 2 dimensions. Received: k.shape={tuple(k.shape)}")
     slices = check_optional_count("slices", slices)
+    if check_count("points", points) < 2:
+        raise ValueError(f"`points` must be at least 2. Received: points={points}")
+    limit, seed = check_positive("limit", limit), check_seed("seed", seed)
     if slices is None:
         with alone():
             return gram.epps_pulley(k)
-    if check_count("points", points) < 2:
-        raise ValueError(f"`points` must be at least 2. Received: points={points}")
-    limit = check_positive("limit", limit)
-    random = np.random.default_rng(check_seed("seed", seed))
+    random = np.random.default_rng(seed)
     directions = random.standard_normal((k.shape[1], slices))
     directions /= np.linalg.norm(directions, axis=0)
     t = np.linspace(0, limit, points)

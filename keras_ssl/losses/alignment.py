@@ -1,12 +1,11 @@
 """The cosine of two embeddings, and nothing that holds different images apart."""
 
-from typing import Any
+from typing import ClassVar
 
 import keras
 from keras import ops
 
 from keras_ssl._tensors import Tensor
-from keras_ssl._validation import check_positive
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.normalization import unit_embeddings
 from keras_ssl.replicas import batch_mean
@@ -18,15 +17,14 @@ class AlignmentLoss(Criterion):
 
     - alignment: `-mean_i cos(z_1i, z_2i)`
 
-    Loss = alignment_weight * alignment. One embedding for all images would be perfect for it: what
-    keeps them apart is in the model, a predictor behind which only one side learns
-    (`keras_ssl.models.BYOL`, `keras_ssl.models.SimSiam`).
+    Loss = alignment. One embedding for all images would be perfect for it: what keeps them apart is
+    in the model, a predictor behind which only one side learns (`keras_ssl.models.BYOL`,
+    `keras_ssl.models.SimSiam`).
 
-    SimSiam's loss is this with weight 1. BYOL's, `2 - 2 cos` for each of the two directions, is
-    this with weight 4 plus 4, as a mean over the directions.
+    SimSiam's loss is this, as a mean over both directions. BYOL's adds up `2 - 2 cos` over both,
+    which is 4 times this, plus 4.
 
     Args:
-        alignment_weight: Positive. Default 1.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
 
@@ -38,7 +36,7 @@ class AlignmentLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: if the weight is not positive, or the embeddings are invalid (see `Criterion`).
+        ValueError: if the embeddings are invalid (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -51,19 +49,7 @@ class AlignmentLoss(Criterion):
           and 2.
     """
 
-    # How large a step is, is a matter of the learning rate.
-    search_ranges = {}
-
-    def __init__(
-        self, alignment_weight: float = 1.0, name: str | None = None, dtype: Any = None
-    ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.alignment_weight = check_positive("alignment_weight", alignment_weight)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weight of the only term."""
-        return {"alignment": self.alignment_weight}
+    weights: ClassVar[dict[str, float]] = {"alignment": 1.0}  # type: ignore[misc]
 
     @property
     def equal_views(self) -> dict[str, float]:  # noqa: D102

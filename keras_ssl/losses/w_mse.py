@@ -102,9 +102,11 @@ class WMSELoss(Criterion):
                 "`whitening_size` must divide the number of samples. Received: "
                 f"whitening_size={size}, {n} samples"
             )
-        # A common factor does not matter, and squares of large embeddings would overflow.
+        # A common factor does not matter, and squares of large embeddings would overflow. TensorFlow
+        # fails to factor a matrix that is not finite; the loss should be NaN instead.
         largest = ops.stop_gradient(ops.max(ops.absolute(z)))
-        x = ops.reshape(z / (largest + keras.config.epsilon()), (-1, size, m))
+        z = ops.where(largest < float("inf"), z / (largest + keras.config.epsilon()), 0)
+        x = ops.reshape(z, (-1, size, m))
         for _ in range(2):  # The rounding error of the mean would be part of every deviation.
             x = x - ops.sum(x, axis=1, keepdims=True) / ops.cast(size, x.dtype)
         covariance = products(x, x, axis=0) / ops.cast(size - 1, x.dtype)
@@ -113,4 +115,4 @@ class WMSELoss(Criterion):
         floor = self.shrinkage * variance + keras.config.epsilon() ** 2
         shrunk = (1 - self.shrinkage) * covariance + floor * ops.eye(m, dtype=x.dtype)
         white = ops.solve_triangular(ops.cholesky(shrunk), ops.swapaxes(x, 1, 2), lower=True)
-        return ops.reshape(ops.swapaxes(white, 1, 2), (n, m))
+        return ops.reshape(ops.swapaxes(white, 1, 2), (n, m)) + 0 * largest

@@ -81,6 +81,16 @@ OPTIMIZERS = {
 
 # Every method, each in another way.
 RUNS = {
+    "AlignmentUniformity": {},
+    "BYOL": {"hidden": "8", "momentum": 0.75},
+    "FroSSL": {},
+    "IVNE": {"micro_batch_size": 4},
+    "LeJEPA": {"optimizer": "LARS"},
+    "MMCR": {},
+    "MoCoV3": {"hidden": "8", "momentum": 0.75},
+    "SimSiam": {"hidden": "8"},
+    "VIbCReg": {},
+    "WMSE": {},
     "BarlowTwins": {"optimizer": "LARS"},
     "DCL": {"optimizer": "LARS of SimCLR"},
     "SimCLR": {"layer_decay": 0.5},

@@ -35,7 +35,7 @@ BAD = {
     "variance_weight": [(-1, "zero or a positive")],
     "covariance_weight": [(-0.1, "zero or a positive"), ("low", "'low'")],
     "redundancy_weight": [(-1, "zero or a positive")],
-    "alignment_weight": [(-1, "positive")],
+    "alignment_weight": [(-1, "zero or a positive")],
     "distortion": [(0, "positive")],
     "squared_radius": [(0, "positive")],
     "uniformity_weight": [(-1, "zero or a positive")],

@@ -69,8 +69,8 @@ CASES = {
         lambda a, b: reference.coding_rate(a, b, 30.0, 0.2),
     ),
     "byol": (
-        losses.AlignmentLoss(4.0, dtype="float64"),
-        lambda a, b: reference.alignment(a, b, 4.0),
+        losses.AlignmentLoss(dtype="float64"),
+        reference.alignment,
     ),
     "moco-v3": (losses.MoCoLoss(dtype="float64"), lambda a, b: reference.moco(a, b, 0.2)),
     "uniformity": (

@@ -1,0 +1,140 @@
+"""Methods with a predictor and a teacher: what is compared, what learns, and what follows."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ssl import encoders, losses, models, optimizers
+from keras_ssl.encoders import as_encoder
+from tests.conftest import tiny_encoder
+
+IMAGES = np.random.RandomState(0).uniform(size=(2, 8, 8, 8, 1)).astype("float32")
+VIEWS = tuple(IMAGES)
+
+
+def build(method, **arguments):
+    model = method(tiny_encoder(), "8-6", hidden="5", **arguments)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.build((None, 8, 8, 1))
+    return model
+
+
+@pytest.mark.parametrize("views", [2, 3])
+@pytest.mark.parametrize("method", [models.BYOL, models.SimSiam, models.MoCoV3])
+def test_each_prediction_is_compared_with_the_targets_of_the_other_views(method, views):
+    model = build(method)
+    _, embeddings = model.embed(VIEWS[:1] * views)
+    assert len(embeddings) == 2 * views
+    named = [f"p{i}" for i in range(views)] + [f"t{i}" for i in range(views)]
+    expected = {(f"p{i}", f"t{j}") for i in range(views) for j in range(views) if i != j}
+    assert set(model.pairs(tuple(named))) == expected
+
+
+def test_the_loss_is_the_mean_over_both_directions():
+    model = build(models.SimSiam)
+    _, (p_1, p_2, t_1, t_2) = model.embed(VIEWS)
+
+    def cosine(a, b):
+        a, b = (np.asarray(z) / np.linalg.norm(z, axis=1, keepdims=True) for z in (a, b))
+        return np.mean(np.sum(a * b, axis=1))
+
+    loss = model.compute_loss(x=VIEWS, y_pred=(p_1, p_2, t_1, t_2))
+    assert float(loss) == pytest.approx(-(cosine(p_1, t_2) + cosine(p_2, t_1)) / 2, rel=1e-5)
+
+
+def test_targets_of_simsiam_are_its_own_embeddings_without_a_gradient():
+    import tensorflow as tf
+
+    model = build(models.SimSiam)
+    with tf.GradientTape() as tape:
+        _, (p_1, _, t_1, _) = model.embed(VIEWS, training=True)
+        through = tf.reduce_sum(t_1)
+    gradients = tape.gradient(through, model.encoder.trainable_weights)
+    assert all(gradient is None for gradient in gradients)
+    assert model.teacher is None
+    np.testing.assert_allclose(p_1, model.predictor(t_1, training=True), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", [models.BYOL, models.MoCoV3])
+def test_the_teacher_follows(method):
+    model = build(method, momentum=0.75)
+    kernels = [
+        next(w for w in part.weights if "kernel" in w.path)
+        for part in (model.teacher, model.encoder)
+    ]
+    before = np.asarray(kernels[0])
+    np.testing.assert_array_equal(before, kernels[1])
+    model.train_on_batch(VIEWS)
+    expected = 0.75 * before + 0.25 * np.asarray(kernels[1])
+    assert not np.array_equal(before, kernels[1])
+    np.testing.assert_allclose(kernels[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_published_momenta_and_widths():
+    assert build(models.BYOL).momentum == 0.996
+    assert build(models.MoCoV3).momentum == 0.99
+    assert models.SimSiam(tiny_encoder(), "8").hidden == "512"
+    assert models.BYOL(tiny_encoder(), "8").hidden == "4096"
+
+
+def test_a_schedule_of_the_momentum_is_saved(tmp_path):
+    schedule = optimizers.cosine_momentum(0.9, 4)
+    model = build(models.BYOL, momentum=schedule)
+    model.train_on_batch(VIEWS)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.momentum.get_config() == schedule.get_config()
+    assert int(again.teacher.iterations) == 1
+    for either in (model, again):
+        either.train_on_batch(VIEWS)
+    for a, b in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- Distillation ----------------------------------------------------------------------------
+
+
+def teacher():
+    keras.utils.set_random_seed(3)
+    return as_encoder(encoders.resnet((8, 8, 1), blocks=(1,), width=4))
+
+
+def distill(**arguments):
+    keras.utils.set_random_seed(0)
+    model = models.Distillation(tiny_encoder(), teacher(), **arguments)
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    return model
+
+
+def test_a_student_learns_what_its_teacher_says(tmp_path):
+    model = distill(projector="16-4", probe=3)
+    assert model.teacher.output_shape == (None, 4)
+    before = [np.asarray(w) for w in model.teacher.weights]
+    data = (VIEWS, np.arange(8) % 3)
+    losses_ = [float(model.train_on_batch(*data, return_dict=True)["loss"]) for _ in range(30)]
+    assert losses_[-1] < losses_[0] - 0.2
+    for a, b in zip(before, model.teacher.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not {w.path for w in model.trainable_weights} & {w.path for w in model.teacher.weights}
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for either in (model, again):
+        either.train_on_batch(*data)
+    for a, b in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_distillation_compares_the_same_view():
+    model = distill(criterion=losses.MoCoLoss())
+    assert model.projector.widths == (2048, 4)
+    assert model.pairs(("a_1", "a_2", "t_1", "t_2")) == [("a_1", "t_1"), ("a_2", "t_2")]
+    _, embeddings = model.embed(VIEWS)
+    np.testing.assert_array_equal(embeddings[2], model.teacher(VIEWS[0], training=False))
+
+
+def test_a_teacher_whose_size_is_unknown_needs_a_projector():
+    unknown = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+    with pytest.raises(ValueError, match="`projector` must be given"):
+        models.Distillation(tiny_encoder(), unknown)
+    with pytest.raises(TypeError, match="`encoder` must be a Keras model"):
+        models.Distillation(tiny_encoder(), "teacher")
