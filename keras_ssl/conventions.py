@@ -463,8 +463,8 @@ _NOT_OURS: Mapping[str, Mapping[str, str]] = {
     },
     "authors": {
         "FroSSL": (
-            "it normalizes dimensions since August 2024 (commit 4942ce5); before, it did so for "
-            "two views, and for more it was our FroSSLLoss with the same invariance_weight"
+            "it normalizes dimensions; only for more than two views, and from February to August "
+            "2024 (commits 3ff28da to e787e32), it was our FroSSLLoss with its invariance_weight"
         ),
         "LeJEPA": _RANDOM,
         "EMPSSL": (

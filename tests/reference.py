@@ -193,3 +193,8 @@ def sigreg(z_1, z_2, weight, global_views=2):
     center = np.mean((z_1, z_2)[:global_views], axis=0)
     invariance = np.mean([(z_1 - center) ** 2, (z_2 - center) ** 2])
     return (1 - weight) * invariance + weight * (epps_pulley(z_1) + epps_pulley(z_2)) / 2
+
+
+def gram_anchor(z_1, z_2):
+    a, b = normalize(z_1, "embeddings"), normalize(z_2, "embeddings")
+    return np.mean((a @ a.T - b @ b.T) ** 2)

@@ -170,6 +170,7 @@ CALLS = {
         for name in duality.__all__
         if "k" in inspect.signature(getattr(duality, name)).parameters
     },
+    "encoders.anchored": lambda tmp: dict(encoder=_encoder()),
     "encoders.as_encoder": lambda tmp: dict(model=_encoder()),
     "encoders.build_encoder": lambda tmp: dict(name="resnet8", input_shape=(8, 8, 1)),
     "encoders.check_encoder": lambda tmp: dict(name="resnet8"),

@@ -29,6 +29,8 @@ OBJECTS = {
     "MatrixEntropyLoss": lambda: losses.MatrixEntropyLoss(0.5, 2.0, 3.0, "gram"),
     "FroSSLLoss": lambda: losses.FroSSLLoss(2.0, "gram"),
     "IVNELoss": lambda: losses.IVNELoss(2.0, 3.0, "gram"),
+    "GramAnchorLoss": lambda: losses.GramAnchorLoss("gram"),
+    "GramAnchor": lambda: layers.GramAnchor(0.5),
     "MMCRLoss": lambda: losses.MMCRLoss("gram"),
     "VIbCRegLoss": lambda: losses.VIbCRegLoss(2.0, 3.0, 4.0, "gram"),
     "WMSELoss": lambda: losses.WMSELoss(64, 0.5),
@@ -233,7 +235,7 @@ def test_replicas_measures_every_criterion(from_folder, new_criterion):
 
 def test_every_method_has_a_small_recipe():
     of_recipes = {recipe.model.__name__ for recipe in recipes.SMALL.values()}
-    check_complete(of_recipes, METHODS, "add a recipe to SMALL in keras_ssl/recipes.py")
+    check_complete(of_recipes, METHODS, "add a recipe to SMALL in keras_ssl/recipes/small.py")
 
 
 def test_tuning_gap_takes_every_method(from_folder, monkeypatch):

@@ -11,6 +11,7 @@ from keras_ssl.encoders.adapt import (
     check_representations,
     trust,
 )
+from keras_ssl.encoders.anchor import anchored
 from keras_ssl.encoders.blocks import Blocks, Part, find_blocks
 from keras_ssl.encoders.by_name import ENCODERS, build_encoder, check_encoder
 from keras_ssl.encoders.input_range import UNIT_INPUT, describe_range, find_range, parse_range
@@ -32,6 +33,7 @@ __all__ = [
     "UNIT_INPUT",
     "Blocks",
     "Part",
+    "anchored",
     "as_encoder",
     "build_encoder",
     "check_encoder",

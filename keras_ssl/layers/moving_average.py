@@ -85,7 +85,7 @@ class MovingAverage(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Copies the student. Its layers must be built."""
-        self._copies = [_copy(layer) for layer in self.student]
+        self._copies = [copied(layer) for layer in self.student]
         averaged = [
             (own, theirs)
             for copy, layer in zip(self._copies, self.student, strict=True)
@@ -133,7 +133,7 @@ class MovingAverage(keras.layers.Layer):
         return cls(**{**config, "student": student, "momentum": momentum})
 
 
-def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Returns a layer of the same kind with the same weights."""
     if not layer.built:
         raise ValueError(

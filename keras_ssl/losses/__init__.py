@@ -5,6 +5,7 @@ from keras_ssl.losses.barlow_twins import BarlowTwinsLoss
 from keras_ssl.losses.coding_rate import CodingRateLoss
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.dcl import DCLLoss
+from keras_ssl.losses.gram_anchor import GramAnchorLoss
 from keras_ssl.losses.matrix_entropy import FroSSLLoss, IVNELoss, MatrixEntropyLoss
 from keras_ssl.losses.mmcr import MMCRLoss
 from keras_ssl.losses.moco import MoCoLoss
@@ -23,6 +24,7 @@ __all__ = [
     "Criterion",
     "DCLLoss",
     "FroSSLLoss",
+    "GramAnchorLoss",
     "IVNELoss",
     "MMCRLoss",
     "MatrixEntropyLoss",

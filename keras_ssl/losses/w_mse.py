@@ -102,8 +102,8 @@ class WMSELoss(Criterion):
                 "`whitening_size` must divide the number of samples. Received: "
                 f"whitening_size={size}, {n} samples"
             )
-        # A common factor does not matter, and squares of large embeddings would overflow. TensorFlow
-        # fails to factor a matrix that is not finite; the loss should be NaN instead.
+        # A common factor does not matter, and squares of large embeddings would overflow.
+        # TensorFlow fails to factor a matrix that is not finite; the loss should be NaN instead.
         largest = ops.stop_gradient(ops.max(ops.absolute(z)))
         z = ops.where(largest < float("inf"), z / (largest + keras.config.epsilon()), 0)
         x = ops.reshape(z, (-1, size, m))

@@ -356,6 +356,7 @@ def test_either_side_is_exact_to_five_digits_of_large_batches(kind, shape):
 
 
 SQUARED = with_side()
+del SQUARED["GramAnchorLoss"]  # A difference of cosines: tests/layers/test_gram_anchor.py.
 
 
 def _value_and_gradient(criterion, pair):

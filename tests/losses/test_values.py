@@ -98,6 +98,7 @@ CASES = {
         losses.WMSELoss(shrinkage=0.01, dtype="float64"),
         lambda a, b: reference.w_mse(a, b, 0.01),
     ),
+    "gram-anchor": (losses.GramAnchorLoss(dtype="float64"), reference.gram_anchor),
     "sigreg": (losses.SIGRegLoss(dtype="float64"), lambda a, b: reference.sigreg(a, b, 0.05)),
     "sigreg-one-global-view": (
         losses.SIGRegLoss(0.02, 1, dtype="float64"),

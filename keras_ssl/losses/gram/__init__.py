@@ -59,7 +59,12 @@ from keras_ssl.losses.gram.spectrum import (
     entropy_of,
     spectral_sum,
 )
-from keras_ssl.losses.gram.squares import dimension_energy, frobenius_energy, sample_energy
+from keras_ssl.losses.gram.squares import (
+    dimension_energy,
+    frobenius_energy,
+    gram_distance,
+    sample_energy,
+)
 
 __all__ = [
     "ABSOLUTE",
@@ -76,6 +81,7 @@ __all__ = [
     "entropy_of",
     "epps_pulley",
     "frobenius_energy",
+    "gram_distance",
     "log_det",
     "off_diagonal",
     "products",

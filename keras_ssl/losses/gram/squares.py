@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_least
 from keras_ssl.losses.gram.matrices import (
     LARGE_ENOUGH,
     Batch,
@@ -83,6 +83,59 @@ def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
         return value, lambda upstream: 4 * sum_over_replicas(upstream) * slopes()[0]
 
     return energy(z)
+
+
+def gram_distance(z_1: Tensor, z_2: Tensor, side: str = "auto") -> Tensor:
+    """Returns the squared distance of two Gram matrices, `||z_1 z_1^T - z_2 z_2^T||_F^2`.
+
+    On the side of the dimensions, it is computed from s = z_1 + z_2 and d = z_1 - z_2, because
+    `z_1 z_1^T - z_2 z_2^T = (s d^T + d s^T) / 2`: it is `(<s^T s, d^T d> + tr (d^T s)^2) / 2`, and
+    loses no digits if the two are nearly equal.
+
+    Args:
+        z_1: Float (N, M).
+        z_2: Float (N, M).
+        side: The matrix to compute on: "gram" (N, N), "covariance" (M, M), or "auto", the smaller.
+
+    Returns:
+        Scalar, at least 0.
+    """
+    on_gram = batch_size(z_1) <= ops.shape(z_1)[1] if side == "auto" else side == "gram"
+
+    # The gradient at z_1 is 4 (z_1 z_1^T - z_2 z_2^T) z_1, and that at z_2 has the other sign.
+    @custom_gradient
+    def distance(z_1: Tensor, z_2: Tensor) -> Tensor:
+        z_1, z_2 = ops.stop_gradient(z_1), ops.stop_gradient(z_2)
+        s, d = z_1 + z_2, z_1 - z_2
+        parts = [Batch(z, gather_batch(z)) for z in (s, d)] if on_gram is True else []
+
+        def by_samples() -> tuple[Tensor, Tensor, Tensor]:
+            s, d = parts
+            half = (gram_matrix(s, d, 1) + gram_matrix(d, s, 1)) / 2
+            slopes = (mix(half, Batch(z, gather_batch(z)), 1) for z in (z_1, z_2))
+            return total(ops.square(half), 1), *slopes
+
+        def by_dimensions() -> tuple[Tensor, Tensor, Tensor]:
+            of_s, of_d, mixed = (
+                gram_matrix(Batch(x, None), Batch(y, None), 0) for x, y in ((s, s), (d, d), (d, s))
+            )
+            value = (ops.sum(of_s * of_d) + ops.sum(mixed * ops.transpose(mixed))) / 2
+            slopes = []
+            for z in (z_1, z_2):
+                d_z, s_z = (gram_matrix(Batch(x, None), Batch(z, None), 0) for x in (d, s))
+                slopes.append((s @ d_z + d @ s_z) / 2)
+            return value, *slopes
+
+        value, of_1, of_2 = by_samples() if on_gram is True else by_dimensions()
+        value = at_least(value, 0)  # Rounding may push it below.
+
+        def gradients(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            upstream = 4 * sum_over_replicas(upstream)
+            return upstream * of_1, -upstream * of_2
+
+        return value, gradients
+
+    return distance(z_1, z_2)
 
 
 def _energy(z_1: Tensor, z_2: Tensor, side: str, axis: int) -> Tensor:

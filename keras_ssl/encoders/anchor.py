@@ -1,0 +1,55 @@
+"""Keeps an encoder that goes on learning near where it came from."""
+
+from typing import Any
+
+import keras
+
+from keras_ssl.encoders.adapt import as_encoder, trust
+from keras_ssl.encoders.input_range import UNIT_INPUT
+from keras_ssl.encoders.pooling import pooled
+from keras_ssl.layers import GramAnchor
+from keras_ssl.layers.moving_average import copied
+
+
+def anchored(
+    encoder: keras.layers.Layer, weight: float = 1.0, input_range: Any = None
+) -> keras.Model:
+    """Makes an encoder whose similarities between images stay near those that it has now.
+
+    In training, `weight * ||A A^T - B B^T||_F^2 / N^2` joins the loss of every view, where A holds
+    its representations of the N images and B those of a frozen copy, made now; rows have norm 1.
+    Any method trains it:
+
+        model = models.VICReg(encoders.anchored(encoder, weight=10.0))
+
+    The weights are those of `encoder`, which is what to judge, save and use afterwards.
+
+    Args:
+        encoder: A trained Keras model or layer, which knows the shape of its images.
+        weight: At least 0. Default 1.
+        input_range: The range of images that it was trained on; see `as_encoder`.
+
+    Returns:
+        A Keras model from images in [0, 1] to (N, D). With it, methods that train on several
+        replicas need `micro_batch_size`.
+
+    Raises:
+        TypeError: if `encoder` is not a Keras layer.
+        ValueError: if the weight is negative, or the encoder does not know the shape of its images.
+
+    References:
+        - Simeoni et al.: DINOv3, 2025, section 4 (Gram anchoring).
+    """
+    encoder = as_encoder(encoder, input_range)
+    if not getattr(encoder, "inputs", None):
+        raise ValueError(
+            "`encoder` must know the shape of its images, so that it can be copied. "
+            f"Received: encoder={encoder!r}"
+        )
+    copy = copied(encoder)
+    copy.name = f"{encoder.name}_before"
+    copy.trainable = False
+    images = keras.Input(encoder.input_shape[1:], name=UNIT_INPUT)
+    pair = [pooled(encoder(images)), pooled(copy(images, training=False))]
+    outputs = GramAnchor(weight, name="gram_anchor")(pair)
+    return trust(keras.Model(images, outputs, name=f"{encoder.name}_anchored"))
