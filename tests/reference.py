@@ -132,8 +132,11 @@ def uniformity(z_1, z_2, alignment_weight, uniformity_weight, temperature):
     return alignment_weight * aligned + uniformity_weight * np.mean(uniform)
 
 
-def matrix_entropy(z_1, z_2, order, invariance_weight, entropy_weight):
+def matrix_entropy(z_1, z_2, order, invariance_weight, entropy_weight, dimensions=False):
     views = [normalize(z, "embeddings") for z in (z_1, z_2)]
+    if dimensions:
+        n, m = z_1.shape
+        views = [z / np.linalg.norm(z, axis=0) * np.sqrt(n / m) for z in (z_1, z_2)]
     center = np.mean(views, axis=0)
     invariance = sum(np.mean(np.sum((z - center) ** 2, axis=1)) for z in views)
     entropies = []

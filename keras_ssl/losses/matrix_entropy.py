@@ -34,17 +34,21 @@ from keras_ssl.losses.gram import (
     select_log_det_side,
     spectral_sum,
 )
-from keras_ssl.losses.normalization import unit_embeddings
+from keras_ssl.losses.normalization import unit_dimensions, unit_embeddings
 from keras_ssl.replicas import batch_mean, batch_size
+
+_NORMALIZATIONS = {"embeddings": unit_embeddings, "dimensions": unit_dimensions}
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class MatrixEntropyLoss(Criterion):
     """Equal views, and a large Renyi entropy of any order of their spectrum.
 
-    Each embedding is scaled to norm 1. With V views u_v and their center c, the terms are:
+    Each embedding is scaled to norm 1, or each dimension to norm sqrt(N / M); Z^T Z / N then has
+    trace 1. With V views u_v and their center c, the terms are:
 
-    - invariance: `sum_v mean_i ||u_vi - c_i||^2`. For two views it is 1 minus the mean cosine.
+    - invariance: `sum_v mean_i ||u_vi - c_i||^2`. For two views of embeddings of norm 1, it is 1
+      minus the mean cosine.
     - entropy: `-sum_v S_a(eigenvalues of u_v^T u_v / N)`, at least -V log min(N, M)
 
     Loss = invariance_weight * invariance + entropy_weight * entropy.
@@ -54,6 +58,7 @@ class MatrixEntropyLoss(Criterion):
             directions for more; 2 is computed without eigenvalues.
         invariance_weight: At least 0.
         entropy_weight: At least 0.
+        normalization: "embeddings" or "dimensions": what is scaled to one norm.
         side: The matrix that the spectrum is computed on: "gram", (N, N); "covariance", (M, M);
             "auto", the smaller. The value and the gradient are the same.
         name: Name of the loss.
@@ -66,8 +71,8 @@ class MatrixEntropyLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: if the order is not positive, a weight is negative, the side is unknown, or the
-            embeddings are invalid (see `Criterion`).
+        ValueError: if the order is not positive, a weight is negative, the normalization or side is
+            unknown, or the embeddings are invalid (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -85,11 +90,13 @@ class MatrixEntropyLoss(Criterion):
         order: float = 1.0,
         invariance_weight: float = 1.0,
         entropy_weight: float = 1.0,
+        normalization: str = "embeddings",
         side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
+        self.normalization = check_choice("normalization", normalization, _NORMALIZATIONS)
         self.order = check_positive("order", order)
         self.invariance_weight = check_non_negative("invariance_weight", invariance_weight)
         self.entropy_weight = check_non_negative("entropy_weight", entropy_weight)
@@ -110,7 +117,7 @@ class MatrixEntropyLoss(Criterion):
     @on_shards
     def terms(self, *embeddings: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted invariance and negative entropy."""
-        embeddings = tuple(unit_embeddings(z) for z in embeddings)
+        embeddings = tuple(map(_NORMALIZATIONS[self.normalization], embeddings))
         center = sum(embeddings) / len(embeddings)
         distances = [ops.sum(ops.square(z - center), axis=1) for z in embeddings]
         return {
@@ -139,12 +146,16 @@ class FroSSLLoss(MatrixEntropyLoss):
     - invariance: `sum_v mean_i ||u_vi - c_i||^2`
     - entropy: `sum_v log ||u_v^T u_v / N||_F^2`
 
-    Loss = invariance_weight * invariance + entropy, as in the published code for many views, which
-    is used for two as well (the code for two views standardizes dimensions instead of embeddings).
+    Loss = invariance_weight * invariance + entropy, where each embedding u_vi has norm 1. The
+    published code for many views had that from February to July 2024, and says it in words; it now
+    scales each dimension to norm 1, as lightly's version does, and its code for two views
+    standardizes dimensions before. `normalization="dimensions"` has their entropy; their factors of
+    the invariance depend on N and M, and ours do not.
 
     Args:
         invariance_weight: At least 0. Default 1, as in the published CIFAR-10 settings (1.4 for
             STL-10).
+        normalization: "embeddings" or "dimensions": what is scaled to one norm.
         side: The matrix of products: "gram", (N, N); "covariance", (M, M); "auto", the smaller.
         name: Name of the loss.
         dtype: Precision of the computation, float32 by default.
@@ -156,8 +167,8 @@ class FroSSLLoss(MatrixEntropyLoss):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: if the weight is negative, the side is unknown, or the embeddings are invalid
-            (see `Criterion`).
+        ValueError: if the weight is negative, the normalization or the side is unknown, or the
+            embeddings are invalid (see `Criterion`).
     """
 
     search_ranges = {"invariance_weight": (0.1, 30.0)}
@@ -165,11 +176,19 @@ class FroSSLLoss(MatrixEntropyLoss):
     def __init__(
         self,
         invariance_weight: float = 1.0,
+        normalization: str = "embeddings",
         side: str = "auto",
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(2.0, invariance_weight, side=side, name=name, dtype=dtype)
+        super().__init__(
+            2.0,
+            invariance_weight,
+            normalization=normalization,
+            side=side,
+            name=name,
+            dtype=dtype,
+        )
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -209,4 +228,4 @@ class IVNELoss(MatrixEntropyLoss):
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
-        super().__init__(1.0, invariance_weight, entropy_weight, side, name=name, dtype=dtype)
+        super().__init__(1.0, invariance_weight, entropy_weight, side=side, name=name, dtype=dtype)

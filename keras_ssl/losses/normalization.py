@@ -26,6 +26,16 @@ def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
     return z * ops.rsqrt(at_least(squared_norm, ops.square(smallest_norm / scale)))
 
 
+def unit_dimensions(z: Tensor) -> Tensor:
+    """Divides every dimension by its root mean square over the batch, and by sqrt(M).
+
+    z^T z / N then has trace 1, as for embeddings of norm 1. A dimension of 0 stays 0.
+    """
+    mean_square = batch_mean(ops.square(z), axis=0)
+    m = ops.cast(ops.shape(z)[1], z.dtype)
+    return z * ops.rsqrt(at_least(mean_square, _SMALLEST_NORM**2) * m)
+
+
 def centered(z: Tensor, axis: int = 0) -> Tensor:
     """Subtracts the mean of z over `axis`; by default, centers every dimension over the batch."""
     return z - (batch_mean(z, axis=0) if axis == 0 else mean(z, axis=axis, keepdims=True))

@@ -16,8 +16,12 @@ All recipes differ from the published codes in these points. The last layer of t
 decays step by step, and the cosine begins where the warm-up ends (TCR and lightly change the rate
 once an epoch, and TCR's cosine includes the warm-up). Images are in [0, 1], not standardized.
 Initial weights are Keras'.
+
+`translate` turns the settings of a loss of lightly, solo-learn or the authors' codes into one of
+our criteria; see `keras_ssl.conventions`.
 """
 
+from keras_ssl.conventions import Translated, translate
 from keras_ssl.recipes.optimizers import (
     OPTIMIZERS,
     adamw,
@@ -37,6 +41,7 @@ __all__ = [
     "PUBLISHED",
     "Recipe",
     "SMALL",
+    "Translated",
     "adamw",
     "lars",
     "lars_barlow_twins",
@@ -46,4 +51,5 @@ __all__ = [
     "methods",
     "sgd",
     "small",
+    "translate",
 ]

@@ -93,8 +93,8 @@ def test_an_anchored_encoder_stays_near_where_it_was():
     free, _, _ = trained(0.0)
     held, model, encoder = trained(300.0)
     assert held < free / 2
-    copies = [w for w in model.encoder.weights if "_before" in w.path]
-    assert len(copies) == len(encoder.weights) and not any(w.trainable for w in copies)
+    (copy,) = (layer for layer in model.encoder.layers if layer.name.endswith("_before"))
+    assert len(copy.weights) == len(encoder.weights) and not copy.trainable_weights
 
 
 def test_the_term_is_that_of_every_view():

@@ -81,6 +81,10 @@ CASES = {
         losses.FroSSLLoss(1.4, dtype="float64"),
         lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0),
     ),
+    "frossl-dimensions": (
+        losses.FroSSLLoss(1.4, "dimensions", dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0, dimensions=True),
+    ),
     "i-vne": (
         losses.IVNELoss(dtype="float64"),
         lambda a, b: reference.matrix_entropy(a, b, 1, 4.16, 0.5),
