@@ -440,7 +440,10 @@ _RANDOM = (
 # Losses that a criterion of ours resembles, and what is different.
 _NOT_OURS: Mapping[str, Mapping[str, str]] = {
     "lightly": {
-        "FroSSLLoss": "it normalizes dimensions, where our FroSSLLoss normalizes embeddings",
+        "FroSSLLoss": (
+            "its factor of the invariance depends on the batch; for V views of N images in M "
+            "dimensions, its invariance_weight w is losses.FroSSLLoss(w * V * M / N)"
+        ),
         "MMCRLoss": (
             "it does not normalize embeddings; if they have norm 1, and lmda is 0, it is our "
             "MMCRLoss"
@@ -463,8 +466,8 @@ _NOT_OURS: Mapping[str, Mapping[str, str]] = {
     },
     "authors": {
         "FroSSL": (
-            "it normalizes dimensions; only for more than two views, and from February to August "
-            "2024 (commits 3ff28da to e787e32), it was our FroSSLLoss with its invariance_weight"
+            "its factor of the invariance depends on the batch; for V views of N images in M "
+            "dimensions, its invariance_weight w is losses.FroSSLLoss(w * V * M / N)"
         ),
         "LeJEPA": _RANDOM,
         "EMPSSL": (

@@ -61,7 +61,7 @@ CRITERIA_AND_VARIANTS = {
     "BarlowTwinsLoss-gram": lambda **k: losses.BarlowTwinsLoss(side="gram", **k),
     "NTXentLoss-blocks": lambda **k: losses.NTXentLoss(block_size=3, **k),
     "SIGRegLoss-blocks": lambda **k: losses.SIGRegLoss(block_size=3, **k),
-    "FroSSLLoss-dimensions": lambda **k: losses.FroSSLLoss(normalization="dimensions", **k),
+    "FroSSLLoss-embeddings": lambda **k: losses.FroSSLLoss(normalization="embeddings", **k),
     "MatrixEntropyLoss-gram": lambda **k: losses.MatrixEntropyLoss(side="gram", **k),
     "VICRegExpLoss-blocks": lambda **k: losses.VICRegExpLoss(block_size=3, **k),
 }

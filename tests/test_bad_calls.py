@@ -251,6 +251,7 @@ CALLS = {
     "finetuning.mean_and_error": lambda tmp: dict(values=[0.5, 0.6]),
     "finetuning.Comparison": lambda tmp: dict(rows={}, classifier=tmp / "classifier.keras"),
     "inspection.Sample": lambda tmp: dict(images=_images(), policy=data.weak(), count=8),
+    "layers.GramAnchor": lambda tmp: dict(encoder=_encoder()),
     "layers.MovingAverage": lambda tmp: dict(student=_encoder()),
     "layers.OnlineProbe": lambda tmp: dict(num_classes=3),
     "layers.Projector": lambda tmp: dict(widths="8-4"),

@@ -30,7 +30,7 @@ OBJECTS = {
     "FroSSLLoss": lambda: losses.FroSSLLoss(2.0, "dimensions", "gram"),
     "IVNELoss": lambda: losses.IVNELoss(2.0, 3.0, "gram"),
     "GramAnchorLoss": lambda: losses.GramAnchorLoss("gram"),
-    "GramAnchor": lambda: layers.GramAnchor(0.5),
+    "GramAnchor": lambda: layers.GramAnchor(layers.Projector("8-4"), 0.5),
     "MMCRLoss": lambda: losses.MMCRLoss("gram"),
     "VIbCRegLoss": lambda: losses.VIbCRegLoss(2.0, 3.0, 4.0, "gram"),
     "WMSELoss": lambda: losses.WMSELoss(64, 0.5),

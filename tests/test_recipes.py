@@ -51,7 +51,7 @@ def test_table_s6(name, batch_size, base_lr, weights, temperature):
 def test_arguments_of_the_method():
     recipe = recipes.SMALL["byol"]
     model = recipe.build_model(tiny_encoder())
-    assert (model.hidden, model.momentum) == ("256", 0.99)
+    assert (model.hidden, model.momentum) == ("1024", 0.95)
     assert recipe.build_model(tiny_encoder(), momentum=0.5).momentum == 0.5
     assert "arguments" not in recipes.SMALL["simclr"].get_config()
     whole = dataclasses.replace(recipe, arguments={"micro_batch_size": np.int64(4)})

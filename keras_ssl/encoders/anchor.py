@@ -8,7 +8,6 @@ from keras_ssl.encoders.adapt import as_encoder, trust
 from keras_ssl.encoders.input_range import UNIT_INPUT
 from keras_ssl.encoders.pooling import pooled
 from keras_ssl.layers import GramAnchor
-from keras_ssl.layers.moving_average import copied
 
 
 def anchored(
@@ -17,8 +16,9 @@ def anchored(
     """Makes an encoder whose similarities between images stay near those that it has now.
 
     In training, `weight * ||A A^T - B B^T||_F^2 / N^2` joins the loss of every view, where A holds
-    its representations of the N images and B those of a frozen copy, made now; rows have norm 1.
-    Any method trains it:
+    its representations of the N images and B those of a frozen copy, made now; rows have norm 1. N
+    are the images of a replica, or of a micro-batch. The logged loss has the term in it, unless
+    there are micro-batches. Any method trains it:
 
         model = models.VICReg(encoders.anchored(encoder, weight=10.0))
 
@@ -46,10 +46,6 @@ def anchored(
             "`encoder` must know the shape of its images, so that it can be copied. "
             f"Received: encoder={encoder!r}"
         )
-    copy = copied(encoder)
-    copy.name = f"{encoder.name}_before"
-    copy.trainable = False
     images = keras.Input(encoder.input_shape[1:], name=UNIT_INPUT)
-    pair = [pooled(encoder(images)), pooled(copy(images, training=False))]
-    outputs = GramAnchor(weight, name="gram_anchor")(pair)
+    outputs = GramAnchor(encoder, weight, name="gram_anchor")([images, pooled(encoder(images))])
     return trust(keras.Model(images, outputs, name=f"{encoder.name}_anchored"))

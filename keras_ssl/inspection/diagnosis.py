@@ -206,9 +206,9 @@ def _hold_apart(course: Course) -> str:
         "a predictor, a teacher or a stop-gradient. Check that no gradient reaches the targets, "
         "that the predictor is trained, and that a teacher follows slowly (a momentum near 1)."
     )
-    if not repulsive:
+    if not repulsive and not _settings(criterion, criterion.settings_against_collapse):
         return f"No term of the criterion holds embeddings apart; the model must: {in_the_model}"
-    if not criterion.attractive:
+    if repulsive and not criterion.attractive:
         return (
             "Check the weight of the term of the criterion that holds embeddings apart. If there "
             f"is none, the model must hold them apart: {in_the_model}"

@@ -72,6 +72,7 @@ class MovingAverage(keras.layers.Layer):
         self._student: Callable[[], list[Any]] = lambda: list(layers)
         self._averaged: Callable[[], list[Any]] = lambda: []
         self._copies: list[keras.layers.Layer] = []
+        self._has_started = False
 
     @property
     def student(self) -> list[keras.layers.Layer]:
@@ -98,6 +99,18 @@ class MovingAverage(keras.layers.Layer):
         self.iterations = self.add_weight(
             shape=(), initializer="zeros", dtype=widest("int64"), trainable=False, name="iterations"
         )
+
+    def start(self) -> None:
+        """Copies the student's weights once more, unless there was an `update`.
+
+        What is assigned while a step is traced is lost, so a method that was built there calls this
+        before it trains.
+        """
+        if self._copies and not self._has_started:
+            if int(ops.convert_to_numpy(self.iterations)) == 0:
+                for layer, copy in zip(self.student, self._copies, strict=True):
+                    give_weights(layer, copy)
+            self._has_started = True
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
         x = inputs
@@ -152,6 +165,11 @@ def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
             f"so that they can be copied. Received: layer {layer.name!r} with {len(layer.weights)} "
             f"weights, whose copy has {len(copy.weights)}"
         )
-    for own, theirs in zip(copy.weights, layer.weights, strict=True):
-        own.assign(theirs)
+    give_weights(layer, copy)
     return copy
+
+
+def give_weights(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    """Gives a copy of a layer the weights that the layer has now."""
+    for own, theirs in zip(copy.weights, layer.weights, strict=True):
+        own.assign(ops.copy(theirs.value))  # On JAX, two variables must not share one array.

@@ -51,10 +51,6 @@ class AlignmentLoss(Criterion):
 
     weights: ClassVar[dict[str, float]] = {"alignment": 1.0}  # type: ignore[misc]
 
-    @property
-    def equal_views(self) -> dict[str, float]:  # noqa: D102
-        return {"alignment": -1.0}
-
     @on_shards
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Returns the unweighted alignment."""

@@ -27,8 +27,7 @@ class GramAnchorLoss(Criterion):
 
     A rotation of either side changes nothing: what is held are the similarities, not the features.
     The paper's theorem makes it a matter of (M, M) matrices where these are smaller.
-    `keras_ssl.encoders.anchored` adds it to the training of any method. Alone, it is a criterion of
-    `keras_ssl.models.Distillation`, for student and teacher of any sizes.
+    `keras_ssl.encoders.anchored` adds it to the training of any method.
 
     Args:
         side: The matrix of products: "gram", (N, N); "covariance", (M, M); "auto", the smaller.

@@ -1,14 +1,14 @@
 """Criteria that keep up the entropy of the spectrum of embeddings: FroSSL, I-VNE+, and between.
 
-The eigenvalues p_k of Z^T Z / N, for embeddings of norm 1, are positive and add up to 1. The Renyi
-entropy of order a of p measures how evenly the embeddings fill their directions:
+The eigenvalues p_k of Z^T Z, divided by their sum, are positive and add up to 1. Their Renyi
+entropy of order a measures how evenly the embeddings fill their directions:
 
     S_a = log(sum_k p_k^a) / (1 - a),    S_1 = -sum_k p_k log p_k
 
 Z^T Z and Z Z^T have the same eigenvalues, so that every order is as much a matter of samples as of
-dimensions. Order 2 is `-log ||Z^T Z / N||_F^2` and needs no eigenvalues: it is FroSSL, and by
-Theorem 3.3 the logarithm of the energies of both of the paper's families, diagonals included. Order
-1, von Neumann's entropy, is I-VNE+. Order 1/2 is twice the logarithm of the nuclear norm, of which
+dimensions. Order 2 is `-log ||Z^T Z / tr Z^T Z||_F^2`, and needs no eigenvalues: it is FroSSL, and
+by Theorem 3.3 the logarithm of the energy of either of the paper's families with its diagonal.
+Order 1, von Neumann's entropy, is I-VNE+. Order 1/2 is twice the logarithm of the nuclear norm, of which
 MMCR takes that of the centers (`keras_ssl.losses.MMCRLoss`).
 
 References:
@@ -23,7 +23,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._tensors import Tensor
+from keras_ssl._tensors import Tensor, at_least
 from keras_ssl._validation import check_choice, check_non_negative, check_positive
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.gram import (
@@ -35,7 +35,7 @@ from keras_ssl.losses.gram import (
     spectral_sum,
 )
 from keras_ssl.losses.normalization import unit_dimensions, unit_embeddings
-from keras_ssl.replicas import batch_mean, batch_size
+from keras_ssl.replicas import batch_mean, sum_over_replicas
 
 _NORMALIZATIONS = {"embeddings": unit_embeddings, "dimensions": unit_dimensions}
 
@@ -44,12 +44,13 @@ _NORMALIZATIONS = {"embeddings": unit_embeddings, "dimensions": unit_dimensions}
 class MatrixEntropyLoss(Criterion):
     """Equal views, and a large Renyi entropy of any order of their spectrum.
 
-    Each embedding is scaled to norm 1, or each dimension to norm sqrt(N / M); Z^T Z / N then has
-    trace 1. With V views u_v and their center c, the terms are:
+    Each embedding is scaled to norm 1, or each dimension to norm sqrt(N / M). With V views u_v and
+    their center c, the terms are:
 
     - invariance: `sum_v mean_i ||u_vi - c_i||^2`. For two views of embeddings of norm 1, it is 1
       minus the mean cosine.
-    - entropy: `-sum_v S_a(eigenvalues of u_v^T u_v / N)`, at least -V log min(N, M)
+    - entropy: `-sum_v S_a(eigenvalues of u_v^T u_v, divided by their sum)`, from -V log min(N, M)
+      to 0
 
     Loss = invariance_weight * invariance + entropy_weight * entropy.
 
@@ -82,8 +83,8 @@ class MatrixEntropyLoss(Criterion):
     """
 
     takes_all_views = True
-    # The ranges are our choice.
-    search_ranges = {"order": (0.25, 4.0), "invariance_weight": (0.1, 30.0)}
+    # The ranges are our choice. Below 1/2, the gradient of a vanishing direction is not bounded.
+    search_ranges = {"order": (0.5, 4.0), "invariance_weight": (0.1, 30.0)}
 
     def __init__(
         self,
@@ -126,15 +127,14 @@ class MatrixEntropyLoss(Criterion):
         }
 
     def _entropy(self, z: Tensor) -> Tensor:
-        """Returns S_a of the eigenvalues of z^T z / N."""
-        z = z / ops.sqrt(ops.cast(batch_size(z), z.dtype))
+        """Returns S_a of the eigenvalues of z^T z, divided by their sum; 0 if z is 0."""
+        trace = sum_over_replicas(ops.sum(ops.square(z)))
+        z = z * ops.rsqrt(at_least(trace, keras.config.epsilon() ** 2))
         if self.order == 2:
-            return -ops.log(frobenius_energy(z, self.side) + keras.config.epsilon() ** 2)
+            energy = frobenius_energy(z, self.side)
+            return -ops.log(ops.where(energy > 0, energy, 1))
         total = spectral_sum(z, entropy_of(self.order), self.side)
-        if self.order == 1:
-            return total
-        # If all embeddings are 0, so is the sum.
-        return ops.log(total + keras.config.epsilon() ** 2) / (1 - self.order)
+        return total if self.order == 1 else ops.log1p((1 - self.order) * total) / (1 - self.order)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
@@ -144,17 +144,16 @@ class FroSSLLoss(MatrixEntropyLoss):
     The terms are:
 
     - invariance: `sum_v mean_i ||u_vi - c_i||^2`
-    - entropy: `sum_v log ||u_v^T u_v / N||_F^2`
+    - entropy: `sum_v log ||u_v^T u_v / tr u_v^T u_v||_F^2`
 
-    Loss = invariance_weight * invariance + entropy, where each embedding u_vi has norm 1. The
-    published code for many views had that from February to July 2024, and says it in words; it now
-    scales each dimension to norm 1, as lightly's version does, and its code for two views
-    standardizes dimensions before. `normalization="dimensions"` has their entropy; their factors of
-    the invariance depend on N and M, and ours do not.
+    Loss = invariance_weight * invariance + entropy. As in the published code (and lightly's), each
+    dimension is scaled to one norm. (In words, that code says embeddings, and it scaled these from
+    February to August 2024.) Its factor of the invariance depends on the shape of a batch: its
+    weight w is V M w / N here.
 
     Args:
-        invariance_weight: At least 0. Default 1, as in the published CIFAR-10 settings (1.4 for
-            STL-10).
+        invariance_weight: At least 0. Default 8: what the published weight 1 is for two views of a
+            batch of 256 in 1024 dimensions, the settings for CIFAR-10 (1.4 for STL-10).
         normalization: "embeddings" or "dimensions": what is scaled to one norm.
         side: The matrix of products: "gram", (N, N); "covariance", (M, M); "auto", the smaller.
         name: Name of the loss.
@@ -171,12 +170,12 @@ class FroSSLLoss(MatrixEntropyLoss):
             embeddings are invalid (see `Criterion`).
     """
 
-    search_ranges = {"invariance_weight": (0.1, 30.0)}
+    search_ranges = {"invariance_weight": (0.8, 80.0)}
 
     def __init__(
         self,
-        invariance_weight: float = 1.0,
-        normalization: str = "embeddings",
+        invariance_weight: float = 8.0,
+        normalization: str = "dimensions",
         side: str = "auto",
         name: str | None = None,
         dtype: Any = None,

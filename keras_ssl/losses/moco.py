@@ -72,10 +72,6 @@ class MoCoLoss(Criterion):
         return {"alignment": 1.0 / self.temperature, "contrast": 1.0}
 
     @property
-    def equal_views(self) -> dict[str, float]:  # noqa: D102
-        return {"alignment": -1.0}
-
-    @property
     def settings_against_collapse(self) -> dict[str, str]:  # noqa: D102
         return {"temperature": "lower"}
 

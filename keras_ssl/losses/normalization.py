@@ -29,11 +29,12 @@ def unit_embeddings(z: Tensor, smallest_norm: float = _SMALLEST_NORM) -> Tensor:
 def unit_dimensions(z: Tensor) -> Tensor:
     """Divides every dimension by its root mean square over the batch, and by sqrt(M).
 
-    z^T z / N then has trace 1, as for embeddings of norm 1. A dimension of 0 stays 0.
+    z^T z / N then has trace 1, as for embeddings of norm 1, unless a dimension is 0, which stays 0.
     """
     mean_square = batch_mean(ops.square(z), axis=0)
     m = ops.cast(ops.shape(z)[1], z.dtype)
-    return z * ops.rsqrt(at_least(mean_square, _SMALLEST_NORM**2) * m)
+    # A square that overflows must not become a dimension of zeros: infinity times 0 is NaN.
+    return z * (ops.rsqrt(at_least(mean_square, _SMALLEST_NORM**2) * m) + 0 * mean_square)
 
 
 def centered(z: Tensor, axis: int = 0) -> Tensor:

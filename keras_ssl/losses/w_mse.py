@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._require import require
 from keras_ssl._tensors import Tensor, mean
 from keras_ssl._validation import check_fraction, check_optional_count
 from keras_ssl.losses.criterion import Criterion
@@ -85,6 +86,10 @@ class WMSELoss(Criterion):
         return ("distance",)
 
     @property
+    def settings_against_collapse(self) -> dict[str, str]:  # noqa: D102
+        return {"shrinkage": "lower"}
+
+    @property
     def equal_views(self) -> dict[str, float]:  # noqa: D102
         return {"distance": 0.0}
 
@@ -92,12 +97,17 @@ class WMSELoss(Criterion):
         """Returns the distance of the whitened views."""
         w_1, w_2 = (unit_embeddings(self._whiten(z)) for z in (z_1, z_2))
         # As a distance, not as a cosine: 1 - cos of nearly equal views would be rounding.
-        return {"distance": mean(ops.sum(ops.square(w_1 - w_2), axis=1))}
+        distance = mean(ops.sum(ops.square(w_1 - w_2), axis=1))
+        # NaN for what is not finite, but not in the gradient of a factorization, which would raise.
+        return {"distance": distance + 0 * ops.stop_gradient(ops.sum(z_1) + ops.sum(z_2))}
 
     def _whiten(self, z: Tensor) -> Tensor:
         n, m = ops.shape(z)
         size = self.whitening_size or n
-        if isinstance(n, int) and n % size:
+        if not isinstance(n, int):
+            message = "`whitening_size` must divide the number of samples. Received: samples="
+            z = require(z, n % size == 0, message, n)
+        elif n % size:
             raise ValueError(
                 "`whitening_size` must divide the number of samples. Received: "
                 f"whitening_size={size}, {n} samples"
@@ -115,4 +125,4 @@ class WMSELoss(Criterion):
         floor = self.shrinkage * variance + keras.config.epsilon() ** 2
         shrunk = (1 - self.shrinkage) * covariance + floor * ops.eye(m, dtype=x.dtype)
         white = ops.solve_triangular(ops.cholesky(shrunk), ops.swapaxes(x, 1, 2), lower=True)
-        return ops.reshape(ops.swapaxes(white, 1, 2), (n, m)) + 0 * largest
+        return ops.reshape(ops.swapaxes(white, 1, 2), (n, m))

@@ -16,6 +16,7 @@ from keras_ssl._keras import (
     build_for,
     compiled_metrics,
     forget_initial_epoch,
+    inner_layers,
     is_within_fit,
     metrics_as_given,
     optimizer_config,
@@ -119,6 +120,8 @@ class JointEmbeddingModel(Trainer):
 
     default_projector: str | None = None
     default_criterion: Callable[[], Criterion] | None = None
+    # What the docstring of a method of the library says of arguments that only it has.
+    argument_docs = ""
 
     def __init__(
         self,
@@ -461,10 +464,24 @@ class JointEmbeddingModel(Trainer):
         # Under a strategy, `ReplicatedModel` builds the model.
         if not self.built and own_strategy(self) is None:
             self.build_for_batch(batch)
+        self.start_teachers()
         if self.built and (self.views is not None or keras.backend.backend() == "torch"):
             # Keras would call the model on images, as if these were views; and on PyTorch on a list
             # of views, as if it were one.
             build_for(self, self.with_symbolic_views(batch))
+
+    def start_teachers(self) -> None:
+        """Gives teachers that were built within a graph the weights that they begin with."""
+        for layer in inner_layers(self):
+            if isinstance(layer, MovingAverage):
+                layer.start()
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains on one batch: `keras.Model.train_on_batch`."""
+        if not self.built and own_strategy(self) is None:
+            self.build_for_batch((x,) if y is None else (x, y))
+        self.start_teachers()
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     def build_for_batch(self, batch: Any) -> None:
         """Builds the model for batches such as this one, or as its specification."""

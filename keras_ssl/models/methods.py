@@ -37,6 +37,7 @@ Args:
     projector: A layer, or widths such as "2048-2048-512". Default: "{projector}".
     criterion: A criterion. Default: `{criterion}()`, with its published constants.
     probe: Optional `keras_ssl.layers.OnlineProbe`, or a number of classes.
+{more}\
     **kwargs: `micro_batch_size`, `input_range`, `name`: see `JointEmbeddingModel`.
 
 Example:
@@ -50,6 +51,7 @@ Example:
 def method(cls: Method) -> Method:
     """Registers a method with Keras, and adds the part that all methods share to its docstring."""
     defaults = {"projector": cls.default_projector, "method": cls.__name__}
+    defaults["more"] = cls.argument_docs
     shared = _SHARED.format(**defaults, criterion=cls.default_criterion.__name__)  # type: ignore[union-attr]
     cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{shared}"
     return keras.saving.register_keras_serializable(package="keras_ssl")(cls)

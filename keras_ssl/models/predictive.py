@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ssl._backend import outside_graph
+from keras_ssl._keras import replace_layer
 from keras_ssl._tensors import Tensor
 from keras_ssl.encoders import as_encoder, pooled
 from keras_ssl.layers import MovingAverage, Predictor
@@ -29,6 +31,8 @@ class PredictiveModel(JointEmbeddingModel):
     Args:
         encoder: See `JointEmbeddingModel`.
         projector: See `JointEmbeddingModel`.
+        criterion: See `JointEmbeddingModel`.
+        probe: See `JointEmbeddingModel`.
         hidden: Widths of the hidden layers of the predictor, such as "4096". Default: the method's.
         momentum: Of the teacher that makes the targets, in [0, 1], or a schedule of it. Default:
             the method's. If that is None, the targets are the method's own embeddings.
@@ -37,16 +41,22 @@ class PredictiveModel(JointEmbeddingModel):
 
     default_hidden = "4096"
     default_momentum: float | None = None
+    argument_docs = """\
+    hidden: Widths of the hidden layers of the predictor. Default: "{hidden}".
+    momentum: Of the teacher, in [0, 1], or a schedule of it. Default: {momentum}{none}.
+"""
 
     def __init__(
         self,
         encoder: keras.layers.Layer,
         projector: keras.layers.Layer | str | Sequence[int] | None = None,
+        criterion: Any = None,
+        probe: Any = None,
         hidden: str | Sequence[int] | None = None,
         momentum: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, projector, **kwargs)
+        super().__init__(encoder, projector, criterion, probe, **kwargs)
         self.hidden = self.default_hidden if hidden is None else hidden
         self.momentum = self.default_momentum if momentum is None else momentum
         self.predictor = Predictor(self.hidden, name="predictor")
@@ -121,8 +131,8 @@ class MoCoV3(PredictiveModel):
     """MoCo v3, a sample-contrastive method: a prediction finds its target among those of a batch.
 
     The projector is that for a ResNet; for a vision transformer it has one more hidden layer. The
-    published projector and predictor end in batch normalization, ours do not. The published
-    momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
+    published projector ends in batch normalization (as does, for a transformer, the predictor), and
+    ours does not. The published momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
 
     References:
         - Chen, Xie and He: An empirical study of training self-supervised vision transformers, ICCV
@@ -145,25 +155,25 @@ class Distillation(JointEmbeddingModel):
 
     Args:
         encoder: The student; see `JointEmbeddingModel`.
-        teacher: Any Keras model from images to representations, such as a pretrained backbone of
-            `keras_ssl.encoders.load_encoder`. It is not trained (its `trainable` becomes False),
-            runs in inference mode, and its weights are in the method's file.
         projector: See `JointEmbeddingModel`. Default: two layers, "2048-D" with D the size of the
             teacher's representations.
         criterion: Compares a projection and a target, both float (N, D). Default:
             `keras_ssl.losses.AlignmentLoss()`, the negative cosine.
         probe: See `JointEmbeddingModel`.
+        teacher: Any Keras model from images to representations, such as a pretrained backbone of
+            `keras_ssl.encoders.load_encoder`. It is not trained (its `trainable` becomes False),
+            runs in inference mode, and its weights are in the method's file.
         teacher_range: The range of images that the teacher was trained on; see `input_range`.
         **kwargs: See `JointEmbeddingModel`.
 
     Raises:
         ValueError: if the size of the teacher's representations is not known and no projector is
-            given, and as `JointEmbeddingModel` does.
+            given, or if student and teacher share weights; and as `JointEmbeddingModel` does.
 
     Example:
         >>> from keras_ssl import encoders
         >>> teacher = encoders.resnet18((32, 32, 3))
-        >>> model = Distillation(encoders.resnet8((32, 32, 3)), teacher)
+        >>> model = Distillation(encoders.resnet8((32, 32, 3)), teacher=teacher)
         >>> model.compile("adamw")
     """
 
@@ -172,10 +182,11 @@ class Distillation(JointEmbeddingModel):
     def __init__(
         self,
         encoder: keras.layers.Layer,
-        teacher: keras.layers.Layer,
         projector: keras.layers.Layer | str | Sequence[int] | None = None,
         criterion: Any = None,
         probe: Any = None,
+        *,
+        teacher: keras.layers.Layer,
         teacher_range: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -189,8 +200,25 @@ class Distillation(JointEmbeddingModel):
                 )
             projector = f"2048-{shape[-1]}"
         super().__init__(encoder, projector, criterion, probe, **kwargs)
-        self.teacher, self.teacher_range = teacher, None  # The teacher now takes [0, 1].
+        shared = {id(w) for w in teacher.weights} & {id(w) for w in self.encoder.weights}
+        if shared or teacher is self.encoder:
+            raise ValueError(
+                "`teacher` must not share weights with the encoder, which it would freeze: load or "
+                f"copy one of them. Received: teacher={teacher.name!r}"
+            )
+        self.teacher = teacher
+        # A teacher that knows the shape of its images takes them in [0, 1] from now on.
+        self.teacher_range = None if getattr(teacher, "inputs", None) else teacher_range
         teacher.trainable = False
+
+    def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
+        super()._complete_encoder(image_shape)
+        with outside_graph():  # As for the encoder.
+            teacher = as_encoder(self.teacher, self.teacher_range, image_shape)
+        self.teacher_range = None
+        if teacher is not self.teacher:
+            teacher.trainable = False
+            replace_layer(self, "teacher", teacher)
 
     def embed(
         self, views: tuple[Any, ...], training: bool = False

@@ -218,7 +218,7 @@ PUBLISHED: dict[str, Recipe] = {
             "least 20 %, and gray with probability 0.1 there"
         ),
         criterion={"whitening_size": 128},
-        warmup_epochs=1,
+        warmup_epochs=5,  # 500 steps there
         optimizer=adamw,
     ),
     "frossl-cifar10": Recipe(
@@ -229,7 +229,11 @@ PUBLISHED: dict[str, Recipe] = {
         weight_decay=1e-4,
         epochs=1000,
         policy="simclr",
-        source="OFSkean/FroSSL, its settings (CIFAR-10, ResNet-18); its file turns crops off",
+        source=(
+            "OFSkean/FroSSL, its settings (CIFAR-10, ResNet-18): the weight is 1 there, and its "
+            "file turns crops off"
+        ),
+        criterion={"invariance_weight": 8.0},
         optimizer=lars_tcr,
     ),
     "i-vne-cifar10": Recipe(

@@ -146,19 +146,27 @@ class Recipe:
             for name in inspect.signature(part.__init__).parameters
             if name not in own
         ]
+        needed = [
+            name
+            for name, part in inspect.signature(self.model.__init__).parameters.items()
+            if part.default is part.empty
+            and part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
+            and name not in (*own, *self.arguments)
+        ]
+        if needed:
+            raise ValueError(
+                "`model` must need no more than an encoder and `arguments`. Received: "
+                f"model={self.model.__name__}, which needs {', '.join(map(repr, needed))}"
+            )
+        arguments = {}
         for name, value in self.arguments.items():
             if name not in known:
                 raise ValueError(
                     f"`arguments` must be arguments of {self.model.__name__}, which are "
                     f"{list(dict.fromkeys(known))}. Received: {name!r}"
                 )
-            try:
-                json.dumps(_plain(value))
-            except TypeError as error:
-                raise ValueError(
-                    "`arguments` must be numbers, words, or lists of them. Received: "
-                    f"{name}={value!r}"
-                ) from error
+            arguments[name] = _json_value(name, value)
+        object.__setattr__(self, "arguments", arguments)
 
     @property
     def make_criterion(self) -> Callable[..., losses.Criterion]:
@@ -290,6 +298,19 @@ class Recipe:
             raise ValueError(
                 f"`config` must have every setting of a recipe. Received: {dict(config)}; {error}"
             ) from error
+
+
+def _json_value(name: str, value: Any) -> Any:
+    """Returns an argument as JSON gives it back, or raises a `ValueError`."""
+    try:
+        found = json.loads(json.dumps(_plain(value), allow_nan=False))
+    except (TypeError, ValueError):
+        found = {}
+    if isinstance(found, dict):
+        raise ValueError(
+            f"`arguments` must be numbers, words, or lists of them. Received: {name}={value!r}"
+        )
+    return found
 
 
 def _plain(value: Any) -> Any:

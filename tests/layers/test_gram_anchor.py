@@ -67,14 +67,19 @@ def test_a_rotation_is_not_seen():
 
 def test_the_layer():
     rng = np.random.RandomState(0)
-    a, b = rng.randn(2, 12, 5).astype("float32")
-    layer = layers.GramAnchor(2.0)
-    np.testing.assert_array_equal(layer([a, b], training=False), a)
-    assert not layer.losses
-    layer([a, b], training=True)
-    assert float(layer.losses[0]) == pytest.approx(2 * float(losses.GramAnchorLoss()(a, b)))
+    images, changed = rng.randn(2, 12, 5).astype("float32")
+    encoder = keras.layers.Dense(4)
+    encoder.build((None, 5))
+    layer = layers.GramAnchor(encoder, 2.0)
+    np.testing.assert_array_equal(layer([images, changed[:, :4]], training=False), changed[:, :4])
+    assert not layer.losses and not layer.trainable_weights
+    before = np.asarray(encoder(images))
+    encoder.kernel.assign(encoder.kernel + 1.0)
+    layer([images, encoder(images)], training=True)
+    expected = 2 * float(losses.GramAnchorLoss()(np.asarray(encoder(images)), before))
+    assert float(layer.losses[0]) == pytest.approx(expected)
     with pytest.raises(ValueError, match="`weight` must be zero or a positive"):
-        layers.GramAnchor(-1)
+        layers.GramAnchor(encoder, -1)
 
 
 def trained(weight, steps=20):
@@ -93,8 +98,42 @@ def test_an_anchored_encoder_stays_near_where_it_was():
     free, _, _ = trained(0.0)
     held, model, encoder = trained(300.0)
     assert held < free / 2
-    (copy,) = (layer for layer in model.encoder.layers if layer.name.endswith("_before"))
-    assert len(copy.weights) == len(encoder.weights) and not copy.trainable_weights
+    copies = model.encoder.get_layer("gram_anchor").before.weights
+    assert len(copies) == len(encoder.weights) + 1  # and the number of updates
+    assert not any(w.trainable for w in copies)
+
+
+def test_the_copy_is_in_inference_mode():
+    encoder = keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+        ]
+    )
+    anchor = encoders.anchored(encoder).get_layer("gram_anchor").before
+    before = [np.asarray(w) for w in anchor.weights]
+    twice = encoders.anchored(encoders.anchored(encoder))
+    for _ in range(2):
+        twice(VIEWS[0], training=True)
+        assert len(twice.losses) == 2
+    for a, b in zip(before, anchor.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_loaded_one_stays_frozen_and_its_blocks_are_the_encoders(tmp_path):
+    encoder = encoders.resnet((8, 8, 1), blocks=(1, 1), width=4)
+    anchored = encoders.anchored(encoder)
+    anchored.save(tmp_path / "anchored.keras")
+    again = encoders.load_encoder(tmp_path / "anchored.keras")
+    assert len(again.trainable_weights) == len(encoder.trainable_weights)
+    np.testing.assert_allclose(again(VIEWS[0]), encoder(VIEWS[0]), rtol=1e-5, atol=1e-6)
+    factors = [encoders.layer_factors(part, 0.5) for part in (encoder, anchored)]
+    assert sorted(set(map(lambda f: f[1], factors[0]))) == sorted(
+        set(map(lambda f: f[1], factors[1]))
+    )
 
 
 def test_the_term_is_that_of_every_view():

@@ -371,6 +371,7 @@ def _value_and_gradient(criterion, pair):
 GRADIENT_BOUNDS = {
     ("BarlowTwinsLoss", "scaled samples"): 5e-5,
     ("CodingRateLoss", "collapsed"): 5e-5,
+    ("FroSSLLoss", "collapsed"): 5e-5,
     ("MMCRLoss", "collapsed"): 5e-5,  # Directions that are mostly rounding count as any other.
 }
 
@@ -385,7 +386,9 @@ def _check_criterion(name, kind, shape):
         if max(shape) > 4096 and name == "CodingRateLoss" and side == "covariance":
             continue  # It would take minutes.
         value, own_slope = _value_and_gradient(SQUARED[name](side=side), pair)
-        assert value == pytest.approx(expected, rel=1e-5)
+        # The entropy of one direction is 0, the logarithm of 1 plus rounding.
+        vanishes = 1e-7 if (name, kind) == ("FroSSLLoss", "collapsed") else 0
+        assert value == pytest.approx(expected, rel=1e-5, abs=vanishes)
         bound = GRADIENT_BOUNDS.get((name, kind), 1e-5)
         if name == "CodingRateLoss" and side not in ("auto", cheaper):
             bound = 1e-4  # It inverts the larger matrix, which nobody needs to do.

@@ -78,12 +78,12 @@ CASES = {
         lambda a, b: reference.uniformity(a, b, 0.5, 2.0, 3.0),
     ),
     "frossl": (
-        losses.FroSSLLoss(1.4, dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0),
+        losses.FroSSLLoss(dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 2, 8.0, 1.0, dimensions=True),
     ),
-    "frossl-dimensions": (
-        losses.FroSSLLoss(1.4, "dimensions", dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0, dimensions=True),
+    "frossl-embeddings": (
+        losses.FroSSLLoss(1.4, "embeddings", dtype="float64"),
+        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0),
     ),
     "i-vne": (
         losses.IVNELoss(dtype="float64"),
@@ -198,7 +198,7 @@ def test_default_constants_are_the_published_ones():
     )
     assert losses.SIGRegLoss().sigreg_weight == 0.05
     assert losses.MoCoLoss().temperature == 0.2
-    assert losses.FroSSLLoss().weights == {"invariance": 1.0, "entropy": 1.0}
+    assert losses.FroSSLLoss().weights == {"invariance": 8.0, "entropy": 1.0}
     assert losses.IVNELoss().weights == {"invariance": 4.16, "entropy": 0.5}
     assert losses.UniformityLoss().weights == {"alignment": 1.0, "uniformity": 1.0}
     assert list(losses.VIbCRegLoss().weights.values()) == [25.0, 50.0, 200.0]
@@ -232,3 +232,55 @@ def test_ctr_products_have_one_scale_for_every_number_of_dimensions(dimensions):
     z = np.repeat(z / z.std(ddof=1), 2, axis=0)  # The product of the two samples is also 1.
     terms = losses.VICRegCtrLoss(temperature=0.5, dtype="float64").measure(z, z)
     assert float(terms["covariance"]) == pytest.approx(1 / 0.5)
+
+
+@pytest.mark.parametrize("normalization", ["embeddings", "dimensions"])
+@pytest.mark.parametrize("order", [0.5, 1, 2, 3])
+def test_dead_dimensions_and_embeddings_do_not_raise_the_entropy(normalization, order):
+    """What is 0 leaves the spectrum of the rest as it is; all zeros have no entropy."""
+    z = np.random.RandomState(0).randn(16, 6)
+    criterion = losses.MatrixEntropyLoss(order, normalization=normalization, dtype="float64")
+    of_rest = float(criterion.measure(z, z)["entropy"])
+    wide = np.concatenate([z, np.zeros((16, 4))], axis=1)
+    long = np.concatenate([z, np.zeros((8, 6))])
+    for padded in (wide, long):
+        assert float(criterion.measure(padded, padded)["entropy"]) == pytest.approx(of_rest)
+    assert float(criterion.measure(0 * z, 0 * z)["entropy"]) == 0
+    assert -2 * np.log(6) <= of_rest < 0
+
+
+def test_orders_near_one_keep_their_digits():
+    z = np.random.RandomState(0).randn(64, 16).astype("float32")
+    one = float(losses.MatrixEntropyLoss(1.0).measure(z, z)["entropy"])
+    for order in (0.99999, 1.00001, 1.0000001):
+        near = float(losses.MatrixEntropyLoss(order).measure(z, z)["entropy"])
+        assert near == pytest.approx(one, rel=2e-5)
+
+
+def test_frossl_equals_lightly_for_its_weight():
+    """lightly 1.6.0: FroSSLLoss(3.0) of two views; V M / N = 2 * 5 / 8 of its weight is ours."""
+    rng = np.random.RandomState(0)
+    x = rng.randn(8, 5)
+    y = x + 0.5 * rng.randn(8, 5)
+    assert float(losses.FroSSLLoss(3.0 * 2 * 5 / 8)(x, y)) == pytest.approx(-2.14913786, rel=1e-6)
+
+
+def test_w_mse_in_parts():
+    z_1, z_2 = _views((12, 3))
+    ours = losses.WMSELoss(6, 0.01, dtype="float64")
+    assert float(ours(z_1, z_2)) == pytest.approx(reference.w_mse(z_1, z_2, 0.01, 6))
+    with pytest.raises(ValueError, match="`whitening_size` must divide.*whitening_size=5, 12"):
+        losses.WMSELoss(5)(z_1, z_2)
+
+
+def test_w_mse_of_what_is_not_finite_is_nan_also_in_a_gradient():
+    import tensorflow as tf
+
+    z_1, z_2 = (tf.constant(z, "float32") for z in _views((8, 3)))
+    for bad in (float("nan"), float("inf")):
+        wrong = tf.tensor_scatter_nd_update(z_1, [[0, 0]], [bad])
+        with tf.GradientTape() as tape:
+            tape.watch(wrong)
+            loss = losses.WMSELoss()(wrong, z_2)
+        assert np.isnan(float(loss))
+        tape.gradient(loss, wrong)

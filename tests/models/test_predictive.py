@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_ssl import encoders, losses, models, optimizers
+from keras_ssl import encoders, losses, models, optimizers, recipes
 from keras_ssl.encoders import as_encoder
 from tests.conftest import tiny_encoder
 
@@ -43,8 +44,6 @@ def test_the_loss_is_the_mean_over_both_directions():
 
 
 def test_targets_of_simsiam_are_its_own_embeddings_without_a_gradient():
-    import tensorflow as tf
-
     model = build(models.SimSiam)
     with tf.GradientTape() as tape:
         _, (p_1, _, t_1, _) = model.embed(VIEWS, training=True)
@@ -68,6 +67,33 @@ def test_the_teacher_follows(method):
     expected = 0.75 * before + 0.25 * np.asarray(kernels[1])
     assert not np.array_equal(before, kernels[1])
     np.testing.assert_allclose(kernels[0], expected, rtol=1e-5, atol=1e-7)
+
+
+def build_by_training(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    model.train_on_batch(VIEWS)
+
+
+def build_by_predicting(model):
+    model.compile(keras.optimizers.SGD(0.0))
+    model.predict(VIEWS[0], verbose=0)
+    model.fit(tf.data.Dataset.from_tensors((VIEWS,)), verbose=0)
+
+
+@pytest.mark.parametrize("train", [build_by_training, build_by_predicting])
+def test_a_teacher_begins_as_its_student_also_if_a_graph_built_it(train):
+    model = models.BYOL(tiny_encoder(), "8-6", hidden="5", momentum=1.0)
+    train(model)
+    of_student = [w for part in (model.encoder, model.projector) for w in part.trainable_weights]
+    of_teacher = [
+        w
+        for copy in model.teacher._copies
+        for w in copy.weights
+        if w.name not in ("moving_mean", "moving_variance", "seed_generator_state")
+    ]
+    assert len(of_student) == len(of_teacher)
+    for a, b in zip(of_student, of_teacher, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_published_momenta_and_widths():
@@ -101,7 +127,7 @@ def teacher():
 
 def distill(**arguments):
     keras.utils.set_random_seed(0)
-    model = models.Distillation(tiny_encoder(), teacher(), **arguments)
+    model = models.Distillation(tiny_encoder(), teacher=teacher(), **arguments)
     model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
     return model
 
@@ -135,6 +161,39 @@ def test_distillation_compares_the_same_view():
 def test_a_teacher_whose_size_is_unknown_needs_a_projector():
     unknown = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
     with pytest.raises(ValueError, match="`projector` must be given"):
-        models.Distillation(tiny_encoder(), unknown)
+        models.Distillation(tiny_encoder(), teacher=unknown)
     with pytest.raises(TypeError, match="`encoder` must be a Keras model"):
-        models.Distillation(tiny_encoder(), "teacher")
+        models.Distillation(tiny_encoder(), teacher="teacher")
+
+
+def test_a_student_is_not_its_own_teacher():
+    encoder = tiny_encoder()
+    with pytest.raises(ValueError, match="`teacher` must not share weights with the encoder"):
+        models.Distillation(encoder, "8-6", teacher=encoder)
+    assert encoder.trainable_weights
+
+
+class Subclassed(keras.Model):
+    """A trained model that does not know the shape of its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(4)
+
+    def call(self, images):
+        return self.layer(keras.ops.reshape(images, (-1, 64)))
+
+
+def test_the_range_of_a_teacher_that_does_not_know_its_images(tmp_path):
+    own = Subclassed()
+    own(255 * VIEWS[0])
+    model = models.Distillation(tiny_encoder(), "8-4", teacher=own, teacher_range=(0, 255))
+    model.build((None, 8, 8, 1))
+    _, embeddings = model.embed(VIEWS)
+    np.testing.assert_allclose(embeddings[2], own(255 * VIEWS[0]), rtol=1e-4, atol=1e-3)
+    assert not model.teacher.trainable_weights
+
+
+def test_a_method_that_needs_more_has_no_recipe():
+    with pytest.raises(ValueError, match="`model` must need no more.*Distillation.*'teacher'"):
+        recipes.small(models.Distillation)

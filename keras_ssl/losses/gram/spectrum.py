@@ -36,10 +36,16 @@ SQUARE_ROOT = SpectralFunction(lambda x: x**0.5, lambda x: 0.5 * x**-0.5)
 
 
 def entropy_of(order: float) -> SpectralFunction:
-    """Returns what a Renyi entropy adds up: `-x log x` for order 1, otherwise `x^order`."""
+    """Returns what Tsallis' entropy adds up: `(x^order - x) / (1 - order)`, or `-x log x` for 1.
+
+    For x that add up to 1, Renyi's entropy is `log1p((1 - order) sum) / (1 - order)`.
+    """
     if order == 1:
         return SpectralFunction(lambda x: -x * ops.log(x), lambda x: -ops.log(x) - 1)
-    return SpectralFunction(lambda x: x**order, lambda x: order * x ** (order - 1))
+    a = order
+    return SpectralFunction(
+        lambda x: (x**a - x) / (1 - a), lambda x: (a * x ** (a - 1) - 1) / (1 - a)
+    )
 
 
 def spectral_sum(z: Tensor, function: SpectralFunction, side: str = "auto") -> Tensor:
