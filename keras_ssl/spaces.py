@@ -51,6 +51,7 @@ __all__ = [
     "log_float",
     "projector_width",
     "search_ranges",
+    "teacher_step",
     "temperature",
     "weight_decay",
 ]
@@ -240,11 +241,25 @@ def criterion_settings(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Rec
     return recipe
 
 
+def teacher_step(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
+    """Searches 1 minus the momentum of a method's teacher, from 0.001 to 0.3 on a log scale.
+
+    Recipes of methods without a teacher, or with a schedule of its momentum, stay as they are.
+    """
+    usual = getattr(recipe.model, "default_momentum", None)
+    momentum = recipe.arguments.get("momentum", usual)
+    if not isinstance(momentum, float) or momentum >= 1:
+        return recipe
+    step = log_float(hp, "teacher step", 0.001, 0.3, 1 - momentum)
+    return dataclasses.replace(recipe, arguments={**recipe.arguments, "momentum": 1 - step})
+
+
 temperature = criterion_setting("temperature")
 invariance_weight = criterion_setting("invariance_weight")
 covariance_weight = criterion_setting("covariance_weight")
 
 # Everything by which a method is tuned, also one of your own.
 all_settings = combine(
-    criterion_settings, learning_rate, weight_decay, projector_width, augmentation_strength
+    *(criterion_settings, teacher_step, learning_rate, weight_decay, projector_width),
+    augmentation_strength,
 )

@@ -496,9 +496,9 @@ def test_an_unknown_loss_is_refused(wrong):
         translate("lightly", wrong)
 
 
-# What the reasons say that ours would be, by what the other codes returned where it is: for a weight
-# of two views of 8 images in 5 dimensions; for embeddings of norm 1; and for large variances, where
-# 1e-5 is small.
+# What the reasons say that ours would be, by what the other codes returned where it is: for a
+# weight of two views of 8 images in 5 dimensions; for embeddings of norm 1; and for large
+# variances, where 1e-5 is small.
 NEARLY = {
     ("lightly", "FroSSLLoss"): (  # of weight 3
         losses.FroSSLLoss(3.0 * 2 * 5 / 8),

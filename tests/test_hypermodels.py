@@ -130,6 +130,15 @@ class TestSpaces:
             value = spaces.criterion_default(published, argument)
             assert parameter.min_value <= value <= parameter.max_value
 
+    def test_the_momentum_of_a_teacher(self):
+        hp = keras_tuner.HyperParameters()
+        recipe = recipes.SMALL["byol"]
+        assert spaces.teacher_step(hp, recipe) == recipe
+        hp.values = {"teacher step": 0.25}
+        found = spaces.teacher_step(hp, recipe)
+        assert found.arguments == {"hidden": "1024", "momentum": 0.75}
+        assert spaces.teacher_step(hp, recipes.SMALL["simsiam"]) is recipes.SMALL["simsiam"]
+
     def test_widths(self):
         hp = keras_tuner.HyperParameters()
         hp.values = {"projector width": 512, "embedding dimension": 64}

@@ -8,8 +8,8 @@ entropy of order a measures how evenly the embeddings fill their directions:
 Z^T Z and Z Z^T have the same eigenvalues, so that every order is as much a matter of samples as of
 dimensions. Order 2 is `-log ||Z^T Z / tr Z^T Z||_F^2`, and needs no eigenvalues: it is FroSSL, and
 by Theorem 3.3 the logarithm of the energy of either of the paper's families with its diagonal.
-Order 1, von Neumann's entropy, is I-VNE+. Order 1/2 is twice the logarithm of the nuclear norm, of which
-MMCR takes that of the centers (`keras_ssl.losses.MMCRLoss`).
+Order 1, von Neumann's entropy, is I-VNE+. Order 1/2 is twice the logarithm of the nuclear norm, but
+for a constant; MMCR takes the nuclear norm of the centers (`keras_ssl.losses.MMCRLoss`).
 
 References:
     - Skean et al.: FroSSL: Frobenius norm minimization for efficient multiview self-supervised

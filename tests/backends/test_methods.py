@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import data
+from keras_ssl import data, encoders, models
 from tests import extending
 from tests.backends.test_fit import array, make
 from tests.catalog import METHODS
-from tests.conftest import quick_policy
+from tests.conftest import quick_policy, tiny_encoder
 
 pytestmark = pytest.mark.every_backend
 
@@ -21,7 +21,8 @@ def weights(model):
 
 
 # Their criteria are checked by test_criteria.py, and what is around them by the other methods.
-MORE = ("DCL", "VICRegExp", "VICRegCtr")
+MORE = ("DCL", "VICRegExp", "VICRegCtr", "AlignmentUniformity", "FroSSL", "IVNE", "MMCR", "SimSiam")
+MORE += ("MoCoV3", "VIbCReg", "WMSE")
 NAMES = [pytest.param(name, marks=pytest.mark.long if name in MORE else ()) for name in METHODS]
 
 
@@ -41,6 +42,43 @@ def test_a_method_learns_and_goes_on_as_if_it_had_not_been_saved(name, images, t
         either.fit(views, epochs=3, initial_epoch=2, verbose=0)
     for a, b in zip(weights(model), weights(again), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def distillation():
+    teacher = encoders.resnet((8, 8, 1), blocks=(1,), width=4)
+    return models.Distillation(tiny_encoder(), "8-4", probe=3, teacher=teacher)
+
+
+def anchored():
+    return models.VICReg(encoders.anchored(tiny_encoder()), "8-6", probe=3)
+
+
+@pytest.mark.parametrize("build", [distillation, anchored])
+def test_with_a_frozen_network_beside_it(build, images, tmp_path):
+    views = data.make_views(images, quick_policy(), 16, seed=0)
+    model = build()
+    model.compile(keras.optimizers.SGD(0.1))
+    model.fit(views, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert len(again.trainable_weights) == len(model.trainable_weights)
+    for either in (model, again):
+        either.fit(views, epochs=2, initial_epoch=1, verbose=0)
+    for a, b in zip(weights(model), weights(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_teacher_begins_as_its_student(images):
+    views = data.make_views(images, quick_policy(), 16, seed=0)
+    model = models.BYOL(tiny_encoder(), "8-6", hidden="5", momentum=1.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    pair = next(iter(views))[0]
+    model.predict(array(pair[0]), verbose=0)
+    model.fit(views, verbose=0)
+    own = [w for part in (model.encoder, model.projector) for w in part.trainable_weights]
+    ours = {w.path.partition("/")[2]: array(w) for w in own}
+    found = [array(w) for copy in model.teacher._copies for w in copy.weights]
+    assert ours and all(any(np.array_equal(a, b) for b in found) for a in ours.values())
 
 
 @pytest.mark.parametrize("name", extending.METHODS)
