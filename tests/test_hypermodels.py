@@ -103,7 +103,10 @@ class TestSpaces:
         assert {"base learning rate", "weight decay", "augmentation strength"} <= set(kinds)
         assert kinds["base learning rate"].sampling == kinds["weight decay"].sampling == "log"
 
-    @pytest.mark.parametrize("name", recipes.SMALL)
+    @pytest.mark.parametrize(
+        "name",
+        [pytest.param(n, marks=() if n in SEARCHED else pytest.mark.long) for n in recipes.SMALL],
+    )
     def test_every_point_can_be_built(self, name):
         recipe = recipes.SMALL[name]
         hp = keras_tuner.HyperParameters()

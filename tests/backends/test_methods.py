@@ -22,7 +22,7 @@ def weights(model):
 
 # Their criteria are checked by test_criteria.py, and what is around them by the other methods.
 MORE = ("DCL", "VICRegExp", "VICRegCtr", "AlignmentUniformity", "FroSSL", "IVNE", "MMCR", "SimSiam")
-MORE += ("MoCoV3", "VIbCReg", "WMSE")
+MORE += ("LeJEPA", "MoCoV3", "VIbCReg", "WMSE")
 NAMES = [pytest.param(name, marks=pytest.mark.long if name in MORE else ()) for name in METHODS]
 
 
@@ -53,6 +53,7 @@ def anchored():
     return models.VICReg(encoders.anchored(tiny_encoder()), "8-6", probe=3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", [distillation, anchored])
 def test_with_a_frozen_network_beside_it(build, images, tmp_path):
     views = data.make_views(images, quick_policy(), 16, seed=0)
@@ -68,6 +69,7 @@ def test_with_a_frozen_network_beside_it(build, images, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 def test_a_teacher_begins_as_its_student(images):
     views = data.make_views(images, quick_policy(), 16, seed=0)
     model = models.BYOL(tiny_encoder(), "8-6", hidden="5", momentum=1.0)

@@ -94,6 +94,7 @@ def trained(weight, steps=20):
     return float(losses.GramAnchorLoss()(np.asarray(encoder(VIEWS[0])), before)), model, encoder
 
 
+@pytest.mark.long
 def test_an_anchored_encoder_stays_near_where_it_was():
     free, _, _ = trained(0.0)
     held, model, encoder = trained(300.0)
@@ -149,6 +150,7 @@ def test_the_term_is_that_of_every_view():
     assert float(loss) == pytest.approx(float(alone) + sum(map(float, model.losses)), rel=1e-5)
 
 
+@pytest.mark.long
 def test_it_is_saved_and_goes_on(tmp_path):
     _, model, _ = trained(1.0, steps=2)
     model.save(tmp_path / "model.keras")

@@ -11,6 +11,24 @@ from tests.catalog import CRITERIA_AND_VARIANTS as CRITERIA
 every_criterion = pytest.mark.parametrize("name", CRITERIA)
 
 
+# Their way through `losses.gram` is another one's.
+LIKE_OTHERS = (
+    *(
+        "FroSSLLoss-embeddings",
+        "IVNELoss",
+        "MatrixEntropyLoss-gram",
+        "NTXentLoss-A",
+        "NTXentLoss-B",
+    ),
+    *("NTXentLoss-absolute", "NTXentLoss-squared", "SIGRegLoss-blocks", "VICRegFamilyLoss"),
+    *("VICRegLoss-gram", "BarlowTwinsLoss-gram", "VICRegExpLoss-blocks", "VIbCRegLoss"),
+)
+of_its_own_way = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.long if n in LIKE_OTHERS else ()) for n in CRITERIA],
+)
+
+
 def _every_criterion_but(*slow):
     """All criteria; `slow` ones, whose way through `losses.gram` another one covers, are marked."""
     return pytest.mark.parametrize(
@@ -104,7 +122,7 @@ def test_gradient_equals_finite_differences(name):
         assert float(gradient[i, j]) == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
 
-@every_criterion
+@of_its_own_way
 @pytest.mark.parametrize(
     "views",
     [
@@ -122,7 +140,7 @@ def test_value_and_gradient_stay_finite(name, views):
         assert np.isfinite(gradient.numpy()).all()
 
 
-@every_criterion
+@of_its_own_way
 def test_loss_falls_when_free_embeddings_are_optimized(name):
     z_1, z_2 = (tf.constant(z.astype("float32")) for z in _views(32, 8))
     criterion = CRITERIA[name]()
@@ -134,7 +152,7 @@ def test_loss_falls_when_free_embeddings_are_optimized(name):
     assert values == sorted(values, reverse=True)
 
 
-@every_criterion
+@of_its_own_way
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
     z_1, z_2 = (tf.cast(z, dtype) for z in _views())

@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from tests.catalog import CRITERIA_AND_VARIANTS as CRITERIA
+from tests.losses.test_behavior import of_its_own_way
 
 # The largest scales for float32, because squared penalties grow with the fourth power.
 LARGEST = {"float16": 6e4, "bfloat16": 1e6, "float32": 1e6, "float64": 1e6}
@@ -55,7 +56,7 @@ def _check(name, pair):
             assert np.isfinite(gradient_values).all()
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@of_its_own_way
 @hypothesis.settings(max_examples=6, deadline=None, derandomize=True, database=None)
 @hypothesis.given(pair=embeddings())
 def test_value_and_gradient_are_finite(name, pair):

@@ -103,6 +103,7 @@ def test_published_momenta_and_widths():
     assert models.BYOL(tiny_encoder(), "8").hidden == "4096"
 
 
+@pytest.mark.long
 def test_a_schedule_of_the_momentum_is_saved(tmp_path):
     schedule = optimizers.cosine_momentum(0.9, 4)
     model = build(models.BYOL, momentum=schedule)
@@ -132,6 +133,7 @@ def distill(**arguments):
     return model
 
 
+@pytest.mark.long
 def test_a_student_learns_what_its_teacher_says(tmp_path):
     model = distill(projector="16-4", probe=3)
     assert model.teacher.output_shape == (None, 4)

@@ -134,8 +134,8 @@ def test_images_without_labels(script, tmp_path):
 
 def test_bad_options(script, tmp_path):
     module = script("tuning_gap")
-    with pytest.raises(SystemExit, match="--methods must be some of .*simclr.*Received: .'byol'"):
-        run(module, tmp_path / "a", "--methods", "byol")
+    with pytest.raises(SystemExit, match="--methods must be some of .*simclr.*Received: .'dino'"):
+        run(module, tmp_path / "a", "--methods", "dino")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "photo.jpg").write_text("")
     with pytest.raises(SystemExit, match=r"error: .*has no study.json"):
