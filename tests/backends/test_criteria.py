@@ -40,7 +40,7 @@ def cases():
         yield pytest.param(name, ((9, 6), (6, 9))[i % 2], marks=marks)
 
 
-@pytest.mark.parametrize(("name", "shape"), cases())
+@pytest.mark.parametrize(("name", "shape"), list(cases()))
 def test_value_and_gradient_are_those_of_the_reference(name, shape):
     criterion, reference = CASES[name]
     z = views(shape)

@@ -69,7 +69,7 @@ def test_views_may_be_swapped(name):
     assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_2, z_1)))
 
 
-@every_criterion
+@of_its_own_way
 def test_order_of_samples_does_not_matter(name):
     z_1, z_2 = _views()
     order = np.random.RandomState(1).permutation(len(z_1))
@@ -108,7 +108,7 @@ def test_even_similarities_do_not_see_the_sign(name):
     assert float(criterion(z_1, z_2)) == pytest.approx(float(criterion(z_1, -z_2)))
 
 
-@every_criterion
+@of_its_own_way
 def test_gradient_equals_finite_differences(name):
     z_1, z_2 = _views(6, 4)
     criterion = CRITERIA[name](dtype="float64")
