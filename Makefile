@@ -19,7 +19,7 @@ test-torch: .venv/installed  ## installs PyTorch, and runs the tests of every ba
 	$(BIN)/python -m pip install -qq torch
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/backends -m "not slow" $(ARGS)
 
-test-long: .venv/installed  ## runs the tests that take seconds each, and those of every backend on TensorFlow: ten minutes
+test-long: .venv/installed  ## runs the tests that take seconds each, and those of every backend on TensorFlow: a quarter of an hour
 	$(BIN)/python -m pytest -m "long and not slow" $(ARGS)
 ifndef ARGS
 	$(BIN)/python -m pytest tests/backends

@@ -37,14 +37,12 @@ def fashion_mnist(data_dir: str, count: int) -> data.Splits:
             "error: --data-dir must hold fashion-mnist/ with the official files. "
             f"Received: {folder}"
         )
-
-    train, test = data.load(folder)
-    return data.Splits(train.subset(range(min(count, len(train)))), test)
+    return first_images(folder, count)
 
 
-def cifar(file: str, count: int) -> data.Splits:
-    """Loads the first `count` training images and all test images of CIFAR-10 from an .npz file."""
-    train, test = data.load(file)
+def first_images(source: str | pathlib.Path, count: int) -> data.Splits:
+    """Loads the first `count` training images and all test images of what `data.load` takes."""
+    train, test = data.load(source)
     return data.Splits(train.subset(range(min(count, len(train)))), test)
 
 
@@ -106,7 +104,9 @@ def main() -> None:
     output = pathlib.Path(options.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     figures = json.loads(output.read_text()) if output.is_file() else {}
-    load, source = (cifar, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
+    load, source = (
+        (first_images, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
+    )
     train, test = load(source, options.images)
     policy = data.policy_for(train.image_shape)
 

@@ -147,7 +147,7 @@ class FroSSLLoss(MatrixEntropyLoss):
     - entropy: `sum_v log ||u_v^T u_v / tr u_v^T u_v||_F^2`
 
     Loss = invariance_weight * invariance + entropy. As in the published code (and lightly's), each
-    dimension is scaled to one norm. (In words, that code says embeddings, and it scaled these from
+    dimension is scaled to one norm. (The docstring there says embeddings, which it scaled from
     February to August 2024.) Its factor of the invariance depends on the shape of a batch: its
     weight w is V M w / N here.
 

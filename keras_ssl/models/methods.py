@@ -51,7 +51,7 @@ Example:
 def method(cls: Method) -> Method:
     """Registers a method with Keras, and adds the part that all methods share to its docstring."""
     defaults = {"projector": cls.default_projector, "method": cls.__name__}
-    defaults["more"] = cls.argument_docs
+    defaults["more"] = cls.argument_docs.format(cls=cls)
     shared = _SHARED.format(**defaults, criterion=cls.default_criterion.__name__)  # type: ignore[union-attr]
     cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{shared}"
     return keras.saving.register_keras_serializable(package="keras_ssl")(cls)

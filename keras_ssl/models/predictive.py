@@ -42,8 +42,9 @@ class PredictiveModel(JointEmbeddingModel):
     default_hidden = "4096"
     default_momentum: float | None = None
     argument_docs = """\
-    hidden: Widths of the hidden layers of the predictor. Default: "{hidden}".
-    momentum: Of the teacher, in [0, 1], or a schedule of it. Default: {momentum}{none}.
+    hidden: Widths of the hidden layers of the predictor. Default: "{cls.default_hidden}".
+    momentum: Of the teacher that makes the targets, in [0, 1], or a schedule of it. Default:
+        {cls.default_momentum}. Without one (None), the method's own embeddings are the targets.
 """
 
     def __init__(
@@ -111,10 +112,10 @@ class BYOL(PredictiveModel):
 class SimSiam(PredictiveModel):
     """SimSiam: a predictor finds what the method itself says of another view, without a gradient.
 
-    The published projector ends in batch normalization, ours does not; in Table 3 of the paper that
-    costs 0.7 points (67.4 for 68.1 % on ImageNet). The published learning rate of the predictor
-    does not decay, ours does. As informally argued in supplement B of the duality paper, its
-    dynamics are those of a dimension-contrastive method.
+    The published projector ends in batch normalization, and ours does not: in Table 3 of the paper
+    that costs 0.7 points (67.4 for 68.1 % on ImageNet). The published learning rate of the
+    predictor does not decay, and ours does. As informally argued in supplement B of the duality
+    paper, its dynamics are those of a dimension-contrastive method.
 
     References:
         - Chen and He: Exploring simple siamese representation learning, CVPR 2021, and its
@@ -131,8 +132,8 @@ class MoCoV3(PredictiveModel):
     """MoCo v3, a sample-contrastive method: a prediction finds its target among those of a batch.
 
     The projector is that for a ResNet; for a vision transformer it has one more hidden layer. The
-    published projector ends in batch normalization (as does, for a transformer, the predictor), and
-    ours does not. The published momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
+    published projector ends in batch normalization, and for a transformer the predictor does, too;
+    ours do not. The published momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
 
     References:
         - Chen, Xie and He: An empirical study of training self-supervised vision transformers, ICCV

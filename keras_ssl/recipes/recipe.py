@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_ssl import _renames, data, losses, models
+from keras_ssl._config import arguments_of
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -138,19 +139,19 @@ class Recipe:
                 "`arguments` must be a dictionary of arguments of the method. Received: "
                 f"arguments={self.arguments!r}"
             )
-        own = ("self", "encoder", "projector", "criterion", "probe", "name", "kwargs")
-        known = [
-            name
+        own = ("encoder", "projector", "criterion", "probe", "name")
+        known = {
+            name: None  # A dictionary keeps the order.
             for part in self.model.__mro__
             if issubclass(part, models.JointEmbeddingModel)
-            for name in inspect.signature(part.__init__).parameters
+            for name in arguments_of(part.__init__)
             if name not in own
-        ]
+        }
+        parameters = inspect.signature(self.model.__init__).parameters
         needed = [
             name
-            for name, part in inspect.signature(self.model.__init__).parameters.items()
-            if part.default is part.empty
-            and part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
+            for name in arguments_of(self.model.__init__)
+            if parameters[name].default is inspect.Parameter.empty
             and name not in (*own, *self.arguments)
         ]
         if needed:
@@ -163,7 +164,7 @@ class Recipe:
             if name not in known:
                 raise ValueError(
                     f"`arguments` must be arguments of {self.model.__name__}, which are "
-                    f"{list(dict.fromkeys(known))}. Received: {name!r}"
+                    f"{list(known)}. Received: {name!r}"
                 )
             arguments[name] = _json_value(name, value)
         object.__setattr__(self, "arguments", arguments)

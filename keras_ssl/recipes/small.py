@@ -54,8 +54,7 @@ SMALL: dict[str, Recipe] = {
     "tcr": small(models.TCR),
     "uniformity": small(models.AlignmentUniformity),
     "vibcreg": small(models.VIbCReg),
-    # Whitening needs several times as many images in a batch as dimensions: with 64 in the place of
-    # 32, W-MSE is worse than the untrained encoder on CIFAR-10.
+    # Whitening needs several times as many images in a batch as dimensions.
     "w-mse": dataclasses.replace(small(models.WMSE), projector="256-256-32"),
     "frossl": small(models.FroSSL),
     "i-vne": small(models.IVNE),

@@ -17,7 +17,7 @@ arithmetic: nothing is drawn, and nothing is cut off.
 How K is computed: B is close to a square of a normal variable divided by M, for which
 K(s) = (1 + 2 s / M)^(-1/2). The ratio of the two is a smooth function of u = s / (s + M / 2), which
 goes from 0 to 1. Its Chebyshev series has 5 terms for 1024 dimensions in float32, 7 in float64, and
-28 and 66 in the worst case, M = 2. The same holds for the derivative, -K'(s) = E B exp(-s B).
+34 and 78 in the worst case, M = 2. The same holds for the derivative, -K'(s) = E B exp(-s B).
 """
 
 import functools

@@ -7,15 +7,15 @@ from keras import ops
 
 from keras_ssl._backend import float64_allowed
 from keras_ssl._tensors import Tensor
-from keras_ssl.losses.gram.matrices import LARGE_ENOUGH, Batch, gram_matrix, mix, products
-from keras_ssl.replicas import (
-    alone,
-    batch_size,
-    custom_gradient,
-    gather_batch,
-    own_rows,
-    sum_over_replicas,
+from keras_ssl.losses.gram.matrices import (
+    LARGE_ENOUGH,
+    Batch,
+    gram_matrix,
+    mix,
+    on_smaller,
+    products,
 )
+from keras_ssl.replicas import alone, gather_batch, own_rows
 
 # An inverse is trusted unless an eigenvalue is known to exceed this. The smallest one is 1.
 _LARGEST_EIGENVALUE = 500.0
@@ -28,23 +28,7 @@ def log_det(z: Tensor, side: str = "auto") -> Tensor:
         z: Float (N, M).
         side: The matrix to factor: "gram" (N, N), "covariance" (M, M), or the smaller, "auto".
     """
-    on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
-
-    @custom_gradient
-    def value(z: Tensor) -> Tensor:
-        z = ops.stop_gradient(z)
-        z = Batch(z, gather_batch(z))
-        if isinstance(on_gram, bool):
-            value, slope = _log_det_through(z, axis=int(on_gram))
-        else:
-            value, slope = ops.cond(
-                on_gram,
-                lambda: _log_det_through(z, axis=1),
-                lambda: _log_det_through(z, axis=0),
-            )
-        return value, lambda upstream: sum_over_replicas(upstream) * slope
-
-    return value(z)
+    return on_smaller(z, side, _log_det_through)
 
 
 def _log_det_through(z: Batch, axis: int) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,19 @@
 Everything here is private to `losses.gram`, except `products` and `off_diagonal`.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.replicas import own_rows, sum_over_replicas
+from keras_ssl.replicas import (
+    batch_size,
+    custom_gradient,
+    gather_batch,
+    own_rows,
+    sum_over_replicas,
+)
 
 # A difference, or a pivot, is trusted if at least this fraction of the whole remains.
 LARGE_ENOUGH = 1 / 16
@@ -74,3 +81,35 @@ def mix_transposed(a: Tensor, z: Batch, axis: int) -> Tensor:
     if axis == 0:
         return z.own @ a
     return own_rows(sum_over_replicas(ops.transpose(a) @ z.own))
+
+
+def is_on_gram(z: Tensor, side: str) -> Any:
+    """Whether a side means z z^T, (N, N), of z (N, M): a boolean, or a tensor if N is not known."""
+    return batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
+
+
+def on_smaller(
+    z: Tensor, side: str, through: Callable[[Batch, int], tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Returns a function of z (N, M), a scalar, that is the same on either of its two matrices.
+
+    Args:
+        z: Float (N, M).
+        side: The matrix: "gram" (N, N), "covariance" (M, M), or the smaller, "auto".
+        through: Takes a batch and the axis that products sum over, and returns the value and the
+            gradient at this replica's rows. It may run in a branch, so it must not communicate
+            there.
+    """
+    on_gram = is_on_gram(z, side)
+
+    @custom_gradient
+    def value(z: Tensor) -> Tensor:
+        z = ops.stop_gradient(z)
+        batch = Batch(z, gather_batch(z))
+        if isinstance(on_gram, bool):
+            value, slope = through(batch, int(on_gram))
+        else:
+            value, slope = ops.cond(on_gram, lambda: through(batch, 1), lambda: through(batch, 0))
+        return value, lambda upstream: sum_over_replicas(upstream) * slope
+
+    return value(z)

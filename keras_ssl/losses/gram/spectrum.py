@@ -11,15 +11,8 @@ from keras import ops
 
 from keras_ssl._backend import float64_allowed
 from keras_ssl._tensors import Tensor, at_least
-from keras_ssl.losses.gram.matrices import Batch, gram_matrix, mix
-from keras_ssl.replicas import (
-    alone,
-    batch_size,
-    custom_gradient,
-    gather_batch,
-    own_rows,
-    sum_over_replicas,
-)
+from keras_ssl.losses.gram.matrices import Batch, gram_matrix, mix, on_smaller
+from keras_ssl.replicas import alone, own_rows
 
 # Relative to the largest eigenvalue. What is smaller is rounding, and counts as 0.
 _SMALLEST = 1e-13
@@ -61,23 +54,7 @@ def spectral_sum(z: Tensor, function: SpectralFunction, side: str = "auto") -> T
         side: The matrix whose eigenvalues are computed: "gram" (N, N), "covariance" (M, M), or the
             smaller, "auto".
     """
-    on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
-
-    @custom_gradient
-    def value(z: Tensor) -> Tensor:
-        z = ops.stop_gradient(z)
-        z = Batch(z, gather_batch(z))
-        if isinstance(on_gram, bool):
-            value, slope = _through(z, function, axis=int(on_gram))
-        else:
-            value, slope = ops.cond(
-                on_gram,
-                lambda: _through(z, function, axis=1),
-                lambda: _through(z, function, axis=0),
-            )
-        return value, lambda upstream: sum_over_replicas(upstream) * slope
-
-    return value(z)
+    return on_smaller(z, side, lambda batch, axis: _through(batch, function, axis))
 
 
 def _through(z: Batch, function: SpectralFunction, axis: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from keras_ssl.losses.gram.matrices import (
     Batch,
     diagonal,
     gram_matrix,
+    is_on_gram,
     mix,
     mix_transposed,
     off_diagonal,
@@ -66,7 +67,7 @@ def frobenius_energy(z: Tensor, side: str = "auto") -> Tensor:
     Returns:
         Scalar, at least 0.
     """
-    on_gram = batch_size(z) <= ops.shape(z)[1] if side == "auto" else side == "gram"
+    on_gram = is_on_gram(z, side)
 
     def through(z: Batch, axis: int) -> _Energy:
         g = gram_matrix(z, z, axis)
@@ -100,42 +101,42 @@ def gram_distance(z_1: Tensor, z_2: Tensor, side: str = "auto") -> Tensor:
     Returns:
         Scalar, at least 0.
     """
-    on_gram = batch_size(z_1) <= ops.shape(z_1)[1] if side == "auto" else side == "gram"
+    # If the batch size is unknown, the matrix of dimensions is as exact.
+    through = _distance_by_samples if is_on_gram(z_1, side) is True else _distance_by_dimensions
 
     # The gradient at z_1 is 4 (z_1 z_1^T - z_2 z_2^T) z_1, and that at z_2 has the other sign.
     @custom_gradient
     def distance(z_1: Tensor, z_2: Tensor) -> Tensor:
-        z_1, z_2 = ops.stop_gradient(z_1), ops.stop_gradient(z_2)
-        s, d = z_1 + z_2, z_1 - z_2
-        parts = [Batch(z, gather_batch(z)) for z in (s, d)] if on_gram is True else []
-
-        def by_samples() -> tuple[Tensor, Tensor, Tensor]:
-            s, d = parts
-            half = (gram_matrix(s, d, 1) + gram_matrix(d, s, 1)) / 2
-            slopes = (mix(half, Batch(z, gather_batch(z)), 1) for z in (z_1, z_2))
-            return total(ops.square(half), 1), *slopes
-
-        def by_dimensions() -> tuple[Tensor, Tensor, Tensor]:
-            of_s, of_d, mixed = (
-                gram_matrix(Batch(x, None), Batch(y, None), 0) for x, y in ((s, s), (d, d), (d, s))
-            )
-            value = (ops.sum(of_s * of_d) + ops.sum(mixed * ops.transpose(mixed))) / 2
-            slopes = []
-            for z in (z_1, z_2):
-                d_z, s_z = (gram_matrix(Batch(x, None), Batch(z, None), 0) for x in (d, s))
-                slopes.append((s @ d_z + d @ s_z) / 2)
-            return value, *slopes
-
-        value, of_1, of_2 = by_samples() if on_gram is True else by_dimensions()
-        value = at_least(value, 0)  # Rounding may push it below.
+        value, of_1, of_2 = through(ops.stop_gradient(z_1), ops.stop_gradient(z_2))
 
         def gradients(upstream: Tensor) -> tuple[Tensor, Tensor]:
             upstream = 4 * sum_over_replicas(upstream)
             return upstream * of_1, -upstream * of_2
 
-        return value, gradients
+        return at_least(value, 0), gradients  # Rounding may push it below.
 
     return distance(z_1, z_2)
+
+
+def _distance_by_samples(z_1: Tensor, z_2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The distance of two Gram matrices, and the products of their difference with z_1 and z_2."""
+    z_1, z_2 = (Batch(z, gather_batch(z)) for z in (z_1, z_2))
+    s, d = Batch(z_1.own + z_2.own, z_1.all + z_2.all), Batch(z_1.own - z_2.own, z_1.all - z_2.all)
+    difference = (gram_matrix(s, d, 1) + gram_matrix(d, s, 1)) / 2
+    return total(ops.square(difference), 1), *(mix(difference, z, 1) for z in (z_1, z_2))
+
+
+def _distance_by_dimensions(z_1: Tensor, z_2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same on matrices (M, M)."""
+
+    def products_of(x: Tensor, y: Tensor) -> Tensor:
+        return gram_matrix(Batch(x, None), Batch(y, None), 0)
+
+    s, d = z_1 + z_2, z_1 - z_2
+    mixed = products_of(d, s)
+    squares = ops.sum(products_of(s, s) * products_of(d, d))
+    value = (squares + ops.sum(mixed * ops.transpose(mixed))) / 2
+    return value, *((s @ products_of(d, z) + d @ products_of(s, z)) / 2 for z in (z_1, z_2))
 
 
 def _energy(z_1: Tensor, z_2: Tensor, side: str, axis: int) -> Tensor:
