@@ -15,7 +15,8 @@ References:
       jhaochenz96/spectral_contrastive_learning (ee431bd), zengyi-li/NMCE-release (b60a05e),
       google-deepmind/deepmind-research (f5de0ed), facebookresearch/simsiam (a7bc177),
       facebookresearch/moco-v3 (c349e6e), ssnl/align_uniform (78ccdb1), ThomasYerxa/mmcr (fafd3a9),
-      OFSkean/FroSSL (e841c57), htdt/self-supervised (d9662c8).
+      OFSkean/FroSSL (e841c57), htdt/self-supervised (d9662c8),
+      tsb0601/EMP-SSL (8fc3758).
 """
 
 import inspect
@@ -93,6 +94,7 @@ def translate(convention: str, loss: str, **settings: Any) -> Translated:
     - DCL(temperature=0.5, weight_fn=None), with the scale 2
     - SpectralContrastive(mu=1)
     - TCR(eps=0.5, z_weight=100, z_hinge=1.2)
+    - EMPSSL(eps=0.2, patch_sim=200, tcr=1), with the scale `tcr`
     - BYOL(), with the scale 2 and the constant 2
     - SimSiam()
     - MoCoV3(moco_t=1), with the scale 2 `moco_t`
@@ -344,6 +346,12 @@ def _authors_tcr(eps: Any = 0.5, z_weight: Any = 100.0, z_hinge: Any = 1.2) -> T
     return Translated(losses.CodingRateLoss(weight, check_positive("eps", eps)))
 
 
+def _authors_emp_ssl(eps: Any = 0.2, patch_sim: Any = 200.0, tcr: Any = 1.0) -> Translated:
+    # patch_sim * alignment + tcr * coding_rate (main.py).
+    weight, scale = check_non_negative("patch_sim", patch_sim), check_positive("tcr", tcr)
+    return Translated(losses.EMPSSLLoss(weight / scale, check_positive("eps", eps)), scale)
+
+
 def _authors_byol() -> Translated:
     # ||z_1 - z_2||^2 of normalized embeddings, which is 2 - 2 cos, for each direction, added up
     # (byol/utils/helpers.py, byol/byol_experiment.py).
@@ -422,6 +430,7 @@ _TABLE: Mapping[str, Mapping[str, Callable[..., Translated]]] = {
         "DCL": _authors_dcl,
         "SpectralContrastive": _authors_spectral,
         "TCR": _authors_tcr,
+        "EMPSSL": _authors_emp_ssl,
         "BYOL": _authors_byol,
         "SimSiam": _authors_simsiam,
         "MoCoV3": _authors_moco,
@@ -450,8 +459,8 @@ _NOT_OURS: Mapping[str, Mapping[str, str]] = {
         ),
         "LeJEPALoss": _RANDOM,
         "EMPSSLLoss": (
-            "it compares each view with the mean of all views, where our CodingRateLoss compares "
-            "two views, and its coding rate has the opposite sign"
+            "its coding rate has the opposite sign: it makes embeddings fill as small a volume as "
+            "they can, where our EMPSSLLoss, as the authors' code, makes it large"
         ),
     },
     "solo-learn": {
@@ -470,9 +479,5 @@ _NOT_OURS: Mapping[str, Mapping[str, str]] = {
             "dimensions, its invariance_weight w is losses.FroSSLLoss(w * V * M / N)"
         ),
         "LeJEPA": _RANDOM,
-        "EMPSSL": (
-            "it compares each view with the mean of all views, where our CodingRateLoss compares "
-            "two views"
-        ),
     },
 }

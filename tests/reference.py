@@ -106,6 +106,13 @@ def coding_rate(z_1, z_2, alignment_weight, distortion):
     return alignment_weight * alignment - np.mean(rates)
 
 
+def emp_ssl(views, alignment_weight, distortion):
+    center = sum(normalize(z, "embeddings") for z in views) / len(views)
+    similarities = [-alignment(z, center) for z in views]
+    rates = [-coding_rate(z, z, 0, distortion) for z in views]
+    return -alignment_weight * np.mean(similarities) - np.mean(rates)
+
+
 def alignment(z_1, z_2):
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(z_1, z_2, strict=True)]
     return -np.mean(cosines)
@@ -132,11 +139,12 @@ def uniformity(z_1, z_2, alignment_weight, uniformity_weight, temperature):
     return alignment_weight * aligned + uniformity_weight * np.mean(uniform)
 
 
-def matrix_entropy(z_1, z_2, order, invariance_weight, entropy_weight, dimensions=False):
-    views = [normalize(z, "embeddings") for z in (z_1, z_2)]
+def matrix_entropy(views, order, invariance_weight, entropy_weight, dimensions=False):
     if dimensions:
-        n, m = z_1.shape
-        views = [z / np.linalg.norm(z, axis=0) * np.sqrt(n / m) for z in (z_1, z_2)]
+        n, m = views[0].shape
+        views = [z / np.linalg.norm(z, axis=0) * np.sqrt(n / m) for z in views]
+    else:
+        views = [normalize(z, "embeddings") for z in views]
     center = np.mean(views, axis=0)
     invariance = sum(np.mean(np.sum((z - center) ** 2, axis=1)) for z in views)
     entropies = []
@@ -149,8 +157,8 @@ def matrix_entropy(z_1, z_2, order, invariance_weight, entropy_weight, dimension
     return invariance_weight * invariance - entropy_weight * np.sum(entropies)
 
 
-def mmcr(z_1, z_2):
-    center = (normalize(z_1, "embeddings") + normalize(z_2, "embeddings")) / 2
+def mmcr(*views):
+    center = np.mean([normalize(z, "embeddings") for z in views], axis=0)
     return -np.sum(np.linalg.svd(center, compute_uv=False))
 
 
@@ -192,10 +200,10 @@ def epps_pulley(z):
     return n * np.sqrt(2 * np.pi) * mean
 
 
-def sigreg(z_1, z_2, weight, global_views=2):
-    center = np.mean((z_1, z_2)[:global_views], axis=0)
-    invariance = np.mean([(z_1 - center) ** 2, (z_2 - center) ** 2])
-    return (1 - weight) * invariance + weight * (epps_pulley(z_1) + epps_pulley(z_2)) / 2
+def sigreg(views, weight, global_views=None):
+    center = np.mean(views[:global_views], axis=0)
+    invariance = np.mean([(z - center) ** 2 for z in views])
+    return (1 - weight) * invariance + weight * np.mean([epps_pulley(z) for z in views])
 
 
 def gram_anchor(z_1, z_2):

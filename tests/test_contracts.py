@@ -36,6 +36,7 @@ OBJECTS = {
     "WMSELoss": lambda: losses.WMSELoss(64, 0.5),
     "SIGRegLoss": lambda: losses.SIGRegLoss(0.5, 2, 64),
     "CodingRateLoss": lambda: losses.CodingRateLoss(2.0, 0.5, "gram"),
+    "EMPSSLLoss": lambda: losses.EMPSSLLoss(2.0, 0.5, "gram"),
     # These all have the same constructor.
     **{
         name: lambda metric=metric: metric(4, name="mine", dtype="float32")
@@ -246,7 +247,7 @@ def test_tuning_gap_takes_every_method(from_folder, monkeypatch):
     script = from_folder("tuning", "tuning_gap")
     assert {name: len(methods) for name, methods in script.FAMILIES.items()} == {
         "sample-contrastive": 10,
-        "dimension-contrastive": 7,
+        "dimension-contrastive": 8,
         "other": 7,
     }
     assert "neither" in script.METHODS and "byol" not in script.METHODS

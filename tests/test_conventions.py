@@ -135,9 +135,20 @@ def authors_spectral(z_1, z_2, mu=1.0):
 
 def authors_tcr(z_1, z_2, eps=0.5, z_weight=100.0):
     z_1, z_2 = _unit(z_1), _unit(z_2)
-    n, m = z_1.shape
-    rates = [np.linalg.slogdet(np.eye(m) + m / (n * eps) * z.T @ z)[1] / 2 for z in (z_1, z_2)]
-    return -z_weight * np.trace(z_1 @ z_2.T) / n - sum(rates) / 2
+    n = len(z_1)
+    return -z_weight * np.trace(z_1 @ z_2.T) / n - (_rate(z_1, eps) + _rate(z_2, eps)) / 2
+
+
+def _rate(z, eps):
+    n, m = z.shape
+    return np.linalg.slogdet(np.eye(m) + m / (n * eps) * z.T @ z)[1] / 2
+
+
+def authors_emp_ssl(*views, eps=0.2, patch_sim=200.0, tcr=1.0):
+    units = [_unit(z) for z in views]
+    center = sum(units) / len(units)
+    cosine = np.mean([_cosine(z, center) for z in units])
+    return -patch_sim * cosine - tcr * np.mean([_rate(z, eps) for z in units])
 
 
 def _cosine(z_1, z_2):
@@ -262,6 +273,7 @@ FORMULAS = {
     ("authors", "DCL"): (authors_dcl, {"temperature": 0.3}),
     ("authors", "SpectralContrastive"): (authors_spectral, {"mu": 4.0}),
     ("authors", "TCR"): (authors_tcr, {"eps": 0.2, "z_weight": 30.0}),
+    ("authors", "EMPSSL"): (authors_emp_ssl, {"eps": 0.5, "patch_sim": 30.0, "tcr": 2.0}),
     ("authors", "BYOL"): (authors_byol, {}),
     ("authors", "SimSiam"): (authors_simsiam, {}),
     ("authors", "MoCoV3"): (authors_moco, {"moco_t": 0.2}),
@@ -349,6 +361,7 @@ RECORDED = {
     ("authors", "DCL"): (2.5801824051975366, 1.242165948328648),
     ("authors", "SpectralContrastive"): (-1.6506273736203443, -1.055417020717086),
     ("authors", "TCR"): (-93.82086037856322, -31.342956115008032),
+    ("authors", "EMPSSL"): (-199.53622530530285, -34.19868227606352),
     ("authors", "BYOL"): (0.17215315744647422,),
     ("authors", "SimSiam"): (-0.9139234212767628,),
     ("authors", "MoCoV3"): (2.9234003224050173, 0.1802636793544496),
@@ -386,6 +399,7 @@ FOLLOWS = {
     ("authors", "BarlowTwins"): "scale `scale_loss`",
     ("solo-learn", "mocov3_loss_func"): "scale 2 `temperature`",
     ("authors", "MoCoV3"): "scale 2 `moco_t`",
+    ("authors", "EMPSSL"): "scale `tcr`",
     ("authors", "IVNE"): "constant -`alpha_cos`",
 }
 UNLISTED = [

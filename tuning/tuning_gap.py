@@ -36,13 +36,13 @@ def family_of(method):
     """Returns the name of a method's family; "other" for a method that is in neither."""
     if method in (*SAMPLE_CONTRASTIVE, models.AlignmentUniformity, models.MoCoV3):
         return "sample-contrastive"
-    dimensions = (*DIMENSION_CONTRASTIVE, models.VIbCReg, models.WMSE)
+    dimensions = (*DIMENSION_CONTRASTIVE, models.EMPSSL, models.VIbCReg, models.WMSE)
     return "dimension-contrastive" if method in dimensions else "other"
 
 
 # The later relatives, which the paper does not compare. `--methods` takes any.
 RELATIVES = (
-    *(models.AlignmentUniformity, models.MoCoV3, models.VIbCReg, models.WMSE),
+    *(models.AlignmentUniformity, models.MoCoV3, models.EMPSSL, models.VIbCReg, models.WMSE),
     *(models.BYOL, models.SimSiam, models.FroSSL, models.IVNE, models.MMCR, models.LeJEPA),
 )
 METHODS = tuple(

@@ -2,7 +2,7 @@
 
 from keras_ssl.losses.alignment import AlignmentLoss
 from keras_ssl.losses.barlow_twins import BarlowTwinsLoss
-from keras_ssl.losses.coding_rate import CodingRateLoss
+from keras_ssl.losses.coding_rate import CodingRateLoss, EMPSSLLoss
 from keras_ssl.losses.criterion import Criterion, on_shards
 from keras_ssl.losses.dcl import DCLLoss
 from keras_ssl.losses.gram_anchor import GramAnchorLoss
@@ -23,6 +23,7 @@ __all__ = [
     "CodingRateLoss",
     "Criterion",
     "DCLLoss",
+    "EMPSSLLoss",
     "FroSSLLoss",
     "GramAnchorLoss",
     "IVNELoss",

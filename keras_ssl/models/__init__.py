@@ -3,6 +3,7 @@
 from keras_ssl.models.joint_embedding import JointEmbeddingModel
 from keras_ssl.models.methods import (
     DCL,
+    EMPSSL,
     IVNE,
     MMCR,
     TCR,
@@ -26,6 +27,7 @@ __all__ = [
     "BarlowTwins",
     "DCL",
     "Distillation",
+    "EMPSSL",
     "FroSSL",
     "IVNE",
     "JointEmbeddingModel",

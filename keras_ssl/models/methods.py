@@ -12,6 +12,7 @@ from keras_ssl.losses import (
     BarlowTwinsLoss,
     CodingRateLoss,
     DCLLoss,
+    EMPSSLLoss,
     FroSSLLoss,
     IVNELoss,
     MMCRLoss,
@@ -178,6 +179,22 @@ class TCR(JointEmbeddingModel):
 
     default_projector = "4096-128"
     default_criterion = CodingRateLoss
+
+
+@method
+class EMPSSL(JointEmbeddingModel):
+    """EMP-SSL, a dimension-contrastive method: TCR of many patches of each image.
+
+    Takes any number of views, such as those of `keras_ssl.data.multi_patch`. The published code
+    counts the first two layers of this projector as part of the encoder.
+
+    References:
+        - Tong et al.: EMP-SSL: Towards self-supervised learning in one training epoch, 2023 (arXiv
+          2304.03977).
+    """
+
+    default_projector = "4096-4096-1024"
+    default_criterion = EMPSSLLoss
 
 
 @method

@@ -44,6 +44,16 @@ def lars_tcr(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimi
     )
 
 
+def lars_emp_ssl(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Makes LARS as in EMP-SSL's published code: as TCR's, with a trust coefficient of 0.005.
+
+    The published code has Nesterov's momentum besides.
+    """
+    return LARS(
+        learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.005, clip_trust_ratio=True
+    )
+
+
 def lars_solo(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """Makes LARS as in solo-learn's settings without clipping: a trust coefficient of 0.02."""
     return LARS(learning_rate, _MOMENTUM, weight_decay, trust_coefficient=0.02)
@@ -65,5 +75,8 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 
 # By the short names that configs have.
 BY_NAME = {
-    f.__name__: f for f in (adamw, sgd, lars, lars_simclr, lars_tcr, lars_solo, lars_barlow_twins)
+    f.__name__: f
+    for f in (
+        *(adamw, sgd, lars, lars_simclr, lars_tcr, lars_emp_ssl, lars_solo, lars_barlow_twins),
+    )
 }

@@ -7,6 +7,7 @@ from keras_ssl import models
 from keras_ssl.recipes.optimizers import (
     adamw,
     lars_barlow_twins,
+    lars_emp_ssl,
     lars_simclr,
     lars_solo,
     lars_tcr,
@@ -144,6 +145,20 @@ PUBLISHED: dict[str, Recipe] = {
         policy="simclr_cifar",
         source="Li et al., 2022, and its code (CIFAR-10, ResNet-18): 0.3, not scaled by the batch",
         optimizer=lars_tcr,
+    ),
+    "emp-ssl-cifar10": Recipe(
+        models.EMPSSL,
+        projector="4096-4096-1024",
+        batch_size=100,
+        base_learning_rate=0.3 * 256 / 100,  # Its code has 0.3 for any batch.
+        weight_decay=1e-4,
+        epochs=30,
+        policy="multi_patch",
+        source=(
+            "Tong et al., 2023, and its code (CIFAR-10, ResNet-18), with Nesterov's momentum there"
+        ),
+        warmup_epochs=0,
+        optimizer=lars_emp_ssl,
     ),
     "byol-imagenet": Recipe(
         models.BYOL,

@@ -186,11 +186,11 @@ class Recipe:
         return "strength" in inspect.signature(self._make_policy).parameters
 
     @property
-    def _make_policy(self) -> Callable[..., data.TwoViews]:
+    def _make_policy(self) -> Callable[..., data.Views]:
         name = _renames.renamed(self.policy, _renames.POLICIES)
         return look_up("`policy`", name, data.POLICIES)
 
-    def build_policy(self) -> data.TwoViews:
+    def build_policy(self) -> data.Views:
         """Builds the policy, which makes the views of an image.
 
         Raises:

@@ -52,6 +52,7 @@ SMALL: dict[str, Recipe] = {
     "vicreg-exp-table-s6": small(models.VICRegExp),
     "barlow-twins": small(models.BarlowTwins),
     "tcr": small(models.TCR),
+    "emp-ssl": small(models.EMPSSL),
     "uniformity": small(models.AlignmentUniformity),
     "vibcreg": small(models.VIbCReg),
     # Whitening needs several times as many images in a batch as dimensions.

@@ -97,6 +97,7 @@ OPTIMIZERS = {
 RUNS = {
     "AlignmentUniformity": {},
     "BYOL": {"hidden": "8", "momentum": 0.75},
+    "EMPSSL": {},
     "FroSSL": {},
     "IVNE": {"micro_batch_size": 4},
     "LeJEPA": {"optimizer": "LARS"},

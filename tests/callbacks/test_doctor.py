@@ -511,6 +511,7 @@ def test_embeddings_that_differ_in_length_alone_are_one_embedding_to_a_cosine():
         (losses.NTXentLoss(), {"alignment": -1.0}, True),
         (losses.NTXentLoss(similarity="squared"), {"alignment": -1.0}, False),
         (losses.CodingRateLoss(), {"alignment": -1.0}, True),
+        (losses.EMPSSLLoss(), {"alignment": -1.0}, True),
         (losses.SpectralContrastiveLoss(10.0), {"alignment": -1.0}, False),
         (Distance(), {"alignment": -1.0}, False),
         (Distance(), {"alignment": 0.0}, False),

@@ -530,9 +530,20 @@ class TestOthers:
 class TestPolicies:
     @pytest.mark.parametrize("name", data.POLICIES)
     def test_two_different_views(self, name):
-        pair = data.policy(name, size=(8, 8))(_photo(6), seed=(0, 0))
-        assert [v.shape for v in pair] == [(6, 8, 8, 3)] * 2
-        assert np.abs(pair[0] - pair[1]).max() > 0.01
+        views = data.policy(name, size=(8, 8))(_photo(6), seed=(0, 0))
+        assert [v.shape for v in views] == [(6, 8, 8, 3)] * (20 if name == "multi_patch" else 2)
+        assert np.abs(views[0] - views[1]).max() > 0.01
+
+    def test_multi_patch_has_many_quarters_of_an_image(self):
+        policy = data.multi_patch(count=3)
+        assert len(policy.views) == 3
+        crop, _, jitter, gray, blur, solarize = policy.views[0].augmentations
+        assert (crop.scale, crop.ratio) == ((0.25, 0.25), (1.0, 1.0))
+        strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+        assert strengths == (0.4, 0.4, 0.4, 0.2)
+        assert (gray.probability, blur.probability, solarize.probability) == (0.2, 0.1, 0.1)
+        with pytest.raises(ValueError, match="`views` must be two or more"):
+            data.multi_patch(count=1)
 
     def test_byol_has_the_probabilities_of_table_s1(self):
         policy = data.byol()

@@ -70,6 +70,10 @@ CASES = {
         losses.CodingRateLoss(dtype="float64"),
         lambda a, b: reference.coding_rate(a, b, 30.0, 0.2),
     ),
+    "emp-ssl": (
+        losses.EMPSSLLoss(dtype="float64"),
+        lambda *views: reference.emp_ssl(views, 200.0, 0.2),
+    ),
     "byol": (
         losses.AlignmentLoss(dtype="float64"),
         reference.alignment,
@@ -81,19 +85,19 @@ CASES = {
     ),
     "frossl": (
         losses.FroSSLLoss(dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 2, 8.0, 1.0, dimensions=True),
+        lambda *views: reference.matrix_entropy(views, 2, 8.0, 1.0, dimensions=True),
     ),
     "frossl-embeddings": (
         losses.FroSSLLoss(1.4, "embeddings", dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 2, 1.4, 1.0),
+        lambda *views: reference.matrix_entropy(views, 2, 1.4, 1.0),
     ),
     "i-vne": (
         losses.IVNELoss(dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 1, 4.16, 0.5),
+        lambda *views: reference.matrix_entropy(views, 1, 4.16, 0.5),
     ),
     "matrix-entropy": (
         losses.MatrixEntropyLoss(0.5, 2.0, 3.0, dtype="float64"),
-        lambda a, b: reference.matrix_entropy(a, b, 0.5, 2.0, 3.0),
+        lambda *views: reference.matrix_entropy(views, 0.5, 2.0, 3.0),
     ),
     "mmcr": (losses.MMCRLoss(dtype="float64"), reference.mmcr),
     "vibcreg": (
@@ -105,10 +109,10 @@ CASES = {
         lambda a, b: reference.w_mse(a, b, 0.01),
     ),
     "gram-anchor": (losses.GramAnchorLoss(dtype="float64"), reference.gram_anchor),
-    "sigreg": (losses.SIGRegLoss(dtype="float64"), lambda a, b: reference.sigreg(a, b, 0.05)),
+    "sigreg": (losses.SIGRegLoss(dtype="float64"), lambda *views: reference.sigreg(views, 0.05)),
     "sigreg-one-global-view": (
         losses.SIGRegLoss(0.02, 1, dtype="float64"),
-        lambda a, b: reference.sigreg(a, b, 0.02, 1),
+        lambda *views: reference.sigreg(views, 0.02, 1),
     ),
     **{
         f"{'nt-xent' if positive else 'dcl'}-{negatives}-{similarity}": _nt_xent(
@@ -146,6 +150,15 @@ def test_equals_the_float64_reference(case, shape):
     z_1, z_2 = _views(shape)
     # NumPy and TensorFlow differ when they divide by a norm of 0, which does not occur here.
     np.testing.assert_allclose(float(criterion(z_1, z_2)), expected(z_1, z_2), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", [name for name, (c, _) in CASES.items() if c.takes_all_views])
+def test_all_views_at_once_equal_the_float64_reference(case):
+    criterion, expected = CASES[case]
+    for shape in [(9, 5), (5, 9)]:
+        z, *others = _views(shape)
+        views = [z, *others, z - others[0], z * others[0]]
+        np.testing.assert_allclose(float(criterion(*views)), expected(*views), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
