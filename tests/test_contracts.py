@@ -47,7 +47,7 @@ OBJECTS = {
         layers.Projector("8-4"), optimizers.cosine_momentum(0.9, 10)
     ),
     "Predictor": lambda: layers.Predictor("8-4"),
-    "Projector": lambda: layers.Projector("8-4"),
+    "Projector": lambda: layers.Projector("8-4", normalized=True),
     "OnlineProbe": lambda: layers.OnlineProbe(3, keras.optimizers.SGD(0.5)),
     "LARS": lambda: optimizers.LARS(0.5, 0.8, 0.1, 0.01, True, True, 0.5),
     "RandomResizedCrop": lambda: data.RandomResizedCrop((4, 4), (0.2, 0.9), (0.5, 2.0)),

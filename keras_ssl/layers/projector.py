@@ -82,12 +82,14 @@ class Projector(keras.layers.Layer):
     """A stack of linear layers. Batch normalization and a ReLU follow all but the last.
 
     The last layer has no bias, no batch normalization (which would defeat VICReg's variance term)
-    and no activation. The order is that of the published code (linear, batch normalization, ReLU);
-    the text of the duality paper puts the ReLU before batch normalization.
+    unless `normalized`, and no activation. The order is that of the published code (linear, batch
+    normalization, ReLU); the text of the duality paper puts the ReLU before batch normalization.
 
     Args:
         widths: Widths of the linear layers, as a string like the paper's "8192-8192-512" or as a
             sequence. The last width is the dimension M of the embeddings.
+        normalized: Whether batch normalization, without scale and offset, ends the projector, as in
+            the published codes of SimSiam and MoCo v3.
         **kwargs: Other arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Call arguments:
@@ -95,7 +97,7 @@ class Projector(keras.layers.Layer):
         training: Whether to use and update batch statistics.
 
     Returns:
-        Embeddings, float (N, M), not normalized.
+        Embeddings, float (N, M), not scaled to norm 1.
 
     Raises:
         ValueError: if the widths are not whole numbers above zero.
@@ -110,9 +112,12 @@ class Projector(keras.layers.Layer):
         - Garrido et al., ICLR 2023, supplement D; the published code of VICReg.
     """
 
-    def __init__(self, widths: str | Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self, widths: str | Sequence[int], normalized: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.widths = parse_widths(widths)
+        self.normalized = bool(normalized)
         self._blocks: list[keras.layers.Layer] = []
         for width in self.widths[:-1]:
             self._blocks += [
@@ -123,6 +128,12 @@ class Projector(keras.layers.Layer):
         self._blocks.append(
             keras.layers.Dense(self.widths[-1], use_bias=False, dtype=self.dtype_policy)
         )
+        if self.normalized:
+            self._blocks.append(
+                keras.layers.BatchNormalization(
+                    **_BATCH_NORM, center=False, scale=False, dtype=self.dtype_policy
+                )
+            )
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the variables for representations of shape (N, D)."""
@@ -146,4 +157,8 @@ class Projector(keras.layers.Layer):
         return (input_shape[0], self.widths[-1])
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
-        return {**super().get_config(), "widths": list(self.widths)}
+        return {
+            **super().get_config(),
+            "widths": list(self.widths),
+            "normalized": self.normalized,
+        }

@@ -119,6 +119,8 @@ class JointEmbeddingModel(Trainer):
     """
 
     default_projector: str | None = None
+    # Whether batch normalization ends a projector that is given by its widths.
+    normalized_projector = False
     default_criterion: Callable[[], Criterion] | None = None
     # What the docstring of a method of the library says of arguments that only it has.
     argument_docs = ""
@@ -159,7 +161,9 @@ class JointEmbeddingModel(Trainer):
                 f"Received: projector={projector!r}, criterion={criterion!r}"
             )
         self.projector = (
-            projector if isinstance(projector, keras.layers.Layer) else Projector(projector)
+            projector
+            if isinstance(projector, keras.layers.Layer)
+            else Projector(projector, self.normalized_projector)
         )
         if not isinstance(criterion, Criterion):
             raise TypeError(

@@ -112,10 +112,10 @@ class BYOL(PredictiveModel):
 class SimSiam(PredictiveModel):
     """SimSiam: a predictor finds what the method itself says of another view, without a gradient.
 
-    The published projector ends in batch normalization, and ours does not: in Table 3 of the paper
-    that costs 0.7 points (67.4 for 68.1 % on ImageNet). The published learning rate of the
-    predictor does not decay, and ours does. As informally argued in supplement B of the duality
-    paper, its dynamics are those of a dimension-contrastive method.
+    Batch normalization without scale and offset ends the projector, as in the published code; a
+    layer of your own is taken as it is. The published learning rate of the predictor does not
+    decay, and ours does. As informally argued in supplement B of the duality paper, its dynamics
+    are those of a dimension-contrastive method.
 
     References:
         - Chen and He: Exploring simple siamese representation learning, CVPR 2021, and its
@@ -123,6 +123,7 @@ class SimSiam(PredictiveModel):
     """
 
     default_projector = "2048-2048-2048"
+    normalized_projector = True
     default_criterion = AlignmentLoss
     default_hidden = "512"
 
@@ -131,9 +132,10 @@ class SimSiam(PredictiveModel):
 class MoCoV3(PredictiveModel):
     """MoCo v3, a sample-contrastive method: a prediction finds its target among those of a batch.
 
-    The projector is that for a ResNet; for a vision transformer it has one more hidden layer. The
-    published projector ends in batch normalization, and for a transformer the predictor does, too;
-    ours do not. The published momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
+    The projector is that for a ResNet; for a vision transformer it has one more hidden layer.
+    Batch normalization without scale and offset ends it, as in the published code; a layer of your
+    own is taken as it is. For a transformer it also ends the published predictor, and not ours. The
+    published momentum rises from 0.99 to 1 along a cosine; see `BYOL`.
 
     References:
         - Chen, Xie and He: An empirical study of training self-supervised vision transformers, ICCV
@@ -141,6 +143,7 @@ class MoCoV3(PredictiveModel):
     """
 
     default_projector = "4096-256"
+    normalized_projector = True
     default_criterion = MoCoLoss
     default_momentum = 0.99
 

@@ -17,6 +17,21 @@ def test_the_last_layer_is_bare():
     np.testing.assert_array_equal(zero, 0)
 
 
+def test_a_normalized_one_ends_in_batch_normalization():
+    projector = layers.Projector("5-3", normalized=True)
+    x = np.random.RandomState(0).randn(6, 4).astype("float32")
+    bare = layers.Projector("5-3")
+    bare.build(x.shape)
+    projector.build(x.shape)
+    # The moving mean and variance are all that it adds.
+    assert len(projector.weights) == len(bare.weights) + 2
+    for own, other in zip(projector.trainable_weights, bare.trainable_weights, strict=True):
+        own.assign(other)
+    y = bare(x, training=True).numpy()
+    expected = (y - y.mean(0)) / np.sqrt(y.var(0) + 1e-5)
+    np.testing.assert_allclose(projector(x, training=True), expected, atol=1e-4)
+
+
 def test_order_is_linear_norm_relu():
     projector = layers.Projector([5, 3])
     x = np.random.RandomState(0).randn(6, 4).astype("float32")

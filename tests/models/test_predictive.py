@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import encoders, losses, models, optimizers, recipes
+from keras_ssl import encoders, layers, losses, models, optimizers, recipes
 from keras_ssl.encoders import as_encoder
 from tests.conftest import tiny_encoder
 
@@ -101,6 +101,18 @@ def test_published_momenta_and_widths():
     assert build(models.MoCoV3).momentum == 0.99
     assert models.SimSiam(tiny_encoder(), "8").hidden == "512"
     assert models.BYOL(tiny_encoder(), "8").hidden == "4096"
+
+
+def test_batch_normalization_ends_the_projectors_of_simsiam_and_moco():
+    normalized = [
+        name
+        for name in models.__all__
+        if name not in ("JointEmbeddingModel", "Distillation")
+        and getattr(models, name)(tiny_encoder(), "8").projector.normalized
+    ]
+    assert normalized == ["MoCoV3", "SimSiam"]
+    own = layers.Projector("8-4")
+    assert models.SimSiam(tiny_encoder(), own).projector is own
 
 
 @pytest.mark.long
