@@ -189,6 +189,11 @@ def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, 
     return {name: float(term) for name, term in terms.items()}, norms
 
 
+def singular_values(z: np.ndarray) -> np.ndarray:
+    """Computes the singular values of embeddings minus their mean, in falling order."""
+    return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+
+
 @dataclasses.dataclass(frozen=True)
 class Inspection:
     """The representations, embeddings and terms of a sample in a model at one moment.
@@ -262,8 +267,7 @@ class Inspection:
     @functools.cached_property
     def singular_values(self) -> np.ndarray:
         """Singular values of the centered first embeddings, in falling order, (min(N, M),)."""
-        z = self.embeddings[0]
-        return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+        return singular_values(self.embeddings[0])
 
     @property
     def gradient_shares(self) -> dict[str, float]:

@@ -501,6 +501,34 @@ def test_embeddings_that_differ_in_length_alone_are_one_embedding_to_a_cosine():
     z = lengths + 1e-3 * HEALTHY
     assert names(course(losses.NTXentLoss(), z)) == ["complete collapse"]
     assert names(course(losses.VICRegLoss(), z)) == ["dimensional collapse"]
+    # Barlow Twins standardizes dimensions, not embeddings: it sees lengths, if not sizes.
+    assert names(course(losses.BarlowTwinsLoss(), z)) == ["dimensional collapse"]
+
+
+def test_lengths_do_not_hide_directions_from_a_cosine():
+    """One very long embedding makes most of the variance, but a cosine sees the others as well."""
+    z = HEALTHY * np.where(np.arange(64) == 0, 100, 1)[:, None]
+    assert names(course(losses.VICRegLoss(), z)) == ["dimensional collapse"]
+    assert names(course(losses.NTXentLoss(), z)) == []
+
+
+def test_methods_without_a_term_against_collapse_begin_with_few_directions():
+    """BYOL has been seen at 1.23 while it learned."""
+    z = HEALTHY + 3.5 * np.sign(HEALTHY[:1, :, :1])
+    assert names(course(losses.NTXentLoss(), z)) == ["dimensional collapse"]
+    assert names(course(losses.AlignmentLoss(), z)) == []
+
+
+@pytest.mark.parametrize(("shared", "found"), [(0.0, ["views share nothing"]), (0.33, [])])
+def test_views_that_share_little_share_more_than_nothing(shared, found):
+    """Positives are closer than negatives in 49 and in 58 % of all cases; 55 % may be chance."""
+    rng = np.random.RandomState(0)
+    z = shared * rng.randn(512, 32) / np.sqrt(2) + rng.randn(2, 512, 32)
+    views = rng.rand(2, 512, 4, 4, 1)
+    seen = course(losses.VICRegLoss(), z, views)
+    share = seen.latest.figures["pairs/positive_above_negative"]
+    assert share == pytest.approx(0.58 if shared else 0.49, abs=0.015)
+    assert names(seen) == found
 
 
 @pytest.mark.parametrize(
