@@ -353,7 +353,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("name", "argument", "kind", "is_optional"), list(_numbers()))
+# Those whose call with a right number takes long.
+SLOW_CALLS = ("evaluation.", "encoders.", "exporting.", "keras_ssl.", "data.from_tfrecords")
+
+
+def _marked(case):
+    return pytest.param(*case, marks=pytest.mark.long if case[0].startswith(SLOW_CALLS) else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "kind", "is_optional"), [_marked(case) for case in _numbers()]
+)
 def test_numbers(name, argument, kind, is_optional, tmp_path):
     thing = PUBLIC[name]
     call = _call(name, tmp_path)

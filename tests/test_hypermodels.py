@@ -369,7 +369,7 @@ class TestTuners:
     @pytest.mark.parametrize(
         "tuner_class",
         [
-            keras_tuner.RandomSearch,
+            pytest.param(keras_tuner.RandomSearch, marks=pytest.mark.long),
             pytest.param(keras_tuner.BayesianOptimization, marks=pytest.mark.slow),
         ],
     )

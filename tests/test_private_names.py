@@ -185,6 +185,7 @@ def subclasses():
                     yield pytest.param(cls, bases, id=f"{module.__name__}.{cls.__name__}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cls, bases", list(subclasses()))
 def test_a_subclass_shares_no_private_name_with_its_bases(cls, bases):
     # Used, or taken by accident for something else of its own.

@@ -41,7 +41,9 @@ def batches(count=3, rows=12):
 
 
 class TestMicroBatches:
-    @pytest.mark.parametrize("method", [models.VICReg, models.SimCLR])
+    @pytest.mark.parametrize(
+        "method", [models.VICReg, pytest.param(models.SimCLR, marks=pytest.mark.long)]
+    )
     def test_they_are_the_whole_batch(self, method):
         found = []
         for size in (None, 4):

@@ -22,7 +22,7 @@ def weights(model):
 
 # Their criteria are checked by test_criteria.py, and what is around them by the other methods.
 MORE = ("DCL", "VICRegExp", "VICRegCtr", "AlignmentUniformity", "FroSSL", "IVNE", "MMCR", "SimSiam")
-MORE += ("BYOL", "EMPSSL", "LeJEPA", "MoCoV3", "VIbCReg", "WMSE")
+MORE += ("BYOL", "EMPSSL", "SpectralContrastive", "TCR", "LeJEPA", "MoCoV3", "VIbCReg", "WMSE")
 NAMES = [pytest.param(name, marks=pytest.mark.long if name in MORE else ()) for name in METHODS]
 
 

@@ -103,7 +103,7 @@ def test_a_probe_learns():
         probe.evaluate_step(keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor([0, 2]))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vit_tiny"])
+@pytest.mark.parametrize("name", ["resnet8", pytest.param("vit_tiny", marks=pytest.mark.long)])
 def test_encoders_represent(name):
     encoder = encoders.build_encoder(name, (32, 32, 3))
     images = np.random.RandomState(0).uniform(size=(2, 32, 32, 3)).astype("float32")

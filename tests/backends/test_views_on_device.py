@@ -17,7 +17,7 @@ POLICIES = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", pytest.param("float32", marks=pytest.mark.long)])
 @pytest.mark.parametrize("name", POLICIES)
 def test_views_are_those_of_opencv(name, dtype):
     images = np.random.RandomState(0).randint(256, size=(6, 18, 15, 3)).astype("uint8")

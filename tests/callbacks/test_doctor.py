@@ -95,6 +95,7 @@ def vicreg(*weights):
     return losses.VICRegLoss(*weights)
 
 
+@pytest.mark.long
 def test_complete_collapse(digits, tmp_path):
     doctor = train(
         digits,

@@ -99,6 +99,7 @@ def test_graph_gives_what_eager_gives(name):
     np.testing.assert_allclose(eager, graph, atol=1e-5)
 
 
+@pytest.mark.long
 @every_layer
 def test_xla_gives_what_eager_gives(name):
     images = tf.constant(_photo(16))

@@ -126,11 +126,11 @@ def test_gradient_equals_finite_differences(name):
 @pytest.mark.parametrize(
     "views",
     [
-        pytest.param((np.ones((4, 3)), np.ones((4, 3))), id="constant"),
+        pytest.param((np.ones((4, 3)), np.ones((4, 3))), id="constant", marks=pytest.mark.long),
         pytest.param((np.zeros((4, 3)), np.zeros((4, 3))), id="zero"),
         pytest.param(_views(2, 3), id="two-samples"),
-        pytest.param((1e4 * _views()[0], 1e4 * _views()[1]), id="huge"),
-        pytest.param((1e-6 * _views()[0], 1e-6 * _views()[1]), id="minute"),
+        pytest.param((1e4 * _views()[0], 1e4 * _views()[1]), id="huge", marks=pytest.mark.long),
+        pytest.param((1e-6 * _views()[0], 1e-6 * _views()[1]), id="minute", marks=pytest.mark.long),
     ],
 )
 def test_value_and_gradient_stay_finite(name, views):
@@ -153,7 +153,7 @@ def test_loss_falls_when_free_embeddings_are_optimized(name):
 
 
 @of_its_own_way
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.long), "bfloat16"])
 def test_half_precision_embeddings_are_computed_in_float32(name, dtype):
     z_1, z_2 = (tf.cast(z, dtype) for z in _views())
     loss, (gradient, _) = _gradient(CRITERIA[name](), z_1, z_2)
