@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_ssl import replicas
 from keras_ssl._keras import all_layers
-from keras_ssl.inspection.sample import Inspection, singular_values
+from keras_ssl.inspection.sample import Inspection
 
 # Where diagnoses are among the events of a run: as text for people, and as data for the report.
 TEXT, RECORD = "doctor/diagnosis", "doctor/record"
@@ -274,32 +274,39 @@ def complete_collapse(course: Course) -> Diagnosis | None:
     )
 
 
+def _directions(values: np.ndarray) -> int:
+    """Counts the directions that embeddings use."""
+    return int(np.sum(values > 1e-3 * values[0]))
+
+
+def _has_few_directions(course: Course, spectrum: str) -> bool:
+    """Whether a spectrum, an attribute of the latest inspection, has hardly any directions."""
+    values, before = (getattr(inspection, spectrum) for inspection in (course.latest, course.first))
+    # Healthy methods have at least 1.9, however few dimensions they use; collapsed ones below 1.2.
+    # If only the model holds embeddings apart, they begin with few directions, and find more: BYOL
+    # has been seen at 1.23 while it learned.
+    limit = 1.1 if _is_held_apart_by_the_model(course.model.criterion) else 1.5
+    has_one = _participation(values) <= min(limit, 1.05 * _participation(before))
+    # Healthy methods use at least half of the directions.
+    return len(values) >= 16 and (has_one or _directions(values) <= 0.05 * len(values))
+
+
 def dimensional_collapse(course: Course) -> Diagnosis | None:
     """The embeddings lie in a few directions."""
     if not course.has_trained or complete_collapse(course) is not None:
         return None
-    attribute = "embeddings" if _depends_on_lengths(course) else "unit"
-    values, values_before = (
-        singular_values(getattr(inspection, attribute)[0])
-        for inspection in (course.latest, course.first)
-    )
-    highest = len(values)
-    # Healthy methods have at least 1.9, however few dimensions they use; collapsed ones below 1.2.
-    participation = _participation(values)
-    # If only the model holds embeddings apart, they begin with few directions, and find more: BYOL
-    # has been seen at 1.23 while it learned.
-    highest_of_ill = 1.1 if _is_held_apart_by_the_model(course.model.criterion) else 1.5
-    has_one = participation <= min(highest_of_ill, 1.05 * _participation(values_before))
-    # Healthy methods use at least half of the directions.
-    directions = int(np.sum(values > 1e-3 * values[0]))
-    has_few = directions <= 0.05 * highest
-    if highest < 16 or not (has_one or has_few):
+    spectra = ("singular_values", "singular_values_of_unit")  # A cosine sees the latter.
+    ill = [name for name in spectra if _has_few_directions(course, name)]
+    # This is asked last, because it takes longest.
+    if not ill or (seen := spectra[not _depends_on_lengths(course)]) not in ill:
         return None
+    values = getattr(course.latest, seen)
+    highest, directions = len(values), _directions(values)
     share = 100 * values[0] ** 2 / np.sum(values**2)
     return Diagnosis(
         "dimensional collapse",
         f"The embeddings use {directions} of {highest} directions, one of which has {share:.0f} % "
-        f"of their variance (participation ratio {participation:.2f}).",
+        f"of their variance (participation ratio {_participation(values):.2f}).",
         f"Most dimensions follow from a few others. {_hold_apart(course)} Check that no layer "
         "between the encoder and the criterion is a bottleneck.",
         heals=False,

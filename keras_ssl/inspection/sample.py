@@ -189,8 +189,7 @@ def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, 
     return {name: float(term) for name, term in terms.items()}, norms
 
 
-def singular_values(z: np.ndarray) -> np.ndarray:
-    """Computes the singular values of embeddings minus their mean, in falling order."""
+def _singular_values(z: np.ndarray) -> np.ndarray:
     return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
 
 
@@ -267,7 +266,12 @@ class Inspection:
     @functools.cached_property
     def singular_values(self) -> np.ndarray:
         """Singular values of the centered first embeddings, in falling order, (min(N, M),)."""
-        return singular_values(self.embeddings[0])
+        return _singular_values(self.embeddings[0])
+
+    @functools.cached_property
+    def singular_values_of_unit(self) -> np.ndarray:
+        """The same of the first embeddings scaled to norm 1."""
+        return _singular_values(self.unit[0])
 
     @property
     def gradient_shares(self) -> dict[str, float]:
