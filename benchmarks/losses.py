@@ -123,20 +123,38 @@ def _contrastive(temperature, positive_in_denominator):
 
 # --- Contenders --------------------------------------------------------------------------------
 
-# By criterion: ours; whether it has another side; the plain form, if there is one here; lightly's
-# class and arguments. A criterion without a row is measured alone, with its defaults.
+
+def _lejepa(module):
+    """LeJEPA's loss by lightly's SIGReg, which draws 1024 directions and approximates an integral.
+
+    It is not the same number as ours, but another way to the same end. lightly's own loss wants
+    global and local views.
+    """
+    statistic = module.lejepa_loss.SIGReg()
+
+    def loss(z_1, z_2):
+        center = (z_1 + z_2) / 2
+        invariance = sum((z - center).square().mean() for z in (z_1, z_2)) / 2
+        return 0.95 * invariance + 0.05 * (statistic(z_1) + statistic(z_2)) / 2
+
+    return loss
+
+
+# By criterion: ours; whether it has another side; the plain form, if there is one here; lightly's,
+# as a function from `lightly.loss` to a loss. A criterion without a row is measured alone, with its
+# defaults.
 CRITERIA = {
     "vicreg": (
         losses.VICRegLoss,
         True,
         _vicreg(0, _mean_energy, (25, 25, 1), halved=False),
-        ("VICRegLoss", {}),
+        lambda module: module.VICRegLoss(),
     ),
     "barlow-twins": (
         losses.BarlowTwinsLoss,
         True,
         _barlow_twins,
-        ("BarlowTwinsLoss", {"lambda_param": 0.0051}),
+        lambda module: module.BarlowTwinsLoss(lambda_param=0.0051),
     ),
     "tcr": (losses.CodingRateLoss, True, _coding_rate, None),
     "vicreg-exp": (
@@ -149,15 +167,22 @@ CRITERIA = {
         losses.NTXentLoss,
         False,
         _contrastive(0.15, positive_in_denominator=True),
-        ("NTXentLoss", {"temperature": 0.15}),
+        lambda module: module.NTXentLoss(temperature=0.15),
     ),
     "dcl": (
         losses.DCLLoss,
         False,
         _contrastive(0.1, positive_in_denominator=False),
-        ("DCLLoss", {"temperature": 0.1}),
+        lambda module: module.DCLLoss(temperature=0.1),
     ),
     "spectral": (losses.SpectralContrastiveLoss, True, _spectral, None),
+    "sigreg": (losses.SIGRegLoss, False, None, _lejepa),
+    "uniformity": (
+        losses.UniformityLoss,
+        False,
+        None,
+        lambda module: module.HypersphereLoss(t=2.0),
+    ),
     "vicreg-ctr": (
         losses.VICRegCtrLoss,
         False,
@@ -248,8 +273,7 @@ def contenders(criterion, samples, dimensions, lightly_module):
     if dense is not None:
         steps["dense"] = tensorflow_step(dense, z_1, z_2)
     if peer is not None and lightly_module is not None:
-        name, arguments = peer
-        steps["lightly"] = torch_step(getattr(lightly_module, name)(**arguments), z_1, z_2)
+        steps["lightly"] = torch_step(peer(lightly_module), z_1, z_2)
     return steps
 
 

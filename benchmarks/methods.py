@@ -11,7 +11,8 @@ fitted on the same 10,000 images and tested on the 10,000 of the test split, and
 untrained encoder are judged in the same way. Prints a Markdown table. Takes about three minutes per
 run on two CPU cores.
 
-A stopped run goes on from what `--output` holds.
+A stopped run goes on from what `--output` holds. `--encoders FOLDER` keeps the encoders, for
+benchmarks/similarity.py.
 """
 
 import argparse
@@ -93,6 +94,7 @@ def main() -> None:
     source.add_argument("--data-dir", help="folder that holds fashion-mnist/")
     source.add_argument("--cifar", help="CIFAR-10 as an .npz file, in the place of Fashion-MNIST")
     parser.add_argument("--output", default="runs/methods.json", help="figures, as JSON")
+    parser.add_argument("--encoders", help="folder to keep the encoders in")
     parser.add_argument("--images", type=int, default=10_000, help="training images")
     parser.add_argument("--epochs", type=int, default=20)
     registry.add_import_option(parser, default=[])
@@ -121,6 +123,10 @@ def main() -> None:
         start = time.time()
         encoder, logs = compute()
         minutes = (time.time() - start) / 60
+        if options.encoders:
+            folder = pathlib.Path(options.encoders)
+            folder.mkdir(parents=True, exist_ok=True)
+            encoder.save(folder / f"{key}.keras")
         row = {**evaluation.judge(encoder, train, test), "minutes": minutes}
         figures[key] = {**row, "method": name, "seed": seed, **settings, "logs": logs}
         output.write_text(json.dumps(figures, indent=2) + "\n")
