@@ -140,6 +140,12 @@ def _lejepa(module):
     return loss
 
 
+def _hypersphere(module):
+    from lightly.loss.hypersphere_loss import HypersphereLoss  # The package does not import it.
+
+    return HypersphereLoss(t=2.0)
+
+
 # By criterion: ours; whether it has another side; the plain form, if there is one here; lightly's,
 # as a function from `lightly.loss` to a loss. A criterion without a row is measured alone, with its
 # defaults.
@@ -177,12 +183,7 @@ CRITERIA = {
     ),
     "spectral": (losses.SpectralContrastiveLoss, True, _spectral, None),
     "sigreg": (losses.SIGRegLoss, False, None, _lejepa),
-    "uniformity": (
-        losses.UniformityLoss,
-        False,
-        None,
-        lambda module: module.HypersphereLoss(t=2.0),
-    ),
+    "uniformity": (losses.UniformityLoss, False, None, _hypersphere),
     "vicreg-ctr": (
         losses.VICRegCtrLoss,
         False,

@@ -6,8 +6,9 @@
 Takes every encoder that benchmarks/methods.py kept, "METHOD, seed SEED.keras", and computes the
 linear CKA of every two over all test images, exactly (`keras_ssl.evaluation.cka_matrix`). Writes
 `--output`, a JSON file, and the picture of the matrix beside it. Prints the means: between two
-seeds of one method, between two trained methods, and between a trained and an untrained encoder.
-The paper has 0.92 to 0.96, 0.87 to 0.91, and 0.13 to 0.15 (ResNet-50 on ImageNet).
+seeds of one method, between two methods (of one seed, and so of one initialization and order of the
+images, or of two), and between a trained and an untrained encoder. The paper has 0.92 to 0.96
+within a method, 0.87 to 0.91 between methods, and 0.13 to 0.15 (ResNet-50 on ImageNet).
 """
 
 import argparse
@@ -27,17 +28,20 @@ UNTRAINED = "untrained"
 NOT_ENCODERS = ("raw pixels",)
 
 
-def method_of(name: str) -> str:
-    """Returns the method of an encoder called "METHOD, seed SEED"."""
-    return name.rpartition(", seed ")[0]
+def parts(name: str) -> tuple[str, str]:
+    """Returns the method and the seed of an encoder called "METHOD, seed SEED"."""
+    method, _, seed = name.rpartition(", seed ")
+    return method, seed
 
 
 def kind_of_pair(name_1: str, name_2: str) -> str:
-    """Returns which of the three means a pair of encoders belongs to."""
-    methods = {method_of(name_1), method_of(name_2)}
+    """Returns which of the means a pair of encoders belongs to."""
+    methods, seeds = (set(pair) for pair in zip(parts(name_1), parts(name_2), strict=True))
     if UNTRAINED in methods:
         return "two untrained" if len(methods) == 1 else "trained and untrained"
-    return "seeds of one method" if len(methods) == 1 else "two methods"
+    if len(methods) == 1:
+        return "one method, two seeds"
+    return "two methods, one seed" if len(seeds) == 1 else "two methods, two seeds"
 
 
 def means(cka: evaluation.CKA) -> dict[str, dict[str, float]]:
@@ -68,12 +72,12 @@ def main() -> None:
     options = parser.parse_args()
 
     files = {path.stem: path for path in sorted(options.encoders.glob("*, seed *.keras"))}
-    found = list(dict.fromkeys(map(method_of, files)))
+    found = list(dict.fromkeys(parts(name)[0] for name in files))
     wanted = options.methods or [name for name in found if name not in NOT_ENCODERS]
     missing = set(wanted) - set(found)
     if missing or not wanted:
         raise SystemExit(f"error: {options.encoders} holds {found}, not {sorted(missing)}")
-    names = [name for method in wanted for name in files if method_of(name) == method]
+    names = [name for method in wanted for name in files if parts(name)[0] == method]
     _, test = data.load(options.cifar)
     cka = evaluation.cka_matrix(
         {name: keras.saving.load_model(files[name]) for name in names}, test
