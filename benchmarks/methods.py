@@ -5,14 +5,15 @@
 
 Every method has the same encoder (ResNet-8, width 16, strided stem: 78 thousand parameters), images
 (the first 10,000 of Fashion-MNIST, without their labels), augmentation, projector, optimizer and
-number of epochs. Only the criterion differs, with the constants of `keras_ssl.recipes.SMALL`.
+number of epochs. Only the criterion differs, with the constants of `keras_ssl.recipes.SMALL`. (Some
+relatives of the paper's methods have a predictor, a teacher or another projector: see there.)
 Weighted kNN (k = 20, temperature 0.07) and logistic regression judge the frozen features. They are
 fitted on the same 10,000 images and tested on the 10,000 of the test split, and raw pixels and the
 untrained encoder are judged in the same way. Prints a Markdown table. Takes about three minutes per
 run on two CPU cores.
 
 A stopped run goes on from what `--output` holds. `--encoders FOLDER` keeps the encoders, for
-benchmarks/similarity.py.
+benchmarks/similarity.py, and trains those again that are not there.
 """
 
 import argparse
@@ -94,7 +95,7 @@ def main() -> None:
     source.add_argument("--data-dir", help="folder that holds fashion-mnist/")
     source.add_argument("--cifar", help="CIFAR-10 as an .npz file, in the place of Fashion-MNIST")
     parser.add_argument("--output", default="runs/methods.json", help="figures, as JSON")
-    parser.add_argument("--encoders", help="folder to keep the encoders in")
+    parser.add_argument("--encoders", type=pathlib.Path, help="folder to keep the encoders in")
     parser.add_argument("--images", type=int, default=10_000, help="training images")
     parser.add_argument("--epochs", type=int, default=20)
     registry.add_import_option(parser, default=[])
@@ -114,19 +115,20 @@ def main() -> None:
 
     def record(name: str, seed: int, compute: object) -> None:
         key = f"{name}, seed {seed}"
+        encoder_file = options.encoders and options.encoders / f"{key}.keras"
         settings = {"epochs": options.epochs, "images": options.images}
         if key in figures:
             found = {setting: figures[key].get(setting) for setting in settings}
             if found != settings:
                 raise SystemExit(f"error: {output} holds {key} with {found}, not {settings}")
-            return
+            if encoder_file is None or encoder_file.exists():
+                return
         start = time.time()
         encoder, logs = compute()
         minutes = (time.time() - start) / 60
-        if options.encoders:
-            folder = pathlib.Path(options.encoders)
-            folder.mkdir(parents=True, exist_ok=True)
-            encoder.save(folder / f"{key}.keras")
+        if encoder_file is not None:
+            options.encoders.mkdir(parents=True, exist_ok=True)
+            encoder.save(encoder_file)
         row = {**evaluation.judge(encoder, train, test), "minutes": minutes}
         figures[key] = {**row, "method": name, "seed": seed, **settings, "logs": logs}
         output.write_text(json.dumps(figures, indent=2) + "\n")

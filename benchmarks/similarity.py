@@ -75,7 +75,9 @@ def main() -> None:
     found = list(dict.fromkeys(parts(name)[0] for name in files))
     wanted = options.methods or [name for name in found if name not in NOT_ENCODERS]
     missing = set(wanted) - set(found)
-    if missing or not wanted:
+    if not found:
+        raise SystemExit(f"error: {options.encoders} holds no encoders of benchmarks/methods.py")
+    if missing:
         raise SystemExit(f"error: {options.encoders} holds {found}, not {sorted(missing)}")
     names = [name for method in wanted for name in files if parts(name)[0] == method]
     _, test = data.load(options.cifar)

@@ -310,6 +310,11 @@ class TestInspection:
         np.testing.assert_allclose(seen.positive_cosines, by_hand, atol=1e-12)
         assert seen.terms["alignment"] == pytest.approx(2 - 2 * by_hand.mean(), rel=1e-4)
 
+    def test_of_many_views_ten_pairs_are_measured(self, page):
+        z = np.random.RandomState(0).randn(20, 8, 4)
+        seen = inspection.Inspection((), (), tuple(z), (tuple(z),), {}, {})
+        assert len(seen._unit_pairs) == 10 and seen.positive_cosines.shape == (8,)
+
     def test_views_of_several_sizes_and_views_that_are_no_images(self, page):
         seen = inspection.Sample(page.images, page.crops, count=16).inspect(page.multi_crop)
         assert len(seen.embeddings) == 8 and len(seen.pairs) == 13

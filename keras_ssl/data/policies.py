@@ -409,22 +409,28 @@ def multi_patch(
 ) -> Views:
     """Makes EMP-SSL's policy for CIFAR-10: many patches of each image.
 
-    A patch is a quarter of the area, in the image's proportions, enlarged to the size of the
-    others. All have a flip with probability 0.5, color jitter of 0.4 / 0.4 / 0.4 / 0.2 with 0.8,
-    gray with 0.2, and blur and solarization with 0.1 each (its published code).
+    A patch is a square of a quarter of the area, enlarged to the size of the views. (Of an image
+    that is more than four times as long as wide, it is the largest square in its middle.) All have
+    a flip with probability 0.5, color jitter of 0.4 / 0.4 / 0.4 / 0.2 with 0.8, gray with 0.2, and
+    blur and solarization with 0.1 each (its published code).
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the color jitter, at least 0.
-        count: Number of patches, at least 2. Default 20, the smaller number of the published code's
-            two (the other is 200).
+        count: Number of patches, at least 2. Default 20, as in the commands of the published
+            code's README (its program's default is 100).
+
+    Raises:
+        ValueError: for fewer than 2 patches, or a negative strength.
 
     References:
         - Tong et al.: EMP-SSL: Towards self-supervised learning in one training epoch, 2023 (arXiv
           2304.03977).
     """
     s = check_non_negative("strength", strength)
+    if check_count("count", count) < 2:
+        raise ValueError(f"`count` must be two or more. Received: count={count}")
     patch = Compose(
         [
             RandomResizedCrop(size, scale=(0.25, 0.25), ratio=(1.0, 1.0)),
@@ -435,7 +441,7 @@ def multi_patch(
             RandomSolarize(0.1),
         ]
     )
-    return Views([patch] * check_count("count", count), seed=seed)
+    return Views([patch] * count, seed=seed)
 
 
 def colorless(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:

@@ -14,9 +14,12 @@ from keras_ssl import duality, replicas
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.image_set import captions
+from keras_ssl.data.image_set import captions, spread_places
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
 from keras_ssl.training.trainer import embedder, gradients_of_each
+
+# Each takes some 60 ms for 256 images.
+_MOST_PAIRS = 10
 
 # A dimension of unit embeddings is dead if its standard deviation is below this / sqrt(M).
 _DEAD = 0.01
@@ -234,14 +237,15 @@ class Inspection:
 
     @functools.cached_property
     def _unit_pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The pairs, scaled to norm 1; more than two embeddings in one give all their pairs."""
+        """The pairs, scaled to norm 1; more than two embeddings in one give all their pairs.
+
+        Of many pairs, as 20 views have, ten are taken, evenly spaced.
+        """
         from sklearn.preprocessing import normalize
 
-        return [
-            (normalize(a), normalize(b))
-            for pair in self.pairs
-            for a, b in itertools.combinations(pair, 2)
-        ]
+        pairs = [pair for views in self.pairs for pair in itertools.combinations(views, 2)]
+        chosen = spread_places(len(pairs), min(len(pairs), _MOST_PAIRS))
+        return [(normalize(pairs[i][0]), normalize(pairs[i][1])) for i in chosen]
 
     @functools.cached_property
     def cosines(self) -> np.ndarray:

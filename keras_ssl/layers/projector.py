@@ -113,7 +113,7 @@ class Projector(keras.layers.Layer):
     """
 
     def __init__(
-        self, widths: str | Sequence[int], normalized: bool = False, **kwargs: Any
+        self, widths: str | Sequence[int], *, normalized: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.widths = parse_widths(widths)

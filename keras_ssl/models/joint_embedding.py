@@ -163,7 +163,7 @@ class JointEmbeddingModel(Trainer):
         self.projector = (
             projector
             if isinstance(projector, keras.layers.Layer)
-            else Projector(projector, self.normalized_projector)
+            else Projector(projector, normalized=self.normalized_projector)
         )
         if not isinstance(criterion, Criterion):
             raise TypeError(

@@ -186,7 +186,8 @@ class EMPSSL(JointEmbeddingModel):
     """EMP-SSL, a dimension-contrastive method: TCR of many patches of each image.
 
     Takes any number of views, such as those of `keras_ssl.data.multi_patch`. The published code
-    counts the first two layers of this projector as part of the encoder.
+    judges what comes out of the first layer of this projector, with its batch normalization and
+    ReLU, averaged over 128 patches of an image; here, the encoder is judged on whole images.
 
     References:
         - Tong et al.: EMP-SSL: Towards self-supervised learning in one training epoch, 2023 (arXiv

@@ -500,7 +500,8 @@ def test_small_embeddings_are_ill_only_where_the_criterion_sees_their_size():
 def test_embeddings_that_differ_in_length_alone_are_one_embedding_to_a_cosine():
     lengths = np.linspace(1, 3, 64)[:, None] * np.ones(32)
     z = lengths + 1e-3 * HEALTHY
-    assert names(course(losses.NTXentLoss(), z)) == ["complete collapse"]
+    for of_directions in (losses.NTXentLoss, losses.IVNELoss, losses.UniformityLoss):
+        assert names(course(of_directions(), z)) == ["complete collapse"]
     assert names(course(losses.VICRegLoss(), z)) == ["dimensional collapse"]
     # Barlow Twins standardizes dimensions, not embeddings: it sees lengths, if not sizes.
     assert names(course(losses.BarlowTwinsLoss(), z)) == ["dimensional collapse"]
@@ -518,6 +519,15 @@ def test_methods_without_a_term_against_collapse_begin_with_few_directions():
     z = HEALTHY + 3.5 * np.sign(HEALTHY[:1, :, :1])
     assert names(course(losses.NTXentLoss(), z)) == ["dimensional collapse"]
     assert names(course(losses.AlignmentLoss(), z)) == []
+
+
+def test_few_images_do_not_make_views_unrelated():
+    """Of eight images, up to 81 % may be chance."""
+    rng = np.random.RandomState(0)
+    z = rng.randn(8, 32) + 2.5 * rng.randn(2, 8, 32)
+    seen = course(losses.VICRegLoss(), z, rng.rand(2, 8, 4, 4, 1))
+    assert 0.6 < seen.latest.figures["pairs/positive_above_negative"] < 0.81
+    assert names(seen) == []
 
 
 @pytest.mark.parametrize(("shared", "found"), [(0.0, ["views share nothing"]), (0.33, [])])

@@ -543,7 +543,7 @@ class TestPolicies:
         strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
         assert strengths == (0.4, 0.4, 0.4, 0.2)
         assert (gray.probability, blur.probability, solarize.probability) == (0.2, 0.1, 0.1)
-        with pytest.raises(ValueError, match="`views` must be two or more"):
+        with pytest.raises(ValueError, match="`count` must be two or more"):
             data.multi_patch(count=1)
 
     def test_byol_has_the_probabilities_of_table_s1(self):
