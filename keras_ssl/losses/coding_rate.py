@@ -124,8 +124,8 @@ class EMPSSLLoss(CodingRateLoss):
 
     Loss = alignment_weight * alignment + coding_rate, as in the published code.
 
-    The sum of the V cosines is V ||c_i||: the alignment is the mean length of the centers, whose
-    nuclear norm is MMCR's criterion.
+    The mean of the V cosines is ||c_i||, so the alignment is minus the mean length of the centers.
+    MMCR's criterion is minus their nuclear norm.
 
     Args:
         alignment_weight: Weight of the alignment, at least 0. Default 200, as in the published

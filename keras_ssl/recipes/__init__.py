@@ -11,9 +11,9 @@ the variables that LARS excludes, nor the last learning rate. Here they are thos
 VICReg code: 0.001, one-dimensional variables, and 0.001 of the peak. The paper does not give the
 grids of its sweeps either.
 
-All recipes differ from the published codes in these points. The last layer of the projector is bare
-(SimCLR, SCL and lightly's DCL normalize it, and TCR's and EMP-SSL's have a bias), but for SimSiam
-and MoCo v3. Each view is a batch of its own for batch normalization (EMP-SSL's patches are one).
+All recipes differ from the published codes in these points. Except in SimSiam and MoCo v3, the last
+layer of the projector is bare (SimCLR, SCL and lightly's DCL normalize it, and TCR's and EMP-SSL's
+have a bias). Each view is a batch of its own for batch normalization (EMP-SSL's patches are one).
 The learning rate warms up and decays step by step, and the cosine begins where the warm-up ends
 (TCR and lightly change the rate once an epoch, and TCR's cosine includes the warm-up). Images are
 in [0, 1], not standardized. Initial weights are Keras'.

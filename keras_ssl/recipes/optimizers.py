@@ -77,6 +77,13 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
 BY_NAME = {
     f.__name__: f
     for f in (
-        *(adamw, sgd, lars, lars_simclr, lars_tcr, lars_emp_ssl, lars_solo, lars_barlow_twins),
+        adamw,
+        sgd,
+        lars,
+        lars_simclr,
+        lars_tcr,
+        lars_emp_ssl,
+        lars_solo,
+        lars_barlow_twins,
     )
 }

@@ -53,28 +53,16 @@ def encoder():
     )
 
 
-def head():
+def head(inputs=7, name="head"):
+    """A projector or a predictor without batch normalization, for the reason above."""
     return keras.Sequential(
         [
-            keras.layers.Reshape((1, 1, 7)),
+            keras.layers.Reshape((1, 1, inputs)),
             keras.layers.Conv2D(9, 1, activation="relu"),
             keras.layers.Conv2D(8, 1),
             keras.layers.Flatten(),
         ],
-        name="head",
-    )
-
-
-def predictor():
-    """A predictor without batch normalization, for the reason above."""
-    return keras.Sequential(
-        [
-            keras.layers.Reshape((1, 1, 8)),
-            keras.layers.Conv2D(9, 1, activation="relu"),
-            keras.layers.Conv2D(8, 1),
-            keras.layers.Flatten(),
-        ],
-        name="predictor",
+        name=name,
     )
 
 
@@ -123,7 +111,7 @@ def train(method, optimizer="SGD", steps_per_execution=1, **arguments):
     probe = layers.OnlineProbe(3, keras.optimizers.SGD(0.125, 0.875), dtype=keras.config.floatx())
     model = getattr(models, method)(encoder(), head(), probe=probe, **arguments)
     if hasattr(model, "predictor"):
-        replace_layer(model, "predictor", predictor())
+        replace_layer(model, "predictor", head(8, "predictor"))
     if keras.backend.backend() == "torch":
         steps_per_execution = 1  # Keras knows no other there.
     model.compile(OPTIMIZERS[optimizer](), steps_per_execution=steps_per_execution)
