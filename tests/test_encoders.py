@@ -448,11 +448,22 @@ class TestAnyModelIsAnEncoder:
             (lambda: encoders.resnet18((32, 32, 3), width=8), 64),
             (lambda: encoders.resnet50((32, 32, 3), width=8, stem="small"), 256),
             (lambda: encoders.resnet8((28, 28, 1)), 64),
+            (lambda: encoders.resnet8((None, None, 3), width=4, stages=3), 4 + 8 + 16),
+            (lambda: encoders.resnet((8, 8, 1), (1, 2), 4, bottleneck=True, stages=2), 16 + 32),
         ],
-        ids=["resnet18", "resnet50", "resnet8"],
+        ids=["resnet18", "resnet50", "resnet8", "three stages", "two stages"],
     )
     def test_builders(self, build, features):
         assert build().output_shape == (None, features)
+
+    def test_the_stages_stand_side_by_side(self):
+        network = encoders.resnet((8, 8, 3), (1, 1), width=4, stages=2)
+        ends = [layer.output for layer in network.layers if isinstance(layer, keras.layers.Add)]
+        x = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+        maps = keras.Model(network.inputs, ends).predict(x, verbose=0)
+        means = [np.maximum(each, 0).mean((1, 2)) for each in maps]
+        expected = np.concatenate(means, axis=1)
+        np.testing.assert_allclose(network.predict(x, verbose=0), expected, rtol=1e-5)
 
     def test_resnet_sizes_are_the_published_ones(self):
         # torchvision's, without the classifier: 11.69 M - 0.51 M, 25.56 M - 2.05 M; Keras counts

@@ -23,6 +23,7 @@ from keras_ssl.encoders.vits import vit_small, vit_tiny
 ENCODERS: dict[str, Callable[..., keras.Model]] = {
     "resnet8": resnet8,
     "resnet8-strided": functools.partial(resnet8, stem="strided"),
+    "resnet8-wide": functools.partial(resnet8, width=64, stem="strided", stages=3),
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,

@@ -85,6 +85,7 @@ def resnet(
     stem: str = "small",
     zero_init_residual: bool = True,
     name: str = "resnet",
+    stages: int = 1,
 ) -> keras.Model:
     """Builds a residual network from images to pooled representations.
 
@@ -101,25 +102,34 @@ def resnet(
             last batch normalization starts at zero, as in the published codes of SimCLR and VICReg.
             Runs of a few dozen epochs do better without this.
         name: Name of the model.
+        stages: Number of last stages whose averaged feature maps are the representation, side by
+            side; at most as many as there are. Default 1: the last stage alone.
 
     Returns:
         A functional `keras.Model` from float (N, height, width, channels) in [0, 1] to
-        representations (N, D), D = width * 2^(stages - 1), four times that with bottlenecks.
+        representations (N, D). Stage i, from 0 on, has width * 2^i filters, four times that with
+        bottlenecks; D is their sum over the last `stages`.
 
     Raises:
-        ValueError: for an input shape that is not three numbers, an unknown stem, or no blocks.
+        ValueError: for an input shape that is not three numbers, an unknown stem, no blocks, or
+            more `stages` than there are.
     """
     shape = check_image_shape("input_shape", input_shape)
     check_choice("stem", stem, ("small", "strided", "imagenet"))
     check_count("width", width)
     if not isinstance(blocks, Sequence) or isinstance(blocks, str) or not blocks:
         raise ValueError(f"`blocks` must name at least one stage. Received: {blocks=}")
+    if check_count("stages", stages) > len(blocks):
+        raise ValueError(
+            f"`stages` must be at most {len(blocks)}, the stages of `blocks`. Received: {stages=}"
+        )
 
     inputs = layers.Input(shape, name=UNIT_INPUT)
     kernel_size, strides = {"small": (3, 1), "strided": (3, 2), "imagenet": (7, 2)}[stem]
     x = layers.ReLU()(_convolution(inputs, width, kernel_size, strides, name="stem"))
     if stem == "imagenet":
         x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    ends = []
     for stage, count in enumerate(blocks):
         for block in range(check_count("blocks", count)):
             strides = 2 if stage > 0 and block == 0 else 1
@@ -131,18 +141,30 @@ def resnet(
                 zero_init_residual,
                 name=f"block_{sum(blocks[:stage]) + block + 1}",
             )
-    return keras.Model(inputs, layers.GlobalAveragePooling2D()(x), name=name)
+        ends.append(x)
+    means = [layers.GlobalAveragePooling2D()(x) for x in ends[-stages:]]
+    outputs = means[0] if stages == 1 else layers.Concatenate()(means)
+    return keras.Model(inputs, outputs, name=name)
 
 
 def resnet8(
-    input_shape: Sequence[int] = (28, 28, 1), width: int = 16, stem: str = "small"
+    input_shape: Sequence[int] = (28, 28, 1),
+    width: int = 16,
+    stem: str = "small",
+    stages: int = 1,
 ) -> keras.Model:
     """Builds a ResNet-8, D = 64 at width 16, for tiny images and short runs on a CPU.
 
-    Its blocks do not start as the identity; see `resnet`.
+    Its blocks do not start as the identity; see `resnet`, also for the arguments.
     """
     return resnet(
-        input_shape, (1, 1, 1), width, stem=stem, zero_init_residual=False, name="resnet8"
+        input_shape,
+        (1, 1, 1),
+        width,
+        stem=stem,
+        zero_init_residual=False,
+        stages=stages,
+        name="resnet8",
     )
 
 
