@@ -32,6 +32,7 @@ from keras_ssl.data.policies import (
     simclr,
     simclr_cifar,
     simsiam,
+    simsiam_cifar,
     tiny_gray,
     weak,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "simclr",
     "simclr_cifar",
     "simsiam",
+    "simsiam_cifar",
     "split",
     "tiny_gray",
     "to_unit_floats",

@@ -318,9 +318,8 @@ def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1
 def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
     """Makes SimSiam's policy, a milder form of SimCLR's; the spectral contrastive loss uses it too.
 
-    The crop is 20 to 100 % of the area, and the jitter 0.4 / 0.4 / 0.4 / 0.1. (SimSiam's settings
-    for CIFAR leave out the blur, whose probability is 0.5 here. For images of up to 32 pixels, use
-    `simclr(strength=0.5, blur=0, scale=(0.2, 1))`.)
+    The crop is 20 to 100 % of the area, the jitter 0.4 / 0.4 / 0.4 / 0.1, and the probability of
+    blur 0.5. For images of up to 32 pixels, see `simsiam_cifar`.
 
     Args:
         size: (height, width) of the views; `None`: that of the images.
@@ -329,6 +328,18 @@ def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, scale=(0.2, 1.0))
+
+
+def simsiam_cifar(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
+    """Makes SimSiam's policy for CIFAR-10 (its appendix D): the same without blur.
+
+    Args:
+        size: (height, width) of the views; `None`: that of the images.
+        seed: Seed of the draws inside a model.
+        strength: Factor of the color jitter, at least 0.
+    """
+    check_non_negative("strength", strength)
+    return simclr(size, seed, 0.5 * strength, blur=0.0, scale=(0.2, 1.0))
 
 
 def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> TwoViews:
@@ -473,6 +484,7 @@ POLICIES: dict[str, Callable[..., Views]] = {
     "simclr": simclr,
     "simclr_cifar": simclr_cifar,
     "simsiam": simsiam,
+    "simsiam_cifar": simsiam_cifar,
     "weak": weak,
     "tiny_gray": tiny_gray,
     "colorless": colorless,
@@ -484,8 +496,8 @@ def policy(name: str, size: Size = None, seed: int | None = None, strength: floa
     """Makes a policy by its name, for scripts.
 
     Args:
-        name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam", "weak",
-            "tiny_gray", "colorless", "multi_patch".
+        name: One of `POLICIES`: "byol" (the paper's), "simclr", "simclr_cifar", "simsiam",
+            "simsiam_cifar", "weak", "tiny_gray", "colorless", "multi_patch".
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the policy's own color jitter (for "weak", of the area that a crop cuts
