@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-torch test-long test-slow test-versions check format tensorboard clean
+.PHONY: pretrain test test-torch test-long test-slow test-versions check format figures tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
@@ -42,6 +42,9 @@ check: .venv/installed  ## checks format, lint, types, and the examples in the d
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+figures: .venv/installed  ## draws the pictures of the results again from the figures that are kept
+	$(BIN)/python benchmarks/figures.py
 
 tensorboard: .venv/installed  ## shows all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs

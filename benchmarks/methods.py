@@ -85,6 +85,29 @@ def summary(figures: dict[str, dict]) -> str:
     return evaluation.table(rows)
 
 
+def plot(figures: dict[str, dict], path: str | pathlib.Path) -> None:
+    """Draws the accuracies of every method, a point per seed, in order of their kNN accuracy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    runs: dict[str, list[dict]] = {}
+    for figure in figures.values():
+        runs.setdefault(figure["method"], []).append(figure)
+    order = sorted(runs, key=lambda method: np.mean([run["knn"] for run in runs[method]]))
+    figure, axis = plt.subplots(figsize=(7, 0.28 * len(order) + 1), layout="constrained")
+    for key, color, label in (("knn", "C1", "kNN"), ("linear", "C0", "linear probe")):
+        points = [(100 * run[key], y) for y, name in enumerate(order) for run in runs[name]]
+        axis.plot(*zip(*points, strict=True), "o", color=color, alpha=0.7, label=label)
+    axis.set_yticks(range(len(order)), order)
+    axis.set_xlabel("accuracy on test images, %")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
     """Runs the methods that are not in the output yet, and prints the table."""
     registry.import_named()
@@ -143,6 +166,7 @@ def main() -> None:
             record(name, seed, lambda r=recipe, s=seed: pretrain(r, train, s))
 
     print("\n" + summary(figures))
+    plot(figures, output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

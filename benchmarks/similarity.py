@@ -27,6 +27,8 @@ from keras_ssl import data, evaluation
 UNTRAINED = "untrained"
 NOT_ENCODERS = ("raw pixels",)
 
+TITLE = "Linear CKA, CIFAR-10 test images"
+
 
 def parts(name: str) -> tuple[str, str]:
     """Returns the method and the seed of an encoder called "METHOD, seed SEED"."""
@@ -88,7 +90,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"names": cka.names, "values": cka.values.tolist(), "images": len(test), **summary}
     options.output.write_text(json.dumps(record) + "\n")
-    evaluation.draw_cka(cka, options.output.with_suffix(".png"), "Linear CKA, CIFAR-10 test images")
+    evaluation.draw_cka(cka, options.output.with_suffix(".png"), TITLE)
     rows = {
         kind: {column: f"{row[column]:.2f}" for column in ("mean", "least", "greatest")}
         | {"pairs": str(row["pairs"])}
