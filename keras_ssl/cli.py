@@ -29,7 +29,7 @@ COMMANDS: list[str] = commands.__all__
 GROUPS: dict[str, tuple[str, ...]] = {
     "Images": (
         *("source", "images", "evaluate_on", "image_size", "channels", "labels", "data_dir"),
-        *("download", "policy", "max_images", "validation"),
+        *("download", "policy", "view_size", "max_images", "validation"),
     ),
     "Method": ("method", "methods", "config", "projector", "temperature", "criterion"),
     "Encoder": (

@@ -30,7 +30,7 @@ from keras_ssl.recipes import Recipe
 
 __all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
 
-Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int]], keras.Model]
+Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int | None]], keras.Model]
 
 # Names of figures in the results; for all of them, larger is better.
 OBJECTIVES = ("knn", "linear", "probe", "rankme", "lidar")
@@ -163,7 +163,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     def build_encoder(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Builds the untrained encoder of a trial."""
-        shape = self.images.train.image_shape
+        shape = self.trial_recipe(hp).encoder_shape(self.images.train.image_shape)
         if isinstance(self.encoder, str):
             return encoders.build_encoder(self.encoder, shape)
         return self.encoder(hp, shape)
@@ -178,7 +178,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
         model.compile(recipe.build_optimizer(self._steps(recipe)))
         # Keras-tuner loads weights into the built model, in a later rung or for the best trial.
-        model.build((None, *shape))
+        model.build(recipe.build_policy().compute_output_shape((None, *shape))[0])
         model.optimizer.build(model.trainable_variables)
         return model
 

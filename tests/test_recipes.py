@@ -7,10 +7,12 @@ import pytest
 from keras_ssl import data, losses, models, optimizers, recipes
 from tests.conftest import tiny_encoder
 
+ALL = {**recipes.SMALL, **recipes.PUBLISHED, **recipes.TUNED}
 
-@pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
+
+@pytest.mark.parametrize("name", list(ALL))
 def test_every_recipe_builds(name):
-    recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
+    recipe = ALL[name]
     model = recipe.build_model(tiny_encoder())
     assert type(model) is recipe.model
     for argument, value in recipe.criterion.items():
@@ -73,6 +75,27 @@ def test_wrong_arguments_of_the_method(arguments, error, message):
         dataclasses.replace(recipes.SMALL["byol"], arguments=arguments)
 
 
+def test_the_size_of_the_views():
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], policy="simclr_cifar", view_size=6)
+    assert recipes.Recipe.from_config(json.loads(json.dumps(recipe.get_config()))) == recipe
+    assert "view_size" not in recipes.SMALL["vicreg"].get_config()
+    views = recipe.build_policy()(np.zeros((2, 8, 8, 3), "uint8"), training=True)
+    assert [tuple(view.shape) for view in views] == [(2, 6, 6, 3)] * 2
+    assert recipe.encoder_shape((8, 8, 3)) == (None, None, 3)
+    assert recipe.encoder_shape((6, 6, 3)) == (6, 6, 3)
+    assert recipes.SMALL["vicreg"].encoder_shape((8, 8, 1)) == (8, 8, 1)
+    with pytest.raises(ValueError, match="`view_size` must be .*Received: view_size=0"):
+        dataclasses.replace(recipe, view_size=0)
+
+
+def test_a_policy_that_takes_no_size(monkeypatch):
+    monkeypatch.setitem(data.POLICIES, "mine", lambda: data.weak())
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], policy="mine")
+    assert recipe.build_policy() is not None
+    with pytest.raises(ValueError, match="`view_size` must be None for the policy 'mine'.*=6"):
+        dataclasses.replace(recipe, view_size=6).build_policy()
+
+
 def test_a_recipe_without_a_method():
     from keras_ssl import models
 
@@ -81,9 +104,9 @@ def test_a_recipe_without_a_method():
         recipe.build_model(tiny_encoder())
 
 
-@pytest.mark.parametrize("name", [*recipes.SMALL, *recipes.PUBLISHED])
+@pytest.mark.parametrize("name", list(ALL))
 def test_a_config_is_json_and_gives_the_recipe_back(name):
-    recipe = {**recipes.SMALL, **recipes.PUBLISHED}[name]
+    recipe = ALL[name]
     recipe = dataclasses.replace(recipe, strength=0.5)
     config = json.loads(json.dumps(recipe.get_config()))
     assert recipes.Recipe.from_config(config) == recipe

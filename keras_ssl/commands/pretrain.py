@@ -21,8 +21,9 @@ def pretrain(
     data_dir: str | None = None,
     download: bool = False,
     policy: str | None = None,
+    view_size: int | None = None,
     views: Literal["cpu", "device"] = "cpu",
-    method: str | recipes.Recipe = "vicreg",
+    method: str | recipes.Recipe | None = None,
     config: str | None = None,
     encoder: str | os.PathLike[str] | keras.Model | None = None,
     weights: str | None = None,
@@ -85,10 +86,14 @@ def pretrain(
         download: Let tensorflow-datasets download; keep a data set of Hugging Face on this machine
             first.
         policy: Augmentation: one of `keras_ssl.data.POLICIES`, or a registered one of your own.
+        view_size: Height and width of the views, in pixels; three quarters of the images' take half
+            the time. Default: the method's, or those of the images.
         views: Where views are made: cpu, ahead of the step, or device, within it, which feeds an
             accelerator images as they are; see docs/backends.md.
         method: A method with small settings (vicreg, simclr, barlow-twins, ...), published settings
-            (vicreg-d8192, ...), or a registered method of your own. In Python also a `Recipe`.
+            (vicreg-d8192, ...), tuned ones (color-32px), or a registered method of your own. In
+            Python also a `Recipe`. Default: vicreg, or for colors of 28 to 40 px, without an
+            accelerator, color-32px.
         config: Settings to start from, instead of a method: best/NAME.json of a study, or
             config.json of a run.
         encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications, a preset of
@@ -143,7 +148,7 @@ def pretrain(
         KeyboardInterrupt: after Ctrl-C; the run can go on.
     """
     arguments = dict(locals())
-    if method != "vicreg" and config is not None:
+    if method is not None and config is not None:
         raise ValueError(f"`config` already has a method: remove `method`. Received: {method!r}")
     with _log.shown(quiet), callbacks.StopSignals() as signals:
         if resume is None:

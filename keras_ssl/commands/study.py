@@ -89,7 +89,7 @@ def study(
                 splits.train.spread(max_images), splits.test and splits.test.spread(max_images)
             )
             images = data.hold_out(splits, validation)
-        name = encoder or defaults.encoders(images.train.image_shape)[0]
+        name = encoder or defaults.encoder(images.train.image_shape).value
         encoders.check_encoder(name)
         arms = {
             method: hypermodels.PretrainingHyperModel(

@@ -26,6 +26,11 @@ _ENCODERS = {
     False: ("resnet8-strided", "resnet18"),
     True: ("resnet18", "resnet50"),
 }
+# The settings of `keras_ssl.recipes.TUNED`: the sides in pixels that they are for, and encoders
+# from the fastest to the one that they were found with.
+_COLOR = "color-32px"
+_TUNED_SIDES = range(28, 41)
+_TUNED_ENCODERS = {_COLOR: ("resnet8-strided", "resnet8-wide")}
 # Why `keras_ssl.data.policy_for` chooses each policy.
 _POLICY_REASONS = {
     "colorless": "neither gray nor red, green and blue",
@@ -68,8 +73,26 @@ def policy(image_shape: tuple[int, int, int]) -> Choice:
     return Choice(name, _POLICY_REASONS[name])
 
 
-def encoders(image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Returns the encoders to choose from, the default first and then better ones."""
+def method(image_shape: tuple[int, int, int]) -> Choice:
+    """Chooses the settings for images of a shape (height, width, channels)."""
+    *sides, channels = image_shape
+    if channels == 3 and not has_accelerator() and all(side in _TUNED_SIDES for side in sides):
+        return Choice(_COLOR, f"colors, {_TUNED_SIDES[0]} to {_TUNED_SIDES[-1]} px, {machine()}")
+    return Choice("vicreg", "")
+
+
+def encoder(image_shape: tuple[int, int, int], method: Any = None) -> Choice:
+    """Chooses the encoder of a run without a budget."""
+    if method in list(_TUNED_ENCODERS):
+        return Choice(_TUNED_ENCODERS[method][-1], f", which {method} was found with")
+    name = encoders(image_shape, method)[0]
+    return Choice(name, f", for {image_shape[0]} px {machine()}")
+
+
+def encoders(image_shape: tuple[int, int, int], method: Any) -> tuple[str, ...]:
+    """Returns the encoders that a budget chooses from, from the fastest to the best."""
+    if method in list(_TUNED_ENCODERS):
+        return _TUNED_ENCODERS[method]
     return _ENCODERS["tiny" if image_shape[0] < 32 else has_accelerator()]
 
 

@@ -123,10 +123,8 @@ def source_name(options: Options) -> str:
 
 
 _COUNTS = (
-    *("image_size", "channels", "epochs", "batch_size", "micro_batch_size", "evaluate_every"),
-    "inspect_every",
-    "examples",
-    "lora_rank",
+    *("image_size", "view_size", "channels", "epochs", "batch_size", "micro_batch_size"),
+    *("evaluate_every", "inspect_every", "examples", "lora_rank"),
 )
 
 
@@ -215,7 +213,7 @@ def read_config(options: Options) -> dict[str, Any]:
 
 def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
     """Returns the recipe that the options start from, and whether it is a small one of ours."""
-    small_ones = recipes.methods()
+    small_ones = {**recipes.methods(), **recipes.TUNED}
     known = {**small_ones, **recipes.PUBLISHED}
     if options.config is not None:
         return read_config(options)["recipe"], False
@@ -240,6 +238,7 @@ def make_recipe(options: Options, image_shape: tuple[int, int, int]) -> recipes.
     changes = {
         "policy": policy.value if policy else options.policy,
         "projector": options.projector,
+        "view_size": options.view_size,
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "base_learning_rate": options.base_learning_rate,
@@ -259,9 +258,10 @@ def choose_policy(
     options: Options, recipe: recipes.Recipe, is_small: bool, image_shape: tuple[int, int, int]
 ) -> defaults.Choice | None:
     """Chooses the augmentation of small settings of ours, or returns `None` if it is given."""
-    if options.policy is None and is_small and recipe.policy in data.POLICIES:
+    is_tuned = options.method in list(recipes.TUNED)
+    if options.policy is None and is_small and not is_tuned and recipe.policy in data.POLICIES:
         return defaults.policy(image_shape)
-    return None  # The user's own policy stays as it is.
+    return None  # A user's own policy, and a tuned one, stay as they are.
 
 
 def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:

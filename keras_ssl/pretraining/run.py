@@ -120,9 +120,9 @@ def _choose_encoder(setup: Setup, clock: budget.Clock) -> tuple[Any, str, budget
         return options.encoder, "", None
     if options.config is not None and (name := options_.read_config(options)["encoder"]):
         return name, "", None
-    names = defaults.encoders(shape)
     if clock.budget is None:
-        return names[0], f", for {shape[0]} px {defaults.machine()}", None
+        return *defaults.encoder(shape, options.method), None
+    names = defaults.encoders(shape, options.method)
     measured: dict[str, budget.Speed] = {}
 
     def per_epoch(name: str) -> float:

@@ -26,6 +26,7 @@ class Setup:
         folder: The run's folder.
         recipe: The method and its settings.
         is_small: Whether these are small settings of ours, whose epochs are free.
+        method: The chosen method, or `None`.
         size: The chosen size of photos, or `None`.
         batch: The chosen images of a step, or `None`.
         images: Images to train on.
@@ -38,6 +39,7 @@ class Setup:
     folder: runs.RunFolder
     recipe: recipes.Recipe
     is_small: bool
+    method: defaults.Choice | None
     size: defaults.Choice | None
     batch: defaults.Choice | None
     images: data.ImageSet
@@ -100,12 +102,12 @@ class Setup:
             given["views"] = self.policy
         with self.strategy.scope():
             model = self.recipe.build_model(
-                _build_encoder(encoder, shape, options),
+                _build_encoder(encoder, self.recipe.encoder_shape(shape), options),
                 probe=len(self.judged.train.class_names or ()) if self.has_probe else None,
                 micro_batch_size=options.micro_batch_size,
                 **given,
             )
-            model.build((None, *shape))
+            model.build(self.policy.compute_output_shape((None, *shape))[0])
         return model
 
     def measure(self, encoder: Any) -> budget.Speed:
@@ -133,10 +135,11 @@ def prepare(options: Options) -> Setup:
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.precision)
     is_new = options.resume is None
-    folder = _name_folder(options, writes) if is_new else runs.RunFolder(options.resume)
-    if is_new and writes:
-        folder.check_new()
-    _, is_small = options_.base_recipe(options)  # Its errors come before the images are loaded.
+    # These errors come before the images are loaded.
+    if is_new:
+        _check_folder(options, writes)
+    if options.config is not None or options.method is not None:
+        options_.base_recipe(options)
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):
         size = defaults.image_size(options.source)
@@ -145,6 +148,12 @@ def prepare(options: Options) -> Setup:
         pixels = size.value if size else options.image_size
         images, judged = options_.load_images(options, pixels, scaling)
     options_.check_views(options, images)
+    method = None
+    if options.config is None and options.method is None:
+        method = defaults.method(images.image_shape)
+        options.method = method.value  # A run that goes on keeps it, wherever it goes on.
+    folder = _name_folder(options) if is_new else runs.RunFolder(options.resume)
+    _, is_small = options_.base_recipe(options)
     recipe = options_.make_recipe(options, images.image_shape)
     batch, given = None, options.batch_size or options.micro_batch_size or options.smoke
     if is_new and is_small and not given:
@@ -158,6 +167,7 @@ def prepare(options: Options) -> Setup:
         folder,
         recipe,
         is_small,
+        method,
         size,
         batch,
         images,
@@ -172,7 +182,9 @@ def prepare(options: Options) -> Setup:
     return setup
 
 
-def _build_encoder(name: Any, image_shape: tuple[int, int, int], options: Options) -> keras.Model:
+def _build_encoder(
+    name: Any, image_shape: tuple[int | None, int | None, int], options: Options
+) -> keras.Model:
     """Loads or builds the encoder, and chooses what of it is trained."""
     encoder = encoders.load_encoder(
         name,
@@ -188,12 +200,19 @@ def _build_encoder(name: Any, image_shape: tuple[int, int, int], options: Option
     )
 
 
-def _name_folder(options: Options, writes: bool) -> runs.RunFolder:
+def _check_folder(options: Options, writes: bool) -> None:
+    """Raises a `ValueError` if a new run cannot have its folder."""
+    if options.out is None:
+        if not writes:
+            raise ValueError("`out` must be given, the same folder on all machines")
+    elif writes:
+        runs.RunFolder(options.out).check_new()
+
+
+def _name_folder(options: Options) -> runs.RunFolder:
     """Returns the folder of a new run."""
     if options.out is not None:
         return runs.RunFolder(options.out)
-    if not writes:
-        raise ValueError("`out` must be given, the same folder on all machines")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     # Wildcards and braces of shards would trouble a shell.
     source = re.sub(r"[*?\[\]{},]+", "_", source_name(options).replace(":", "-"))

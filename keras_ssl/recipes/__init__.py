@@ -37,12 +37,14 @@ from keras_ssl.recipes.optimizers import (
 from keras_ssl.recipes.published import PUBLISHED
 from keras_ssl.recipes.recipe import Recipe
 from keras_ssl.recipes.small import SMALL, methods, small
+from keras_ssl.recipes.tuned import TUNED
 
 __all__ = [
     "OPTIMIZERS",
     "PUBLISHED",
     "Recipe",
     "SMALL",
+    "TUNED",
     "Translated",
     "adamw",
     "lars",

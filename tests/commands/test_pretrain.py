@@ -1,6 +1,7 @@
 """Tests the scripts, shrunk to seconds, as a user would run them."""
 
 import csv
+import functools
 import importlib.util
 import json
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ssl import callbacks, data, models, runs
+from keras_ssl import callbacks, data, encoders, models, runs
 from keras_ssl.pretraining import options as options_
 from tests.conftest import tensorboard_server
 from tests.programs import evaluate, parse, pretrain
@@ -54,6 +55,26 @@ def test_views_made_on_the_device_train_the_same(run, tmp_path, monkeypatch):
     model = keras.models.load_model(callbacks.latest_checkpoint(device / "checkpoints"))
     assert isinstance(model.views, data.Views)
     assert pretrain(["--resume", str(device)]) == device
+
+
+@pytest.mark.long
+def test_small_color_images_take_settings_of_their_own(tmp_path, monkeypatch):
+    narrow = functools.partial(encoders.resnet8, width=2, stem="strided", stages=3)
+    monkeypatch.setitem(encoders.ENCODERS, "resnet8-wide", narrow)
+    draw = np.random.default_rng(0).integers
+    arrays = {
+        f"{part}_{split}": draw(0, high, (count, *shape), dtype="uint8")
+        for split, count in (("train", 64), ("test", 16))
+        for part, high, shape in (("x", 255, (32, 32, 3)), ("y", 2, ()))
+    }
+    np.savez(tmp_path / "colors.npz", **arrays)
+    folder = pretrain([str(tmp_path / "colors.npz"), "--smoke", "--out", str(tmp_path / "run")])
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["options"]["method"], config["encoder"]) == ("color-32px", "resnet8-wide")
+    assert (config["recipe"]["view_size"], config["recipe"]["policy"]) == (24, "simsiam_cifar")
+    model = keras.models.load_model(callbacks.latest_checkpoint(folder / "checkpoints"))
+    assert isinstance(model, models.SimCLR) and model.encoder.input_shape == (None, None, None, 3)
+    assert pretrain(["--resume", str(folder)]) == folder
 
 
 def test_pretrain_leaves_a_run_folder(run):

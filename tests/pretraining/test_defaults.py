@@ -1,6 +1,6 @@
 import pytest
 
-from keras_ssl import data
+from keras_ssl import data, recipes
 from keras_ssl.pretraining import defaults
 
 
@@ -14,8 +14,31 @@ def test_an_epoch_of_few_images_has_four_steps(images, chosen):
 
 
 def test_small_images_keep_their_size_at_the_stem():
-    assert defaults.encoders((28, 28, 1))[0] == "resnet8"
-    assert defaults.encoders((32, 32, 3))[0] != "resnet8"
+    assert defaults.encoder((28, 28, 1)).value == "resnet8"
+    assert defaults.encoder((32, 32, 3)).value != "resnet8"
+
+
+@pytest.mark.parametrize(
+    ("shape", "chosen"),
+    [
+        ((32, 32, 3), "color-32px"),
+        ((28, 40, 3), "color-32px"),
+        ((32, 32, 1), "vicreg"),
+        ((27, 32, 3), "vicreg"),
+        ((64, 64, 3), "vicreg"),
+    ],
+)
+def test_small_color_images_have_settings_of_their_own(shape, chosen, monkeypatch):
+    assert defaults.method(shape).value == chosen
+    is_tuned = chosen in recipes.TUNED
+    assert (defaults.encoder(shape, chosen).value == "resnet8-wide") == is_tuned
+    assert "resnet8-strided" in defaults.encoders((32, 32, 3), chosen)
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: True)
+    assert defaults.method(shape).value == "vicreg"
+
+
+def test_a_recipe_of_ones_own_is_no_tuned_one():
+    assert defaults.encoder((32, 32, 3), recipes.TUNED["color-32px"]).value == "resnet8-strided"
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (65, 65, 1), (64, 64, 13)])
