@@ -7,8 +7,10 @@ import contextlib
 from keras_ssl._quiet import is_program, quiet_start
 
 with quiet_start() if is_program() else contextlib.nullcontext():
-    from keras_ssl._backend import check_backend, wake_tensorflow
+    from keras_ssl._backend import check_backend, convolve_by_onednn, wake_tensorflow
 
+    if is_program():
+        convolve_by_onednn()
     check_backend()
     if is_program():
         wake_tensorflow()

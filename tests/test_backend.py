@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from keras_ssl import _backend
+
 STUB = """
 import sys, types
 keras = types.ModuleType("keras")
@@ -36,3 +38,10 @@ def test_another_backend_is_refused_before_keras_looks_for_it(backend, module):
 def test_the_backend_that_keras_runs_on_counts_not_the_variable():
     line = _last_line(STUB + "import keras_ssl", KERAS_BACKEND="tensorflow")
     assert line.startswith("ImportError") and line.endswith('Received: Keras backend "openvino"')
+
+
+@pytest.mark.parametrize("given", [{}, {"TF_ENABLE_ONEDNN_OPTS": "0"}])
+def test_the_program_convolves_by_onednn_unless_told_otherwise(given, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(given))
+    _backend.convolve_by_onednn()
+    assert os.environ == {"TF_ENABLE_ONEDNN_OPTS": "1", **given}

@@ -37,7 +37,7 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
 
 # One per method, for tiny images and minutes of CPU: AdamW, and the criteria's published constants
 # except for VICReg-exp. With Table S6's weights (1 / 1 / 2), its log-sum-exp crushes the variance
-# at this size; 4 / 4 / 2 keep it up, and are better. Both are in the README's table of results.
+# at this size; 4 / 4 / 2 keep it up, and are better. Both are in the table of docs/results.md.
 SMALL: dict[str, Recipe] = {
     "simclr": small(models.SimCLR),
     "simclr-sq": small(models.SimCLR, similarity="squared"),
