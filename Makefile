@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-torch test-long test-slow test-versions check format figures tensorboard clean
+.PHONY: pretrain test test-torch test-long test-slow test-versions check format docs figures tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
@@ -43,6 +43,9 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: .venv-docs/installed  ## builds the site of the documentation in site/; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+
 figures: .venv/installed  ## draws the pictures of the results again from the figures that are kept
 	$(BIN)/python benchmarks/figures.py
 
@@ -50,7 +53,7 @@ tensorboard: .venv/installed  ## shows all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest .venv-docs site build dist *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
@@ -71,4 +74,11 @@ clean:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install -qq --upgrade pip
 	.venv-newest/bin/python -m pip install -qq --editable ".[test,jax]"
+	@touch $@
+
+.venv-docs/installed: docs/requirements.txt
+	@echo "== Making .venv-docs, for the site =="
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -qq --upgrade pip
+	.venv-docs/bin/python -m pip install -qq --requirement docs/requirements.txt
 	@touch $@

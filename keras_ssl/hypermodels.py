@@ -31,11 +31,12 @@ from keras_ssl.recipes import Recipe
 __all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
 
 Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int | None]], keras.Model]
+"""A function of `hp` and the shape of the images that builds an encoder."""
 
-# Names of figures in the results; for all of them, larger is better.
 OBJECTIVES = ("knn", "linear", "probe", "rankme", "lidar")
-# The figures that need labels; they are accuracies in [0, 1].
+"""Names of figures in the results that can be a `score`; for all of them, larger is better."""
 ACCURACIES = ("knn", "linear", "probe")
+"""Those that need labels; they are accuracies in [0, 1]."""
 
 
 class PretrainingHyperModel(keras_tuner.HyperModel):

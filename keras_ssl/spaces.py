@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 Space = Callable[["keras_tuner.HyperParameters", Recipe], Recipe]
+"""A function of keras-tuner's `hp` and a recipe that returns a recipe."""
 
 
 def combine(*spaces: Space) -> Space:
@@ -255,11 +256,14 @@ def teacher_step(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
 
 
 temperature = criterion_setting("temperature")
+"""Searches the temperature of a criterion."""
 invariance_weight = criterion_setting("invariance_weight")
+"""Searches the weight of VICReg's invariance term."""
 covariance_weight = criterion_setting("covariance_weight")
+"""Searches the weight of VICReg's covariance term."""
 
-# Everything by which a method is tuned, also one of your own.
 all_settings = combine(
     *(criterion_settings, teacher_step, learning_rate, weight_decay, projector_width),
     augmentation_strength,
 )
+"""Searches everything by which a method is tuned, also one of your own."""

@@ -490,6 +490,7 @@ POLICIES: dict[str, Callable[..., Views]] = {
     "colorless": colorless,
     "multi_patch": multi_patch,
 }
+"""Functions that make a policy, by the names that recipes and commands have for them."""
 
 
 def policy(name: str, size: Size = None, seed: int | None = None, strength: float = 1.0) -> Views:

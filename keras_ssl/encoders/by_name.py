@@ -30,6 +30,7 @@ ENCODERS: dict[str, Callable[..., keras.Model]] = {
     "vit_tiny": vit_tiny,
     "vit_small": vit_small,
 }
+"""Functions from a shape (height, width, channels) to an encoder, by name."""
 # Those whose stem follows from the size of the images.
 _WITH_STEM = ("resnet18", "resnet34", "resnet50")
 _TRANSFORMERS = ("vit_tiny", "vit_small")

@@ -23,8 +23,8 @@ End = float | tuple[float, ...]
 Range = tuple[End, End] | str
 
 UNIT: Range = (0.0, 1.0)
-# The name of the input of a network that takes [0, 1]. A .keras file keeps it, at no cost.
 UNIT_INPUT = "images_from_0_to_1"
+"""The name of the input of a network that takes [0, 1]. A .keras file keeps it, at no cost."""
 
 # "tf" is a plain range, [-1, 1].
 _NAMED_PAIRS: dict[str, Range] = {"tf": (-1.0, 1.0)}

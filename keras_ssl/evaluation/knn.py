@@ -7,9 +7,10 @@ import numpy as np
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.evaluation.features import Features, finite
 
-# Supplement F of the duality paper tries all combinations and reports the best.
 PAPER_NEIGHBORS = (1, 5, 10, 20, 50, 200)
+"""Numbers of neighbors that the duality paper tries, to report the best (supplement F)."""
 PAPER_TEMPERATURES = (0.05, 0.07, 0.1, 0.2, 0.5, 1.0)
+"""Temperatures that the duality paper tries with each of them (supplement F)."""
 
 
 def knn_grid(

@@ -232,6 +232,7 @@ FORMATS: dict[str, Format] = {
     "safetensors": _Safetensors(),
     "keras_hub": _KerasHub(),
 }
+"""The formats of `export`, by name."""
 
 
 def check_format(name: Any) -> Format:

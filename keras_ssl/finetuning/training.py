@@ -42,10 +42,12 @@ from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_enc
 from keras_ssl.evaluation import Features, extract
 from keras_ssl.evaluation.features import for_backend
 
-# Parts of the encoder that are trained besides the head, by name: the fraction of its layers that
-# have weights, counted from the last. A third is the last stage of the small ResNets, and four of
-# the twelve blocks of a ViT.
 PARTS = {"head": 0.0, "last": 1 / 3, "all": 1.0}
+"""Parts of the encoder that are trained besides the head, by name.
+
+Each is the fraction of its layers that have weights, counted from the last. A third is the last
+stage of the small ResNets, and four of the twelve blocks of a ViT.
+"""
 
 # Passes over the labeled images, but at least this many steps: 500 images alone would be over after
 # a few.

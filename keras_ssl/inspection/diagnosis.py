@@ -488,6 +488,7 @@ CHECKS: tuple[Callable[[Course], Diagnosis | None], ...] = (
     blow_up,
     probe_without_labels,
 )
+"""The checks of the doctor, in order: functions from what was seen to an illness, or None."""
 
 
 def diagnose(course: Course) -> list[Diagnosis]:

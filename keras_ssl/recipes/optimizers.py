@@ -72,6 +72,7 @@ OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
     "sgd": sgd,
     "lars": lars,
 }
+"""Optimizers by the names that commands have: functions of a learning rate and a weight decay."""
 
 # By the short names that configs have.
 BY_NAME = {

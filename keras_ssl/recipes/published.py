@@ -307,3 +307,4 @@ PUBLISHED: dict[str, Recipe] = {
         optimizer=adamw,
     ),
 }
+"""Published settings by name; `source` says where each is from."""

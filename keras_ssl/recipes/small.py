@@ -35,9 +35,6 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
     )
 
 
-# One per method, for tiny images and minutes of CPU: AdamW, and the criteria's published constants
-# except for VICReg-exp. With Table S6's weights (1 / 1 / 2), its log-sum-exp crushes the variance
-# at this size; 4 / 4 / 2 keep it up, and are better. Both are in the table of docs/results.md.
 SMALL: dict[str, Recipe] = {
     "simclr": small(models.SimCLR),
     "simclr-sq": small(models.SimCLR, similarity="squared"),
@@ -72,6 +69,12 @@ SMALL: dict[str, Recipe] = {
         small(models.MoCoV3), arguments={"hidden": "256", "momentum": 0.99}
     ),
 }
+"""One recipe per method, for tiny images and minutes of CPU.
+
+They have AdamW, and the published constants of the criteria except for VICReg-exp. With Table S6's
+weights (1 / 1 / 2), its log-sum-exp crushes the variance at this size; 4 / 4 / 2 keep it up, and
+are better. Both are in the table of docs/results.md.
+"""
 
 
 def methods() -> dict[str, Recipe]:

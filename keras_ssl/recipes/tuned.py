@@ -6,7 +6,6 @@ from keras_ssl import models
 from keras_ssl.recipes.recipe import Recipe
 from keras_ssl.recipes.small import small
 
-# By the images that they are for; `keras-ssl pretrain` takes them where they fit.
 TUNED: dict[str, Recipe] = {
     "color-32px": dataclasses.replace(
         small(models.SimCLR),
@@ -17,3 +16,4 @@ TUNED: dict[str, Recipe] = {
         source="ours: benchmarks/speedrun.py",
     ),
 }
+"""Recipes by the images that they are for; `keras-ssl pretrain` takes them where they fit."""

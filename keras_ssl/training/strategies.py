@@ -14,6 +14,7 @@ from keras_ssl._validation import check_choice
 from keras_ssl.training.one_program import OneProgram
 
 STRATEGIES = ("none", "mirrored", "multiworker", "tpu", "auto")
+"""Names that `strategy` takes."""
 
 
 def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
