@@ -1,9 +1,14 @@
-"""What MkDocs does besides: pages from outside docs/, and a page of reference for each package."""
+"""What MkDocs does besides: pages from outside docs/, and a page of reference for each package.
+
+mkdocstrings takes the class at the end as an extension of griffe, which reads the docstrings.
+"""
 
 import ast
+import functools
 import pathlib
 import re
 
+import griffe
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -18,6 +23,7 @@ PACKAGES = (
 )
 
 
+@functools.cache
 def public_names(package):
     """Reads `__all__` of a package, without importing it."""
     path = ROOT / "keras_ssl" / package
@@ -29,6 +35,20 @@ def public_names(package):
     raise PluginError(f"keras_ssl.{package} has no `__all__` that is a list of names")
 
 
+def linked(text):
+    """Turns a public name in backticks into a link to its place in the reference."""
+
+    def link(found):
+        _, package, name = (*found[1].split("."), "", "")[:3]
+        if package not in PACKAGES or found[1].count(".") != 2 or name not in public_names(package):
+            return found[0]
+        own_module = ROOT / "keras_ssl" / package / f"{name}.py"
+        place = f"{found[1]}.{name}" if own_module.exists() else found[1]
+        return f"[{found[0]}][{place}]"
+
+    return re.sub(r"(?<!\[)`(keras_ssl\.[\w.]+)`", link, text)
+
+
 def reference(package):
     """Returns the page of a package. A function in a module of its own name stands there."""
     parts = [package]
@@ -36,7 +56,9 @@ def reference(package):
         if (ROOT / "keras_ssl" / package / f"{name}.py").exists():
             parts.append(f"{package}.{name}.{name}")
     heading, *others = (f"::: keras_ssl.{part}" for part in parts)
-    options = "\n    options: {show_root_heading: true, heading_level: 2}"
+    options = (
+        "\n    options: {show_root_heading: true, show_root_full_path: false, heading_level: 2}"
+    )
     text = "\n\n".join([heading, *(other + options for other in others)])
     return f"# keras_ssl.{package}\n\n{text}\n"
 
@@ -58,6 +80,8 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Turns links between docs/ and its neighbors into links within the site."""
     source = page.file.src_uri
+    parts = re.split(r"(?s)(```.*?```)", markdown)
+    markdown = "".join(part if part.startswith("```") else linked(part) for part in parts)
     if (ROOT / "docs" / source).exists():
         markdown = markdown.replace("](../README.md", "](index.md")
         return re.sub(r"\]\(\.\./", "](", markdown)
@@ -72,3 +96,22 @@ def on_page_content(html, page, config, files):
             if not re.search(rf'id="keras_ssl\.{package}\.({name}\.)?{name}"', html):
                 raise PluginError(f"keras_ssl.{package}.{name} is not in the reference")
     return html
+
+
+def _as_list(found):
+    """Turns the entries of a section that griffe does not know into a list."""
+    entries = re.sub(r"(?m)^(?P<indent> *)    (\w+): ", r"\g<indent>    - `\2`: ", found["body"])
+    return f"{found['title']}\n{entries}"
+
+
+class Docstrings(griffe.Extension):
+    """Writes docstrings as griffe wants them: Keras' "Call arguments" and "Example"."""
+
+    def on_object(self, *, obj, **kwargs):
+        """Changes the docstring of an object."""
+        if obj.docstring is None:
+            return
+        text = linked(obj.docstring.value)
+        text = re.sub(r"(?m)^( *)Example:$", r"\1Examples:", text)
+        section = r"(?m)^(?P<title>Call arguments:)\n(?P<body>(?:    .*\n?|\n(?=    ))+)"
+        obj.docstring.value = re.sub(section, _as_list, text)

@@ -122,6 +122,7 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         help=f"epochs of each trial (default: {ask.epochs})",
     )
     add("--batch-size", type=int, default=64, help="images per step (default: 64)")
+    add("--view-size", type=int, help="height and width of the views (default: the images')")
     add("--encoder", help="name of an encoder; default: one that fits the size of the images")
     add(
         "--score",
@@ -178,7 +179,11 @@ def fit_recipe(
     if recipe.policy in data.POLICIES:  # The user's own policy stays as it is.
         changes["policy"] = data.policy_for(images.train.image_shape)
     return dataclasses.replace(
-        recipe, epochs=options.epochs, batch_size=options.batch_size, **changes
+        recipe,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        view_size=options.view_size,
+        **changes,
     )
 
 
@@ -270,7 +275,8 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         + (f", {len(images.test)} to judge by" if images.test else ""),
         "encoder": arm.encoder,
         "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
-        f"{recipe.optimizer.__name__}, policy {recipe.policy}",
+        f"{recipe.optimizer.__name__}, policy {recipe.policy}"
+        + (f", views of {recipe.view_size} px" if recipe.view_size else ""),
         "score": f"{results.score} of the last epoch",
         "budget": f"{options.budget} draws per arm, of which the first is the defaults; "
         + (f"{options.seeds} more seeds for the {finalists} best; " if finalists > 1 else "")
