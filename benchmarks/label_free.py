@@ -1,14 +1,17 @@
 """Correlates figures that need no labels with accuracy: do they find the best encoder?
 
     python benchmarks/label_free.py --data-dir ../shared/data
+    python benchmarks/label_free.py --cifar cifar10.npz --judge-at 4 20 --seeds 0 1 2
 
 Trains encoders that differ in method and settings (every method's small recipe, and sweeps of the
-weights of VICReg, of the temperature of SimCLR and of the learning rate) on 10,000 images of
-Fashion-MNIST without labels. Compares RankMe, LiDAR, alpha-ReQ and uniformity of each encoder with
-its linear accuracy on the test split. Prints Spearman's correlation over all encoders and within
-each sweep, which is 1 if the figure puts them in the order of their accuracy. Also prints the
-accuracy of the encoder that each figure would have chosen, beside the best accuracy. Takes about a
-minute per encoder on two CPU cores. A stopped run goes on from what `--output` holds.
+weights of VICReg, of the temperature of SimCLR and of the learning rate) on the first 10,000 images
+of Fashion-MNIST or CIFAR-10, without labels. Compares RankMe, LiDAR, alpha-ReQ and uniformity of
+each encoder with its linear accuracy on the test split, at each of the epochs of `--judge-at`, of
+which the last ends the run. Prints Spearman's correlation over all encoders and within each sweep,
+which is 1 if the figure puts them in the order of their accuracy, and the accuracy of the encoder
+that the figure would have chosen, beside the best one. Each seed is a trial of its own: the table
+has the means over the seeds, and standard errors where there are several. Takes one to three
+minutes per encoder on two CPU cores. A stopped run goes on from what `--output` holds.
 """
 
 import argparse
@@ -17,7 +20,9 @@ import json
 import math
 import pathlib
 
-from methods import fashion_mnist, pretrain
+import keras
+import numpy as np
+from methods import build_encoder, fashion_mnist, first_images
 from scipy.stats import spearmanr
 
 from keras_ssl import data, evaluation, recipes
@@ -55,53 +60,107 @@ SCORES = {
 }
 
 
-def table(figures):
+class JudgeAt(keras.callbacks.Callback):
+    """Judges the encoder after some of the epochs."""
+
+    def __init__(self, epochs, train, test, policy):
+        super().__init__()
+        self.epochs, self.images, self.policy = epochs, (train, test), policy
+        self.figures = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Judges it, if this is one of them."""
+        if epoch + 1 in self.epochs:
+            judged = evaluation.judge(self.model.encoder, *self.images, policy=self.policy)
+            self.figures[str(epoch + 1)] = judged
+
+
+def figures_of(recipe, train, test, seed, epochs):
+    """Trains an encoder, and returns its figures by the epochs done."""
+    policy = recipe.build_policy()
+    model = recipe.build_model(build_encoder(train.image_shape, seed))
+    views = data.make_views(train, policy, recipe.batch_size, seed)
+    model.compile(recipe.build_optimizer(len(views)))
+    judge = JudgeAt(epochs, train, test, policy)
+    model.fit(views, epochs=recipe.epochs, verbose=0, callbacks=[judge])
+    return judge.figures
+
+
+def compared(runs, score):
+    """Returns Spearman's correlation of a score with the accuracy, and that of its choice."""
+    accuracies = [run["linear"] for run in runs]
+    # The score is NaN if the spectrum of an encoder has nothing to fit: count it as worst.
+    scores = [-math.inf if math.isnan(score(run)) else score(run) for run in runs]
+    correlation = spearmanr(scores, accuracies).statistic
+    return correlation, 100 * accuracies[scores.index(max(scores))]
+
+
+def table(figures, epoch, seeds):
     """Returns correlations, and the accuracy of each score's choice, in Markdown."""
-    groups = {
-        sweep: [figures[f"{sweep}: {name}"] for name in runs] for sweep, runs in SWEEPS.items()
+    found = {
+        sweep: [
+            [figures[f"{sweep}: {name}, seed {seed}"][epoch] for name in runs] for seed in seeds
+        ]
+        for sweep, runs in SWEEPS.items()
     }
     # The default settings are in several sweeps, with the same figures.
-    different = {json.dumps(run): run for runs in groups.values() for run in runs}
-    groups = {"all": list(different.values()), **groups}
+    everything = [[run for sweep in found.values() for run in sweep[i]] for i in range(len(seeds))]
+    found = {
+        "all": [list({json.dumps(run): run for run in runs}.values()) for runs in everything],
+        **found,
+    }
     rows = {}
-    for sweep, runs in groups.items():
-        accuracies = [run["linear"] for run in runs]
-        row = {"encoders": str(len(runs)), "best": f"{100 * max(accuracies):.1f}"}
-        row["worst"] = f"{100 * min(accuracies):.1f}"
+    for sweep, by_seed in found.items():
+        accuracies = 100 * np.array([[run["linear"] for run in runs] for runs in by_seed])
+        row = {"encoders": str(accuracies.shape[1])}
+        row["best"] = f"{np.mean(np.max(accuracies, axis=1)):.1f}"
+        row["worst"] = f"{np.mean(np.min(accuracies, axis=1)):.1f}"
         for name, score in SCORES.items():
-            # The score is NaN if the spectrum of an encoder has nothing to fit: count it as worst.
-            scores = [-math.inf if math.isnan(score(run)) else score(run) for run in runs]
-            correlation = spearmanr(scores, accuracies).statistic
-            chosen = accuracies[scores.index(max(scores))]
-            row[name] = f"{correlation:+.2f} ({100 * chosen:.1f})"
+            correlations, chosen = zip(*(compared(runs, score) for runs in by_seed), strict=True)
+            error = np.std(correlations, ddof=1) / len(seeds) ** 0.5 if len(seeds) > 1 else None
+            spread = "" if error is None else f" ± {error:.2f}"
+            row[name] = f"{np.mean(correlations):+.2f}{spread} ({np.mean(chosen):.1f})"
         rows[sweep] = row
     return evaluation.table(rows)
 
 
 def main():
-    """Trains the encoders that are not in the output yet, and prints the table."""
+    """Trains the encoders that are not in the output yet, and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data-dir", required=True, help="folder that holds fashion-mnist/")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data-dir", help="folder that holds fashion-mnist/")
+    source.add_argument("--cifar", help="CIFAR-10 as an .npz file, in the place of Fashion-MNIST")
     parser.add_argument("--output", type=pathlib.Path, default="runs/label_free.json")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--judge-at", type=int, nargs="+", default=[4], help="epochs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--images", type=int, default=10_000, help="training images")
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figures = json.loads(options.output.read_text()) if options.output.is_file() else {}
-    train, test = fashion_mnist(options.data_dir, 10_000)
-    for sweep, runs in SWEEPS.items():
-        for name, recipe in runs.items():
-            key = f"{sweep}: {name}"
-            if key in figures:
-                continue
-            recipe = dataclasses.replace(recipe, epochs=options.epochs, warmup_epochs=1)
-            encoder, _ = pretrain(recipe, train, seed=0)
-            policy = data.policy(recipe.policy)
-            figures[key] = evaluation.judge(encoder, train, test, policy=policy)
-            options.output.write_text(json.dumps(figures, indent=1) + "\n")
-            print(key, {k: round(v, 3) for k, v in figures[key].items()}, flush=True)
-    print("\nSpearman's correlation with linear accuracy (accuracy of the chosen encoder, %)\n")
-    print(table(figures))
+    load, path = (
+        (first_images, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
+    )
+    train, test = load(path, options.images)
+    changes = {
+        "epochs": max(options.judge_at),
+        "warmup_epochs": 1,
+        "policy": data.policy_for(train.image_shape),
+    }
+    for seed in options.seeds:
+        for sweep, runs in SWEEPS.items():
+            for name, recipe in runs.items():
+                key = f"{sweep}: {name}, seed {seed}"
+                if key in figures:
+                    continue
+                recipe = dataclasses.replace(recipe, **changes)
+                figures[key] = figures_of(recipe, train, test, seed, options.judge_at)
+                options.output.write_text(json.dumps(figures, indent=1) + "\n")
+                print(key, figures[key], flush=True)
+    for epoch in options.judge_at:
+        print(f"\nSpearman's correlation with linear accuracy after {epoch} epochs")
+        print("(accuracy of the chosen encoder, %)\n")
+        print(table(figures, str(epoch), options.seeds))
 
 
 if __name__ == "__main__":
