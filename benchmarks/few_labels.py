@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("set", choices=SETS)
     parser.add_argument("--images", required=True, help="cifar10.npz, or the folder clothing128")
     parser.add_argument("--folder", type=pathlib.Path, default="runs/few_labels")
+    parser.add_argument("--encoder", help="a pretrained encoder; default: it is pretrained first")
     parser.add_argument("--labels", nargs="*", type=float, default=[0.1, 0.01])
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
@@ -92,8 +93,8 @@ def main() -> None:
     train, test = data.load(options.images, image_size=settings.image_size)
     folder = options.folder / options.set
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "encoder.keras"
-    if not file.is_file():
+    file = pathlib.Path(options.encoder or folder / "encoder.keras")
+    if not options.encoder and not file.is_file():
         start = time.time()
         pretrain(settings, train.without_labels(), file)
         print(f"pretrained in {(time.time() - start) / 60:.1f} minutes", flush=True)
