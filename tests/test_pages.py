@@ -100,6 +100,12 @@ def test_tuned(tmp_path, monkeypatch):
     assert trial.status == "COMPLETED" and 0.3 < trial.score <= 1
 
 
+def test_a_loss_of_lightly_translated():
+    namespace = _run(_block("docs/coming.md", "translate"))
+    assert namespace["criterion"].invariance_weight == 10
+    assert (namespace["scale"], namespace["offset"]) == (1, 0)
+
+
 PAGES = [p.relative_to(ROOT) for p in ROOT.rglob("*.md") if ".venv" not in str(p)]
 
 
