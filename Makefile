@@ -59,7 +59,7 @@ clean:
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable ".[test,dev,jax]"
+	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[test,dev,jax]"
 	@touch $@
 
 .venv-lowest/installed: setup.cfg tests/constraints-lowest.txt

@@ -48,9 +48,10 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
-        path = options.output / f"{name}.png"
-        draw(json.loads((HERE / f"{name}.json").read_text()), path)
-        print(path)
+        path, figures = options.output / f"{name}.png", HERE / f"{name}.json"
+        if figures.is_file():
+            draw(json.loads(figures.read_text()), path)
+            print(path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import pathlib
 
 import keras
 import numpy as np
-from methods import build_encoder, fashion_mnist, first_images
+from methods import fashion_mnist, first_images, pretrain
 from scipy.stats import spearmanr
 
 from keras_ssl import data, evaluation, recipes
@@ -77,13 +77,14 @@ class JudgeAt(keras.callbacks.Callback):
 
 def figures_of(recipe, train, test, seed, epochs):
     """Trains an encoder, and returns its figures by the epochs done."""
-    policy = recipe.build_policy()
-    model = recipe.build_model(build_encoder(train.image_shape, seed))
-    views = data.make_views(train, policy, recipe.batch_size, seed)
-    model.compile(recipe.build_optimizer(len(views)))
-    judge = JudgeAt(epochs, train, test, policy)
-    model.fit(views, epochs=recipe.epochs, verbose=0, callbacks=[judge])
+    judge = JudgeAt(epochs, train, test, recipe.build_policy())
+    pretrain(recipe, train, seed, [judge])
     return judge.figures
+
+
+def keys(sweep, seed):
+    """Returns the names of the runs of a sweep."""
+    return [f"{sweep}: {name}, seed {seed}" for name in SWEEPS[sweep]]
 
 
 def compared(runs, score):
@@ -99,9 +100,9 @@ def table(figures, epoch, seeds):
     """Returns correlations, and the accuracy of each score's choice, in Markdown."""
     found = {
         sweep: [
-            [figures[f"{sweep}: {name}, seed {seed}"][epoch] for name in runs] for seed in seeds
+            [figures[key][epoch] for key in keys(sweep, seed) if key in figures] for seed in seeds
         ]
-        for sweep, runs in SWEEPS.items()
+        for sweep in SWEEPS
     }
     # The default settings are in several sweeps, with the same figures.
     everything = [[run for sweep in found.values() for run in sweep[i]] for i in range(len(seeds))]
@@ -149,9 +150,8 @@ def main():
     }
     for seed in options.seeds:
         for sweep, runs in SWEEPS.items():
-            for name, recipe in runs.items():
-                key = f"{sweep}: {name}, seed {seed}"
-                if key in figures:
+            for key, recipe in zip(keys(sweep, seed), runs.values(), strict=True):
+                if set(map(str, options.judge_at)) <= set(figures.get(key, ())):
                     continue
                 recipe = dataclasses.replace(recipe, **changes)
                 figures[key] = figures_of(recipe, train, test, seed, options.judge_at)

@@ -22,6 +22,7 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -54,13 +55,15 @@ def build_encoder(image_shape: tuple[int, int, int], seed: int) -> keras.Model:
     return encoders.resnet8(image_shape, stem="strided")
 
 
-def pretrain(recipe: recipes.Recipe, images: data.ImageSet, seed: int) -> tuple[keras.Model, dict]:
+def pretrain(
+    recipe: recipes.Recipe, images: data.ImageSet, seed: int, callbacks: Sequence = ()
+) -> tuple[keras.Model, dict]:
     """Trains an encoder by the recipe, and returns it with the last epoch's figures."""
     encoder = build_encoder(images.image_shape, seed)
     model = recipe.build_model(encoder)
     views = data.make_views(images, recipe.build_policy(), recipe.batch_size, seed)
     model.compile(recipe.build_optimizer(len(views)))
-    history = model.fit(views, epochs=recipe.epochs, verbose=0).history
+    history = model.fit(views, epochs=recipe.epochs, verbose=0, callbacks=list(callbacks)).history
     return encoder, {name: values[-1] for name, values in history.items()}
 
 

@@ -4,47 +4,50 @@
     python benchmarks/speedrun.py --cifar cifar10.npz --ideas          # what each idea gives
 
 The clock is the CPU time of the process, all threads together, from its start to the saved encoder.
-No label is read before: the encoder is judged afterwards, in another process, by logistic
-regression on the frozen features of all 50,000 training images, tested on the 10,000 test images.
-The record is the recipe `keras_ssl.recipes.TUNED["color-32px"]` with the encoder
-"resnet8-stages", as `keras-ssl pretrain` takes them for small color images.
+Labels are left out before it trains. The encoder is judged afterwards, in another process, by
+logistic regression on the frozen features of all 50,000 training images, tested on the 10,000 test
+images. The record is the recipe `keras_ssl.recipes.TUNED["color-32px"]` with "resnet8-wide", for
+its 19 epochs. `keras-ssl pretrain` takes both for small color images, and chooses the epochs.
 
-Ideas are chosen on the last 5,000 training images, which are held out; the rest is trained on. Each
+Ideas are judged on the last 5,000 training images, which are held out; the rest is trained on. Each
 changes one thing of the record, and gets the same seconds of CPU (`--seconds`): a few steps are
-timed, and the number of epochs follows. The test images are looked at once per seed of the record.
+timed, and the number of steps follows. The test images are looked at once per seed of the record.
+(The curve is of 5,000 training images, judged by 5,000 others.)
 
-What is done stands in `--output`, and a stopped program goes on from there. Two processes of one
-thread take less CPU time than one of two threads: `--seeds 0 --threads 1 & ... --seeds 1`, each
-with an `--output` of its own.
+What is done stands in `--output`, and a stopped program goes on from there; a training that was
+stopped begins again.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# TensorFlow leaves oneDNN off where a CPU has no AVX512-VNNI; there it takes 0.6 of the time.
+# TensorFlow itself does so only where a CPU has AVX512-VNNI: docs/speed.md.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
 
-from keras_ssl import data, encoders, evaluation, recipes
+from keras_ssl import data, encoders, evaluation, recipes, runs
 
 HELD_OUT = 5_000
 BUDGET = 7_200
 CURVE = 8  # Encoders that are kept while a run of the record trains.
+CURVE_IMAGES = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is trained: settings, and the arguments of `encoders.resnet`."""
+    """What is trained: settings, and the arguments of `encoders.resnet8`."""
 
     recipe: recipes.Recipe
     encoder: dict
@@ -55,16 +58,7 @@ class Entry:
         return Entry(recipe, {**self.encoder, **(encoder or {})})
 
 
-RECORD = Entry(
-    recipes.TUNED["color-32px"],
-    {
-        "blocks": (1, 1, 1),
-        "width": 64,
-        "stem": "strided",
-        "zero_init_residual": False,
-        "stages": 3,
-    },
-)
+RECORD = Entry(recipes.TUNED["color-32px"], encoders.ENCODERS["resnet8-wide"].keywords)
 
 
 def small(name, **changes):
@@ -79,8 +73,8 @@ IDEAS = {
     "views of 32 px": RECORD.but(view_size=None),
     "views of 20 px": RECORD.but(view_size=20),
     "the last stage alone": RECORD.but({"stages": 1}),
-    "half the width": RECORD.but({"width": 16}),
-    "twice the width": RECORD.but({"width": 64}),
+    "half the width": RECORD.but({"width": 32}),
+    "twice the width": RECORD.but({"width": 128}),
     "a third of the learning rate": RECORD.but(
         base_learning_rate=RECORD.recipe.base_learning_rate / 3
     ),
@@ -101,8 +95,9 @@ def load(cifar, holds_out):
 def build_model(entry, image_shape, seed):
     """Builds the model around a new encoder."""
     keras.utils.set_random_seed(seed)
-    shape = entry.recipe.encoder_shape(image_shape)
-    return entry.recipe.build_model(encoders.resnet(shape, **entry.encoder))
+    entry.recipe.build_policy()  # Keras draws the seeds of its layers: part of the record.
+    encoder = encoders.resnet8((None, None, image_shape[-1]), **entry.encoder)
+    return entry.recipe.build_model(encoder)
 
 
 class Keep(keras.callbacks.Callback):
@@ -136,54 +131,63 @@ def cpu_seconds_per_step(entry, images, seed, steps=15, first=5):
 
 
 def train(entry, images, seed, seconds, folder):
-    """Trains an encoder, saves it, and writes how long it took. No label is read."""
-    recipe = entry.recipe
+    """Trains an encoder, saves it, and writes how long it took."""
+    recipe, images = entry.recipe, images.without_labels()
     views = data.make_views(images, recipe.build_policy(), recipe.batch_size, seed)
+    epochs, steps = recipe.epochs, len(views)
     if seconds:
-        left = seconds - time.process_time()
         per_step = cpu_seconds_per_step(entry, images, seed)
-        recipe = dataclasses.replace(recipe, epochs=max(round(left / (per_step * len(views))), 1))
+        number = (seconds - time.process_time()) / per_step
+        epochs = max(math.ceil(number / len(views)), 1)
+        steps = max(int(number / epochs), 1)
+    recipe = dataclasses.replace(recipe, epochs=epochs)
     model = build_model(entry, images.image_shape, seed)
-    model.compile(recipe.build_optimizer(len(views)))
-    callbacks = [] if seconds else [Keep(folder, recipe.epochs)]
-    model.fit(views, epochs=recipe.epochs, verbose=2, callbacks=callbacks)
+    model.compile(recipe.build_optimizer(steps))
+    callbacks = [] if seconds else [Keep(folder, epochs)]
+    model.fit(views, epochs=epochs, steps_per_epoch=steps, verbose=2, callbacks=callbacks)
     model.encoder.save(folder / "encoder.keras")
-    took = {"cpu_seconds": time.process_time(), "epochs": recipe.epochs}
+    took = {"cpu_seconds": time.process_time(), "images_seen": epochs * steps * recipe.batch_size}
     (folder / "took.json").write_text(json.dumps(took))
 
 
 def run(name, seed, options):
     """Trains an entry in a process of its own, judges its encoder, and returns the figures."""
-    folder = options.folder / f"{name}, seed {seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    start = time.time()
-    command = [sys.executable, __file__, "--cifar", options.cifar, "--train", name]
-    command += ["--seeds", str(seed), "--folder", str(folder), "--threads", str(options.threads)]
     is_idea = options.ideas is not None
-    if is_idea:
-        command += ["--ideas", "--seconds", str(options.seconds)]
-    subprocess.run(command, check=True)
-    minutes = (time.time() - start) / 60
+    folder = options.folder / ("ideas" if is_idea else "record") / f"{name}, seed {seed}"
+    took = folder / "took.json"
+    if not took.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # What a stopped training has left.
+        folder.mkdir(parents=True)
+        command = [sys.executable, __file__, "--cifar", options.cifar, "--train", name]
+        command += ["--seeds", str(seed), "--folder", str(folder)]
+        command += ["--threads", str(options.threads)]
+        if is_idea:
+            command += ["--ideas", "--seconds", str(options.seconds)]
+        subprocess.run(command, check=True)
     fitted, judged = load(options.cifar, is_idea)
+    encoder = keras.models.load_model(folder / "encoder.keras", compile=False)
     count = 10_000 if is_idea else len(fitted)
-
-    def figures(path, count):
-        encoder = keras.models.load_model(path, compile=False)
-        return evaluation.judge(encoder, fitted, judged, max_images=count)
-
-    row = {"seed": seed, **json.loads((folder / "took.json").read_text()), "minutes": minutes}
-    row.update(figures(folder / "encoder.keras", count))
-    row["images_per_epoch"] = len(fitted)
+    row = {"seed": seed, **json.loads(took.read_text())}
+    row.update(evaluation.judge(encoder, fitted, judged, max_images=count))
     kept = sorted(int(path.stem) for path in folder.glob("[0-9]*.keras"))
     if kept:
-        # The curve is of 10,000 training images, which is quick.
-        points = [(cpu, figures(folder / f"{cpu}.keras", 10_000)) for cpu in kept]
-        points.append((row["cpu_seconds"], figures(folder / "encoder.keras", 10_000)))
-        row["curve"] = [{"cpu_seconds": cpu, **found} for cpu, found in points]
-    row["machine"] = {"processor": processor(), "threads": options.threads or os.cpu_count()}
-    row["onednn"] = os.environ["TF_ENABLE_ONEDNN_OPTS"]
-    row["precision"] = "float32"
-    return row
+        row["curve"] = [point(folder / f"{cpu}.keras", cpu, fitted) for cpu in kept]
+        row["curve"].append(point(folder / "encoder.keras", row["cpu_seconds"], fitted))
+    return row | {
+        "budget": options.seconds if is_idea else BUDGET,
+        "processor": processor(),
+        "threads": options.threads or os.cpu_count(),
+        "precision": "float32",
+        **runs.versions(),
+    }
+
+
+def point(path, cpu_seconds, images):
+    """Judges an encoder on training images."""
+    halves = images.subset(range(CURVE_IMAGES)), images.subset(range(-CURVE_IMAGES, 0))
+    encoder = keras.models.load_model(path, compile=False)
+    figures = evaluation.judge(encoder, *halves, label_free=False)
+    return {"cpu_seconds": cpu_seconds, **figures}
 
 
 def processor():
@@ -194,17 +198,17 @@ def processor():
     return names[0] if names else platform.processor()
 
 
-def table(runs):
+def table(entries):
     """Returns a row per entry in Markdown, with means over the seeds."""
     rows = {}
-    for name, found in runs.items():
+    for name, found in entries.items():
         rows[name] = {
             column: f"{np.mean([scale * run[key] for run in found]):.{digits}f}"
             for column, key, scale, digits in (
                 ("kNN, %", "knn", 100, 1),
                 ("linear, %", "linear", 100, 1),
                 ("RankMe", "rankme", 1, 0),
-                ("epochs", "epochs", 1, 0),
+                ("images seen, millions", "images_seen", 1e-6, 2),
                 ("CPU seconds", "cpu_seconds", 1, 0),
             )
         }
@@ -227,7 +231,7 @@ def plot(record, path):
             label = {"linear": "logistic regression", "knn": "k nearest neighbors"}[key]
             axis.plot(seconds, values, "o-", color=color, ms=4, label=None if i else label)
     axis.set_xlabel("CPU seconds")
-    axis.set_ylabel("accuracy, % (10,000 labels)")
+    axis.set_ylabel(f"accuracy, % ({CURVE_IMAGES:,} labels)")
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(path, dpi=110)
@@ -245,7 +249,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=0, help="default: one per core")
     parser.add_argument("--ideas", nargs="*", choices=IDEAS, help="default: all of them")
-    parser.add_argument("--seconds", type=float, default=600, help="CPU time of an idea")
+    parser.add_argument("--seconds", type=float, default=1200, help="CPU time of an idea")
     parser.add_argument("--train", help=argparse.SUPPRESS)
     options = parser.parse_args()
 
@@ -255,7 +259,7 @@ def main():
 
             tf.config.threading.set_intra_op_parallelism_threads(options.threads)
         images, _ = load(options.cifar, options.ideas is not None)
-        seconds = options.seconds if options.ideas is not None else None
+        seconds = None if options.ideas is None else options.seconds
         train(IDEAS[options.train], images, options.seeds[0], seconds, options.folder)
         return
 

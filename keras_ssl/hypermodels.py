@@ -62,7 +62,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             `score` must be "rankme" or "lidar".
         space: The search space; see `keras_ssl.spaces`. Default: `spaces.all_settings`.
         encoder: Name of an encoder (`keras_ssl.encoders.build_encoder`), or a function of `hp` and
-            the shape of the images.
+            the shape of the images, whose height and width are None if views have another size.
         score: The figure by which trials are compared: "knn", "linear", "probe" (the online probe,
             on the validation images), "rankme" or "lidar".
         label_free: Whether RankMe, alpha-ReQ, uniformity and LiDAR of the validation images are
@@ -118,7 +118,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 f"Received: batch_size={recipe.batch_size}, {len(images.train)} images"
             )
         if isinstance(encoder, str):
-            encoders.check_encoder(encoder)
+            encoders.check_encoder(encoder, recipe.view_size is not None)
         else:
             check_callable("encoder", encoder)
         for function, value in (("space", space), ("measure", measure)):
@@ -164,22 +164,23 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
 
     def build_encoder(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Builds the untrained encoder of a trial."""
-        shape = self.trial_recipe(hp).encoder_shape(self.images.train.image_shape)
+        shape = self.images.train.image_shape
+        any_size = self._needs_any_size(self.trial_recipe(hp))
         if isinstance(self.encoder, str):
-            return encoders.build_encoder(self.encoder, shape)
-        return self.encoder(hp, shape)
+            return encoders.build_encoder(self.encoder, shape, any_size=any_size)
+        return self.encoder(hp, (None, None, shape[-1]) if any_size else shape)
 
     def build(self, hp: keras_tuner.HyperParameters) -> models.JointEmbeddingModel:
         """Builds the model of a trial and its optimizer, and compiles the model."""
         recipe = self.trial_recipe(hp)
         keras.utils.set_random_seed(self._seed(hp))
-        shape = self.images.train.image_shape
         encoder = self.build_encoder(hp)
         classes = len(self.images.train.class_names or ()) if self.score == "probe" else None
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
         model.compile(recipe.build_optimizer(self._steps(recipe)))
         # Keras-tuner loads weights into the built model, in a later rung or for the best trial.
-        model.build(recipe.build_policy().compute_output_shape((None, *shape))[0])
+        shapes = recipe.view_shapes(self.images.train.image_shape)
+        model.build(tuple(shapes) if len(set(shapes)) > 1 else shapes[0])
         model.optimizer.build(model.trainable_variables)
         return model
 
@@ -252,6 +253,11 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             policy = self.recipe.build_policy()  # The same for all trials, which are compared.
             figures.update(evaluation.judge(model.encoder, images, policy=policy))
         return {f"{prefix}{name}": float(value) for name, value in figures.items()}
+
+    def _needs_any_size(self, recipe: Recipe) -> bool:
+        """Whether views have another size than the images, which the encoder takes both."""
+        shape = self.images.train.image_shape
+        return any(view[1:] != shape for view in recipe.view_shapes(shape))
 
     def _steps(self, recipe: Recipe) -> int:
         return self.images.train.example_count // recipe.batch_size

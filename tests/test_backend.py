@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from keras_ssl import _backend
-
 STUB = """
 import sys, types
 keras = types.ModuleType("keras")
@@ -40,8 +38,22 @@ def test_the_backend_that_keras_runs_on_counts_not_the_variable():
     assert line.startswith("ImportError") and line.endswith('Received: Keras backend "openvino"')
 
 
-@pytest.mark.parametrize("given", [{}, {"TF_ENABLE_ONEDNN_OPTS": "0"}])
-def test_the_program_convolves_by_onednn_unless_told_otherwise(given, monkeypatch):
-    monkeypatch.setattr(os, "environ", dict(given))
-    _backend.convolve_by_onednn()
-    assert os.environ == {"TF_ENABLE_ONEDNN_OPTS": "1", **given}
+ASKS = """
+import os, runpy, sys
+class Finder:  # It is asked for TensorFlow before TensorFlow is there.
+    def find_spec(self, name, path=None, target=None):
+        if name == "tensorflow":
+            sys.exit(f"seen: {os.environ.get('TF_ENABLE_ONEDNN_OPTS')}")
+sys.meta_path.insert(0, Finder())
+sys.argv = [%r, "--help"]
+import keras_ssl
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "given", "seen"),
+    [("keras-ssl", {}, "1"), ("keras-ssl", {"TF_ENABLE_ONEDNN_OPTS": "0"}, "0"), ("x", {}, None)],
+)
+def test_the_program_convolves_by_onednn_unless_told_otherwise(program, given, seen, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    assert _last_line(ASKS % program, KERAS_BACKEND="tensorflow", **given) == f"seen: {seen}"

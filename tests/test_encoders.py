@@ -456,6 +456,13 @@ class TestAnyModelIsAnEncoder:
     def test_builders(self, build, features):
         assert build().output_shape == (None, features)
 
+    def test_of_any_size_they_are_still_made_for_the_size_of_the_images(self):
+        network = encoders.build_encoder("resnet18", (32, 32, 3), any_size=True)
+        assert network.input_shape == (None, None, None, 3)
+        assert network.count_params() == encoders.resnet18((32, 32, 3)).count_params()
+        with pytest.raises(ValueError, match="`encoder` must take images of any size.*vit_tiny"):
+            encoders.build_encoder("vit_tiny", (32, 32, 3), any_size=True)
+
     def test_the_stages_stand_side_by_side(self):
         network = encoders.resnet((8, 8, 3), (1, 1), width=4, stages=2)
         ends = [layer.output for layer in network.layers if isinstance(layer, keras.layers.Add)]

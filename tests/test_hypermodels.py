@@ -6,7 +6,16 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from keras_ssl import callbacks, data, evaluation, hypermodels, models, recipes, spaces
+from keras_ssl import (
+    callbacks,
+    data,
+    encoders,
+    evaluation,
+    hypermodels,
+    models,
+    recipes,
+    spaces,
+)
 from tests.conftest import tiny_encoder
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -246,6 +255,21 @@ class TestHyperModel:
         # Only the validation images were used to judge it.
         again = hypermodel.judge(model, held_out.validation, "val_")
         assert again == {name: figures[name] for name in ("val_knn", "val_linear")}
+
+    def test_views_of_another_size(self, held_out):
+        shapes = []
+
+        def encoder(hp, shape):
+            shapes.append(shape)
+            return encoders.resnet8(shape, width=2)
+
+        smaller = dataclasses.replace(SMALL, policy="tiny_gray", view_size=6)
+        for recipe in (smaller, SMALL):
+            arm = hypermodels.PretrainingHyperModel(recipe, held_out, spaces.fixed, encoder)
+            assert arm.build(keras_tuner.HyperParameters()).built
+        assert list(dict.fromkeys(shapes)) == [(None, None, 1), (8, 8, 1)]
+        with pytest.raises(ValueError, match="`encoder` must take images of any size.*vit_tiny"):
+            hypermodels.PretrainingHyperModel(smaller, held_out, encoder="vit_tiny")
 
     @pytest.mark.slow
     def test_trials_repeat_and_seeds_differ(self, held_out):

@@ -106,7 +106,11 @@ def test_a_loss_of_lightly_translated():
     assert (namespace["scale"], namespace["offset"]) == (1, 0)
 
 
-PAGES = [p.relative_to(ROOT) for p in ROOT.rglob("*.md") if ".venv" not in str(p)]
+PAGES = [
+    page
+    for page in sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    if not page.parts[0].startswith((".venv", "runs", "site", "build"))
+]
 
 
 def _anchors(page):

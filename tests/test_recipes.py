@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
@@ -81,11 +82,26 @@ def test_the_size_of_the_views():
     assert "view_size" not in recipes.SMALL["vicreg"].get_config()
     views = recipe.build_policy()(np.zeros((2, 8, 8, 3), "uint8"), training=True)
     assert [tuple(view.shape) for view in views] == [(2, 6, 6, 3)] * 2
-    assert recipe.encoder_shape((8, 8, 3)) == (None, None, 3)
-    assert recipe.encoder_shape((6, 6, 3)) == (6, 6, 3)
-    assert recipes.SMALL["vicreg"].encoder_shape((8, 8, 1)) == (8, 8, 1)
+    assert recipe.view_shapes((8, 8, 3)) == [(None, 6, 6, 3)] * 2
+    assert recipes.SMALL["vicreg"].view_shapes((8, 8, 1)) == [(None, 8, 8, 1)] * 2
+    with pytest.raises(ValueError, match="`image_shape` must be .*8, 8"):
+        recipe.view_shapes((8, 8))
     with pytest.raises(ValueError, match="`view_size` must be .*Received: view_size=0"):
         dataclasses.replace(recipe, view_size=0)
+
+
+def test_looking_at_the_shapes_of_views_changes_no_seed():
+    random.seed(3)
+    before = random.getstate()
+    recipes.SMALL["vicreg"].view_shapes((8, 8, 1))
+    assert random.getstate() == before
+
+
+def test_a_policy_that_makes_no_views(monkeypatch):
+    monkeypatch.setitem(data.POLICIES, "mine", lambda: 3)
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], policy="mine")
+    with pytest.raises(TypeError, match="`policy` must be a keras_ssl.data.Views.*3"):
+        recipe.build_policy()
 
 
 def test_a_policy_that_takes_no_size(monkeypatch):

@@ -178,12 +178,10 @@ def fit_recipe(
     recipe = recipes.methods()[name]
     if recipe.policy in data.POLICIES:  # The user's own policy stays as it is.
         changes["policy"] = data.policy_for(images.train.image_shape)
+    if options.view_size is not None:
+        changes["view_size"] = options.view_size
     return dataclasses.replace(
-        recipe,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        view_size=options.view_size,
-        **changes,
+        recipe, epochs=options.epochs, batch_size=options.batch_size, **changes
     )
 
 

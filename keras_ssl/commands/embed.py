@@ -7,7 +7,7 @@ from keras_ssl._validation import check_count
 from keras_ssl.encoders import load_encoder
 from keras_ssl.retrieval import Embeddings, embed_images, open_images
 from keras_ssl.retrieval.extraction import check_out
-from keras_ssl.runs import scaling_of
+from keras_ssl.runs import scaling_of, size_of
 
 # A smoke test embeds so many images.
 _SMOKE = 64
@@ -63,7 +63,8 @@ def embed(
     check_out(out, overwrite)
     with _log.shown(quiet):
         model = load_encoder(encoder)
-        found = open_images(images, model, image_size, labels, scaling_of(encoder))
+        size = size_of(encoder) if image_size is None else image_size
+        found = open_images(images, model, size, labels, scaling_of(encoder))
         source = os.path.abspath(encoder) if isinstance(encoder, (str, os.PathLike)) else None
         return embed_images(
             model,

@@ -54,7 +54,8 @@ def evaluate(
     with _log.shown(quiet):
         model = encoders.load_encoder(encoder, input_range=encoders.parse_range(input_range))
         scaling = runs.scaling_of(encoder)
-        splits = _load(model, images, image_size, data_dir, download, scaling)
+        size = runs.size_of(encoder) if image_size is None else image_size
+        splits = _load(model, images, size, data_dir, download, scaling)
         if smoke:
             test = splits.test and splits.test.spread(256)
             splits = data.Splits(splits.train.spread(256), test)

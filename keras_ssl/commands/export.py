@@ -91,6 +91,8 @@ def _images(
     if training is not None:
         options = training.config["options"]
         more = {key: options[key] for key in ("image_size", "data_dir") if options.get(key)}
+        if (size := training.config.get("image_size")) is not None:
+            more["image_size"] = size
         try:
             return _real(encoder, options["source"], count, more)
         except (KeyError, ValueError, OSError) as error:

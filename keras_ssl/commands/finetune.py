@@ -9,7 +9,7 @@ from keras_ssl import _log, data, encoders, finetuning
 from keras_ssl._validation import check_choice, check_count, check_optional_count
 from keras_ssl.data.image_set import check_test_fraction
 from keras_ssl.finetuning.training import default_augmentation
-from keras_ssl.runs import scaling_of
+from keras_ssl.runs import scaling_of, size_of
 
 # What `smoke` shrinks to: a few images of each class, and seconds.
 _SMOKE_IMAGES, _SMOKE_STEPS = 200, 4
@@ -94,7 +94,8 @@ def finetune(
         raise TypeError(f"`flip` must be True, False or None. Received: flip={flip!r}")
     folder = _folder(encoder, out)
     model = encoders.load_encoder(encoder)
-    train_images, test_images = _load(images, model, image_size, test_fraction, scaling_of(encoder))
+    size = size_of(encoder) if image_size is None else image_size
+    train_images, test_images = _load(images, model, size, test_fraction, scaling_of(encoder))
     if flip is None:
         flip = data.policy_for(train_images.image_shape) != "tiny_gray"
     if smoke:

@@ -27,7 +27,7 @@ from keras_ssl.retrieval.extraction import (
 from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
 from keras_ssl.retrieval.search import Index, Nearest
 from keras_ssl.retrieval.tables import write_table
-from keras_ssl.runs import scaling_of, stage
+from keras_ssl.runs import scaling_of, size_of, stage
 
 # How the threshold is found, in neighbors.json.
 _HOW = "artanh: the median of the similarities to the nearest + 7 * (median - lower quartile)"
@@ -210,7 +210,8 @@ def _given(
             f".parquet. Received: embeddings={str(embeddings)!r}, images=None"
         )
     model = load_encoder(embeddings)
-    pictures = open_images(images, model, image_size, scaling=scaling_of(embeddings))
+    size = size_of(embeddings) if image_size is None else image_size
+    pictures = open_images(images, model, size, scaling=scaling_of(embeddings))
     if smoke:
         pictures = pictures.spread(_SMOKE)
     file = folder / "embeddings.npz"

@@ -86,14 +86,14 @@ def pretrain(
         download: Let tensorflow-datasets download; keep a data set of Hugging Face on this machine
             first.
         policy: Augmentation: one of `keras_ssl.data.POLICIES`, or a registered one of your own.
-        view_size: Height and width of the views, in pixels; three quarters of the images' take half
-            the time. Default: the method's, or those of the images.
+        view_size: Height and width of the views, in pixels; fewer pixels take less time. Default:
+            the method's, or those of the images.
         views: Where views are made: cpu, ahead of the step, or device, within it, which feeds an
             accelerator images as they are; see docs/backends.md.
         method: A method with small settings (vicreg, simclr, barlow-twins, ...), published settings
             (vicreg-d8192, ...), tuned ones (color-32px), or a registered method of your own. In
-            Python also a `Recipe`. Default: vicreg, or for colors of 28 to 40 px, without an
-            accelerator, color-32px.
+            Python also a `Recipe`. Default: vicreg; for colors of 28 to 40 px, without an
+            accelerator, color-32px, if encoder, policy, projector and criterion are open, too.
         config: Settings to start from, instead of a method: best/NAME.json of a study, or
             config.json of a run.
         encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications, a preset of

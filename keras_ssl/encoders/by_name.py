@@ -30,7 +30,10 @@ ENCODERS: dict[str, Callable[..., keras.Model]] = {
     "vit_tiny": vit_tiny,
     "vit_small": vit_small,
 }
-"""Functions from a shape (height, width, channels) to an encoder, by name."""
+"""Functions from a shape (height, width, channels) to an encoder, by name.
+
+Height and width may be `None`, but not for transformers.
+"""
 # Those whose stem follows from the size of the images.
 _WITH_STEM = ("resnet18", "resnet34", "resnet50")
 _TRANSFORMERS = ("vit_tiny", "vit_small")
@@ -45,13 +48,23 @@ def is_known(name: Any) -> bool:
     )
 
 
-def check_encoder(name: Any) -> None:
-    """Raises a `ValueError` if `build_encoder` does not know `name`."""
+def check_encoder(name: Any, any_size: bool = False) -> None:
+    """Raises a `ValueError` if `build_encoder` does not know `name`.
+
+    Args:
+        name: The name.
+        any_size: Whether the encoder must take images of any size, which transformers do not.
+    """
     if not is_known(name):
         known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
         raise ValueError(
             f"`encoder` must be one of {list(ENCODERS)} or of keras.applications: {known}. "
             f"Received: encoder={name!r}"
+        )
+    if any_size and name in _TRANSFORMERS:
+        raise ValueError(
+            "`encoder` must take images of any size, because the views have another size than the "
+            f"images (`view_size`); transformers do not. Received: encoder={name!r}"
         )
 
 
@@ -85,6 +98,7 @@ def build_encoder(
     weights: str | os.PathLike[str] | None = None,
     input_range: Any = None,
     pooling: str | None = None,
+    any_size: bool = False,
 ) -> keras.Model:
     """Builds an encoder by name, with pooled output, for images in [0, 1].
 
@@ -99,12 +113,14 @@ def build_encoder(
         input_range: The range of images that the weights are for, see `as_encoder`. Default for
             `keras.applications` with weights: that of the model's own `preprocess_input`.
         pooling: "class" or "mean", for transformers. Default "mean".
+        any_size: Whether the encoder takes images of any size. It is still made for images of
+            `input_shape`. Transformers cannot.
 
     Raises:
         ValueError: for an unknown name, a shape that is not three numbers, or weights that cannot
             be had or do not fit.
     """
-    check_encoder(name)
+    check_encoder(name, any_size)
     shape = check_image_shape("input_shape", input_shape)
     check_weights(name, weights, shape)
     if pooling not in (None, "mean") and name not in _TRANSFORMERS:
@@ -112,10 +128,12 @@ def build_encoder(
             f'`pooling` must be "mean" or left out for {name!r}, which has no class token. '
             f"Received: pooling={pooling!r}"
         )
+    large = shape[0] is None or shape[0] > 64
+    if any_size:
+        shape = (None, None, shape[-1])
     if name in ENCODERS:
         settings: dict[str, Any] = {}
         if name in _WITH_STEM:
-            large = shape[0] is None or shape[0] > 64
             settings["stem"] = "imagenet" if large else "small"
         elif pooling is not None and name in _TRANSFORMERS:
             settings["pooling"] = pooling

@@ -20,6 +20,7 @@ def load_encoder(
     input_range: Any = None,
     weights: str | os.PathLike[str] | None = None,
     pooling: str | None = None,
+    any_size: bool = False,
 ) -> keras.Model:
     """Loads or builds an encoder: from images in [0, 1] to one representation each.
 
@@ -40,6 +41,8 @@ def load_encoder(
         weights: For names: "imagenet" (`keras.applications`), or a file of weights. Default: an
             untrained encoder. Presets, runs and files bring their own.
         pooling: What becomes of tokens, "class" or "mean": see `as_encoder`.
+        any_size: Whether an encoder by name takes images of any size, see `build_encoder`. Others
+            take what they take.
 
     Returns:
         An encoder that is trained as a whole: see `keras_ssl.encoders.prepare_training`.
@@ -56,7 +59,7 @@ def load_encoder(
             raise ValueError(
                 f"`image_shape` must be given for an encoder by name. Received: {source!r}"
             )
-        return build_encoder(source, image_shape, weights, input_range, pooling)
+        return build_encoder(source, image_shape, weights, input_range, pooling, any_size)
     _refuse_weights(weights, "a preset, a run or a file")
     text = os.fspath(source)
     if (exported := load_exported(text)) is not None:

@@ -78,7 +78,7 @@ def check_image_shape(name: str, value: Any) -> tuple[int | None, int | None, in
 
 
 def resnet(
-    input_shape: Sequence[int],
+    input_shape: Sequence[int | None],
     blocks: Sequence[int],
     width: int = 64,
     bottleneck: bool = False,
@@ -148,7 +148,7 @@ def resnet(
 
 
 def resnet8(
-    input_shape: Sequence[int] = (28, 28, 1),
+    input_shape: Sequence[int | None] = (28, 28, 1),
     width: int = 16,
     stem: str = "small",
     stages: int = 1,
@@ -169,21 +169,21 @@ def resnet8(
 
 
 def resnet18(
-    input_shape: Sequence[int] = (32, 32, 3), width: int = 64, stem: str = "small"
+    input_shape: Sequence[int | None] = (32, 32, 3), width: int = 64, stem: str = "small"
 ) -> keras.Model:
     """Builds a ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (2, 2, 2, 2), width, stem=stem, name="resnet18")
 
 
 def resnet34(
-    input_shape: Sequence[int] = (32, 32, 3), width: int = 64, stem: str = "small"
+    input_shape: Sequence[int | None] = (32, 32, 3), width: int = 64, stem: str = "small"
 ) -> keras.Model:
     """Builds a ResNet-34, D = 512 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (3, 4, 6, 3), width, stem=stem, name="resnet34")
 
 
 def resnet50(
-    input_shape: Sequence[int] = (224, 224, 3), width: int = 64, stem: str = "imagenet"
+    input_shape: Sequence[int | None] = (224, 224, 3), width: int = 64, stem: str = "imagenet"
 ) -> keras.Model:
     """Builds a ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
     return resnet(input_shape, (3, 4, 6, 3), width, bottleneck=True, stem=stem, name="resnet50")

@@ -73,10 +73,16 @@ def policy(image_shape: tuple[int, int, int]) -> Choice:
     return Choice(name, _POLICY_REASONS[name])
 
 
-def method(image_shape: tuple[int, int, int]) -> Choice:
-    """Chooses the settings for images of a shape (height, width, channels)."""
+def method(image_shape: tuple[int, int, int], may_be_tuned: bool = True) -> Choice:
+    """Chooses the settings for images of a shape (height, width, channels).
+
+    Args:
+        image_shape: The shape.
+        may_be_tuned: Whether all that tuned settings consist of is free.
+    """
     *sides, channels = image_shape
-    if channels == 3 and not has_accelerator() and all(side in _TUNED_SIDES for side in sides):
+    fits = channels == 3 and all(side in _TUNED_SIDES for side in sides)
+    if fits and may_be_tuned and not has_accelerator():
         return Choice(_COLOR, f"colors, {_TUNED_SIDES[0]} to {_TUNED_SIDES[-1]} px, {machine()}")
     return Choice("vicreg", "")
 

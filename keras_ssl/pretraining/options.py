@@ -73,6 +73,7 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     options = Options(**{**defaults, **stored, **objects})
     options.resume, options.quiet, options.began = arguments["resume"], arguments["quiet"], config
+    options.budget = None  # It became a number of epochs.
     for name in ("epochs", "batch_size"):
         setattr(options, name, getattr(options, name) or config.get("recipe", {}).get(name))
     for name in ("encoder", "image_size", "evaluate_every"):
@@ -209,6 +210,15 @@ def read_config(options: Options) -> dict[str, Any]:
             f"with {config['settings']}. Received: {options.config!r}"
         )
     return {"recipe": recipe, "encoder": config.get("encoder")}
+
+
+# What is tuned together is taken together: a run that is given one of these is not the tuned one.
+_TUNED_TOGETHER = ("encoder", "policy", "projector", "temperature", "criterion")
+
+
+def may_be_tuned(options: Options) -> bool:
+    """Whether the options leave open all that tuned settings consist of."""
+    return all(getattr(options, name) is None for name in _TUNED_TOGETHER)
 
 
 def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
@@ -363,6 +373,7 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
     chosen = {
         **{name: value for name, value in stored(options).items() if is_plain(value)},
         "policy": recipe.policy,
+        "view_size": recipe.view_size,
         "projector": recipe.projector,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,

@@ -97,17 +97,19 @@ class Setup:
     def build_model(self, encoder: Any) -> keras.Model:
         """Builds the model around an encoder, which is given by its name or itself."""
         options, shape = self.options, self.images.image_shape
+        shapes = self.recipe.view_shapes(shape)
+        any_size = any(view[1:] != shape for view in shapes)
         given = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
         if self.makes_views_on_device:
             given["views"] = self.policy
         with self.strategy.scope():
             model = self.recipe.build_model(
-                _build_encoder(encoder, self.recipe.encoder_shape(shape), options),
+                _build_encoder(encoder, shape, options, any_size),
                 probe=len(self.judged.train.class_names or ()) if self.has_probe else None,
                 micro_batch_size=options.micro_batch_size,
                 **given,
             )
-            model.build(self.policy.compute_output_shape((None, *shape))[0])
+            model.build(tuple(shapes) if len(set(shapes)) > 1 else shapes[0])
         return model
 
     def measure(self, encoder: Any) -> budget.Speed:
@@ -138,7 +140,8 @@ def prepare(options: Options) -> Setup:
     # These errors come before the images are loaded.
     if is_new:
         _check_folder(options, writes)
-    if options.config is not None or options.method is not None:
+    chooses_method = options.config is None and options.method is None
+    if not chooses_method:
         options_.base_recipe(options)
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):
@@ -149,8 +152,8 @@ def prepare(options: Options) -> Setup:
         images, judged = options_.load_images(options, pixels, scaling)
     options_.check_views(options, images)
     method = None
-    if options.config is None and options.method is None:
-        method = defaults.method(images.image_shape)
+    if chooses_method:
+        method = defaults.method(images.image_shape, options_.may_be_tuned(options))
         options.method = method.value  # A run that goes on keeps it, wherever it goes on.
     folder = _name_folder(options) if is_new else runs.RunFolder(options.resume)
     _, is_small = options_.base_recipe(options)
@@ -183,7 +186,7 @@ def prepare(options: Options) -> Setup:
 
 
 def _build_encoder(
-    name: Any, image_shape: tuple[int | None, int | None, int], options: Options
+    name: Any, image_shape: tuple[int, int, int], options: Options, any_size: bool
 ) -> keras.Model:
     """Loads or builds the encoder, and chooses what of it is trained."""
     encoder = encoders.load_encoder(
@@ -192,6 +195,7 @@ def _build_encoder(
         encoders.parse_range(options.input_range),
         options.weights,
         options.pooling,
+        any_size,
     )
     if options.freeze is None and options.lora_rank is None:
         return encoder

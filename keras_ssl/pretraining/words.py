@@ -25,6 +25,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     chosen = f" ({setup.size.reason})" if setup.size else ""
     policy = choose_policy(options, recipe, setup.is_small, images.image_shape)
     fits = f" ({policy.reason})" if policy else ""
+    smaller = f", views of {recipe.view_size} px" if recipe.view_size is not None else ""
     on_device = ", views made on the device" if setup.makes_views_on_device else ""
     where = options.evaluate_on or source_name(options)
     unit, grouped = "images", ""
@@ -35,7 +36,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
     lines = {
         "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
-        f"{chosen}, policy {recipe.policy}{fits}{on_device}{skipped}",
+        f"{chosen}, policy {recipe.policy}{fits}{smaller}{on_device}{skipped}",
         "judging": "effective rank alone, because there are no labels"
         if judged.test is None
         else f"{where}: {_classes(judged.train)}; {len(judged.test)} images held out"

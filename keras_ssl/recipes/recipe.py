@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from keras_ssl._validation import (
     check_optional_count,
     check_positive,
 )
+from keras_ssl.data.views import check_policy
+from keras_ssl.encoders.resnets import check_image_shape
 from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import warmup_cosine
 from keras_ssl.recipes.optimizers import BY_NAME, lars
@@ -54,7 +57,7 @@ class Recipe:
         epochs: Epochs in all.
         policy: Name of an augmentation policy in `keras_ssl.data.POLICIES`, or the name by which a
             function that returns a policy is registered with Keras. The function is called with
-            `strength` if it has this argument.
+            `strength` if it has this argument, and with `size` if there is a `view_size`.
         source: Where the settings come from.
         criterion: Arguments of the criterion; the others keep their defaults.
         warmup_epochs: Epochs of linear warm-up, at most a tenth of `epochs`.
@@ -66,8 +69,8 @@ class Recipe:
         arguments: Arguments of the method, such as `{"momentum": 0.99}` of BYOL: numbers, words, or
             lists of them. The others keep their defaults.
         view_size: Height and width of the views, in pixels; `None`: the policy's own, which are
-            those of the images for ours. Views of three quarters of the size take about half the
-            time. The encoder must take images of any size (`encoder_shape`).
+            those of the images for ours. The fewer pixels, the less time: views of three quarters
+            of the size have 9/16 of them. The encoder must take views of this size.
     """
 
     model: type[models.JointEmbeddingModel]
@@ -200,6 +203,7 @@ class Recipe:
         """Builds the policy, which makes the views of an image.
 
         Raises:
+            TypeError: for a function that makes something else.
             ValueError: for an unknown policy, or for a strength or a size of views if the policy
                 takes none.
         """
@@ -217,22 +221,21 @@ class Recipe:
                     f"size. Received: view_size={size}"
                 )
             arguments["size"] = (size, size)
-        return make(**arguments)
+        return check_policy("policy", make(**arguments))
 
-    def encoder_shape(self, image_shape: Sequence[int]) -> tuple[int | None, int | None, int]:
-        """Returns the shape of images that the encoder must take.
+    def view_shapes(self, image_shape: Sequence[int]) -> list[tuple[int | None, ...]]:
+        """Returns the shapes of the views, (None, height, width, channels) each.
 
         Args:
             image_shape: (height, width, channels) of the images to train on.
-
-        Returns:
-            `image_shape`, or (None, None, channels) if views have another size than the images.
         """
-        height, width, channels = image_shape
-        shapes = self.build_policy().compute_output_shape((None, *image_shape))
-        if all(tuple(shape[1:]) == (height, width, channels) for shape in shapes):
-            return (height, width, channels)
-        return (None, None, channels)
+        shape = check_image_shape("image_shape", image_shape)
+        state = random.getstate()  # Keras draws the seeds of layers from it.
+        try:
+            shapes = self.build_policy().compute_output_shape((None, *shape))
+        finally:
+            random.setstate(state)
+        return [tuple(shape) for shape in shapes]
 
     def build_model(
         self, encoder: keras.layers.Layer, probe: Any = None, **kwargs: Any
@@ -287,12 +290,12 @@ class Recipe:
         """
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         arguments = {name: _plain(value) for name, value in config.pop("arguments").items()}
-        view_size = config.pop("view_size")
+        view_size = _plain(config.pop("view_size"))
         return {
             **{name: _plain(value) for name, value in config.items()},
             # Only where they are given: recipes of earlier versions have none.
             **({"arguments": arguments} if arguments else {}),
-            **({"view_size": int(view_size)} if view_size is not None else {}),
+            **({"view_size": view_size} if view_size is not None else {}),
             "criterion": {name: _plain(value) for name, value in self.criterion.items()},
             "model": name_of("`model`", self.model, METHODS),
             "optimizer": name_of("`optimizer`", self.optimizer, BY_NAME),

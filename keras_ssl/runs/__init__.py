@@ -2,7 +2,7 @@
 
 from keras_ssl._log import stage
 from keras_ssl.runs.curves import draw_curves
-from keras_ssl.runs.folder import RunFolder, RunWarning, scaling_of, versions
+from keras_ssl.runs.folder import RunFolder, RunWarning, scaling_of, size_of, versions
 from keras_ssl.runs.metrics_log import MetricsLog, read_metrics
 from keras_ssl.runs.progress import Progress, duration
 
@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "read_metrics",
     "scaling_of",
+    "size_of",
     "stage",
     "versions",
 ]

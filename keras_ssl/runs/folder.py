@@ -175,11 +175,31 @@ def scaling_of(encoder: Any) -> Any:
     Returns:
         The argument `scaling` of `keras_ssl.data.load`.
     """
+    config = _config_of(encoder)
+    # Earlier versions made bytes of all files.
+    return None if config is None else config.get("scaling", ())
+
+
+def size_of(encoder: Any) -> int | None:
+    """Returns the height and width of the images that an encoder was trained on.
+
+    An encoder that takes images of any size does not tell itself.
+
+    Args:
+        encoder: The folder of a run, or a file in it. Of anything else nothing is known.
+
+    Returns:
+        The size in pixels, or `None` if it is not known, or if images kept their own.
+    """
+    config = _config_of(encoder)
+    return None if config is None else config.get("image_size")
+
+
+def _config_of(encoder: Any) -> dict[str, Any] | None:
+    """Returns the config of the run that an encoder is of, or `None`."""
     path = pathlib.Path(encoder) if isinstance(encoder, (str, os.PathLike)) else pathlib.Path("?")
-    file = (path if path.is_dir() else path.parent) / CONFIG
-    if not is_run(file.parent):
-        return None
-    return read_json(file, _REMEDY).get("scaling", ())  # Earlier versions made bytes of all files.
+    folder = path if path.is_dir() else path.parent
+    return read_json(folder / CONFIG, _REMEDY) if is_run(folder) else None
 
 
 def is_run(folder: pathlib.Path) -> bool:
@@ -196,6 +216,7 @@ def versions() -> dict[str, Any]:
     return {
         "versions": package_versions(*_PACKAGES),
         "backend": keras.backend.backend(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }

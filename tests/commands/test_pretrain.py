@@ -1,5 +1,6 @@
 """Tests the scripts, shrunk to seconds, as a user would run them."""
 
+import argparse
 import csv
 import functools
 import importlib.util
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from keras_ssl import callbacks, data, encoders, models, runs
+from keras_ssl.pretraining import defaults
 from keras_ssl.pretraining import options as options_
 from tests.conftest import tensorboard_server
 from tests.programs import evaluate, parse, pretrain
@@ -59,6 +61,7 @@ def test_views_made_on_the_device_train_the_same(run, tmp_path, monkeypatch):
 
 @pytest.mark.long
 def test_small_color_images_take_settings_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
     narrow = functools.partial(encoders.resnet8, width=2, stem="strided", stages=3)
     monkeypatch.setitem(encoders.ENCODERS, "resnet8-wide", narrow)
     draw = np.random.default_rng(0).integers
@@ -75,6 +78,17 @@ def test_small_color_images_take_settings_of_their_own(tmp_path, monkeypatch):
     model = keras.models.load_model(callbacks.latest_checkpoint(folder / "checkpoints"))
     assert isinstance(model, models.SimCLR) and model.encoder.input_shape == (None, None, None, 3)
     assert pretrain(["--resume", str(folder)]) == folder
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"encoder": "vit_tiny"}, {"policy": "weak"}, {"criterion": "covariance_weight=4"}, {}],
+    ids=str,
+)
+def test_what_is_tuned_together_is_taken_together(given):
+    open_ones = dict.fromkeys(("encoder", "policy", "projector", "temperature", "criterion"))
+    options = argparse.Namespace(**{**open_ones, **given})
+    assert options_.may_be_tuned(options) == (not given)
 
 
 def test_pretrain_leaves_a_run_folder(run):
@@ -125,6 +139,14 @@ def _check_tensorboard(ask):
     assert {"method", "base learning rate", "batch size", "policy", "seed"} <= options
     metrics = {metric["displayName"] for metric in experiment["metricInfos"]}
     assert {"linear accuracy", "RankMe"} <= metrics
+
+
+def test_a_run_with_a_budget_goes_on(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    config["options"]["budget"] = "10min"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert pretrain(["--resume", str(folder)]) == folder
 
 
 def test_a_config_gives_the_settings(run, tmp_path):

@@ -29,7 +29,9 @@ def test_small_images_keep_their_size_at_the_stem():
     ],
 )
 def test_small_color_images_have_settings_of_their_own(shape, chosen, monkeypatch):
+    monkeypatch.setattr(defaults, "has_accelerator", lambda: False)
     assert defaults.method(shape).value == chosen
+    assert defaults.method(shape, may_be_tuned=False).value == "vicreg"
     is_tuned = chosen in recipes.TUNED
     assert (defaults.encoder(shape, chosen).value == "resnet8-wide") == is_tuned
     assert "resnet8-strided" in defaults.encoders((32, 32, 3), chosen)
