@@ -54,6 +54,18 @@ class Translated(NamedTuple):
         criterion: One of `keras_ssl.losses`.
         scale: The factor, positive.
         offset: The constant.
+
+    Example:
+        `translate` returns one. The loss of BYOL's code is 2 - 2 cos, and ours is -cos.
+
+        >>> import numpy as np
+        >>> criterion, scale, offset = translate("authors", "BYOL")
+        >>> z = np.eye(4, dtype="float32")
+        >>> for other in (z, -z):  # equal views, then opposite ones
+        ...     ours = float(criterion(z, other))
+        ...     print(f"{ours:.1f} {scale * ours + offset:.1f}")
+        -1.0 0.0
+        1.0 4.0
     """
 
     criterion: losses.Criterion

@@ -79,6 +79,19 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             micro-batch below 1.
         TypeError: for a recipe or images of another type, or a space, an encoder or a measure that
             is not a function.
+
+    Example:
+        A trial has the settings of `hp`, and the recipe's own where `hp` says nothing.
+
+        >>> from keras_ssl import recipes
+        >>> images = data.hold_out(data.load("digits"))
+        >>> space = spaces.combine(spaces.temperature, spaces.learning_rate)
+        >>> hypermodel = PretrainingHyperModel(recipes.SMALL["simclr"], images, space)
+        >>> hp = keras_tuner.HyperParameters()
+        >>> hp.values["temperature"] = 0.5
+        >>> recipe = hypermodel.trial_recipe(hp)
+        >>> recipe.criterion, recipe.base_learning_rate, hypermodel.objective.name
+        ({'temperature': 0.5}, 0.006, 'val_knn')
     """
 
     def __init__(

@@ -177,7 +177,14 @@ def has_even_shards(x: Tensor) -> bool:
 
 
 def batch_size(x: Tensor) -> Tensor:
-    """The number of rows of `x` on all replicas together."""
+    """The number of rows of `x` on all replicas together.
+
+    Example:
+        Outside of a replica, all rows are here; on two replicas of 4 rows each, it would be 8.
+
+        >>> batch_size(ops.ones((4, 2)))
+        4
+    """
     context = _replica_context()
     rows = ops.shape(x)[0]
     if context is None:
@@ -204,6 +211,13 @@ def batch_mean(x: Tensor, axis: int | None = None) -> Tensor:
 
     Returns:
         Tensor with the shape of a row of `x`, or a scalar.
+
+    Example:
+        A criterion that takes its means by this function is the same on any number of replicas.
+
+        >>> x = ops.convert_to_tensor([[1.0, 2.0], [3.0, 4.0]])
+        >>> float(batch_mean(x)), ops.convert_to_numpy(batch_mean(x, axis=0)).tolist()
+        (2.5, [2.0, 3.0])
     """
     return sum_over_replicas(share(mean(x, axis=axis)))
 

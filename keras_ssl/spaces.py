@@ -65,6 +65,14 @@ def combine(*spaces: Space) -> Space:
 
     Raises:
         TypeError: for a space that is not a function.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> recipe = combine(learning_rate, weight_decay)(hp, recipes.SMALL["vicreg"])
+        >>> hp.values
+        {'base learning rate': 0.006, 'weight decay': 0.0001}
     """
     for one in spaces:
         check_callable("spaces", one)
@@ -78,7 +86,15 @@ def combine(*spaces: Space) -> Space:
 
 
 def fixed(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Searches nothing: every trial is the recipe itself."""
+    """Searches nothing: every trial is the recipe itself.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp, recipe = keras_tuner.HyperParameters(), recipes.SMALL["vicreg"]
+        >>> fixed(hp, recipe) is recipe, hp.space
+        (True, [])
+    """
     return recipe
 
 
@@ -89,6 +105,14 @@ def log_float(
 
     Raises:
         ValueError: for a `low`, `high` or `default` that is not positive.
+
+    Example:
+        >>> import keras_tuner
+        >>> hp = keras_tuner.HyperParameters()
+        >>> log_float(hp, "temperature", 0.1, 1.0, default=0.05)
+        0.05
+        >>> hp.space[0].min_value, hp.space[0].max_value
+        (0.05, 1.0)
     """
     check_positive(name, default)
     check_positive("low", low)
@@ -100,18 +124,46 @@ def log_float(
 def around(
     hp: "keras_tuner.HyperParameters", name: str, default: float, factor: float = 10.0
 ) -> float:
-    """Searches a number from `default / factor` to `default * factor` on a logarithmic scale."""
+    """Searches a number from `default / factor` to `default * factor` on a logarithmic scale.
+
+    Example:
+        >>> import keras_tuner
+        >>> hp = keras_tuner.HyperParameters()
+        >>> around(hp, "weight", 1.0, factor=4.0)
+        1.0
+        >>> hp.space[0].min_value, hp.space[0].max_value
+        (0.25, 4.0)
+    """
     return log_float(hp, name, default / factor, default * factor, default)
 
 
 def learning_rate(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Searches the base learning rate, from an eighth to eight times the recipe's."""
+    """Searches the base learning rate, from an eighth to eight times the recipe's.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp, recipe = keras_tuner.HyperParameters(), recipes.SMALL["simclr"]
+        >>> learning_rate(hp, recipe).base_learning_rate
+        0.006
+        >>> print(f"{hp.space[0].min_value:g} to {hp.space[0].max_value:g}")
+        0.00075 to 0.048
+    """
     rate = around(hp, "base learning rate", recipe.base_learning_rate, 8.0)
     return dataclasses.replace(recipe, base_learning_rate=rate)
 
 
 def weight_decay(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Searches the weight decay from 1e-7 to 1e-2; the default is 1e-7 if the recipe has none."""
+    """Searches the weight decay from 1e-7 to 1e-2; the default is 1e-7 if the recipe has none.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> hp.values["weight decay"] = 1e-3  # What a tuner does.
+        >>> weight_decay(hp, recipes.SMALL["simclr"]).weight_decay
+        0.001
+    """
     decay = log_float(hp, "weight decay", 1e-7, 1e-2, recipe.weight_decay or 1e-7)
     return dataclasses.replace(recipe, weight_decay=decay)
 
@@ -120,6 +172,14 @@ def projector_width(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe
     """Searches the width of hidden layers, from a quarter to four times the recipe's.
 
     The widths keep the recipe's proportions.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp, recipe = keras_tuner.HyperParameters(), recipes.PUBLISHED["vicreg-d512"]
+        >>> hp.values["projector width"] = 4096  # What a tuner does.
+        >>> recipe.projector, projector_width(hp, recipe).projector
+        ('8192-8192-512', '4096-4096-512')
     """
     *hidden, dimensions = map(int, recipe.projector.split("-"))
     if not hidden:
@@ -130,7 +190,17 @@ def projector_width(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe
 
 
 def embedding_dimension(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
-    """Searches the width M of the embeddings, from a quarter to four times the recipe's."""
+    """Searches the width M of the embeddings, from a quarter to four times the recipe's.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> embedding_dimension(hp, recipes.SMALL["vicreg"]).projector
+        '256-256-256'
+        >>> hp.space[0].values
+        [64, 128, 256, 512, 1024]
+    """
     *hidden, last = recipe.projector.split("-")
     dimensions = hp.Choice("embedding dimension", _around_width(int(last)), default=int(last))
     return dataclasses.replace(recipe, projector="-".join([*hidden, str(dimensions)]))
@@ -144,6 +214,14 @@ def augmentation_strength(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> 
     """Searches the strength of the augmentations, from 0 to 1.8 times the policy's own.
 
     For a policy of your own that takes no strength, it searches nothing.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> hp.values["augmentation strength"] = 0.5  # What a tuner does.
+        >>> augmentation_strength(hp, recipes.SMALL["simclr"]).strength
+        0.5
     """
     if not recipe.has_strength:
         return recipe
@@ -174,6 +252,14 @@ def criterion_setting(
             scale. When the space is used: if the criterion has no such argument, if no range is
             given and the criterion has none, or if the default is 0 on a logarithmic scale.
         TypeError: if `argument` is not a string.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> space = criterion_setting("variance_weight", 1.0, 100.0, label="variance")
+        >>> hp = keras_tuner.HyperParameters()
+        >>> dict(space(hp, recipes.SMALL["vicreg"]).criterion), hp.values
+        ({'variance_weight': 25.0}, {'variance': 25.0})
     """
     if not isinstance(argument, str):
         raise TypeError(f"`argument` must be a name. Received: argument={argument!r}")
@@ -212,14 +298,29 @@ def _own_range(recipe: Recipe, argument: str) -> tuple[float, float]:
 
 
 def criterion_default(recipe: Recipe, argument: str) -> Any:
-    """Returns the value of a criterion's argument: the recipe's, or the criterion's default."""
+    """Returns the value of a criterion's argument: the recipe's, or the criterion's default.
+
+    Example:
+        The recipe names only some of the weights; the third is the criterion's default.
+
+        >>> from keras_ssl import recipes
+        >>> recipe = recipes.SMALL["vicreg-exp"]
+        >>> dict(recipe.criterion), criterion_default(recipe, "covariance_weight")
+        ({'invariance_weight': 4.0, 'variance_weight': 4.0}, 2.0)
+    """
     arguments = inspect.signature(recipe.make_criterion).parameters
     check_choice("argument", argument, arguments)
     return recipe.criterion.get(argument, arguments[argument].default)
 
 
 def search_ranges(recipe: Recipe) -> Mapping[str, tuple[float, float]]:
-    """Returns the ranges that the recipe's criterion says are worth searching, by argument."""
+    """Returns the ranges that the recipe's criterion says are worth searching, by argument.
+
+    Example:
+        >>> from keras_ssl import recipes
+        >>> search_ranges(recipes.SMALL["simclr"])
+        {'temperature': (0.02, 1.0)}
+    """
     return getattr(recipe.make_criterion, "search_ranges", {})
 
 
@@ -228,6 +329,14 @@ def criterion_settings(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Rec
 
     For a criterion without `search_ranges`, it searches nothing, and warns if the criterion has an
     argument that is a number.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> recipe = criterion_settings(hp, recipes.SMALL["vicreg"])
+        >>> hp.values
+        {'invariance weight': 25.0, 'covariance weight': 1.0}
     """
     ranges = search_ranges(recipe)
     arguments = inspect.signature(recipe.make_criterion).parameters.values()
@@ -246,6 +355,14 @@ def teacher_step(hp: "keras_tuner.HyperParameters", recipe: Recipe) -> Recipe:
     """Searches 1 minus the momentum of a method's teacher, from 0.001 to 0.3 on a log scale.
 
     Recipes of methods without a teacher, or with a schedule of its momentum, stay as they are.
+
+    Example:
+        >>> import keras_tuner
+        >>> from keras_ssl import recipes
+        >>> hp = keras_tuner.HyperParameters()
+        >>> hp.values["teacher step"] = 0.25  # What a tuner does.
+        >>> teacher_step(hp, recipes.SMALL["byol"]).arguments
+        {'hidden': '1024', 'momentum': 0.75}
     """
     usual = getattr(recipe.model, "default_momentum", None)
     momentum = recipe.arguments.get("momentum", usual)

@@ -68,6 +68,12 @@ def to_unit_floats(images: Tensor) -> Tensor:
 
     Raises:
         ValueError: for images that are neither integers nor real floats, such as booleans.
+
+    Example:
+        >>> import numpy as np
+        >>> floats = to_unit_floats(np.array([0, 51, 255], "uint8"))
+        >>> print(np.asarray(floats).round(3))
+        [0.  0.2 1. ]
     """
     dtype, fn = _dtype(images), functions_for(images)
     if keras.backend.is_int_dtype(dtype):
@@ -83,6 +89,14 @@ def functions_for(images: Tensor) -> Any:
     """Returns the functions for images: TensorFlow's for its tensors, else those of `keras.ops`.
 
     The graphs of tf.data are TensorFlow's on any backend of Keras; the steps of training are not.
+
+    Example:
+        The functions have NumPy's names.
+
+        >>> import numpy as np
+        >>> images = np.array([[0.25, 1.0]])
+        >>> print(np.asarray(functions_for(images).flip(images, axis=1)))
+        [[1.   0.25]]
     """
     return functions_of_tensorflow() if is_tensor(images) else keras.ops
 
@@ -151,6 +165,19 @@ class Augmentation(keras.layers.Layer):
         ValueError: for images that are not a batch of rank 4, or are empty; for values that are NaN
             or outside their range (in a graph, at the step that meets them; see
             `keras_ssl._require`); for a `seed` that does not consist of whole numbers.
+
+    Example:
+        The seed of a call decides which images are changed.
+
+        >>> import numpy as np
+        >>> class Invert(Augmentation):
+        ...     def augment(self, images, drawn):
+        ...         return 1 - images
+        >>> invert, black = Invert(probability=0.5), np.zeros((6, 1, 1, 1))
+        >>> print(np.asarray(invert(black, seed=(0, 1))).ravel())
+        [1. 1. 1. 0. 0. 1.]
+        >>> print(np.asarray(invert(black, seed=(0, 2))).ravel())
+        [1. 0. 1. 1. 0. 0.]
     """
 
     # Whether a call returns several views; if so, it cannot be part of another augmentation.
@@ -407,6 +434,16 @@ class RandomResizedCrop(Augmentation):
         scale: Range of the area, in (0, 1]. Default (0.08, 1): SimCLR, BYOL, VICReg.
         ratio: Range of width over height. Default (3/4, 4/3): SimCLR, BYOL, VICReg.
         **kwargs: See `Augmentation`. An image that is not chosen is resized as a whole.
+
+    Example:
+        A square of a quarter of the area of 4 x 4 pixels is 2 x 2 pixels, here not resized.
+
+        >>> import numpy as np
+        >>> images = np.arange(16).reshape(1, 4, 4, 1) / 16
+        >>> crop = RandomResizedCrop((2, 2), scale=(0.25, 0.25), ratio=(1, 1))
+        >>> print(16 * np.asarray(crop(images, seed=(0, 2)))[0, :, :, 0])
+        [[1. 2.]
+         [5. 6.]]
     """
 
     draw_count = draws.CROP_NUMBERS
@@ -458,6 +495,12 @@ class RandomFlip(Augmentation):
     Args:
         probability: Fraction of the images that are mirrored. Default 0.5.
         **kwargs: See `Augmentation`.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.array([0.0, 0.5, 1.0]).reshape(1, 1, 3, 1)
+        >>> print(np.asarray(RandomFlip(probability=1.0)(images)).ravel())
+        [1.  0.5 0. ]
     """
 
     def __init__(self, probability: float = 0.5, **kwargs: Any) -> None:
@@ -490,6 +533,16 @@ class RandomColorJitter(Augmentation):
         hue: Largest turn, in [0, 0.5]. Default 0.1.
         probability: Fraction of the images that are changed. Default 0.8.
         **kwargs: See `Augmentation`.
+
+    Example:
+        Brightness multiplies all pixels of an image by one factor, so that their ratio stays.
+
+        >>> import numpy as np
+        >>> images = np.array([0.25, 0.5]).reshape(1, 1, 2, 1)
+        >>> jitter = RandomColorJitter(0.4, contrast=0, saturation=0, hue=0, probability=1.0)
+        >>> dark, bright = np.asarray(jitter(images)).ravel()
+        >>> print(f"{bright / dark:.3f}")
+        2.000
     """
 
     draw_count = 4
@@ -601,6 +654,14 @@ class RandomGrayscale(Augmentation):
     Args:
         probability: Fraction of the images that become gray. Default 0.2: SimCLR, BYOL, VICReg.
         **kwargs: See `Augmentation`.
+
+    Example:
+        The luma of pure red is 0.299.
+
+        >>> import numpy as np
+        >>> red = np.array([1.0, 0.0, 0.0]).reshape(1, 1, 1, 3)
+        >>> print(np.asarray(RandomGrayscale(probability=1.0)(red)).ravel())
+        [0.299 0.299 0.299]
     """
 
     def __init__(self, probability: float = 0.2, **kwargs: Any) -> None:
@@ -632,6 +693,16 @@ class RandomGaussianBlur(Augmentation):
             SimCLR, BYOL and VICReg, at 224 pixels.
         probability: Fraction of the images that are blurred. Default 0.5: SimCLR.
         **kwargs: See `Augmentation`.
+
+    Example:
+        With sigma 1, a pixel beside a bright one becomes `exp(-1 / 2)` times as bright.
+
+        >>> import numpy as np
+        >>> images = np.zeros((1, 17, 17, 1))
+        >>> images[0, 8, 8] = 1
+        >>> blurred = np.asarray(RandomGaussianBlur(sigma=(1, 1), probability=1.0)(images))
+        >>> print(f"{blurred[0, 8, 9, 0] / blurred[0, 8, 8, 0]:.3f} = {np.exp(-1 / 2):.3f}")
+        0.607 = 0.607
     """
 
     draw_count = 1
@@ -675,6 +746,12 @@ class RandomSolarize(Augmentation):
             and VICReg.
         threshold: In [0, 1]. Default 128/255: the published codes.
         **kwargs: See `Augmentation`.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.array([0.25, 0.75, 1.0]).reshape(1, 1, 3, 1)
+        >>> print(np.asarray(RandomSolarize(probability=1.0)(images)).ravel())
+        [0.25 0.25 0.  ]
     """
 
     def __init__(
@@ -702,6 +779,13 @@ class Compose(Augmentation):
     Args:
         augmentations: Sequence of `Augmentation`.
         **kwargs: See `Augmentation`.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.array([0.0, 0.25, 1.0]).reshape(1, 1, 3, 1)
+        >>> both = Compose([RandomFlip(probability=1.0), RandomSolarize(probability=1.0)])
+        >>> print(np.asarray(both(images)).ravel())
+        [0.   0.25 0.  ]
     """
 
     def __init__(self, augmentations: Sequence[Augmentation], **kwargs: Any) -> None:

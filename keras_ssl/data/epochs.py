@@ -34,6 +34,16 @@ class Epochs:
     Attributes:
         held: The epoch, from 0, that every iterator gives that begins now. With `None`, each
             iterator gives the next epoch.
+
+    Example:
+        >>> epochs = Epochs()
+        >>> epochs.begin(), epochs.begin()
+        (0, 1)
+        >>> with epochs.at(7):
+        ...     print(epochs.begin(), epochs.begin())
+        7 7
+        >>> epochs.begin()
+        2
     """
 
     def __init__(self) -> None:

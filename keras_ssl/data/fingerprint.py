@@ -21,6 +21,18 @@ def fingerprint(images: ImageSet | None) -> str:
 
     Returns:
         A text such as "1437 of 8x8x1, 5c1bf3d6", or "none" without images.
+
+    Example:
+        One changed pixel changes the checksum.
+
+        >>> import numpy as np
+        >>> from keras_ssl.data import from_arrays
+        >>> pixels = np.zeros((2, 4, 4, 1))
+        >>> fingerprint(from_arrays(pixels))
+        '2 of 4x4x1, a30288d3'
+        >>> pixels[0, 0, 0] = 1
+        >>> fingerprint(from_arrays(pixels))
+        '2 of 4x4x1, 1bdb7d98'
     """
     if images is None:
         return "none"

@@ -16,6 +16,14 @@ class HeldOut(NamedTuple):
             learn.
         validation: Images by which settings are chosen.
         test: Images by which nothing was chosen, or `None` if there are none.
+
+    Example:
+        `hold_out` returns it.
+
+        >>> from keras_ssl import data
+        >>> parts = data.hold_out(data.load("digits"))
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (1149, 288, 360)
     """
 
     train: ImageSet
@@ -36,6 +44,18 @@ def hold_out(splits: Splits, validation_fraction: float = 0.2, seed: int = 0) ->
         ValueError: for a fraction that leaves fewer than 2 images in either part, or a seed below
             0.
         TypeError: for splits of another type.
+
+    Example:
+        A fifth of 10 images are 2, one of each class.
+
+        >>> import numpy as np
+        >>> from keras_ssl import data
+        >>> images = data.from_arrays(np.zeros((10, 4, 4, 1)), labels=[0, 1] * 5)
+        >>> train, validation, test = hold_out(data.Splits(images, None))
+        >>> len(train), len(validation), test
+        (8, 2, None)
+        >>> sorted(validation.labels().tolist())
+        [0, 1]
     """
     if not (isinstance(splits, tuple) and len(splits) == 2):
         raise TypeError(

@@ -122,6 +122,18 @@ class ImageSet:
         groups: Number of the group of each image, int64 (size,): images of one thing, such as two
             moments of a place. `make_views` makes the views of two of them. `None`: there are no
             groups, and all views are of one image.
+
+    Example:
+        Every source returns one, such as `from_arrays`.
+
+        >>> import numpy as np
+        >>> from keras_ssl import data
+        >>> pixels = np.zeros((3, 8, 8, 1))
+        >>> images = data.from_arrays(pixels, labels=[0, 1, 1], class_names=["cat", "dog"])
+        >>> len(images), images.image_shape, images.class_names
+        (3, (8, 8, 1), ('cat', 'dog'))
+        >>> images.subset([2, 0]).labels().tolist()
+        [1, 0]
     """
 
     keys: Places | tf.data.Dataset
@@ -440,7 +452,18 @@ def captions(
 
 
 class Splits(NamedTuple):
-    """Images to train on and images to test on; `test` is `None` if there are no labels."""
+    """Images to train on and images to test on; `test` is `None` if there are no labels.
+
+    Example:
+        `load` and `split` return it.
+
+        >>> from keras_ssl import data
+        >>> splits = data.load("digits")
+        >>> len(splits.train), len(splits.test)
+        (1437, 360)
+        >>> data.load("digits", labels=False).test is None
+        True
+    """
 
     train: ImageSet
     test: ImageSet | None
@@ -463,6 +486,16 @@ def split(images: ImageSet, test_fraction: float = 0.2, seed: int = 0) -> Splits
     Raises:
         TypeError: if `images` is not an `ImageSet`.
         ValueError: if `images` has no labels, or a number is out of its range.
+
+    Example:
+        Each part has the same share of each class.
+
+        >>> import numpy as np
+        >>> from keras_ssl import data
+        >>> images = data.from_arrays(np.zeros((10, 4, 4, 1)), labels=[0] * 5 + [1] * 5)
+        >>> train, test = split(images, test_fraction=0.4)
+        >>> np.bincount(train.labels()).tolist(), np.bincount(test.labels()).tolist()
+        ([3, 3], [2, 2])
     """
     if not isinstance(images, ImageSet):
         raise TypeError(

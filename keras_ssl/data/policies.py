@@ -205,6 +205,13 @@ class TwoViews(Views):
 
     Returns:
         Pair of views, float32 in [0, 1], each (N, height, width, channels).
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.array([0.0, 1.0]).reshape(1, 1, 2, 1)
+        >>> view_1, view_2 = TwoViews(RandomFlip(0.0), RandomFlip(1.0))(images)
+        >>> print(np.asarray(view_1).ravel(), np.asarray(view_2).ravel())
+        [0. 1.] [1. 0.]
     """
 
     def __init__(
@@ -253,6 +260,12 @@ def byol(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the color jitter, at least 0.
+
+    Example:
+        The views differ in the probabilities of blur and solarization, the last two.
+
+        >>> [[change.probability for change in view.augmentations] for view in byol().views]
+        [[1.0, 0.5, 0.8, 0.2, 1.0, 0.0], [1.0, 0.5, 0.8, 0.2, 0.1, 0.2]]
     """
     s = check_non_negative("strength", strength)
 
@@ -289,6 +302,15 @@ def simclr(
         strength: s of the color jitter, at least 0.
         blur: Probability of the blur.
         scale: Range of the area of the crop.
+
+    Example:
+        >>> import numpy as np
+        >>> policy = simclr((32, 32), strength=0.5)
+        >>> [tuple(view.shape) for view in policy(np.zeros((2, 40, 60, 3)))]
+        [(2, 32, 32, 3), (2, 32, 32, 3)]
+        >>> jitter = policy.view_1.augmentations[2]
+        >>> jitter.brightness, jitter.hue
+        (0.4, 0.1)
     """
     s, blur = check_non_negative("strength", strength), check_fraction("blur", blur)
     view = Compose(
@@ -310,6 +332,11 @@ def simclr_cifar(size: Size = None, seed: int | None = None, strength: float = 1
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the color jitter, at least 0.
+
+    Example:
+        >>> crop, flip, jitter, gray, blur = simclr_cifar().view_1.augmentations
+        >>> jitter.brightness, blur.probability
+        (0.4, 0.0)
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, blur=0.0)
@@ -325,6 +352,11 @@ def simsiam(size: Size = None, seed: int | None = None, strength: float = 1.0) -
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the color jitter, at least 0.
+
+    Example:
+        >>> crop, flip, jitter, gray, blur = simsiam().view_1.augmentations
+        >>> crop.scale, jitter.brightness, blur.probability
+        ((0.2, 1.0), 0.4, 0.5)
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, scale=(0.2, 1.0))
@@ -337,6 +369,11 @@ def simsiam_cifar(size: Size = None, seed: int | None = None, strength: float = 
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the color jitter, at least 0.
+
+    Example:
+        >>> crop, flip, jitter, gray, blur = simsiam_cifar().view_1.augmentations
+        >>> crop.scale, blur.probability
+        ((0.2, 1.0), 0.0)
     """
     check_non_negative("strength", strength)
     return simclr(size, seed, 0.5 * strength, blur=0.0, scale=(0.2, 1.0))
@@ -349,6 +386,14 @@ def weak(size: Size = None, seed: int | None = None, strength: float = 1.0) -> T
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the area that a crop may cut off, in [0, 1.8]; there is no jitter.
+
+    Example:
+        >>> weak().view_1.augmentations[0].scale, weak(strength=1.5).view_1.augmentations[0].scale
+        ((0.5, 1.0), (0.25, 1.0))
+        >>> weak(strength=2.0)
+        Traceback (most recent call last):
+            ...
+        ValueError: `strength` must be in [0, 1.8] for `weak`. Received: strength=2.0
     """
     if check_non_negative("strength", strength) > 1.8:
         raise ValueError(f"`strength` must be in [0, 1.8] for `weak`. Received: {strength=}")
@@ -367,6 +412,13 @@ def tiny_gray(size: Size = None, seed: int | None = None, strength: float = 1.0)
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the brightness and the contrast, at least 0.
+
+    Example:
+        >>> import numpy as np
+        >>> [type(change).__name__ for change in tiny_gray().view_1.augmentations]
+        ['RandomResizedCrop', 'RandomColorJitter']
+        >>> [tuple(view.shape) for view in tiny_gray()(np.zeros((2, 8, 8, 1)))]
+        [(2, 8, 8, 1), (2, 8, 8, 1)]
     """
     s = check_non_negative("strength", strength)
     view = Compose(
@@ -398,6 +450,11 @@ def multi_crop(
         local_count: Number of local views, at least 1. Default 6: SwAV's best.
         seed: Seed of the draws inside a model.
         strength: s of the color jitter, at least 0.
+
+    Example:
+        >>> policy = multi_crop((224, 224), local_count=2)
+        >>> [shape[1:3] for shape in policy.compute_output_shape((16, 256, 256, 3))]
+        [(224, 224), (224, 224), (96, 96), (96, 96)]
 
     References:
         - Caron et al.: Unsupervised learning of visual features by contrasting cluster assignments,
@@ -435,6 +492,12 @@ def multi_patch(
     Raises:
         ValueError: for fewer than 2 patches, or a negative strength.
 
+    Example:
+        >>> import numpy as np
+        >>> views = multi_patch((16, 16), count=4)(np.zeros((2, 32, 32, 3)))
+        >>> [tuple(view.shape) for view in views]
+        [(2, 16, 16, 3), (2, 16, 16, 3), (2, 16, 16, 3), (2, 16, 16, 3)]
+
     References:
         - Tong et al.: EMP-SSL: Towards self-supervised learning in one training epoch, 2023 (arXiv
           2304.03977).
@@ -466,6 +529,13 @@ def colorless(size: Size = None, seed: int | None = None, strength: float = 1.0)
         size: (height, width) of the views; `None`: that of the images.
         seed: Seed of the draws inside a model.
         strength: Factor of the brightness and the contrast, at least 0.
+
+    Example:
+        Images may have any number of channels, such as the 13 bands of a satellite.
+
+        >>> import numpy as np
+        >>> [tuple(view.shape) for view in colorless((8, 8))(np.zeros((2, 16, 16, 13)))]
+        [(2, 8, 8, 13), (2, 8, 8, 13)]
     """
     s = check_non_negative("strength", strength)
     view = Compose(
@@ -506,6 +576,11 @@ def policy(name: str, size: Size = None, seed: int | None = None, strength: floa
 
     Raises:
         ValueError: for an unknown name, or a negative strength.
+
+    Example:
+        >>> views = policy("weak", (24, 24))
+        >>> views.compute_output_shape((8, 32, 32, 3))
+        ((8, 24, 24, 3), (8, 24, 24, 3))
     """
     name = _renames.renamed(name, _renames.POLICIES)
     return POLICIES[check_choice("policy", name, POLICIES)](size, seed, strength)
@@ -519,6 +594,12 @@ def policy_for(image_shape: Sequence[int]) -> str:
 
     Raises:
         ValueError: if the shape is not three numbers.
+
+    Example:
+        >>> policy_for((224, 224, 3)), policy_for((32, 32, 3)), policy_for((28, 28, 1))
+        ('byol', 'simclr_cifar', 'tiny_gray')
+        >>> policy_for((64, 64, 13))
+        'colorless'
     """
     if len(image_shape) != 3:
         raise ValueError(

@@ -46,6 +46,21 @@ class Stream(ImageSet):
         read: Function from the name of a shard to its images, in order: pairs of a
             `keras_ssl.data.sources.files.Encoded` and a label, -1 without labels. A `ValueError`
             says what is wrong with the shard.
+
+    Example:
+        `from_webdataset` and `from_tfrecords` return it. An epoch may visit one image 100 times.
+
+        >>> import tarfile
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from keras_ssl import data
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (8, 8)).save(f"{folder}/0.png")
+        ...     with tarfile.open(f"{folder}/photos-0.tar", "w") as shard:
+        ...         shard.add(f"{folder}/0.png", "0.png")
+        ...     stream = data.from_webdataset(f"{folder}/photos-*.tar", image_size=8, examples=100)
+        >>> len(stream), len(stream.shards)
+        (100, 1)
     """
 
     shards: tuple[str, ...]

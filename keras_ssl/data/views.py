@@ -80,6 +80,17 @@ def make_views(
     Raises:
         TypeError: if `images` is not an `ImageSet`, or `policy` not a `Views`.
         ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
+
+    Example:
+        Of 10 images, an epoch makes 2 batches of 4, and leaves out 2 images.
+
+        >>> import numpy as np
+        >>> from keras_ssl import data
+        >>> images = data.from_arrays(np.zeros((10, 8, 8, 1)), labels=[0, 1] * 5)
+        >>> views = make_views(images, data.tiny_gray(), batch_size=4)
+        >>> (view_1, view_2), labels = next(iter(views))
+        >>> len(views), tuple(view_1.shape), tuple(view_2.shape), tuple(labels.shape)
+        (2, (4, 8, 8, 1), (4, 8, 8, 1), (4,))
     """
     check_image_set("images", images)
     check_policy("policy", policy)
@@ -118,6 +129,16 @@ def make_batches(
     Raises:
         TypeError: if `images` is not an `ImageSet`.
         ValueError: if the images have groups, and as of `make_views`.
+
+    Example:
+        The draws of an image follow from seed 5, epoch 0, step 0 and its place.
+
+        >>> import numpy as np
+        >>> from keras_ssl import data
+        >>> images = data.from_arrays(np.zeros((4, 8, 8, 1)), labels=[0, 1, 0, 1])
+        >>> (batch, draws), labels = next(iter(make_batches(images, batch_size=2, seed=5)))
+        >>> tuple(batch.shape), np.asarray(draws).tolist()
+        ((2, 8, 8, 1), [[5, 0, 0, 0], [5, 0, 0, 1]])
     """
     if check_image_set("images", images).groups is not None:
         raise ValueError(
@@ -329,6 +350,16 @@ def view_grid(
 
     Returns:
         The picture, uint8 (rows, columns, 3).
+
+    Example:
+        >>> import os
+        >>> import tempfile
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     picture = view_grid(images, data.tiny_gray(), f"{folder}/views.png", count=2)
+        ...     print(os.listdir(folder), picture.dtype, picture.shape[2])
+        ['views.png'] uint8 3
     """
     from PIL import Image
 

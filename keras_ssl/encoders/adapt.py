@@ -80,6 +80,19 @@ def as_encoder(
 
     Warns:
         UserWarning: if the model's first layers are made for another range than the one stated.
+
+    Example:
+        The model takes bytes and returns feature maps. The encoder takes [0, 1] and averages them.
+
+        >>> import keras
+        >>> from keras_ssl.encoders import describe_range
+        >>> layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+        >>> encoder = as_encoder(model)
+        >>> model.output_shape, encoder.output_shape
+        ((None, 6, 6, 4), (None, 4))
+        >>> describe_range(encoder)
+        '[0, 255], scaled from [0, 1] by a layer in front'
     """
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
@@ -131,6 +144,16 @@ def trust(encoder: keras.Model) -> keras.Model:
     """Makes `as_encoder` return `encoder` as it is, because it is part of a saved method.
 
     The layers that it needs in front were added when the method was made.
+
+    Example:
+        Without it, these feature maps would be averaged over height and width.
+
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+        >>> as_encoder(model) is model
+        False
+        >>> as_encoder(trust(model)) is model
+        True
     """
     if getattr(encoder, "inputs", None):
         _encoders.add(encoder)
@@ -235,7 +258,17 @@ def _check_no_classifier(model: keras.Model) -> None:
 
 
 def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
-    """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image."""
+    """Raises unless `shape`, the output of `encoder`, is one vector (N, D) per image.
+
+    Example:
+        >>> import keras
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
+        >>> check_representations(encoder, (None, 4))
+        >>> check_representations(encoder, encoder.output_shape)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `encoder` must return one representation (N, D) per image, feature maps ...
+    """
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[-1] is None:
         raise ValueError(
             "`encoder` must return one representation (N, D) per image, feature maps "
@@ -245,7 +278,17 @@ def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
 
 
 def check_images(encoder: keras.layers.Layer, shape: Sequence[int | None]) -> None:
-    """Raises unless images of `shape` (N, height, width, channels) fit the encoder's input."""
+    """Raises unless images of `shape` (N, height, width, channels) fit the encoder's input.
+
+    Example:
+        >>> import keras
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()], name="net")
+        >>> check_images(encoder, (16, 8, 8, 1))
+        >>> check_images(encoder, (16, 9, 8, 1))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: Images must fit the encoder: 'net' was built for height 8 (input shape ...
+    """
     if len(shape) != 4:
         raise ValueError(
             f"Images must be batches (N, height, width, channels). Received: shape={tuple(shape)}"

@@ -37,6 +37,20 @@ def anchored(
         TypeError: if `encoder` is not a Keras layer.
         ValueError: if the weight is negative, or the encoder does not know the shape of its images.
 
+    Example:
+        The term is zero as long as nothing was trained.
+
+        >>> import keras
+        >>> import numpy as np
+        >>> images = np.arange(32.0).reshape(2, 4, 4, 1) / 32
+        >>> encoder = keras.Sequential(
+        ...     [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+        ... )
+        >>> model = anchored(encoder, weight=10.0)
+        >>> representations = model(images, training=True)
+        >>> tuple(representations.shape), round(float(model.losses[0]), 3)
+        ((2, 3), 0.0)
+
     References:
         - Simeoni et al.: DINOv3, 2025, section 4 (Gram anchoring).
     """

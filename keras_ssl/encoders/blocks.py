@@ -24,6 +24,14 @@ class Part(NamedTuple):
     Attributes:
         path: The names of the layers from the network down to this one, joined by "/".
         layer: The layer.
+
+    Example:
+        `find_blocks` returns them.
+
+        >>> from keras_ssl.encoders import resnet
+        >>> encoder = resnet((8, 8, 1), blocks=(1,), width=2)
+        >>> [part.path for part in find_blocks(encoder).stem]
+        ['stem_conv', 'stem_norm']
     """
 
     path: str
@@ -37,6 +45,14 @@ class Blocks(NamedTuple):
         stem: What comes before the first block.
         blocks: The layers of each block.
         tail: What comes after the last block.
+
+    Example:
+        `find_blocks` returns it.
+
+        >>> from keras_ssl.encoders import vit
+        >>> stem, blocks, tail = find_blocks(vit((8, 8, 1), width=4, blocks=2, heads=1))
+        >>> [part.path for part in stem], len(blocks), [part.path for part in tail]
+        (['patch_and_position_embedding'], 2, ['norm'])
     """
 
     stem: list[Part]
@@ -54,6 +70,16 @@ def find_blocks(encoder: keras.layers.Layer) -> Blocks:
 
     Args:
         encoder: A built network.
+
+    Example:
+        Without names of blocks, every layer with a matrix begins one.
+
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4, name="a"), keras.layers.LayerNormalization(name="b")]
+        >>> layers += [keras.layers.Dense(2, name="c")]
+        >>> blocks = find_blocks(keras.Sequential([keras.Input((8,)), *layers])).blocks
+        >>> [[part.path for part in block] for block in blocks]
+        [['a', 'b'], ['c']]
     """
     parts = list(_parts(encoder, ""))
     names = [match.group() if (match := _BLOCK.match(part.path)) else None for part in parts]

@@ -54,6 +54,13 @@ def check_encoder(name: Any, any_size: bool = False) -> None:
     Args:
         name: The name.
         any_size: Whether the encoder must take images of any size, which transformers do not.
+
+    Example:
+        >>> check_encoder("vit_tiny")
+        >>> check_encoder("vit_tiny", any_size=True)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `encoder` must take images of any size, because the views have another size ...
     """
     if not is_known(name):
         known = [n for n in dir(keras.applications) if callable(getattr(keras.applications, n))]
@@ -119,6 +126,11 @@ def build_encoder(
     Raises:
         ValueError: for an unknown name, a shape that is not three numbers, or weights that cannot
             be had or do not fit.
+
+    Example:
+        >>> encoder = build_encoder("resnet8", (28, 28, 1), any_size=True)
+        >>> encoder.input_shape, encoder.output_shape
+        ((None, None, None, 1), (None, 64))
     """
     check_encoder(name, any_size)
     shape = check_image_shape("input_shape", input_shape)

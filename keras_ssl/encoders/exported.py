@@ -30,7 +30,9 @@ def load_exported(source: str | os.PathLike[str]) -> keras.Model | None:
     path = pathlib.Path(source)
     folder = path.parent if path.name == WEIGHTS else path
     if (folder / WEIGHTS).is_file() and "class_name" in _read(folder / CONFIG):
-        return _load_safetensors(folder)
+        from keras_ssl.exporting import load_safetensors
+
+        return load_safetensors(folder)
     for folder in (path, path.parent):
         contract = _read(folder / CONTRACT)
         file = contract.get("file")
@@ -48,18 +50,6 @@ def load_exported(source: str | os.PathLike[str]) -> keras.Model | None:
             f"Received: {os.fspath(source)!r}, a {contract['format']}"
         )
     return None
-
-
-def _load_safetensors(folder: pathlib.Path) -> keras.Model:
-    from keras_ssl.exporting import load_safetensors
-
-    try:
-        return load_safetensors(folder)
-    except ImportError:
-        raise ValueError(
-            "An encoder that was exported as safetensors needs its package: pip install "
-            f"safetensors. Received: encoder={os.fspath(folder)!r}"
-        ) from None
 
 
 def _read(file: pathlib.Path) -> dict[str, Any]:

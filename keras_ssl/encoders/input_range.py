@@ -56,7 +56,12 @@ _ORDER_ONE = 20.0
 
 
 def parse_range(text: str | None) -> Any:
-    """Reads an `input_range` of a command line: "0,255" is a pair, a word is a mode."""
+    """Reads an `input_range` of a command line: "0,255" is a pair, a word is a mode.
+
+    Example:
+        >>> parse_range("0,255"), parse_range("caffe")
+        (['0', '255'], 'caffe')
+    """
     parts = text.split(",") if text is not None else []
     return parts if len(parts) > 1 else text
 
@@ -148,6 +153,13 @@ def describe_range(encoder: keras.layers.Layer) -> str:
 
     Args:
         encoder: What `as_encoder` returned, or read from a file.
+
+    Example:
+        >>> import keras
+        >>> from keras_ssl.encoders import as_encoder
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+        >>> describe_range(as_encoder(model, input_range=(0, 255)))
+        '[0, 255], scaled from [0, 1] by a layer in front'
     """
     for layer in getattr(encoder, "layers", ()):
         if layer.name == "to_range":
@@ -180,6 +192,16 @@ def find_range(model: keras.Model, image_shape: Sequence[int | None]) -> Range |
 
     Raises:
         ValueError: if layers change the values in a way that fits none of these ranges.
+
+    Example:
+        Division by 255 tells that the network is made for bytes.
+
+        >>> import keras
+        >>> layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3)]
+        >>> find_range(keras.Sequential([keras.Input((8, 8, 3)), *layers]), (8, 8, 3))
+        (0.0, 255.0)
+        >>> print(find_range(keras.Sequential([keras.Input((8, 8, 3)), layers[1]]), (8, 8, 3)))
+        None
     """
     if is_marked(model):
         return UNIT

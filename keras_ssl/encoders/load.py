@@ -50,6 +50,17 @@ def load_encoder(
     Raises:
         ValueError: if there is no encoder at `source`, it cannot be read, or an argument does not
             fit it.
+
+    Example:
+        A folder with a file encoder.keras is that of a run.
+
+        >>> import tempfile
+        >>> from keras_ssl.encoders import resnet
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     resnet((8, 8, 1), blocks=(1,), width=4).save(f"{folder}/encoder.keras")
+        ...     encoder = load_encoder(folder)
+        >>> encoder.input_shape, encoder.output_shape
+        ((None, 8, 8, 1), (None, 4))
     """
     if isinstance(source, keras.layers.Layer):
         _refuse_weights(weights, "a model")

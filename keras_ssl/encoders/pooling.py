@@ -105,5 +105,14 @@ def pool(model: keras.Model, output: Tensor, pooling: str | None) -> Tensor:
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Averages feature maps (N, height, width, D) to (N, D); returns anything else as it is."""
+    """Averages feature maps (N, height, width, D) to (N, D); returns anything else as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([1.0, 2.0, 3.0, 6.0]).reshape(1, 2, 2, 1)
+        >>> print(np.asarray(pooled(features)))
+        [[3.]]
+        >>> pooled(np.zeros((5, 3))).shape
+        (5, 3)
+    """
     return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features

@@ -113,6 +113,12 @@ def resnet(
     Raises:
         ValueError: for an input shape that is not three numbers, an unknown stem, no blocks, or
             more `stages` than there are.
+
+    Example:
+        >>> resnet((32, 32, 3), blocks=(1, 1), width=4).output_shape
+        (None, 8)
+        >>> resnet((32, 32, 3), blocks=(1, 1), width=4, stages=2).output_shape
+        (None, 12)
     """
     shape = check_image_shape("input_shape", input_shape)
     check_choice("stem", stem, ("small", "strided", "imagenet"))
@@ -156,6 +162,11 @@ def resnet8(
     """Builds a ResNet-8, D = 64 at width 16, for tiny images and short runs on a CPU.
 
     Its blocks do not start as the identity; see `resnet`, also for the arguments.
+
+    Example:
+        >>> encoder = resnet8((28, 28, 1))
+        >>> encoder.output_shape, encoder.count_params()
+        ((None, 64), 77776)
     """
     return resnet(
         input_shape,
@@ -171,19 +182,42 @@ def resnet8(
 def resnet18(
     input_shape: Sequence[int | None] = (32, 32, 3), width: int = 64, stem: str = "small"
 ) -> keras.Model:
-    """Builds a ResNet-18, D = 512 at width 64. See `resnet` for the arguments."""
+    """Builds a ResNet-18, D = 512 at width 64. See `resnet` for the arguments.
+
+    Example:
+        >>> resnet18((32, 32, 3), width=2).output_shape
+        (None, 16)
+    """
     return resnet(input_shape, (2, 2, 2, 2), width, stem=stem, name="resnet18")
 
 
 def resnet34(
     input_shape: Sequence[int | None] = (32, 32, 3), width: int = 64, stem: str = "small"
 ) -> keras.Model:
-    """Builds a ResNet-34, D = 512 at width 64. See `resnet` for the arguments."""
+    """Builds a ResNet-34, D = 512 at width 64. See `resnet` for the arguments.
+
+    Example:
+        >>> resnet34((32, 32, 3)).output_shape  # doctest: +SKIP
+        (None, 512)
+        >>> resnet34((32, 32, 3), stem="large")
+        Traceback (most recent call last):
+            ...
+        ValueError: `stem` must be one of ['small', 'strided', 'imagenet']. Received: stem='large'
+    """
     return resnet(input_shape, (3, 4, 6, 3), width, stem=stem, name="resnet34")
 
 
 def resnet50(
     input_shape: Sequence[int | None] = (224, 224, 3), width: int = 64, stem: str = "imagenet"
 ) -> keras.Model:
-    """Builds a ResNet-50, D = 2048 at width 64. See `resnet` for the arguments."""
+    """Builds a ResNet-50, D = 2048 at width 64. See `resnet` for the arguments.
+
+    Example:
+        >>> resnet50((224, 224, 3)).output_shape  # doctest: +SKIP
+        (None, 2048)
+        >>> resnet50((224, 224))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `input_shape` must be (height, width, channels), whole numbers above zero; ...
+    """
     return resnet(input_shape, (3, 4, 6, 3), width, bottleneck=True, stem=stem, name="resnet50")

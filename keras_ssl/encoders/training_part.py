@@ -51,6 +51,18 @@ def prepare_training(
     Raises:
         ValueError: if `freeze` fits no layer or leaves LoRA none, or if the encoder already has a
             LoRA.
+
+    Example:
+        LoRA of rank 1 trains 8 + 4 numbers beside the first matrix, and 4 + 2 beside the second.
+
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4), keras.layers.Dense(2)]
+        >>> encoder = keras.Sequential([keras.Input((8,)), *layers])
+        >>> sum(weight.numpy().size for weight in encoder.trainable_weights)
+        46
+        >>> encoder = prepare_training(encoder, lora_rank=1)
+        >>> sum(weight.numpy().size for weight in encoder.trainable_weights)
+        18
     """
     if not isinstance(encoder, keras.Model) or not encoder.built:
         raise TypeError(f"`encoder` must be a Keras model with weights. Received: {encoder!r}")
@@ -66,7 +78,18 @@ def prepare_training(
 
 
 def describe_training(encoder: keras.layers.Layer) -> dict[str, Any]:
-    """Returns what `restore_training` needs, in JSON's types; nothing if all layers are trained."""
+    """Returns what `restore_training` needs, in JSON's types; nothing if all layers are trained.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4), keras.layers.Dense(2)]
+        >>> encoder = keras.Sequential([keras.Input((8,)), *layers])
+        >>> describe_training(encoder)
+        {}
+        >>> description = describe_training(prepare_training(encoder, freeze=1))
+        >>> len(description["frozen"]), description["lora"]
+        (1, {})
+    """
     layers = all_layers(encoder)
     frozen = [i for i, layer in enumerate(layers) if not layer.trainable]
     lora = {str(i): layer.lora_rank for i, layer in enumerate(layers) if has_lora(layer)}
@@ -74,7 +97,18 @@ def describe_training(encoder: keras.layers.Layer) -> dict[str, Any]:
 
 
 def restore_training(encoder: keras.layers.Layer, description: dict[str, Any]) -> None:
-    """Gives an encoder from a config the trained part of the one that was described."""
+    """Gives an encoder from a config the trained part of the one that was described.
+
+    Example:
+        >>> import keras
+        >>> one, two = (
+        ...     keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+        ...     for _ in range(2)
+        ... )
+        >>> restore_training(two, describe_training(prepare_training(one, freeze=1)))
+        >>> [layer.trainable for layer in two.layers]
+        [False, True]
+    """
     layers = all_layers(encoder)
     frozen, lora = set(description.get("frozen", ())), description.get("lora", {})
     for i, layer in enumerate(layers):  # Layers come before those inside them.
@@ -98,6 +132,16 @@ def plain_encoder(encoder: keras.Model) -> keras.Model:
     Returns:
         A new model whose matrices are the sums W + A B, or `encoder` itself if all its layers are
         trained and it has no LoRA.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4), keras.layers.Dense(2)]
+        >>> encoder = keras.Sequential([keras.Input((8,)), *layers])
+        >>> plain_encoder(encoder) is encoder
+        True
+        >>> plain = plain_encoder(prepare_training(encoder, freeze=1))
+        >>> [layer.trainable for layer in plain.layers]
+        [True, True]
     """
     if not describe_training(encoder):
         return encoder
@@ -122,6 +166,14 @@ def merged_encoder(encoder: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: if the encoder must be rebuilt and Keras cannot rebuild it from its config.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4)]
+        >>> encoder = keras.Sequential([keras.Input((8,)), *layers])
+        >>> encoder = prepare_training(encoder, lora_rank=1)
+        >>> len(encoder.weights), [weight.name for weight in merged_encoder(encoder).weights]
+        (4, ['kernel', 'bias'])
     """
     if not any(has_lora(layer) for layer in all_layers(encoder)):
         return encoder
@@ -144,6 +196,13 @@ def layer_factors(encoder: keras.layers.Layer, decay: float) -> list[tuple[keras
     Args:
         encoder: A built network.
         decay: Positive, at most 1. MAE and BEiT fine-tune ViT-B with 0.65 to 0.75.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.layers.Dense(4), keras.layers.Dense(2)]
+        >>> encoder = keras.Sequential([keras.Input((8,)), *layers])
+        >>> [(variable.name, factor) for variable, factor in layer_factors(encoder, decay=0.5)]
+        [('kernel', 0.25), ('bias', 0.25), ('kernel', 0.5), ('bias', 0.5)]
 
     References:
         - Bao et al.: BEiT, ICLR 2022, appendix H; He et al.: MAE, CVPR 2022, table 9.

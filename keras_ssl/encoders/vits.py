@@ -91,6 +91,15 @@ def vit(
 
     Raises:
         ValueError: for an input shape that is not three numbers, or that patches do not divide.
+
+    Example:
+        An image of 8 x 8 pixels has four patches of 4 x 4. Each position has an embedding.
+
+        >>> encoder = vit((8, 8, 1), width=6, blocks=1, heads=2, patch_size=4)
+        >>> encoder.output_shape
+        (None, 6)
+        >>> tuple(encoder.get_layer("patch_and_position_embedding").bias.shape)
+        (4, 6)
     """
     rows, columns, channels = check_image_shape("input_shape", input_shape)
     if rows is None or columns is None:
@@ -147,7 +156,17 @@ def vit_tiny(
     patch_size: int | None = None,
     pooling: str = "mean",
 ) -> keras.Model:
-    """Builds DeiT's tiny transformer, D = 192. See `vit` for the arguments."""
+    """Builds DeiT's tiny transformer, D = 192. See `vit` for the arguments.
+
+    Example:
+        >>> encoder = vit_tiny((32, 32, 3))  # doctest: +SKIP
+        >>> encoder.output_shape, encoder.count_params()  # doctest: +SKIP
+        ((None, 192), 5360256)
+        >>> vit_tiny((None, None, 3))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `input_shape` must have a known height and width, because each ...
+    """
     return vit(input_shape, 192, 12, 3, patch_size, pooling, name="vit_tiny")
 
 
@@ -156,5 +175,14 @@ def vit_small(
     patch_size: int | None = None,
     pooling: str = "mean",
 ) -> keras.Model:
-    """Builds DeiT's small transformer, D = 384. See `vit` for the arguments."""
+    """Builds DeiT's small transformer, D = 384. See `vit` for the arguments.
+
+    Example:
+        >>> vit_small((224, 224, 3)).output_shape  # doctest: +SKIP
+        (None, 384)
+        >>> vit_small((224, 224, 3), patch_size=15)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `patch_size` must divide the height and width of the images. Received: ...
+    """
     return vit(input_shape, 384, 12, 6, patch_size, pooling, name="vit_small")

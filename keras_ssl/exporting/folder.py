@@ -30,6 +30,17 @@ class Exported(NamedTuple):
         path: The exported file, or its folder.
         contract: What contract.json holds: input, output and how it was checked.
         difference: The largest difference from Keras, as a part of the largest representation.
+
+    Example:
+        `write_folder` returns one. This encoder returns the pixels, the same in both.
+
+        >>> import tempfile
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> images = np.ones((2, 8, 8, 1), "float32")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     exported = write_folder(encoder, folder, "saved_model", images, "white images")
+        >>> exported.path.name, exported.contract["output"]["shape"], exported.difference
+        ('saved_model', ['batch', 64], 0.0)
     """
 
     path: pathlib.Path
@@ -76,6 +87,19 @@ def write_folder(
         ValueError: if the encoder does not take images or its representations are not finite, if
             the format cannot hold it, if the folder exists, a package is missing, or the exported
             file differs from Keras. Nothing is then left behind.
+
+    Example:
+        An encoder that gives NaN is refused, and nothing is written.
+
+        >>> import tempfile
+        >>> layers = [keras.layers.Flatten(), keras.layers.Rescaling(float("nan"))]
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     try:
+        ...         write_folder(encoder, folder, "saved_model", np.ones((2, 8, 8, 1)), "ones")
+        ...     except ValueError as error:
+        ...         print(str(error).split(".")[0], list(pathlib.Path(folder).iterdir()))
+        `encoder` must give finite representations to be exported []
     """
     path = check_out(out)
     tolerance = check_positive("tolerance", tolerance)

@@ -36,6 +36,11 @@ class Format(abc.ABC):
         file: Name of the file or folder that is written.
         packages: Module names of the packages that it needs, and their names for pip.
         usage: Python that runs the file on `images`, for the model card.
+
+    Example:
+        >>> onnx = FORMATS["onnx"]
+        >>> onnx.title, onnx.file, "onnxruntime" in onnx.packages
+        ('ONNX', 'encoder.onnx', True)
     """
 
     title: str
@@ -268,10 +273,29 @@ def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
         folder: The folder, with model.safetensors and config.json.
 
     Raises:
-        ValueError: if a file is missing or damaged, or the weights are not those of the config.
+        ValueError: if a file is missing or damaged, the weights are not those of the config, or the
+            package safetensors is missing.
+
+    Example:
+        The package safetensors must be installed.
+
+        >>> from keras_ssl import exporting
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> images = np.zeros((2, 8, 8, 1))
+        >>> _ = exporting.write_folder(  # doctest: +SKIP
+        ...     encoder, "encoder", "safetensors", images, "black images"
+        ... )
+        >>> load_safetensors("encoder").output_shape  # doctest: +SKIP
+        (None, 64)
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError:
+        raise ValueError(
+            "An encoder that was exported as safetensors needs its package: pip install "
+            f"safetensors. Received: folder={os.fspath(folder)!r}"
+        ) from None
 
     path = pathlib.Path(os.fspath(folder))
     config = read_json(path / CONFIG, "Export the encoder again.")

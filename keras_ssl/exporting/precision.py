@@ -17,6 +17,12 @@ def in_float32(encoder: keras.Model) -> keras.Model:
 
     Raises:
         ValueError: if the encoder must be rebuilt and Keras cannot rebuild it from its config.
+
+    Example:
+        >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")]
+        >>> encoder = keras.Sequential(layers)
+        >>> in_float32(encoder).layers[0].compute_dtype, encoder.layers[0].compute_dtype
+        ('float32', 'bfloat16')
     """
     if not any(layer.dtype_policy.name in _OTHERS for layer in all_layers(encoder)):
         return encoder

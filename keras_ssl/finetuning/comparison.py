@@ -50,6 +50,16 @@ class Comparison:
         rows: Figures of each row, by its name: "fraction", "images", "seed", "arm" and "accuracy",
             or "knn" and "linear" of a frozen encoder.
         classifier: The file of the classifier, from images in [0, 1] to class probabilities.
+
+    Example:
+        `compare` returns one. This one has two trainings on the same subset of the labels.
+
+        >>> row = {"fraction": 0.1, "images": 50, "seed": 0}
+        >>> tuned = {**row, "arm": "fine-tuned", "accuracy": 0.75}
+        >>> scratch = {**row, "arm": "from scratch", "accuracy": 0.5}
+        >>> comparison = Comparison({"1": tuned, "2": scratch}, pathlib.Path("classifier.keras"))
+        >>> comparison.figures("fine-tuned", "accuracy", 0.1), comparison.differences(0.1)
+        ({0: 0.75}, [0.25])
     """
 
     rows: dict[str, dict[str, Any]]
@@ -175,6 +185,18 @@ def compare(
         TypeError: for images of another type.
         ValueError: for images without labels or of other classes; for a value out of its range; if
             the folder holds rows of other settings, or another process writes to it.
+
+    Example:
+        It takes minutes. All of its images must have labels.
+
+        >>> from keras_ssl import data
+        >>> train, test = data.load("digits")
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> print(compare(encoder, train, test, "digits", seeds=2).table)  # doctest: +SKIP
+        >>> compare(encoder, train, data.from_arrays(np.zeros((9, 8, 8, 1), "uint8")), "digits")
+        Traceback (most recent call last):
+            ...
+        ValueError: `test` must have labels. Received: images without labels
     """
     check_labeled("train", train)
     if check_labeled("test", test).class_names != train.class_names:
@@ -199,7 +221,7 @@ def compare(
         "encoder": _checksum(encoder),
         "train": fingerprint(train),
         "test": fingerprint(test),
-        "part": check_part(part),
+        "part": check_part("part", part),
         "steps": steps,
         "batch_size": batch_size,
         "augmentation": _plain(augmentation),

@@ -58,9 +58,9 @@ _WARMUP = 0.1
 _ENDLESS = 2**31
 
 
-def check_part(value: Any) -> str:
+def check_part(name: str, value: Any) -> str:
     """Returns `value`, or raises if it is not the name of a part of the encoder."""
-    return check_choice("train", value, PARTS)
+    return check_choice(name, value, PARTS)
 
 
 def check_labeled(name: str, value: Any) -> ImageSet:
@@ -101,6 +101,14 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
 
     Raises:
         ValueError: for fewer than two classes, or an encoder that does not know its images.
+
+    Example:
+        The head starts at zero, so that all classes are equally likely.
+
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> classifier = build_classifier(encoder, ["bird", "cat", "dog", "fish"])
+        >>> classifier.predict_on_batch(np.ones((1, 8, 8, 1), "float32")).tolist()
+        [[0.25, 0.25, 0.25, 0.25]]
     """
     names = list(class_names) if isinstance(class_names, (list, tuple)) else []
     if len(names) < 2:
@@ -154,9 +162,20 @@ def fit_classifier(
     Raises:
         TypeError: for images or an augmentation of another type.
         ValueError: for images without labels, or a value out of its range.
+
+    Example:
+        >>> from keras_ssl import data
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> train, test = data.load("digits")
+        >>> classifier = build_classifier(encoder, train.class_names)
+        >>> fit_classifier(classifier, train, "head", steps=50)  # doctest: +SKIP
+        >>> fit_classifier(classifier, train, "first", steps=50)
+        Traceback (most recent call last):
+            ...
+        ValueError: `train` must be one of ['head', 'last', 'all']. Received: train='first'
     """
     check_labeled("images", images)
-    fraction = PARTS[check_part(train)]
+    fraction = PARTS[check_part("train", train)]
     rate = check_positive("learning_rate", learning_rate)
     decay = check_non_negative("weight_decay", weight_decay)
     batch_size = min(check_count("batch_size", batch_size), len(images))
@@ -205,6 +224,15 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
     Raises:
         TypeError: if `images` is not an `ImageSet`.
         ValueError: if `images` has no labels.
+
+    Example:
+        A new classifier has no preference, and answers the first class.
+
+        >>> from keras_ssl import data
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> images = data.from_arrays(np.zeros((4, 8, 8, 1), "uint8"), labels=[0, 0, 0, 1])
+        >>> accuracy(build_classifier(encoder, images.class_names), images)
+        0.75
     """
     right = 0
     for batch, labels in check_labeled("images", images).batches(batch_size):

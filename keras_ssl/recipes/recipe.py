@@ -71,6 +71,21 @@ class Recipe:
         view_size: Height and width of the views, in pixels; `None`: the policy's own, which are
             those of the images for ours. The fewer pixels, the less time: views of three quarters
             of the size have 9/16 of them. The encoder must take views of this size.
+
+    Example:
+        `dataclasses.replace` changes a recipe. The warm-up takes a tenth of the 20 epochs, and the
+        peak of the learning rate is 0.2 * 512 / 256.
+
+        >>> from keras_ssl import recipes
+        >>> published = recipes.PUBLISHED["vicreg-imagenet"]
+        >>> recipe = dataclasses.replace(published, batch_size=512, epochs=20)
+        >>> optimizer = recipe.build_optimizer(steps_per_epoch=50)
+        >>> for step in (50, 100, 1000):
+        ...     _ = optimizer.iterations.assign(step)
+        ...     print(step, f"{float(optimizer.learning_rate):.4f}")
+        50 0.2000
+        100 0.4000
+        1000 0.0004
     """
 
     model: type[models.JointEmbeddingModel]

@@ -19,6 +19,13 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
 
     Raises:
         ValueError: for an argument that its criterion does not have.
+
+    Example:
+        The rest of the settings is the same for all methods.
+
+        >>> recipe = small(models.SimCLR, temperature=0.5)
+        >>> recipe.criterion, recipe.batch_size, recipe.epochs
+        ({'temperature': 0.5}, 128, 40)
     """
     return Recipe(
         model,
@@ -83,6 +90,10 @@ def methods() -> dict[str, Recipe]:
     Your own methods are the subclasses of `keras_ssl.models.JointEmbeddingModel` that have a
     default criterion and are registered with Keras. To give one other settings or a shorter name,
     add a row to `SMALL` where the method is defined.
+
+    Example:
+        >>> list(methods())[:3], methods()["vicreg"] == SMALL["vicreg"]
+        (['simclr', 'simclr-sq', 'simclr-abs'], True)
     """
     own = {
         name: small(part)

@@ -26,6 +26,17 @@ class Pair(NamedTuple):
         row_1: The earlier of the two.
         row_2: The later.
         similarity: Their cosine similarity.
+
+    Example:
+        `find_pairs` returns pairs. Of rows that are no files, it compares the features alone.
+
+        >>> from keras_ssl.retrieval import Index
+        >>> features = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
+        >>> nearest = Index(features).nearest_of(np.arange(3), k=1)
+        >>> embeddings = Embeddings(np.array(["#0", "#1", "#2"]), features)
+        >>> for pair in find_pairs(embeddings, nearest, threshold=0.9):
+        ...     print(pair.kind, pair.row_1, pair.row_2, f"{pair.similarity:.3f}")
+        near 0 2 0.995
     """
 
     kind: str
@@ -60,6 +71,16 @@ def find_threshold(similarities: np.ndarray) -> float:
 
     Raises:
         ValueError: if the similarities are not a vector of finite numbers.
+
+    Example:
+        On Fisher's scale, the median is 1.0 and the lower quartile is 0.9. One image stands out.
+
+        >>> similarities = np.tanh([0.8, 0.9, 1.0, 1.1, 3.0])
+        >>> threshold = find_threshold(similarities)
+        >>> print(f"{threshold:.3f} = tanh(1.0 + 7 * 0.1) = {np.tanh(1.7):.3f}")
+        0.935 = tanh(1.0 + 7 * 0.1) = 0.935
+        >>> (similarities > threshold).tolist()
+        [False, False, False, False, True]
     """
     values = finite("similarities", similarities, 1, "a vector (N,)")
     scaled = np.arctanh(np.clip(values, -1 + 1e-7, 1 - 1e-7))

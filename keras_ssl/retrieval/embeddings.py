@@ -43,6 +43,18 @@ class Embeddings(NamedTuple):
         about: Where the features come from, in JSON's types: the `encoder`, its `fingerprint`, the
             `image_shape`, and the `directory` that relative paths begin in. Empty if the file does
             not say it, as a CSV file.
+
+    Example:
+        The labels of a file are the places of its classes' names.
+
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path, names = os.path.join(folder, "two.csv"), ["cat", "dog"]
+        ...     write_embeddings(path, ["a.png", "b.png"], [np.eye(2)], 2, np.array([1, 0]), names)
+        ...     found = read_embeddings(path)
+        >>> found.features.shape, found.labels.tolist(), found.class_names
+        ((2, 2), [1, 0], ('cat', 'dog'))
     """
 
     paths: np.ndarray
@@ -98,6 +110,18 @@ def write_embeddings(
     Raises:
         ValueError: if the file ends in something else, if pyarrow is missing for Parquet, or if
             there are not as many features as paths.
+
+    Example:
+        Two blocks of rows become one array.
+
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path, blocks = os.path.join(folder, "three.npz"), [np.eye(2), np.zeros((1, 2))]
+        ...     write_embeddings(path, ["a.png", "b.png", "c.png"], blocks, width=2)
+        ...     with np.load(path) as arrays:
+        ...         arrays["features"].tolist()
+        [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
     """
     write = _WRITERS[check_suffix("path", path)]
     check_count("width", width)
@@ -127,6 +151,18 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
 
     Raises:
         ValueError: if the file is missing or damaged, or holds no embeddings.
+
+    Example:
+        An .npz file of another program needs no more than `paths` and `features`.
+
+        >>> import os, tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "one.npz")
+        ...     np.savez(path, paths=["cat.png"], features=np.array([[0.5, 2.0]], "float32"))
+        ...     found = read_embeddings(path)
+        ...     found.features.tolist(), found.labels, found.about
+        ([[0.5, 2.0]], None, {})
     """
     read = _READERS[check_suffix("path", path)]
     if not os.path.isfile(path):

@@ -62,6 +62,20 @@ def open_images(
 
     Raises:
         ValueError: if the source holds no images that can be read, or they do not fit the encoder.
+
+    Example:
+        The images have the encoder's size, and the folders are the classes.
+
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("cat", "dog"):
+        ...         pathlib.Path(folder, name).mkdir()
+        ...         Image.new("RGB", (20, 30)).save(pathlib.Path(folder, name, "1.png"))
+        ...     images = open_images(folder, encoder)
+        >>> len(images), images.image_shape, images.class_names
+        (2, (8, 8, 1), ('cat', 'dog'))
     """
     if isinstance(source, ImageSet):
         check_images(encoder, (None, *source.image_shape))
@@ -134,6 +148,18 @@ def embed_images(
         TypeError: if `images` is not an `ImageSet`.
         ValueError: if `out` ends in an unknown suffix or exists, if there are parts of another
             encoder or of other images, or if the encoder's numbers are not finite.
+
+    Example:
+        This encoder returns the pixels, from 0 to 1.
+
+        >>> import tempfile
+        >>> from keras_ssl import data
+        >>> encoder = keras.Sequential([keras.Input((1, 2, 1)), keras.layers.Flatten()])
+        >>> images = data.from_arrays(np.array([[[0, 255]], [[255, 0]]], "uint8")[..., None])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = embed_images(encoder, images, pathlib.Path(folder, "two.csv"))
+        >>> found.paths.tolist(), found.features.tolist()
+        (['#0', '#1'], [[0.0, 1.0], [1.0, 0.0]])
     """
     check_image_set("images", images)
     check_count("batch_size", batch_size)

@@ -18,6 +18,14 @@ class Nearest(NamedTuple):
     Attributes:
         indices: int64 (Q, k): rows of the index.
         similarities: float32 (Q, k): their cosine similarities, in [-1, 1].
+
+    Example:
+        A row is not its own nearest, but one of the same direction is.
+
+        >>> index = Index(np.array([[1.0, 0.0], [0.0, 1.0], [3.0, 0.0]]))
+        >>> found = index.nearest_of(np.array([0]), k=2)
+        >>> found.indices.tolist(), found.similarities.tolist()
+        ([[2, 1]], [[1.0, 0.0]])
     """
 
     indices: np.ndarray
@@ -46,6 +54,14 @@ class Index:
     Raises:
         ValueError: if the features are not a finite matrix of two rows or more, or if all rows are
             the same.
+
+    Example:
+        The cosine of 45 degrees is 0.707, however long the vectors are.
+
+        >>> index = Index(np.array([[1.0, 0.0], [5.0, 5.0], [0.0, 1.0]]))
+        >>> found = index.nearest(np.array([[2.0, 0.0]]), k=2)
+        >>> found.indices.tolist(), [f"{s:.3f}" for s in found.similarities[0]]
+        ([[0, 1]], ['1.000', '0.707'])
     """
 
     def __init__(self, features: np.ndarray, center: bool = False) -> None:

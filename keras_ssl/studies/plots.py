@@ -60,6 +60,16 @@ def draw_arms(results: Results, path: pathlib.Path, title: str = "") -> None:
         results: The results of a study.
         path: The PNG file to write.
         title: Title of the picture.
+
+    Example:
+        >>> import tempfile
+        >>> run = {"stage": "final", "arm": "simclr", "draw": 0, "seed": 1, "status": "completed"}
+        >>> run.update(settings={}, figures={"test_knn": 0.75})
+        >>> results = Results([run], "knn", ["simclr"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_arms(results, pathlib.Path(folder, "arms.png"))
+        ...     [path.name for path in pathlib.Path(folder).iterdir()]
+        ['arms.png']
     """
     arms = list(results.arms.values())
     figure = _figure(7.5, 1.2 + 0.42 * len(arms))
@@ -101,6 +111,16 @@ def draw_curves(
 
     Raises:
         ValueError: if the study does not have one of the arms.
+
+    Example:
+        A curve has an arm for each x. The study must have it.
+
+        >>> results = Results([], "knn", ["batch 64", "batch 128"])
+        >>> curves = {"SimCLR": {64: "batch 64", 256: "batch 256"}}
+        >>> draw_curves(results, curves, pathlib.Path("curves.png"), "batch size")
+        Traceback (most recent call last):
+            ...
+        ValueError: `curves` must be one of ['batch 64', 'batch 128']. Received: curves='batch 256'
     """
     for points in curves.values():
         for arm in points.values():
@@ -139,6 +159,15 @@ def draw_search(results: Results, path: pathlib.Path) -> None:
     Args:
         results: The results of a study.
         path: The PNG file to write.
+
+    Example:
+        >>> import tempfile
+        >>> run = {"stage": "search", "arm": "simclr", "draw": 0, "seed": 0, "status": "completed"}
+        >>> run.update(settings={"temperature": 0.15}, figures={"val_knn": 0.8})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_search(Results([run], "knn", ["simclr"]), pathlib.Path(folder, "search.png"))
+        ...     [path.name for path in pathlib.Path(folder).iterdir()]
+        ['search.png']
     """
     rows = [row for row in results.rows if row["stage"] == "search" and row["figures"]]
     names = sorted({name for row in rows for name in row["settings"]})
@@ -189,6 +218,17 @@ def draw_path(
 
     Raises:
         ValueError: if the study does not have one of the arms, or no figure is named.
+
+    Example:
+        >>> import tempfile
+        >>> run = {"stage": "final", "arm": "simclr", "draw": 0, "seed": 1, "status": "completed"}
+        >>> run.update(settings={}, figures={"test_knn": 0.75})
+        >>> results = Results([run], "knn", ["simclr"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "path.png")
+        ...     draw_path(results, ["simclr"], {"test_knn": "kNN accuracy, %"}, path)
+        ...     path.exists()
+        True
     """
     for arm in names:
         check_choice("names", arm, results.arms)

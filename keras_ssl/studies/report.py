@@ -21,7 +21,12 @@ from keras_ssl.studies.results import Results
 
 
 def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
-    """Mean and standard deviation as text: "81.2 ± 0.3"; "-" if there are no values."""
+    """Mean and standard deviation as text: "81.2 ± 0.3"; "-" if there are no values.
+
+    Example:
+        >>> spread(np.array([0.80, 0.82, 0.84])), spread(np.array([0.82]))
+        ('82.0 ± 2.0', '82.0')
+    """
     if len(values) == 0:
         return "-"
     mean = f"{scale * np.mean(values):.{digits}f}"
@@ -35,6 +40,12 @@ def difference(a: np.ndarray, b: np.ndarray, scale: float = 100.0, digits: int =
 
     The error is that of independent samples, `sqrt(s_a^2 / n_a + s_b^2 / n_b)`: two arms have
     nothing in common except their seeds.
+
+    Example:
+        The mean of the first two has a standard error of 0.01, and that of the others none.
+
+        >>> difference(np.array([0.82, 0.84]), np.array([0.80, 0.80]))
+        '+3.0 ± 1.0'
     """
     if len(a) == 0 or len(b) == 0:
         return "-"
@@ -59,7 +70,17 @@ def _markdown(text: Any) -> str:
 
 
 def arms_table(results: Results) -> str:
-    """A table with a row per arm: default, tuned, gain with standard error, and best settings."""
+    """A table with a row per arm: default, tuned, gain with standard error, and best settings.
+
+    Example:
+        >>> step = {"arm": "simclr", "draw": 0, "status": "completed", "settings": {}}
+        >>> rows = [{**step, "stage": "search", "seed": 0, "figures": {"val_knn": 0.8}}]
+        >>> rows += [{**step, "stage": "final", "seed": 1, "figures": {"test_knn": 0.75}}]
+        >>> print(arms_table(Results(rows, "knn", ["simclr"])))
+        |        | default | tuned      | gain | best settings | draws | failed |
+        |--------|---------|------------|------|---------------|-------|--------|
+        | simclr | 75.0    | as default | 0    | the defaults  | 1     | 0      |
+    """
     scale = results.scale
     rows = {}
     for arm in results.arms.values():
@@ -114,6 +135,18 @@ def write_report(
 
     Returns:
         Path of the report.
+
+    Example:
+        >>> import tempfile
+        >>> run = {"stage": "final", "arm": "simclr", "draw": 0, "seed": 1, "status": "completed"}
+        >>> run.update(settings={}, figures={"test_knn": 0.75})
+        >>> results = Results([run], "knn", ["simclr"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = write_report(results, folder, "SimCLR", "How good is it?", {}, "75 %.")
+        ...     print(path.read_text(encoding="utf-8").splitlines()[:3])
+        ...     print(sorted(file.name for file in path.parent.iterdir()))
+        ['# SimCLR', '', '**Question.** How good is it?']
+        ['arms.png', 'report.md']
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

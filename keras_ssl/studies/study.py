@@ -89,6 +89,19 @@ class Study:
             printed or give the same files' names, or their hyperparameters have reserved names; if
             a number is out of range; if `search` is Hyperband's or the grid's oracle; if study.json
             is damaged.
+
+    Example:
+        Each arm gets 20 draws. Then the defaults and the best draw run with 3 other seeds.
+
+        >>> import tempfile
+        >>> from keras_ssl import data, recipes
+        >>> images = data.hold_out(data.load("digits"))
+        >>> arms = {"simclr": PretrainingHyperModel(recipes.SMALL["simclr"], images)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     study = Study(folder, arms, trials=20, seeds=3)
+        >>> [parameter.name for parameter in study.spaces["simclr"].space][:3]
+        ['temperature', 'base learning rate', 'weight decay']
+        >>> results = Study("runs/digits", arms, trials=20).run()  # doctest: +SKIP
     """
 
     def __init__(

@@ -40,6 +40,14 @@ def run_with_workers(command: Sequence[str], count: int, folder: Any) -> int:
     Raises:
         TypeError: if `command` is not a list.
         ValueError: if `command` is empty or `count` is below 1.
+
+    Example:
+        >>> command = [sys.executable, "study.py"]
+        >>> status = run_with_workers(command, 2, "runs/study")  # doctest: +SKIP
+        >>> run_with_workers([], 2, "runs/study")
+        Traceback (most recent call last):
+            ...
+        ValueError: `command` must name a program. Received: command=[]
     """
     if isinstance(command, (str, bytes)) or not isinstance(command, Sequence):
         raise TypeError(

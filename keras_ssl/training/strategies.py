@@ -40,6 +40,15 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
     Raises:
         ValueError: if the name is unknown, `TF_CONFIG` names no workers, there is no TPU, or the
             backend of Keras has no such strategy.
+
+    Example:
+        The encoder, the model and the optimizer are created inside the scope.
+
+        >>> devices = strategy("none")
+        >>> with devices.scope():
+        ...     encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> devices.num_replicas_in_sync
+        1
     """
     check_choice("name", name, STRATEGIES)
     if keras.backend.backend() != "tensorflow":
@@ -57,7 +66,12 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
 
 
 def is_chief(strategy: tf.distribute.Strategy | OneProgram) -> bool:
-    """Whether this process writes files: among several machines, only the first does."""
+    """Whether this process writes files: among several machines, only the first does.
+
+    Example:
+        >>> is_chief(strategy("none"))  # One process is the first.
+        True
+    """
     return isinstance(strategy, OneProgram) or bool(strategy.extended.should_checkpoint)
 
 

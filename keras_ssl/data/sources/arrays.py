@@ -37,6 +37,16 @@ def from_arrays(
         ValueError: if `images` have another rank, are empty, have their channels first, or are
             floats outside [0, 1], integers outside [0, 255] or only integers 0 and 1; if `labels`
             or `class_names` do not match them.
+
+    Example:
+        >>> import numpy as np
+        >>> images = from_arrays(np.full((3, 8, 8), 255), labels=[0, 2, 1])
+        >>> len(images), images.image_shape, images.dtype, images.class_names
+        (3, (8, 8, 1), dtype('uint8'), ('0', '1', '2'))
+        >>> from_arrays(np.full((3, 8, 8), 255.0))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `images` must be integers in [0, 255] or floats in [0, 1]. Received: float64 ...
     """
     images = _check_images(images)
     if labels is None:

@@ -85,6 +85,13 @@ def load(
         TypeError: if `source` is not a text or a path.
         ValueError: if `source` is neither a file, a folder nor a known name, or if it holds no
             images that can be read; if `channels` is not among those that the images can have.
+
+    Example:
+        >>> train, test = load("digits")
+        >>> len(train), len(test), train.image_shape
+        (1437, 360, (8, 8, 1))
+        >>> load("digits", image_size=16, channels=3).train.image_shape
+        (16, 16, 3)
     """
     test_fraction, seed = check_test_fraction(test_fraction), check_seed("seed", seed)
     if not isinstance(source, (str, os.PathLike)):

@@ -69,6 +69,18 @@ def from_folder(
         ValueError: if the folder does not exist, holds no images, or none that can be read; if
             `class_names` lacks a sub-folder; if files of measurements differ in their type or their
             number of channels.
+
+    Example:
+        >>> import os
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("cat", "dog"):
+        ...         os.mkdir(f"{folder}/{name}")
+        ...         Image.new("RGB", (40, 30)).save(f"{folder}/{name}/1.png")
+        ...     images = from_folder(folder, image_size=32)
+        >>> images.class_names, images.labels().tolist(), images.image_shape
+        (('cat', 'dog'), [0, 1], (32, 32, 3))
     """
     root = str(path) if files.has_scheme(path) else str(pathlib.Path(path))
     if not files.is_folder(root):

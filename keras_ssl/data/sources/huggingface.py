@@ -59,6 +59,11 @@ def from_huggingface(
         ValueError: if the data set cannot be loaded, lacks a column, or has no images that can be
             read.
         ImportError: if the package `datasets` is missing.
+
+    Example:
+        >>> images = from_huggingface("uoft-cs/cifar10", image_size=32)  # doctest: +SKIP
+        >>> len(images), images.image_shape  # doctest: +SKIP
+        (50000, (32, 32, 3))
     """
     import_datasets()
     shards.check_names(split=split, image=image, label=label)

@@ -59,6 +59,21 @@ def from_manifest(
         ValueError: if the file cannot be read or has no rows; if it lacks a column that is asked
             for; if files are missing, a path stands in two splits, or a group has images of two
             splits or classes; if only some rows have a label.
+
+    Example:
+        Two of three images are one group, so that there are two examples.
+
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(f"{folder}/photos.csv", "w", encoding="utf-8") as file:
+        ...         print("path,group", file=file)
+        ...         for name, group in {"day": 1, "night": 1, "other": 2}.items():
+        ...             Image.new("L", (8, 8)).save(f"{folder}/{name}.png")
+        ...             print(f"{name}.png,{group}", file=file)
+        ...     train, test = from_manifest(f"{folder}/photos.csv", image_size=8)
+        >>> len(train), train.example_count, test
+        (3, 2, None)
     """
     name = os.fspath(path)
     size, ranges = check_image_size(image_size), raw.check_scaling(scaling)

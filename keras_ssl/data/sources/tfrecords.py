@@ -70,6 +70,19 @@ def from_tfrecords(
         TypeError: if `paths` are not paths.
         ValueError: if there are no such shards, if they are not TFRecords or lack a feature, or if
             they hold no images that can be read.
+
+    Example:
+        >>> import tempfile
+        >>> import tensorflow as tf
+        >>> png = tf.io.encode_png(tf.zeros((8, 8, 3), "uint8")).numpy()
+        >>> features = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png]))}
+        >>> record = tf.train.Example(features=tf.train.Features(feature=features))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with tf.io.TFRecordWriter(f"{folder}/photos-0.tfrecord") as writer:
+        ...         writer.write(record.SerializeToString())
+        ...     stream = from_tfrecords(f"{folder}/photos-*.tfrecord", image_size=8)
+        >>> len(stream), stream.image_shape, stream.class_names
+        (1, (8, 8, 3), None)
     """
     shards.check_names(image=image, label=label)
     names = shards.expand(paths)

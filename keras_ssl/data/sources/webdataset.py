@@ -56,6 +56,23 @@ def from_webdataset(
         TypeError: if `paths` are not paths.
         ValueError: if there are no such shards, if they are not tar files, if samples lack the
             image or the label, or if there are no images that can be read.
+
+    Example:
+        The largest class is 1, so that there are two.
+
+        >>> import pathlib
+        >>> import tarfile
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (8, 8)).save(f"{folder}/1.png")
+        ...     _ = pathlib.Path(folder, "1.cls").write_text("1", encoding="utf-8")
+        ...     with tarfile.open(f"{folder}/photos-0.tar", "w") as shard:
+        ...         for name in ("1.png", "1.cls"):
+        ...             shard.add(f"{folder}/{name}", name)
+        ...     stream = from_webdataset(f"{folder}/photos-*.tar", image_size=8)
+        >>> len(stream), stream.image_shape, stream.class_names
+        (1, (8, 8, 3), ('0', '1'))
     """
     shards.check_names(image=image, label=label)
     names = shards.expand(paths)
