@@ -53,6 +53,15 @@ class StopSignals:
     Attributes:
         received: The signal that was received, or `None`.
         is_training: Whether a checkpoint will answer a signal; `EpochCheckpoint` sets it.
+
+    Example:
+        The first signal in training is only noted; a checkpoint at the end of the step answers it.
+
+        >>> with StopSignals() as signals:
+        ...     signals.is_training = True
+        ...     signal.raise_signal(signal.SIGTERM)
+        >>> signals.received.name
+        'SIGTERM'
     """
 
     def __init__(self) -> None:
@@ -106,6 +115,17 @@ class EpochCheckpoint(keras.callbacks.Callback):
         ValueError: for a number out of its range.
         NonFiniteLossError: in training, if a weight is not finite; the last good checkpoint
             remains.
+
+    Example:
+        >>> from keras_ssl import models
+        >>> encoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4)])
+        >>> model, view = models.VICReg(encoder, projector="4"), keras.ops.ones((4, 2))
+        >>> model.compile("sgd", run_eagerly=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoint = EpochCheckpoint(folder, keep=1)
+        ...     history = model.fit((view, view), epochs=2, verbose=0, callbacks=[checkpoint])
+        ...     os.listdir(folder)
+        ['epoch-00002.keras']
     """
 
     def __init__(
@@ -200,7 +220,13 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
 
 
 class Position(NamedTuple):
-    """How far a model has been trained: the epochs done, and the steps of the next one."""
+    """How far a model has been trained: the epochs done, and the steps of the next one.
+
+    Example:
+        >>> epoch, step = position("epoch-00012-step-0000340.keras")
+        >>> epoch, step  # for fit(views, initial_epoch=epoch, initial_step=step)
+        (12, 340)
+    """
 
     epoch: int
     step: int
@@ -211,6 +237,14 @@ def position(checkpoint: str | os.PathLike[str]) -> Position:
 
     Raises:
         ValueError: for a file whose name is not that of a checkpoint.
+
+    Example:
+        >>> position("checkpoints/epoch-00012-step-0000340.keras")
+        Position(epoch=12, step=340)
+        >>> position("best.keras")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: `checkpoint` must be named epoch-00012.keras, or ...
     """
     match = _NAME.fullmatch(pathlib.Path(checkpoint).name)
     if match is None:
@@ -222,12 +256,25 @@ def position(checkpoint: str | os.PathLike[str]) -> Position:
 
 
 def epochs_done(checkpoint: str | os.PathLike[str]) -> int:
-    """Reads from a checkpoint's name the number of whole epochs it has been trained for."""
+    """Reads from a checkpoint's name the number of whole epochs it has been trained for.
+
+    Example:
+        >>> epochs_done("epoch-00012.keras"), epochs_done("epoch-00012-step-0000340.keras")
+        (12, 12)
+    """
     return position(checkpoint).epoch
 
 
 def checkpoints(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """Returns the checkpoints in a folder, oldest first."""
+    """Returns the checkpoints in a folder, oldest first.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("epoch-00002.keras", "epoch-00001-step-0000340.keras", "best.keras"):
+        ...         (pathlib.Path(folder) / name).touch()
+        ...     [checkpoint.name for checkpoint in checkpoints(folder)]
+        ['epoch-00001-step-0000340.keras', 'epoch-00002.keras']
+    """
     files = pathlib.Path(folder).glob("epoch-*.keras")
     return sorted((file for file in files if _NAME.fullmatch(file.name)), key=position)
 
@@ -239,6 +286,15 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> pathlib.Path | None:
 
     Raises:
         ValueError: if there are checkpoints, and all of them are damaged.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     nothing = latest_checkpoint(folder)
+        ...     for epoch in (1, 2):
+        ...         model.save(f"{folder}/epoch-{epoch:05d}.keras")
+        ...     print(nothing, latest_checkpoint(folder).name)
+        None epoch-00002.keras
     """
     found = checkpoints(folder)
     for checkpoint in reversed(found):

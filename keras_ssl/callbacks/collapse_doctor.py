@@ -51,6 +51,19 @@ class CollapseDoctor(keras.callbacks.Callback):
         TypeError: for an inspector or a path of another type.
         ValueError: for a patience below 1, a checkpoint that does not end in ".keras", or, when
             `fit` begins, an inspector that is not before the doctor in the list of callbacks.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_ssl import inspection, models
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model = models.VICReg(encoder, projector="4")
+        >>> model.compile("adamw", run_eagerly=True)
+        >>> view = np.random.RandomState(0).rand(16, 8).astype("float32")
+        >>> inspector = EmbeddingInspector(inspection.Sample.of((view, view)))
+        >>> doctor = CollapseDoctor(inspector)
+        >>> history = model.fit((view, view), verbose=0, callbacks=[inspector, doctor])
+        >>> "identical views" in doctor.history
+        True
     """
 
     def __init__(

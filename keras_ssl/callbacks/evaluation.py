@@ -34,6 +34,18 @@ class EvaluationCallback(keras.callbacks.Callback):
     Raises:
         TypeError: for images that are not an `ImageSet`.
         ValueError: if `test` is given and either set has no labels.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_ssl import data, models
+        >>> images = np.random.RandomState(0).rand(8, 4, 4, 1).astype("float32")
+        >>> encoder = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+        >>> model = models.VICReg(encoder, projector="8")
+        >>> model.compile("adamw", run_eagerly=True)
+        >>> callback = EvaluationCallback(data.from_arrays(images))
+        >>> history = model.fit((images, images), verbose=0, callbacks=[callback])
+        >>> list(callback.latest), "val_rankme" in history.history
+        (['rankme'], True)
     """
 
     def __init__(

@@ -87,6 +87,19 @@ class EmbeddingInspector(keras.callbacks.Callback):
     Raises:
         ValueError: for numbers below 1, both `every` and `every_steps`, or fewer than 2 images.
         TypeError: for images, a policy, a folder or options of another type.
+
+    Example:
+        The views of this sample are rows of numbers, and nothing is written.
+
+        >>> from keras_ssl import models
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model = models.VICReg(encoder, projector="4")
+        >>> model.compile("adamw", run_eagerly=True)
+        >>> views = tuple(np.random.RandomState(0).rand(2, 16, 8).astype("float32"))
+        >>> inspector = EmbeddingInspector(Sample.of(views))
+        >>> history = model.fit(views, batch_size=8, verbose=0, callbacks=[inspector])
+        >>> inspector.steps, inspector.latest.embeddings[0].shape
+        (2, (16, 4))
     """
 
     def __init__(

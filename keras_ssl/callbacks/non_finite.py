@@ -41,6 +41,16 @@ class StopOnNonFinite(keras.callbacks.Callback):
     It raises an error, and does not stop quietly, so that no later callback writes broken weights
     over a good checkpoint: put it first in the list. Keras' `TerminateOnNaN` watches only the loss,
     and does not say which term was not finite.
+
+    Example:
+        `fit` calls this method after every step.
+
+        >>> callback = StopOnNonFinite()
+        >>> logs = {"loss": math.nan, "invariance": 0.5}
+        >>> callback.on_train_batch_end(0, logs)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        keras_ssl.callbacks.non_finite.NonFiniteLossError: Not finite at step 1 of epoch 1: ...
     """
 
     def __init__(self) -> None:

@@ -176,6 +176,16 @@ class SampleContrastiveEnergy(_SumMetric):
     """L_c, the sum of squared products of different samples: `||K K^T - diag(K K^T)||_F^2`.
 
     It is computed as `||K^T K||_F^2 - sum_i ||K_i||^4` (Theorem 3.3).
+
+    Example:
+        Pairs of samples from different batches count, too.
+
+        >>> import numpy as np
+        >>> metric = SampleContrastiveEnergy(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))  # the product is 11
+        >>> metric.update_state(np.array([[5.0, 6.0]]))  # the products are 17 and 39
+        >>> float(metric.result())  # 2 * (11^2 + 17^2 + 39^2)
+        3862.0
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -184,7 +194,16 @@ class SampleContrastiveEnergy(_SumMetric):
 
 @_metric
 class DimensionContrastiveEnergy(_SumMetric):
-    """L_nc, the sum of squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`."""
+    """L_nc, the sum of squared products of different dimensions: `||K^T K - diag(K^T K)||_F^2`.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = DimensionContrastiveEnergy(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> metric.update_state(np.array([[5.0, 6.0]]))
+        >>> float(metric.result())  # 2 * (1 * 2 + 3 * 4 + 5 * 6)^2
+        3872.0
+    """
 
     def result(self) -> Tensor:  # noqa: D102
         return self._l_nc()
@@ -197,6 +216,14 @@ class SampleNormProfile(_SumMetric):
     The result is a dictionary of `sample_norm_profile`, `..._lower` and `..._upper`. The bounds are
     those of Lemma 3.4 for the transpose,
     `t^2 / N <= sum_i ||K_i||^4 <= t^2` with `t = ||K||_F^2`.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = SampleNormProfile(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> profile, lower, upper = metric.result().values()
+        >>> float(lower), float(profile), float(upper)  # the profile is 5^2 + 25^2
+        (450.0, 650.0, 900.0)
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -210,6 +237,14 @@ class DimensionNormProfile(_SumMetric):
     The result is a dictionary of `dimension_norm_profile`, `..._lower` and `..._upper`. The bounds
     are those of Lemma 3.4, `t^2 / M <= sum_j ||K_j||^4 <= t^2` with `t = ||K||_F^2`. If every
     sample has norm a, as the lemma assumes, t is `N a^2`.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = DimensionNormProfile(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> profile, lower, upper = metric.result().values()
+        >>> float(lower), float(profile), float(upper)  # the profile is 10^2 + 20^2
+        (450.0, 500.0, 900.0)
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -218,7 +253,15 @@ class DimensionNormProfile(_SumMetric):
 
 @_metric
 class NegativePairMean(_SumMetric):
-    """The mean cosine of all pairs of different samples, which is 0 in Proposition 3.1."""
+    """The mean cosine of all pairs of different samples, which is 0 in Proposition 3.1.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = NegativePairMean(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 0.0], [-2.0, 0.0], [0.0, 3.0]]))
+        >>> round(float(metric.result()), 3)  # the mean of -1, 0 and 0
+        -0.333
+    """
 
     _unit = True
 
@@ -228,7 +271,16 @@ class NegativePairMean(_SumMetric):
 
 @_metric
 class NegativePairVariance(_SumMetric):
-    """The variance of the cosine over all pairs of different samples, 1 / M in Proposition 3.1."""
+    """The variance of the cosine over all pairs of different samples, 1 / M in Proposition 3.1.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = NegativePairVariance(dimensions=10)
+        >>> for seed in range(5):
+        ...     metric.update_state(np.random.RandomState(seed).randn(100, 10))
+        >>> print(f"{float(metric.result()):.2f}")  # random directions: 1 / 10
+        0.10
+    """
 
     _unit = True
 
@@ -243,6 +295,14 @@ class RankMe(_SumMetric):
     It is `exp(-sum_k p_k log p_k)` with `p_k = s_k / sum_j s_j + 1e-7`, over the min(N, M) largest
     singular values s, which are the square roots of the eigenvalues of K^T K. It lies between 1 and
     min(N, M).
+
+    Example:
+        >>> import numpy as np
+        >>> metric = RankMe(dimensions=4)
+        >>> metric.update_state(np.eye(4)[:2])
+        >>> metric.update_state(np.eye(4)[2:])  # two more directions
+        >>> print(f"{float(metric.result()):.3f}")
+        4.000
     """
 
     def result(self) -> Tensor:  # noqa: D102
@@ -255,6 +315,13 @@ class Theorem33Residual(_EmbeddingMetric):
 
     It is `|D - S| / D` with `D = L_nc + sum_j ||K_j||^4` and `S = L_c + sum_i ||K_i||^4`. Each side
     is computed on its own matrix, (M, M) or (N, N), for each batch, and summed over the batches.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = Theorem33Residual(dimensions=2)
+        >>> metric.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> float(metric.result())  # whole numbers are not rounded
+        0.0
     """
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:
@@ -282,6 +349,14 @@ class DualityMonitor(_EmbeddingMetric):
     - `negative_pair_mean`, 0 in Proposition 3.1; `negative_pair_variance`; and
       `negative_pair_variance_uniform`, which is the variance in Proposition 3.1, 1 / M
     - `rankme`
+
+    Example:
+        >>> import numpy as np
+        >>> monitor = DualityMonitor(dimensions=2)
+        >>> monitor.update_state(np.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> quantities = monitor.result()
+        >>> {name: float(quantities[name]) for name in ("l_c", "l_nc", "theorem_3_3_residual")}
+        {'l_c': 242.0, 'l_nc': 392.0, 'theorem_3_3_residual': 0.0}
     """
 
     def __init__(self, dimensions: int, name: str | None = None, dtype: Any = "float64") -> None:

@@ -22,7 +22,20 @@ from keras_ssl.evaluation.features import finite, represent_with
 
 
 class CKA(NamedTuple):
-    """Linear CKA of every two encoders: their names, and float64 (E, E)."""
+    """Linear CKA of every two encoders: their names, and float64 (E, E).
+
+    Example:
+        `cka_matrix` returns it. Here it compares the pixels with their negative.
+
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(50))
+        >>> flat, scaled = keras.layers.Flatten(), keras.layers.Rescaling(-1.0, offset=1.0)
+        >>> negative = keras.Sequential([keras.Input(images.image_shape), scaled, flat])
+        >>> pixels = keras.Sequential([keras.Input(images.image_shape), flat])
+        >>> cka = cka_matrix({"pixels": pixels, "negative": negative}, images)
+        >>> cka.names, float(cka.values[0, 1].round(3))
+        (('pixels', 'negative'), 1.0)
+    """
 
     names: tuple[str, ...]
     values: np.ndarray
@@ -102,6 +115,18 @@ def cka_matrix(encoders: Mapping[str, keras.Model], images: ImageSet, batch_size
             are not an `ImageSet`.
         ValueError: if there is no encoder, if an encoder's features are not finite, or for an
             encoder that `extract` refuses.
+
+    Example:
+        An encoder of the mean color alone is not like one of all pixels.
+
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(50))
+        >>> pixels = keras.Sequential([keras.Input(images.image_shape), keras.layers.Flatten()])
+        >>> color = keras.layers.GlobalAveragePooling2D()
+        >>> mean = keras.Sequential([keras.Input(images.image_shape), color])
+        >>> values = cka_matrix({"pixels": pixels, "mean": mean}, images).values
+        >>> values.shape, bool(values[0, 1] < 0.5)
+        ((2, 2), True)
     """
     check_image_set("images", images)
     named = _check_encoders(encoders)
@@ -150,6 +175,14 @@ def draw_cka(cka: CKA, path: str | os.PathLike[str], title: str = "Linear CKA") 
 
     Raises:
         ValueError: if the values are not a square matrix with one row for each name.
+
+    Example:
+        >>> import tempfile
+        >>> cka = CKA(("SimCLR", "VICReg"), np.array([[1.0, 0.8], [0.8, 1.0]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     draw_cka(cka, f"{folder}/cka.png")
+        ...     os.listdir(folder)
+        ['cka.png']
     """
     names, values = [short(name) for name in cka.names], np.asarray(cka.values)
     if not names or values.shape != (len(names), len(names)):

@@ -48,7 +48,15 @@ def finite(
 
 
 class Features(NamedTuple):
-    """Features of images and their labels."""
+    """Features of images and their labels.
+
+    Example:
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(8))
+        >>> features = extract(raw_pixels(images.image_shape), images)
+        >>> features.values.shape, features.labels.tolist()
+        ((8, 64), [3, 9, 1, 3, 1, 9, 4, 4])
+    """
 
     values: np.ndarray
     labels: np.ndarray
@@ -66,6 +74,16 @@ def extract(encoder: keras.Model, images: ImageSet, batch_size: int = 256) -> Fe
 
     Returns:
         `Features`: float32 (N, D), and int64 (N,), -1 where there are no labels.
+
+    Example:
+        The encoder returns feature maps of four channels; a feature is the mean of each.
+
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(8))
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3)])
+        >>> features = extract(encoder, images)
+        >>> features.values.shape, features.labels.shape
+        ((8, 4), (8,))
     """
     check_image_set("images", images)
     represent = represent_with(encoder, images.image_shape)
@@ -94,6 +112,14 @@ def extract_views(
 
     Returns:
         float32 (N, count, D).
+
+    Example:
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(8))
+        >>> encoder, policy = raw_pixels(images.image_shape), data.tiny_gray()
+        >>> views = extract_views(encoder, images, policy, count=3)
+        >>> views.shape, bool(np.all(views == extract_views(encoder, images, policy, count=3)))
+        ((8, 3, 64), True)
     """
     check_image_set("images", images)
     check_policy("policy", policy)
@@ -156,6 +182,12 @@ def raw_pixels(image_shape: tuple[int, int, int]) -> keras.Model:
 
     Args:
         image_shape: (height, width, channels) of the images.
+
+    Example:
+        >>> raw_pixels((8, 8, 1)).output_shape
+        (None, 64)
+        >>> raw_pixels((224, 224, 3)).output_shape  # 32 * 32 * 3
+        (None, 3072)
     """
     pixels = keras.Sequential([keras.layers.Input(image_shape, name=UNIT_INPUT)])
     if max(image_shape[:2]) > _RAW_SIZE:

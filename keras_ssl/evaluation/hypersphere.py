@@ -25,6 +25,11 @@ def alignment(features_1: Any, features_2: Any) -> float:
 
     Raises:
         ValueError: for features that are not two finite matrices of one shape.
+
+    Example:
+        >>> x = np.eye(4)
+        >>> alignment(x, 3 * x), alignment(x, -x)
+        (0.0, 4.0)
     """
     from sklearn.preprocessing import normalize
 
@@ -54,6 +59,11 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
     Raises:
         ValueError: for features that are not a finite matrix or are fewer than two, or for a
             temperature that is not positive.
+
+    Example:
+        >>> even = np.eye(8)  # all squared distances are 2
+        >>> print(f"{uniformity(even):.3f} = -2 * 2")
+        -4.000 = -2 * 2
     """
     from scipy.spatial.distance import pdist
     from sklearn.preprocessing import normalize

@@ -59,6 +59,14 @@ def judge(
         TypeError: for images that are not an `ImageSet`.
         ValueError: if `test` is given and either set has no labels, or if neither `test` nor
             `label_free` leaves anything to compute.
+
+    Example:
+        >>> from keras_ssl import data
+        >>> digits = data.load("digits")
+        >>> train, test = digits.train.subset(range(200)), digits.test.subset(range(50))
+        >>> figures = judge(raw_pixels(train.image_shape), train, test)
+        >>> list(figures), figures["knn"] > 0.5  # 0.1 is chance
+        (['knn', 'linear', 'rankme'], True)
     """
     if policy is not None:
         check_policy("policy", policy)
@@ -97,6 +105,17 @@ def judge_raw_pixels(
 
     Returns:
         The figures, see `judge`, and whether they are of an earlier call.
+
+    Example:
+        >>> import os, tempfile
+        >>> from unittest import mock
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(100))
+        >>> with tempfile.TemporaryDirectory() as home:
+        ...     with mock.patch.dict(os.environ, KERAS_HOME=home):
+        ...         calls = [judge_raw_pixels(images), judge_raw_pixels(images)]
+        >>> [is_of_an_earlier_call for _, is_of_an_earlier_call in calls]
+        [False, True]
     """
     check_image_set("train", train)
     features = _extracted(raw_pixels(train.image_shape), train, test, batch_size, max_images)
@@ -152,6 +171,20 @@ def judge_beside_baselines(
 
     Returns:
         Figures by "raw pixels", "untrained", "trained", in this order.
+
+    Example:
+        This encoder is the pixels, so that its figures are those of raw pixels.
+
+        >>> import os, tempfile
+        >>> from unittest import mock
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train.subset(range(20))
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> with tempfile.TemporaryDirectory() as home:
+        ...     with mock.patch.dict(os.environ, KERAS_HOME=home):
+        ...         rows = judge_beside_baselines(encoder, images)
+        >>> list(rows), rows["raw pixels"] == rows["trained"]
+        (['raw pixels', 'untrained', 'trained'], True)
     """
     encoder = prepared(encoder, check_image_set("train", train).image_shape)
 
@@ -176,6 +209,12 @@ def untrained(encoder: keras.Model) -> keras.Model:
 
     Args:
         encoder: A functional model; see `keras_ssl.encoders.as_encoder`.
+
+    Example:
+        >>> encoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> encoder.set_weights([weight + 1 for weight in encoder.get_weights()])
+        >>> [float(model.get_weights()[1][0]) for model in (encoder, untrained(encoder))]  # biases
+        [1.0, 0.0]
     """
     clone = keras.models.clone_model(encoder)
     for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
@@ -186,7 +225,15 @@ def untrained(encoder: keras.Model) -> keras.Model:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Formats figures as a Markdown table, with accuracies in percent and strings as given."""
+    """Formats figures as a Markdown table, with accuracies in percent and strings as given.
+
+    Example:
+        >>> print(table({"untrained": {"knn": 0.5}, "trained": {"knn": 0.925, "rankme": 31.4}}))
+        |           | knn    | rankme |
+        |-----------|--------|--------|
+        | untrained | 50.0 % | -      |
+        | trained   | 92.5 % | 31.4   |
+    """
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
 
     def cell(column: str, value: Any) -> str:

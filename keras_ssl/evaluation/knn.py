@@ -102,6 +102,12 @@ def knn_accuracy(
 
     Returns:
         Accuracy in [0, 1].
+
+    Example:
+        >>> train = Features(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))
+        >>> test = Features(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
+        >>> knn_accuracy(train, test, neighbors=1)  # the second is nearer to class 1
+        0.5
     """
     return next(iter(knn_grid(train, test, [neighbors], [temperature]).values()))
 

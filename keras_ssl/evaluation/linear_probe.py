@@ -24,6 +24,13 @@ def linear_accuracy(train: Features, test: Features, regularization: float = 1.0
 
     Raises:
         ValueError: if labels are missing, or the strength is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> train = Features(np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([0, 0, 1, 1]))
+        >>> test = Features(np.array([[-1.5], [1.5]]), np.array([0, 1]))
+        >>> linear_accuracy(train, test)
+        1.0
     """
     check_labels(train, test)
     strength = check_positive("regularization", regularization)

@@ -35,6 +35,16 @@ class Diagnosis:
         finding: The evidence, with figures.
         remedy: What to try.
         heals: Whether more training may heal it. `False` for a collapse, among others.
+
+    Example:
+        >>> from keras_ssl import models
+        >>> from keras_ssl.inspection import Sample
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model, view = models.VICReg(encoder, projector="4"), np.eye(8, dtype="float32")
+        >>> inspection = Sample.of((view, view)).inspect(model)
+        >>> diagnosis = diagnose(Course(model, inspection, inspection))[0]
+        >>> diagnosis.name, diagnosis.heals
+        ('identical views', True)
     """
 
     name: str
@@ -57,6 +67,16 @@ class Course:
         logs: The latest logs of `fit`.
         first_logs: The logs of the first step that had any.
         steps: Steps done.
+
+    Example:
+        >>> from keras_ssl import models
+        >>> from keras_ssl.inspection import Sample
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model, view = models.VICReg(encoder, projector="4"), np.eye(8, dtype="float32")
+        >>> inspection = Sample.of((view, view)).inspect(model)
+        >>> course = Course(model, inspection, inspection, logs={"loss": math.nan})
+        >>> course.is_finite, course.has_trained
+        (False, False)
     """
 
     model: Any
@@ -492,7 +512,21 @@ CHECKS: tuple[Callable[[Course], Diagnosis | None], ...] = (
 
 
 def diagnose(course: Course) -> list[Diagnosis]:
-    """Finds all illnesses of a run; if a value is not finite, only that, since no figure counts."""
+    """Finds all illnesses of a run; if a value is not finite, only that, since no figure counts.
+
+    Example:
+        A projector whose weights are zero gives all images one embedding.
+
+        >>> from keras_ssl import models
+        >>> from keras_ssl.inspection import Sample
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model = models.VICReg(encoder, projector="4")
+        >>> sample = Sample.of(tuple(np.random.RandomState(0).rand(2, 16, 8).astype("float32")))
+        >>> first = sample.inspect(model)
+        >>> model.projector.set_weights([0 * weight for weight in model.projector.get_weights()])
+        >>> diagnose(Course(model, first, sample.inspect(model), steps=1))[0].name
+        'complete collapse'
+    """
     checks = CHECKS if course.is_finite else (not_finite,)
     diagnoses = [check(course) for check in checks]
     return [diagnosis for diagnosis in diagnoses if diagnosis is not None]

@@ -57,6 +57,16 @@ class EventLog:
     Args:
         log_dir: The folder to point TensorBoard to.
         run: Name of the folder of events below `log_dir`. ".": `log_dir` itself.
+
+    Example:
+        >>> import tempfile
+        >>> from keras_ssl.inspection import events, summaries
+        >>> with tempfile.TemporaryDirectory() as log_dir:
+        ...     log = EventLog(log_dir)
+        ...     log.write(0, lambda: summaries.scalar("loss", 0.5))
+        ...     log.close()
+        ...     events.read_events(log_dir).scalars
+        {'loss': [(0, 0.5)]}
     """
 
     def __init__(self, log_dir: Any, run: str = RUN) -> None:

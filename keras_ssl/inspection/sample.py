@@ -51,6 +51,15 @@ class Sample:
     Raises:
         ValueError: for fewer than 2 images, or a seed below 0.
         TypeError: for images or a policy of another type.
+
+    Example:
+        >>> from keras_ssl import data
+        >>> images = data.load("digits").train
+        >>> samples = [Sample(images, data.tiny_gray(), count=4, seed=seed) for seed in (0, 0, 1)]
+        >>> [view.shape for view in samples[0].views]
+        [(4, 8, 8, 1), (4, 8, 8, 1)]
+        >>> [bool(np.all(sample.views[0] == samples[0].views[0])) for sample in samples]
+        [True, True, False]
     """
 
     images: np.ndarray | None
@@ -208,6 +217,16 @@ class Inspection:
         pairs: The embeddings that the criterion compares; see `JointEmbeddingModel.pairs`.
         terms: The criterion's unweighted terms on the sample.
         gradient_norms: By term, the norm of the gradient of its weighted value at the embeddings.
+
+    Example:
+        `Sample.inspect` returns it. The cosine of two equal views is 1.
+
+        >>> from keras_ssl import models
+        >>> encoder = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8)])
+        >>> model, view = models.VICReg(encoder, projector="4"), np.eye(8, dtype="float32")
+        >>> inspection = Sample.of((view, view)).inspect(model)
+        >>> inspection.embeddings[0].shape, round(inspection.figures["pairs/positive_mean"], 3)
+        ((8, 4), 1.0)
     """
 
     views: tuple[np.ndarray, ...]

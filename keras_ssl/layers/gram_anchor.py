@@ -38,6 +38,15 @@ class GramAnchor(keras.layers.Layer):
         TypeError: if the encoder is not a Keras layer.
         ValueError: if the weight is negative.
 
+    Example:
+        >>> images = keras.ops.eye(2)
+        >>> encoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> encoder.set_weights([images, keras.ops.zeros(2)])  # it returns the images
+        >>> anchor = GramAnchor(encoder)
+        >>> collapsed = anchor([images, keras.ops.ones((2, 2))], training=True)
+        >>> round(float(anchor.losses[0]), 3)  # two of four cosines went from 0 to 1
+        0.5
+
     References:
         - Simeoni et al.: DINOv3, 2025, section 4.
     """

@@ -44,6 +44,16 @@ class MovingAverage(keras.layers.Layer):
         ValueError: if the momentum is outside [0, 1]; when the teacher is built, if a layer of the
             student is not built yet, or its copy has other weights.
 
+    Example:
+        >>> student = keras.layers.Dense(1, kernel_initializer="zeros")
+        >>> student.build((None, 1))
+        >>> teacher = MovingAverage(student, momentum=0.9)
+        >>> before = float(teacher(ops.ones((1, 1)))[0, 0])
+        >>> student.set_weights([ops.ones((1, 1)), ops.zeros((1,))])
+        >>> teacher.update()
+        >>> before, round(float(teacher(ops.ones((1, 1)))[0, 0]), 3)  # a tenth of the way
+        (0.0, 0.1)
+
     References:
         - Grill et al.: Bootstrap your own latent, NeurIPS 2020, section 3.1, and its code.
     """

@@ -44,6 +44,14 @@ class OnlineProbe(keras.layers.Layer):
 
     Raises:
         ValueError: if there are fewer than two classes, or the optimizer is unknown.
+
+    Example:
+        >>> representations, labels = ops.eye(2), ops.convert_to_tensor([1, 0])
+        >>> probe = OnlineProbe(num_classes=2)
+        >>> probe.build((None, 2))
+        >>> probe.train_step(representations, labels)
+        >>> [int(label) for label in ops.argmax(probe(representations), axis=1)]
+        [1, 0]
     """
 
     def __init__(self, num_classes: int, optimizer: Any = None, **kwargs: Any) -> None:

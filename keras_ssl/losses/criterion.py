@@ -20,6 +20,16 @@ def on_shards(terms: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, A
     size of the batch from `distribution.batch_size`, and comparisons of samples or dimensions from
     `losses.gram` and `losses.normalization`, which work across replicas. The mark belongs to the
     method: if a subclass overrides `terms`, it sees all samples again unless it has its own mark.
+
+    Example:
+        >>> from keras_ssl.distribution import batch_mean
+        >>> class Distance(Criterion):
+        ...     weights = {"distance": 1.0}
+        ...     @on_shards
+        ...     def terms(self, z_1, z_2):
+        ...         return {"distance": batch_mean(keras.ops.square(z_1 - z_2))}
+        >>> float(Distance()(keras.ops.zeros((4, 3)), keras.ops.ones((4, 3))))
+        1.0
     """
     terms.is_on_shards = True  # type: ignore[attr-defined]
     return terms
@@ -80,6 +90,14 @@ class Criterion(keras.losses.Loss):
 
     Raises:
         ValueError: if the embeddings are not matrices of the same shape, or N < 2, or M < 2.
+
+    Example:
+        >>> class Distance(Criterion):
+        ...     weights = {"distance": 2.0}
+        ...     def terms(self, z_1, z_2):
+        ...         return {"distance": keras.ops.mean(keras.ops.square(z_1 - z_2))}
+        >>> float(Distance()(keras.ops.zeros((4, 3)), keras.ops.ones((4, 3))))
+        2.0
     """
 
     # Whether `terms` takes the embeddings of all views rather than of a pair.

@@ -168,6 +168,14 @@ class FroSSLLoss(MatrixEntropyLoss):
     Raises:
         ValueError: if the weight is negative, the normalization or the side is unknown, or the
             embeddings are invalid (see `Criterion`).
+
+    Example:
+        Twice as many directions lower the loss by log(2) for each of the two views.
+
+        >>> import numpy as np
+        >>> two, four = np.tile(np.eye(2), (2, 2)), np.eye(4)  # directions, equally strong
+        >>> [round(float(FroSSLLoss()(z, z) / np.log(2)), 3) for z in (two, four)]
+        [-2.0, -4.0]
     """
 
     search_ranges = {"invariance_weight": (0.8, 80.0)}
@@ -215,6 +223,14 @@ class IVNELoss(MatrixEntropyLoss):
     Raises:
         ValueError: if a weight is negative, the side is unknown, or the embeddings are invalid (see
             `Criterion`).
+
+    Example:
+        >>> import numpy as np
+        >>> z, loss = np.eye(4), IVNELoss()
+        >>> print(f"{float(loss(z, z)):.3f} = -log(4) = {-np.log(4):.3f}")
+        -1.386 = -log(4) = -1.386
+        >>> print(f"{float(loss(z, -z) - loss(z, z)):.2f}")  # the cosine went from 1 to -1
+        8.32
     """
 
     search_ranges = {"invariance_weight": (0.4, 40.0)}

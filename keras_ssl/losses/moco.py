@@ -50,6 +50,16 @@ class MoCoLoss(Criterion):
     Raises:
         ValueError: if the temperature is not positive, the block size is below 1, or the embeddings
             are invalid (see `Criterion`).
+
+    Example:
+        Queries that find their keys have a small loss. If all keys are equal, it is log(N).
+
+        >>> import numpy as np
+        >>> queries, equal_keys = np.eye(8), np.ones((8, 8))
+        >>> print(f"{float(MoCoLoss()(queries, queries)):.3f}")
+        0.046
+        >>> print(f"{float(MoCoLoss()(queries, equal_keys)):.3f} = log(8) = {np.log(8):.3f}")
+        2.079 = log(8) = 2.079
     """
 
     # The published temperatures are 0.2 and 1.

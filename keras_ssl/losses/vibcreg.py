@@ -49,6 +49,14 @@ class VIbCRegLoss(VICRegFamilyLoss):
     Raises:
         ValueError: if a weight is negative, the side is unknown, or the embeddings are invalid
             (see `Criterion`).
+
+    Example:
+        Two equal dimensions have a correlation of 1, however large they are.
+
+        >>> import numpy as np
+        >>> z = np.array([[1.0, 1.0], [-1.0, -1.0]])
+        >>> [round(float(VIbCRegLoss().measure(k, k)["covariance"]), 3) for k in (z, 10 * z)]
+        [1.0, 1.0]
     """
 
     # Around the published 200. The range is our choice.

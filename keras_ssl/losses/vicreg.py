@@ -310,6 +310,15 @@ class VICRegExpLoss(VICRegFamilyLoss):
         ValueError: if a weight is negative, the temperature is not positive, the block size is
             below 1, or the embeddings are invalid (see `Criterion`).
 
+    Example:
+        Two equal dimensions have a covariance of 4/3 here, so the loss is 2 * (4/3) / 0.1.
+
+        >>> import numpy as np
+        >>> a, b = np.array([1.0, 1.0, -1.0, -1.0]), np.array([1.0, -1.0, 1.0, -1.0])
+        >>> independent, equal = np.stack([a, b], axis=1), np.stack([a, a], axis=1)
+        >>> [round(float(VICRegExpLoss()(z, z)), 2) for z in (independent, equal)]
+        [0.0, 26.67]
+
     References:
         - Garrido et al., ICLR 2023, equations 11 and 12, supplement L, Table S6.
     """
@@ -377,6 +386,15 @@ class VICRegCtrLoss(VICRegFamilyLoss):
     Raises:
         ValueError: if a weight is negative, the temperature is not positive, the divisor is
             unknown, the block size is below 1, or the embeddings are invalid (see `Criterion`).
+
+    Example:
+        It is VICReg-exp of the transpose, with the same weights and the same temperature.
+
+        >>> import numpy as np
+        >>> z = np.random.RandomState(0).randn(8, 5)
+        >>> transposed = VICRegExpLoss(covariance_weight=1.0, temperature=0.15)(z.T, z.T)
+        >>> bool(np.isclose(float(VICRegCtrLoss()(z, z)), float(transposed)))
+        True
 
     References:
         - Garrido et al., ICLR 2023, equation 13, supplement L, Table S6. Table 1 lists dimension

@@ -116,6 +116,18 @@ class JointEmbeddingModel(Trainer):
         TypeError: if the encoder, projector, criterion or probe has another type.
         ValueError: if the images do not fit the encoder, or the encoder does not return one
             representation for each image.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_ssl import losses
+        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+        >>> model = JointEmbeddingModel(encoder, projector="16-8", criterion=losses.VICRegLoss())
+        >>> model.compile("adamw", run_eagerly=True)
+        >>> view_1, view_2 = np.random.RandomState(0).rand(2, 4, 8, 8, 1).astype("float32")
+        >>> sorted(model.train_on_batch((view_1, view_2), return_dict=True))
+        ['covariance', 'invariance', 'loss', 'variance']
+        >>> model.predict_on_batch(view_1).shape  # representations, not embeddings
+        (4, 64)
     """
 
     default_projector: str | None = None

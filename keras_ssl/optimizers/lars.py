@@ -67,6 +67,15 @@ class LARS(keras.optimizers.Optimizer):
     Raises:
         ValueError: if a value is out of its range.
 
+    Example:
+        A step is 0.1 % of the norm of the weights, 5, whatever the size of the gradient.
+
+        >>> weights = keras.Variable([[3.0, 4.0]])
+        >>> optimizer = LARS(learning_rate=1.0, weight_decay=0.0)
+        >>> optimizer.apply([ops.convert_to_tensor([[100.0, 0.0]])], [weights])
+        >>> [round(float(weight), 4) for weight in weights.value[0]]
+        [2.995, 4.0]
+
     References:
         - You et al.: Large batch training of convolutional networks, 2017.
         - The published codes of SimCLR, VICReg, Barlow Twins and TCR (zengyi-li/NMCE-release).

@@ -22,6 +22,14 @@ def scale_learning_rates(
     Args:
         optimizer: An optimizer, built or not.
         factors: Pairs (variable, factor). Other variables have a factor of 1.
+
+    Example:
+        >>> first, last = keras.Variable(1.0), keras.Variable(1.0)
+        >>> optimizer = keras.optimizers.SGD(learning_rate=0.5)
+        >>> scale_learning_rates(optimizer, [(first, 0.1)])
+        >>> optimizer.apply([ops.ones(()), ops.ones(())], [first, last])
+        >>> round(float(first.value), 3), round(float(last.value), 3)  # steps of 0.05 and 0.5
+        (0.95, 0.5)
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     of_index: dict[int, float] = {}

@@ -49,6 +49,11 @@ def warmup_cosine(
 
     Raises:
         ValueError: if a value is out of its range.
+
+    Example:
+        >>> rate = warmup_cosine(0.3, batch_size=512, steps_per_epoch=10, epochs=100)
+        >>> [round(float(rate(step)), 3) for step in (0, 50, 100, 550, 1000)]
+        [0.0, 0.3, 0.6, 0.3, 0.0]
     """
     warmup_epochs = check_non_negative("warmup_epochs", warmup_epochs)
     if warmup_epochs >= check_count("epochs", epochs):
