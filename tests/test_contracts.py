@@ -253,3 +253,21 @@ def test_tuning_gap_takes_every_method(from_folder, monkeypatch):
     assert "neither" in script.METHODS and "byol" not in script.METHODS
     families = script.SAMPLE_CONTRASTIVE + script.DIMENSION_CONTRASTIVE
     assert set(families) <= {recipes.SMALL[name].model for name in script.METHODS}
+
+
+EXAMPLES_IN = (
+    *("callbacks", "data", "distribution", "duality", "encoders", "evaluation", "exporting"),
+    *("finetuning", "hypermodels", "inspection", "layers", "losses", "models", "optimizers"),
+    *("recipes", "retrieval", "spaces", "studies"),
+)
+
+
+@pytest.mark.parametrize("package", EXAMPLES_IN)
+def test_every_public_callable_has_an_example(package):
+    module = importlib.import_module(f"keras_ssl.{package}")
+    for name in module.__all__:
+        part = getattr(module, name)
+        is_error = isinstance(part, type) and issubclass(part, BaseException)
+        # The results of calls, such as `spaces.temperature`, are called "<lambda>" or "space".
+        if callable(part) and getattr(part, "__name__", None) == name and not is_error:
+            assert ">>>" in (part.__doc__ or ""), name
