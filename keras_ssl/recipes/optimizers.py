@@ -15,8 +15,8 @@ def adamw(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer
 
     Example:
         >>> optimizer = adamw(0.006, 1e-4)
-        >>> optimizer.name, optimizer.weight_decay
-        ('adam_w', 0.0001)
+        >>> type(optimizer).__name__, optimizer.weight_decay
+        ('AdamW', 0.0001)
     """
     return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
 
