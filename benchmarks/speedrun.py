@@ -184,7 +184,11 @@ def run(name, seed, options):
 
 def point(path, cpu_seconds, images):
     """Judges an encoder on training images."""
-    halves = images.subset(range(CURVE_IMAGES)), images.subset(range(-CURVE_IMAGES, 0))
+    count = len(images)
+    halves = (
+        images.subset(range(CURVE_IMAGES)),
+        images.subset(range(count - CURVE_IMAGES, count)),
+    )
     encoder = keras.models.load_model(path, compile=False)
     figures = evaluation.judge(encoder, *halves, label_free=False)
     return {"cpu_seconds": cpu_seconds, **figures}

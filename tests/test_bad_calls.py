@@ -300,6 +300,7 @@ CALLS = {
 NOTHING_TO_GET_WRONG = {
     "encoders.parse_range",
     "runs.scaling_of",
+    "runs.size_of",
     "runs.stage",
     "losses.on_shards",
     "evaluation.table",

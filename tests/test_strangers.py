@@ -209,8 +209,8 @@ class TestImport:
         options = parse([*arguments, "--policy", "stranger>flips"])
         recipe = options_.make_recipe(options, (8, 8, 1))
         assert isinstance(recipe.build_policy(), data.TwoViews)
-        assert ">" not in str(_name_folder(options, True).path)
-        options = parse(["--optimizer", "elsewhere>adam"])
+        assert ">" not in str(_name_folder(options).path)
+        options = parse(["--optimizer", "elsewhere>adam", "--method", "vicreg"])
         with pytest.raises(ValueError, match="`optimizer` must be one of .*adamw.*--import"):
             options_.make_recipe(options, (8, 8, 1))
 

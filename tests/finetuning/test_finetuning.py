@@ -294,7 +294,7 @@ class TestComparison:
             ({"labels": [2]}, "`labels` must be fractions"),
             ({"seeds": 0}, "`seeds`"),
             ({"steps": 0}, "`steps`"),
-            ({"part": "some"}, "`train` must be one of"),
+            ({"part": "some"}, "`part` must be one of"),
             ({"learning_rate": 0}, "`learning_rate`"),
         ],
     )
