@@ -35,7 +35,7 @@ def measure(name: str) -> float:
     times = []
     for _ in range(2 + STEPS):  # The first two make the graph, and warm up.
         start = time.process_time()
-        model.train_on_batch((views,))
+        model.train_on_batch(views)
         times.append(time.process_time() - start)
     return statistics.median(times[2:])
 

@@ -34,8 +34,8 @@ def check_backend() -> None:
 def convolve_by_onednn() -> None:
     """Lets TensorFlow, which is not imported yet, convolve by oneDNN, unless the user says no.
 
-    It does so itself on CPUs with AVX512-VNNI or newer, and says so in its log. On others, oneDNN
-    takes about six tenths of the time (docs/speed.md).
+    It does so itself on CPUs with AVX512-VNNI or newer, and says so in its log. On others, a step
+    takes 1.6 to 2.3 times as long without (docs/speed.md).
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
