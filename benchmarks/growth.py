@@ -161,12 +161,10 @@ def slope(sizes, values):
 
 def plot(found, path):
     """Draws the panels: seconds, and below them memory."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, len(found), figsize=(4 * len(found), 7), layout="constrained")
+    figure = Figure(figsize=(4 * len(found), 7), layout="constrained")
+    axes = figure.subplots(2, len(found))
     for column, (panel, points) in zip(axes.T.reshape(len(found), 2), found.items(), strict=True):
         sizes = [int(size) for size in points]
         for name in next(iter(points.values())):

@@ -385,10 +385,7 @@ def say_where_behind(records):
 
 def plot(records, path):
     """Draws the seconds by M at one N, and by N at one M, on log axes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     def curve(criterion, name, fixed, along):
         # By size: if the table has a point of the curve too, the curve's own, measured last, wins.
@@ -420,7 +417,8 @@ def plot(records, path):
         "dense": "plain TensorFlow",
         "other side": "keras_ssl, other side",
     }
-    figure, axes = plt.subplots(2, 3, figsize=(10, 6.2), sharey="row", layout="constrained")
+    figure = Figure(figsize=(10, 6.2), layout="constrained")
+    axes = figure.subplots(2, 3, sharey="row")
     for axis, (criterion, fixed, along) in zip(axes.flat, panels, strict=True):
         for name, style in styles.items():
             points = curve(criterion, name, fixed, along)
@@ -437,7 +435,6 @@ def plot(records, path):
         axis.set_ylabel("seconds, forward and backward")
     axes[0, 0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def print_large_batches(records):

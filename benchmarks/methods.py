@@ -90,16 +90,14 @@ def summary(figures: dict[str, dict]) -> str:
 
 def plot(figures: dict[str, dict], path: str | pathlib.Path) -> None:
     """Draws the accuracies of every method, a point per seed, in order of their kNN accuracy."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     runs: dict[str, list[dict]] = {}
     for figure in figures.values():
         runs.setdefault(figure["method"], []).append(figure)
     order = sorted(runs, key=lambda method: np.mean([run["knn"] for run in runs[method]]))
-    figure, axis = plt.subplots(figsize=(7, 0.28 * len(order) + 1), layout="constrained")
+    figure = Figure(figsize=(7, 0.28 * len(order) + 1), layout="constrained")
+    axis = figure.subplots()
     for key, color, label in (("knn", "C1", "kNN"), ("linear", "C0", "linear probe")):
         points = [(100 * run[key], y) for y, name in enumerate(order) for run in runs[name]]
         axis.plot(*zip(*points, strict=True), "o", color=color, alpha=0.7, label=label)
@@ -108,7 +106,6 @@ def plot(figures: dict[str, dict], path: str | pathlib.Path) -> None:
     axis.grid(alpha=0.3)
     axis.legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def main() -> None:

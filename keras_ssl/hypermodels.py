@@ -178,7 +178,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
     def build_encoder(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Builds the untrained encoder of a trial."""
         shape = self.images.train.image_shape
-        any_size = self._needs_any_size(self.trial_recipe(hp))
+        any_size = self.trial_recipe(hp).view_shape(shape) != (None, *shape)
         if isinstance(self.encoder, str):
             return encoders.build_encoder(self.encoder, shape, any_size=any_size)
         return self.encoder(hp, (None, None, shape[-1]) if any_size else shape)
@@ -192,8 +192,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
         model.compile(recipe.build_optimizer(self._steps(recipe)))
         # Keras-tuner loads weights into the built model, in a later rung or for the best trial.
-        shapes = recipe.view_shapes(self.images.train.image_shape)
-        model.build(tuple(shapes) if len(set(shapes)) > 1 else shapes[0])
+        model.build(recipe.view_shape(self.images.train.image_shape))
         model.optimizer.build(model.trainable_variables)
         return model
 
@@ -266,11 +265,6 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             policy = self.recipe.build_policy()  # The same for all trials, which are compared.
             figures.update(evaluation.judge(model.encoder, images, policy=policy))
         return {f"{prefix}{name}": float(value) for name, value in figures.items()}
-
-    def _needs_any_size(self, recipe: Recipe) -> bool:
-        """Whether views have another size than the images, which the encoder takes both."""
-        shape = self.images.train.image_shape
-        return any(view[1:] != shape for view in recipe.view_shapes(shape))
 
     def _steps(self, recipe: Recipe) -> int:
         return self.images.train.example_count // recipe.batch_size

@@ -82,18 +82,25 @@ def test_the_size_of_the_views():
     assert "view_size" not in recipes.SMALL["vicreg"].get_config()
     views = recipe.build_policy()(np.zeros((2, 8, 8, 3), "uint8"), training=True)
     assert [tuple(view.shape) for view in views] == [(2, 6, 6, 3)] * 2
-    assert recipe.view_shapes((8, 8, 3)) == [(None, 6, 6, 3)] * 2
-    assert recipes.SMALL["vicreg"].view_shapes((8, 8, 1)) == [(None, 8, 8, 1)] * 2
+    assert recipe.view_shape((8, 8, 3)) == (None, 6, 6, 3)
+    assert recipes.SMALL["vicreg"].view_shape((8, 8, 1)) == (None, 8, 8, 1)
     with pytest.raises(ValueError, match="`image_shape` must be .*8, 8"):
-        recipe.view_shapes((8, 8))
+        recipe.view_shape((8, 8))
     with pytest.raises(ValueError, match="`view_size` must be .*Received: view_size=0"):
         dataclasses.replace(recipe, view_size=0)
+
+
+def test_views_of_several_sizes(monkeypatch):
+    monkeypatch.setitem(data.POLICIES, "mine", lambda: data.multi_crop((8, 8), (4, 4), 1))
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], policy="mine")
+    large, small = (None, 8, 8, 3), (None, 4, 4, 3)
+    assert recipe.view_shape((8, 8, 3)) == (large, large, small)
 
 
 def test_looking_at_the_shapes_of_views_changes_no_seed():
     random.seed(3)
     before = random.getstate()
-    recipes.SMALL["vicreg"].view_shapes((8, 8, 1))
+    recipes.SMALL["vicreg"].view_shape((8, 8, 1))
     assert random.getstate() == before
 
 

@@ -1,7 +1,6 @@
 """How much fits the time that there is: what an epoch costs here, and how a budget is spent."""
 
 import math
-import random
 import re
 import tempfile
 import time
@@ -13,6 +12,7 @@ import numpy as np
 
 from keras_ssl import callbacks
 from keras_ssl._log import duration
+from keras_ssl._seeds import same_seeds
 from keras_ssl.pretraining.defaults import Choice
 
 # Judgments in a run with a budget, and the largest part of its time that they may take.
@@ -101,17 +101,15 @@ def measure(model: keras.Model, views: Any) -> Speed:
     variables = [*model.variables, *model.optimizer.variables]
     if model.probe is not None:
         variables += model.probe.optimizer.variables
-    state = random.getstate()  # Keras draws seeds from it.
     before = [np.array(variable) for variable in variables]
     count, stopwatch = min(_TIMED_STEPS, len(views)), _Stopwatch()
     start = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with same_seeds(), tempfile.TemporaryDirectory() as folder:
             # The stopwatch comes last: it sees when the checkpoint is written.
             watching = [callbacks.EpochCheckpoint(folder, keep=1), stopwatch]
             model.fit(views, epochs=2, steps_per_epoch=count, verbose=0, callbacks=watching)
     finally:
-        random.setstate(state)
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
     begin, end = stopwatch.epochs

@@ -4,13 +4,13 @@ import dataclasses
 import datetime
 import functools
 import pathlib
-import random
 import re
 from typing import Any
 
 import keras
 
 from keras_ssl import data, distribution, encoders, recipes, runs
+from keras_ssl._seeds import same_seeds
 from keras_ssl.pretraining import budget, defaults
 from keras_ssl.pretraining import options as options_
 from keras_ssl.pretraining.options import Options, label, source_name
@@ -97,8 +97,8 @@ class Setup:
     def build_model(self, encoder: Any) -> keras.Model:
         """Builds the model around an encoder, which is given by its name or itself."""
         options, shape = self.options, self.images.image_shape
-        shapes = self.recipe.view_shapes(shape)
-        any_size = any(view[1:] != shape for view in shapes)
+        view_shape = self.recipe.view_shape(shape)
+        any_size = view_shape != (None, *shape)
         given = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
         if self.makes_views_on_device:
             given["views"] = self.policy
@@ -109,19 +109,15 @@ class Setup:
                 micro_batch_size=options.micro_batch_size,
                 **given,
             )
-            model.build(tuple(shapes) if len(set(shapes)) > 1 else shapes[0])
+            model.build(view_shape)
         return model
 
     def measure(self, encoder: Any) -> budget.Speed:
         """Measures how fast a model around an encoder trains, and throws it away."""
-        state = random.getstate()  # Keras draws seeds from it.
-        try:
-            with runs.stage("timing a few steps"):
-                model, views = self.build_model(encoder), self._make_views()
-                model.compile(self.recipe.build_optimizer(len(views)))
-                return budget.measure(model, views)
-        finally:
-            random.setstate(state)
+        with same_seeds(), runs.stage("timing a few steps"):
+            model, views = self.build_model(encoder), self._make_views()
+            model.compile(self.recipe.build_optimizer(len(views)))
+            return budget.measure(model, views)
 
 
 def prepare(options: Options) -> Setup:

@@ -50,8 +50,8 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
         "run": f"{setup.folder.path}{'' if setup.is_new else f', going on after {after}'}",
     }
     body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())
-    fits = f"; for {setup.method.reason}" if setup.method and setup.method.reason else ""
-    return f"{label(options)} ({recipe.source}{fits})\n{body}"
+    why = f"; for {setup.method.reason}" if setup.method and setup.method.reason else ""
+    return f"{label(options)} ({recipe.source}{why})\n{body}"
 
 
 def _classes(images: data.ImageSet) -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from keras_ssl import _renames, data, losses, models
 from keras_ssl._config import arguments_of
+from keras_ssl._seeds import same_seeds
 from keras_ssl._validation import (
     check_choice,
     check_count,
@@ -238,19 +238,22 @@ class Recipe:
             arguments["size"] = (size, size)
         return check_policy("policy", make(**arguments))
 
-    def view_shapes(self, image_shape: Sequence[int]) -> list[tuple[int | None, ...]]:
-        """Returns the shapes of the views, (None, height, width, channels) each.
+    def view_shape(self, image_shape: Sequence[int]) -> tuple[Any, ...]:
+        """Returns the shape that a model is built for.
 
         Args:
             image_shape: (height, width, channels) of the images to train on.
+
+        Returns:
+            The shape of a view, (None, height, width, channels); or a tuple of shapes, one for each
+            view, if they differ. An encoder that takes the images alone does for
+            `(None, *image_shape)`, and for nothing else.
         """
         shape = check_image_shape("image_shape", image_shape)
-        state = random.getstate()  # Keras draws the seeds of layers from it.
-        try:
+        with same_seeds():
             shapes = self.build_policy().compute_output_shape((None, *shape))
-        finally:
-            random.setstate(state)
-        return [tuple(shape) for shape in shapes]
+        shapes = tuple(map(tuple, shapes))
+        return shapes if len(set(shapes)) > 1 else shapes[0]
 
     def build_model(
         self, encoder: keras.layers.Layer, probe: Any = None, **kwargs: Any
