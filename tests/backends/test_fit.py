@@ -109,9 +109,10 @@ def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = make()
     x, y = batches()
-    history = model.fit(x, y, batch_size=12, epochs=2, verbose=0).history
+    # The scale of the loss begins at 2**15: the first steps overflow, halve it and change nothing.
+    history = model.fit(x, y, batch_size=12, epochs=5, verbose=0).history
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert np.isfinite(history["loss"]).all() and history["loss"][1] < history["loss"][0]
+    assert np.isfinite(history["loss"]).all() and history["loss"][-1] < history["loss"][0]
 
 
 @pytest.mark.long
