@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-torch test-long test-slow test-versions check format docs figures tensorboard clean
+.PHONY: pretrain test test-torch test-long test-slow test-versions check format docs figures notebooks tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
@@ -45,6 +45,10 @@ format: .venv/installed
 
 docs: .venv-docs/installed  ## builds the site of the documentation in site/; a broken link or reference fails
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+
+notebooks: .venv/installed  ## runs the scripts of examples/notebooks, and keeps them as notebooks with their output: a quarter of an hour, with PHOTOS=FOLDER
+	$(BIN)/python -m pip install -qq --editable ".[notebooks]"
+	$(BIN)/python examples/notebooks/execute.py $(ARGS)
 
 figures: .venv/installed  ## draws the pictures of the results again from the figures that are kept
 	$(BIN)/python benchmarks/figures.py

@@ -1,6 +1,6 @@
 """Self-supervised learning for Keras 3: two families of methods, two sides of one coin."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 import contextlib
 

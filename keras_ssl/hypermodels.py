@@ -13,8 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
-import keras_tuner
 import numpy as np
+
+try:
+    import keras_tuner
+except ModuleNotFoundError as error:
+    if error.name != "keras_tuner":
+        raise  # It is there, and broken.
+    raise ModuleNotFoundError(
+        "Studies need keras-tuner: pip install 'keras_ssl[studies]'", name=error.name
+    ) from None
 
 from keras_ssl import _renames, data, encoders, evaluation, models, spaces
 from keras_ssl._keras import forgotten_gradients

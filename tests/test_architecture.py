@@ -141,6 +141,13 @@ def test_what_imports_tensorflow_is_on_the_page():
     assert using == set(re.findall(r"`(\w+)`", named))
 
 
+def test_no_picture_changes_how_others_are_shown():
+    """With pyplot, or a backend of its own, a run would switch off the pictures of a notebook."""
+    for path in sorted(ROOT.rglob("*.py")):
+        found = re.findall(r"import pyplot|matplotlib\.(?:pyplot|use)\b", path.read_text())
+        assert not found, path
+
+
 def test_every_room_and_every_file_that_the_page_names_is_there():
     """And what is there is named: a package, and a file that has a line of its own."""
     home, named = None, set()

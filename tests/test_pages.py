@@ -86,6 +86,24 @@ def test_its_criterion_at_embeddings_of_length_zero(zeros):
     assert np.isfinite(tape.gradient(terms["uniformity"], variable)).all()
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("page", "part"),
+    [("docs/devices.md", "strategy.scope"), ("docs/backends.md", "make_batches")],
+)
+def test_on_devices(page, part):
+    code = _block(page, part)
+    assert "epochs=100" in code
+    model = _run(code.replace("epochs=100", "epochs=1"))["model"]
+    assert float(model.optimizer.iterations) == 5  # 1,437 images, 256 at a time.
+
+
+def test_the_duality(capsys):
+    _run(_block("docs/duality.md", "theorem_3_3"))
+    assert abs(float(capsys.readouterr().out)) < 1e-8
+
+
 @pytest.mark.slow
 def test_tuned(tmp_path, monkeypatch):
     code = _block("tuning/README.md", "tuner.search")
@@ -111,6 +129,13 @@ PAGES = [
     for page in sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
     if not page.parts[0].startswith((".venv", "runs", "site", "build"))
 ]
+
+
+def test_every_page_with_python_is_run_by_a_test():
+    tests = "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
+    for page in PAGES:
+        if "```python" in (ROOT / page).read_text():
+            assert f'"{page.name}"' in tests or f'"{page}"' in tests, page
 
 
 def _anchors(page):

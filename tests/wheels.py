@@ -28,7 +28,7 @@ def build_wheel(folder):
     """Builds the wheel from a copy of the sources, and returns its path."""
     copy = folder / "source"
     copy.mkdir()
-    for name in ("keras_ssl", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("keras_ssl", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -5,7 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from keras_ssl import _log, data, distribution, encoders, hypermodels, recipes, runs, spaces
+from keras_ssl import _log, data, distribution, encoders, recipes, runs, spaces
 from keras_ssl._validation import check_count, check_fraction, check_optional_count
 from keras_ssl.pretraining import defaults
 
@@ -69,7 +69,7 @@ def study(
     Raises:
         ValueError: for an option that is wrong.
     """
-    from keras_ssl import studies
+    from keras_ssl import hypermodels, studies  # These need keras-tuner.
 
     counts = {"trials": trials, "seeds": seeds, "finalists": finalists, "epochs": epochs}
     counts |= {"batch_size": batch_size, "max_images": max_images}

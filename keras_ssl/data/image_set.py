@@ -95,7 +95,7 @@ def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return to_unit_floats(images), labels
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images of one size, in a fixed order, with or without labels.
 
@@ -130,6 +130,8 @@ class ImageSet:
         >>> from keras_ssl import data
         >>> pixels = np.zeros((3, 8, 8, 1))
         >>> images = data.from_arrays(pixels, labels=[0, 1, 1], class_names=["cat", "dog"])
+        >>> images
+        <ImageSet: 3 images of 8 x 8 x 1, 2 classes>
         >>> len(images), images.image_shape, images.class_names
         (3, (8, 8, 1), ('cat', 'dog'))
         >>> images.subset([2, 0]).labels().tolist()
@@ -155,6 +157,12 @@ class ImageSet:
 
     def __len__(self) -> int:
         return self.size
+
+    def __repr__(self) -> str:
+        # Without the images, and without thousands of names.
+        shape = " x ".join("any" if n is None else str(n) for n in self.image_shape)
+        classes = f", {len(self.class_names)} classes" if self.class_names else ", no labels"
+        return f"<{type(self).__name__}: {self.size} images of {shape}{classes}>"
 
     @property
     def has_labels(self) -> bool:

@@ -30,7 +30,7 @@ _SPREAD_OVER = 100
 _BLOCK = 32
 
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Stream(ImageSet):
     """Images in shards, which are read as they are needed and never listed.
 

@@ -33,13 +33,11 @@ def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]
     if not panels:
         return False
 
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # pyplot would change how a notebook shows others.
 
     with drawing():  # Names are text, not formulas.
-        figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4), squeeze=False)
+        figure = Figure(figsize=(5 * len(panels), 4))
+        axes = figure.subplots(1, len(panels), squeeze=False)
         for axis, (panel, names) in zip(axes[0], panels.items(), strict=True):
             lines = [axis.plot(*zip(*curves[name], strict=True), marker=".")[0] for name in names]
             if panel.startswith("terms") and min(v for n in names for _, v in curves[n]) > 0:
@@ -51,7 +49,6 @@ def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]
         figure.tight_layout()
         with whole(picture) as partial:
             figure.savefig(partial, dpi=100)
-    plt.close(figure)
     return True
 
 

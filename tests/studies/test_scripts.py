@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
+import re
 import sys
 
 import keras_tuner
@@ -164,13 +165,17 @@ def test_workers_are_started(script, tmp_path, monkeypatch):
 def test_the_readmes_question_runs(tmp_path, monkeypatch, capsys):
     """The script runs as it is, with fewer and shorter trials."""
     text = (ROOT / "tuning" / "README.md").read_text()
-    code = text.partition("```python\n")[2].partition("```")[0]
+    code, space, _ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(code.splitlines()) <= 22
     for long, short in (("epochs=20", "epochs=1"), ("trials=6, seeds=3", "trials=1, seeds=1")):
         assert long in code
         code = code.replace(long, short)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(encoders.ENCODERS, "resnet8", lambda shape: tiny_encoder())
-    exec(code, {})
+    names = {}
+    exec(code, names)
+    exec(space, names)
+    recipe = names["batch_size"](keras_tuner.HyperParameters(), recipes.SMALL["simclr"])
+    assert recipe == recipes.SMALL["simclr"]
     assert "| projector 512-512-64" in capsys.readouterr().out
     assert (tmp_path / "runs" / "my_question" / "report.md").is_file()

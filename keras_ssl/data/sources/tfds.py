@@ -1,6 +1,7 @@
 """The data sets of tensorflow-datasets, whose images stay encoded until they are fetched."""
 
 import difflib
+import importlib.util
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +24,10 @@ def read_tfds(
     download: bool,
 ) -> Splits:
     """The splits of a tensorflow-datasets name; see `keras_ssl.data.load` for the arguments."""
-    if not is_installed():
-        raise ImportError(
+    if not is_installed() or not importlib.util.find_spec("tensorflow_datasets"):
+        raise ModuleNotFoundError(
             '`source` must be "digits", a folder or an .npz file that exists; names of '
-            "tensorflow-datasets need TensorFlow: pip install tensorflow tensorflow-datasets. "
+            "tensorflow-datasets need it, and TensorFlow: pip install 'keras_ssl[tfds]'. "
             f"Received: source={name!r}"
         )
     import tensorflow_datasets as tfds
