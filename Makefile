@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: pretrain test test-torch test-long test-slow test-versions check format docs figures notebooks tensorboard clean
+.PHONY: pretrain test test-torch test-long test-slow test-versions test-nightly check format docs dist figures notebooks tensorboard clean
 
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
@@ -33,6 +33,9 @@ test-versions: .venv-lowest/installed .venv-newest/installed  ## runs all but th
 	.venv-lowest/bin/python -m pytest -m "not slow" $(ARGS)
 	.venv-newest/bin/python -m pytest -m "not slow" $(ARGS)
 
+test-nightly: .venv-nightly/installed  ## runs the fast tests with Keras' nightly build, to see early what a new version breaks
+	.venv-nightly/bin/python -m pytest $(ARGS)
+
 check: .venv/installed  ## checks format, lint, types, and the examples in the docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,6 +53,12 @@ notebooks: .venv/installed  ## runs the scripts of examples/notebooks, and keeps
 	$(BIN)/python -m pip install -qq --editable ".[notebooks]"
 	$(BIN)/python examples/notebooks/execute.py $(ARGS)
 
+dist: .venv/installed  ## builds the source distribution and the wheel in dist/, and checks both
+	$(BIN)/python -m pip install -qq build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 figures: .venv/installed  ## draws the pictures of the results again from the figures that are kept
 	$(BIN)/python benchmarks/figures.py
 
@@ -57,7 +66,7 @@ tensorboard: .venv/installed  ## shows all runs in TensorBoard
 	$(BIN)/tensorboard --logdir runs
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest .venv-docs site build dist *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest .venv-nightly .venv-docs site build dist *.egg-info
 
 .venv/installed: setup.cfg pyproject.toml
 	@echo "== Making the virtual environment .venv and installing keras_ssl (a few minutes, once) =="
@@ -78,6 +87,15 @@ clean:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install -qq --upgrade pip
 	.venv-newest/bin/python -m pip install -qq --editable ".[test,jax]"
+	@touch $@
+
+.venv-nightly/installed: setup.cfg
+	@echo "== Making .venv-nightly, with Keras' nightly build (a few minutes) =="
+	$(PYTHON) -m venv --clear .venv-nightly
+	.venv-nightly/bin/python -m pip install -qq --upgrade pip
+	.venv-nightly/bin/python -m pip install -qq --editable ".[test]"
+	.venv-nightly/bin/python -m pip uninstall -qq --yes keras
+	.venv-nightly/bin/python -m pip install -qq keras-nightly
 	@touch $@
 
 .venv-docs/installed: docs/requirements.txt

@@ -276,7 +276,7 @@ def _fit(
     signals: callbacks.StopSignals,
 ) -> None:
     """Trains the model, with a checkpoint after each epoch."""
-    folder, progress = setup.folder, runs.Progress()
+    folder, progress = setup.folder, runs.Progress()  # in place of Keras' bar
     saved = callbacks.EpochCheckpoint(
         folder.checkpoints, _KEPT_CHECKPOINTS, setup.options.checkpoint_minutes, signals
     )
@@ -287,7 +287,7 @@ def _fit(
             epochs=epochs,
             initial_epoch=begin.epoch,
             initial_step=begin.step,
-            verbose=progress.verbose,
+            verbose=0,
             callbacks=[
                 progress,
                 callbacks.StopOnNonFinite(),  # before any callback looks at broken weights

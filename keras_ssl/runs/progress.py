@@ -12,6 +12,8 @@ from keras_ssl._validation import check_non_negative
 
 # Steps that are timed for the estimate; the first step, which compiles, is not among them.
 _TIMED_STEPS = 20
+# Seconds between two drawings of the bar.
+_REDRAWN = 0.2
 
 
 def duration(seconds: float) -> str:
@@ -23,18 +25,17 @@ class Progress(keras.callbacks.Callback):
     """Says how far a run is, and how long it will take.
 
     After the first steps it estimates the time. Each epoch is one line, with its figures and the
-    time left. Within an epoch, Keras' progress bar shows the steps on a terminal; elsewhere a line
-    every ten seconds does, so that a log can be read. Give `fit` the `verbose` of this object, and
-    put it first in the list of callbacks, so that the time of the others counts as part of an
-    epoch.
-
-    Attributes:
-        verbose: 1 on a terminal, for Keras' bar, unless nobody sees what is said; else 0.
+    time left. Within an epoch, Keras' progress bar shows the steps and the loss on a terminal;
+    elsewhere a line every ten seconds does, so that a log can be read. It takes the place of
+    `fit`'s own bar (`verbose=0`), whose many figures would not fit into 80 columns. Put it first
+    in the list of callbacks, so that the time of the others counts as part of an epoch.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.verbose = int(_log.is_shown() and sys.stdout.isatty())
+        self._has_bar = _log.is_shown() and sys.stdout.isatty()
+        self._bar: keras.utils.Progbar | None = None
+        self._drawn = 0.0
         self._heartbeat: _log.Heartbeat | None = None
         self._place: str | None = "the first step is being compiled"
         self._steps, self._start = 0, 0.0
@@ -51,10 +52,17 @@ class Progress(keras.callbacks.Callback):
         self._say_epoch()
         self._epoch = epoch
         self._times.append(time.monotonic())
+        if self._has_bar and self.params.get("steps"):
+            self._bar = keras.utils.Progbar(self.params["steps"], stateful_metrics=["loss"])
+            self._drawn = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts and times the steps, and says the estimate once."""
-        self._place = None if self.verbose == 1 else self._describe(batch + 1, logs or {})
+        if self._bar is None:
+            self._place = self._describe(batch + 1, logs or {})
+        else:
+            self._place = None
+            self._draw(self._bar, batch + 1, logs or {})
         if self._seconds_per_step is not None:
             return
         if self._steps == 0:
@@ -77,7 +85,7 @@ class Progress(keras.callbacks.Callback):
             self._say_epoch()
 
     def _say_epoch(self) -> None:
-        """One line about the epoch that is over; on a terminal Keras' bar shows its figures."""
+        """One line about the epoch that is over."""
         logs, self._logs = self._logs, {}
         if not logs:
             return
@@ -94,6 +102,13 @@ class Progress(keras.callbacks.Callback):
         )
         to_go = f"; about {duration(left)} to go" if left else ""
         _log.say(f"Epoch {done}/{self.params['epochs']}: {figures}{to_go}")
+
+    def _draw(self, bar: keras.utils.Progbar, step: int, logs: Mapping[str, Any]) -> None:
+        # To read the loss is to wait for the device, which must not happen at every step.
+        if time.monotonic() - self._drawn > _REDRAWN or step == bar.target:
+            loss = [("loss", float(logs["loss"]))] if "loss" in logs else []
+            bar.update(step, loss)
+            self._drawn = time.monotonic()
 
     def _describe(self, step: int, logs: Mapping[str, Any]) -> str:
         steps = f" of {self.params['steps']}" if self.params.get("steps") else ""

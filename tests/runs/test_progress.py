@@ -1,4 +1,5 @@
 import logging
+import re
 import time
 
 import pytest
@@ -39,8 +40,7 @@ def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, ca
     model.compile("sgd", run_eagerly=True)
     settings = {"steps_per_epoch": 3, "epochs": 2, "shuffle": False}
     with _log.shown():
-        told = runs.Progress()
-        model.fit(views, callbacks=[told], verbose=told.verbose, **settings)
+        model.fit(views, callbacks=[runs.Progress()], verbose=0, **settings)
     text = capsys.readouterr().out
     assert "the first step is being compiled" in text
     assert text.count("to go without judgments") == 1
@@ -48,6 +48,10 @@ def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, ca
     assert text.splitlines()[-1].startswith("Epoch 2/2: loss ")
     # Where Keras shows its bar, nothing breaks it up.
     assert ("  epoch 2 of 2, step " in text) != is_terminal
+    bars = re.findall(r"\r(.*?)(?=\r|\n)", re.sub(r"\x1b\[\d+m|\x08", "", text))
+    assert bool(bars) == is_terminal and all(len(bar) <= 79 for bar in bars)
+    if is_terminal:
+        assert re.fullmatch(r"3/3 ━+ \d+s .*/step - loss: \d+\.\d+ *", bars[-1])
 
 
 def test_a_stage_tells_how_long_a_loop_will_take(monkeypatch, capsys):
@@ -72,5 +76,5 @@ def test_a_program_that_logs_itself_gets_records_and_no_lines(caplog, capsys, mo
 
 def test_quiet_says_nothing(capsys):
     with _log.shown(quiet=True), runs.stage("counting sheep"):
-        assert not _log.is_shown() and runs.Progress().verbose == 0
+        assert not _log.is_shown()
     assert capsys.readouterr().out == ""
