@@ -131,6 +131,15 @@ def parse(text: str, ask: Question, arguments: list[str] | None) -> argparse.Nam
         help="figure that trials are compared by; rankme and lidar need no labels (default: knn)",
     )
     add(
+        "--label-free",
+        action="store_true",
+        help="record RankMe, LiDAR and the like of each trial, too",
+    )
+    add(
+        "--transfer",
+        help="folder of other labeled images; the kNN of each trial on them is recorded, too",
+    )
+    add(
         "--folder",
         help="folder of the results; if it holds this study, the study goes on "
         "(default: runs/STUDY-DATASET)",
@@ -185,18 +194,44 @@ def fit_recipe(
     )
 
 
+class Transfer:
+    """Measures kNN on other images, brought to the size of the study's, beside what else is asked.
+
+    It is a class because a study knows a measure by its name alone: the folder may move.
+    """
+
+    def __init__(self, folder: str, image_shape: tuple[int, ...], measure: Callable | None) -> None:
+        height, _, channels = image_shape
+        self.images = data.load(folder, image_size=height, channels=channels)
+        self.measure = measure
+
+    def __call__(self, model: keras.Model, images: data.HeldOut) -> dict[str, float]:
+        """Returns the figures; kNN is that of the other images' own split."""
+        figures = {} if self.measure is None else dict(self.measure(model, images))
+        train, test = (evaluation.extract(model.encoder, part) for part in self.images)
+        return {**figures, "transfer_knn": evaluation.knn_accuracy(train, test)}
+
+
 def hypermodel(
     recipe: recipes.Recipe,
     options: argparse.Namespace,
     images: data.HeldOut,
     space: spaces.Space,
-    **kwargs: object,
+    measure: Callable | None = None,
 ) -> hypermodels.PretrainingHyperModel:
     """Returns an arm of a study."""
     size = images.train.image_shape[0]
     fitting = "resnet8" if size <= 16 else "resnet8-strided" if size <= 32 else "resnet18"
+    if options.transfer is not None:
+        measure = Transfer(options.transfer, images.train.image_shape, measure)
     return hypermodels.PretrainingHyperModel(
-        recipe, images, space, options.encoder or fitting, options.score, **kwargs
+        recipe,
+        images,
+        space,
+        options.encoder or fitting,
+        options.score,
+        options.label_free,
+        measure,
     )
 
 

@@ -24,7 +24,7 @@ because no paper publishes any for images as small as these.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
-from keras_ssl import models, recipes
+from keras_ssl import evaluation, models, recipes, studies
 
 SAMPLE_CONTRASTIVE = (models.SimCLR, models.DCL, models.SpectralContrastive, models.VICRegCtr)
 DIMENSION_CONTRASTIVE = (models.VICReg, models.VICRegExp, models.BarlowTwins, models.TCR)
@@ -90,6 +90,35 @@ def answer(results):
     return f"{'; '.join(text)}. Mean gain by tuning {np.mean(gains):+.1f}."
 
 
+# What the final runs may have recorded, by its name in the report; accuracies are in [0, 1].
+FIGURES = {
+    "kNN, %": ("test_knn", 100),
+    "linear, %": ("test_linear", 100),
+    "RankMe": ("test_rankme", 1),
+    "transfer kNN, %": ("transfer_knn", 100),
+    "minutes": ("seconds", 1 / 60),
+}
+
+
+def sections(results, folder):
+    """Shows every figure of the final runs, as means and standard deviations over the seeds."""
+    rows = {}
+    for name, arm in results.arms.items():
+        for kind, draw in {"default": 0, "tuned": arm.best_draw}.items():
+            if kind == "tuned" and draw == 0:
+                continue
+            runs = [
+                row["figures"]
+                for row in results.rows
+                if (row["arm"], row["stage"], row["draw"]) == (name, "final", draw)
+            ]
+            rows[f"{name}, {kind}"] = {
+                label: studies.spread(np.array([run[key] for run in runs if key in run]), scale)
+                for label, (key, scale) in FIGURES.items()
+            }
+    return {"The final runs": evaluation.table(rows)}
+
+
 ASK = Question(
     "tuning_gap",
     "How much of the gap is tuning?",
@@ -97,6 +126,7 @@ ASK = Question(
     "far apart are they tuned? (The paper's sections 5 and 6.)",
     arms,
     answer,
+    sections,
 )
 
 if __name__ == "__main__":
