@@ -94,8 +94,8 @@ clean:
 	$(PYTHON) -m venv --clear .venv-nightly
 	.venv-nightly/bin/python -m pip install -qq --upgrade pip
 	.venv-nightly/bin/python -m pip install -qq --editable ".[test]"
-	.venv-nightly/bin/python -m pip uninstall -qq --yes keras
-	.venv-nightly/bin/python -m pip install -qq keras-nightly
+	# It lies over Keras, whose metadata stay.
+	.venv-nightly/bin/python -m pip install -qq --force-reinstall --no-deps keras-nightly
 	@touch $@
 
 .venv-docs/installed: docs/requirements.txt

@@ -81,7 +81,8 @@ def family(criterion):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ClassDef) and node.name == criterion:
                 base = ast.unparse(node.bases[0])
-                return "" if base == "Criterion" else _FAMILY.format(family=base)
+                is_public = re.search(rf'"{base}"', (PACKAGE / "losses/__init__.py").read_text())
+                return _FAMILY.format(family=base) if is_public and base != "Criterion" else ""
     raise PluginError(f"keras_ssl.losses has no {criterion}")
 
 
@@ -93,7 +94,7 @@ def recipes():
         for node in ast.parse(source).body:
             if isinstance(node, ast.AnnAssign) and node.target.id == group:
                 for name, value in zip(node.value.keys, node.value.values, strict=True):
-                    text = ast.get_source_segment(source, value)
+                    text = ast.get_source_segment(source, value).replace("\n    ", "\n")
                     (method,) = {
                         part.attr
                         for part in ast.walk(value)
@@ -111,16 +112,20 @@ def results(names):
         for name in (*names, "untrained", "raw pixels"):
             those = [run for run in runs if run["method"] == name]
             if those and any(run["method"] in names for run in runs):
-                knn, linear = (
-                    f"{100 * statistics.mean(run[key] for run in those):.1f}"
-                    for key in ("knn", "linear")
-                )
-                rows.append(f"| {images} | {name} | {knn} | {linear} | {len(those)} |")
+                knn, linear = (_spread([run[key] for run in those]) for key in ("knn", "linear"))
+                training = f"{those[0]['images']:,} images, {those[0]['epochs']} epochs"
+                rows.append(f"| {images} | {name} | {knn} | {linear} | {training} |")
     if not rows:
         return "It is not in [the tables of results](../results.md)."
-    head = ["| images | | kNN, % | linear, % | seeds |", "|---|---|---|---|---|"]
-    origin = "10,000 images, 20 epochs of ResNet-8. [The page of results](../results.md) says how."
+    head = ["| images | | kNN, % | linear, % | budget |", "|---|---|---|---|---|"]
+    origin = "± is the standard deviation over seeds. [Results](../results.md) says more."
     return "\n".join([*head, *rows, "", origin])
+
+
+def _spread(accuracies):
+    """Returns a mean, and a standard deviation if there is one, in percent."""
+    text = f"{100 * statistics.mean(accuracies):.1f}"
+    return f"{text} ± {100 * statistics.stdev(accuracies):.1f}" if accuracies[1:] else text
 
 
 def summary(method):

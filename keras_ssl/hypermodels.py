@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
     if error.name != "keras_tuner":
         raise  # It is there, and broken.
     raise ModuleNotFoundError(
-        "Studies need keras-tuner: pip install 'keras_ssl[studies]'", name=error.name
+        "Studies need keras-tuner: pip install keras-tuner", name=error.name
     ) from None
 
 from keras_ssl import _renames, data, encoders, evaluation, models, spaces

@@ -78,6 +78,9 @@ img { max-width: 100%; } .side { display: flex; flex-wrap: wrap; gap: 1.5em; }
 .side > div { flex: 0 1 auto; max-width: 600px; }
 .ill { background: #fdecea; border-left: 4px solid #c62828; padding: .5em 1em; margin: .5em 0; }
 .healthy { background: #e8f5e9; border-left: 4px solid #2e7d32; padding: .5em 1em; }
+/* On a phone, rows of curves and tables keep a size that can be read, and scroll. */
+@media (max-width: 700px) { .curves, table { display: block; overflow-x: auto; }
+       .curves img { max-width: 1100px; } }
 """
 
 
@@ -128,6 +131,7 @@ def report(
     ]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>keras_ssl: {_escape(', '.join(events))}</title><style>{_STYLE}</style></head>"
         f"<body>{''.join(sections)}</body></html>"
     )
@@ -326,7 +330,8 @@ def _curves(events: Mapping[str, Events]) -> str:
             handles = [curves[name] for name in names]
             legend(figure, handles, names, loc="outside lower center", ncols=3, fontsize=8)
         title = _SECTIONS.get(section, section.replace("_", " "))
-        parts.append(f"<h3>{_escape(title)}</h3>{_image(_svg(figure), 'svg+xml', title)}")
+        picture = _image(_svg(figure), "svg+xml", title)
+        parts.append(f'<h3>{_escape(title)}</h3><div class="curves">{picture}</div>')
     return "".join(parts)
 
 

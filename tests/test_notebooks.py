@@ -34,6 +34,8 @@ def test_a_notebook_is_its_script_with_output(name):
     """`make notebooks` makes them."""
     notebook = json.loads((SCRIPTS / f"{name}.ipynb").read_text())
     cells = [(cell["cell_type"], "".join(cell["source"]).strip()) for cell in notebook["cells"]]
+    kind, setup = cells.pop(1)
+    assert kind == "code" and "%pip install" in setup
     assert cells == list(_cells((SCRIPTS / f"{name}.py").read_text()))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert outputs and not any(output["output_type"] == "error" for output in outputs)

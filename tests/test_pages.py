@@ -99,6 +99,29 @@ def test_on_devices(page, part):
     assert float(model.optimizer.iterations) == 5  # 1,437 images, 256 at a time.
 
 
+def _run_all(page):
+    """Runs all blocks of a page, in its order, as one program."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    return _run("\n".join(blocks))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("quick")
+def test_going_on():
+    assert float(_run_all("docs/resuming.md")["model"].optimizer.iterations) == 15
+
+
+@pytest.mark.long
+def test_arrays():
+    assert float(_run_all("docs/data.md")["model"].optimizer.iterations) == 2
+
+
+def test_a_criterion_in_a_method_that_exists():
+    names = _run_all("docs/first_method.md")
+    assert np.isfinite(float(names["loss"]))
+    assert isinstance(names["model"].criterion, names["UniformityLoss"])
+
+
 def test_the_duality(capsys):
     _run(_block("docs/duality.md", "theorem_3_3"))
     assert abs(float(capsys.readouterr().out)) < 1e-8
@@ -135,7 +158,7 @@ def test_every_page_with_python_is_run_by_a_test():
     tests = "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
     for page in PAGES:
         if "```python" in (ROOT / page).read_text():
-            assert f'"{page.name}"' in tests or f'"{page}"' in tests, page
+            assert f'"{page}"' in tests or '" / "'.join(page.parts) in tests, page
 
 
 def _anchors(page):

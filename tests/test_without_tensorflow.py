@@ -44,7 +44,7 @@ def test_an_environment_of_its_own(tmp_path):
     """The page's commands make it; there, every command of `keras-ssl` works."""
     commands = re.findall(r"^    pip install (.*)$", PAGE.read_text(encoding="utf-8"), re.M)
     own, others = (words.split() for words in commands)
-    assert own == ["--no-deps", "keras_ssl"]
+    assert own == ["--no-deps", "."]
     run(sys.executable, "-m", "venv", tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", "--no-deps", build_wheel(tmp_path))

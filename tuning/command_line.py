@@ -5,6 +5,7 @@ A script states its question and calls `main`; see README.md.
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import keras_tuner
 
 from keras_ssl import (
     data,
@@ -194,16 +194,33 @@ def fit_recipe(
     )
 
 
-class Transfer:
-    """Measures kNN on other images, brought to the size of the study's, beside what else is asked.
+@functools.cache
+def load_others(folder: str, image_shape: tuple[int, ...]) -> data.Splits:
+    """Loads the images of `--transfer`, brought to the size of the study's.
 
-    It is a class because a study knows a measure by its name alone: the folder may move.
+    Raises:
+        ValueError: if they have no labels, or the study's images are not square.
+    """
+    height, width, channels = image_shape
+    if height != width:
+        raise ValueError(f"--transfer must go with square images. Received: {height} x {width}")
+    others = data.load(folder, image_size=height, channels=channels)
+    if others.test is None:
+        raise ValueError(f"--transfer must name labeled images. Received: {folder}")
+    return others
+
+
+class Transfer:
+    """Measures kNN on other images, beside what else is measured.
+
+    A study knows a measure by its name, which tells the images and not the folder: it may move.
     """
 
-    def __init__(self, folder: str, image_shape: tuple[int, ...], measure: Callable | None) -> None:
-        height, _, channels = image_shape
-        self.images = data.load(folder, image_size=height, channels=channels)
-        self.measure = measure
+    def __init__(self, images: data.Splits, measure: Callable | None) -> None:
+        self.images, self.measure = images, measure
+        train, test = images
+        own = "" if measure is None else f" and {measure.__qualname__}"
+        self.__qualname__ = f"kNN on {len(train)} + {len(test)} of {train.class_names}{own}"
 
     def __call__(self, model: keras.Model, images: data.HeldOut) -> dict[str, float]:
         """Returns the figures; kNN is that of the other images' own split."""
@@ -223,7 +240,8 @@ def hypermodel(
     size = images.train.image_shape[0]
     fitting = "resnet8" if size <= 16 else "resnet8-strided" if size <= 32 else "resnet18"
     if options.transfer is not None:
-        measure = Transfer(options.transfer, images.train.image_shape, measure)
+        others = load_others(options.transfer, images.train.image_shape)
+        measure = Transfer(others, measure)
     return hypermodels.PretrainingHyperModel(
         recipe,
         images,
@@ -246,6 +264,8 @@ def criterion_arm(
 
 def baselines(arm: hypermodels.PretrainingHyperModel, images: data.HeldOut, score: str) -> str:
     """Says what raw pixels and the untrained encoder score on the test images."""
+    import keras_tuner  # After `hypermodels`, which says what to install.
+
     keras.utils.set_random_seed(arm.seed)
     encoders = {
         "raw pixels": evaluation.raw_pixels(images.train.image_shape),

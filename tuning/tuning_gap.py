@@ -90,31 +90,22 @@ def answer(results):
     return f"{'; '.join(text)}. Mean gain by tuning {np.mean(gains):+.1f}."
 
 
-# What the final runs may have recorded, by its name in the report; accuracies are in [0, 1].
-FIGURES = {
-    "kNN, %": ("test_knn", 100),
-    "linear, %": ("test_linear", 100),
-    "RankMe": ("test_rankme", 1),
-    "transfer kNN, %": ("transfer_knn", 100),
-    "minutes": ("seconds", 1 / 60),
-}
-
-
 def sections(results, folder):
     """Shows every figure of the final runs, as means and standard deviations over the seeds."""
+    # What the runs may have recorded, and its scale; accuracies are in [0, 1].
+    shown = {
+        "kNN, %": (f"{results.split}_knn", 100),
+        "linear, %": (f"{results.split}_linear", 100),
+        "RankMe": (f"{results.split}_rankme", 1),
+        "transfer kNN, %": ("transfer_knn", 100),
+        "minutes": ("seconds", 1 / 60),
+    }
     rows = {}
     for name, arm in results.arms.items():
-        for kind, draw in {"default": 0, "tuned": arm.best_draw}.items():
-            if kind == "tuned" and draw == 0:
-                continue
-            runs = [
-                row["figures"]
-                for row in results.rows
-                if (row["arm"], row["stage"], row["draw"]) == (name, "final", draw)
-            ]
+        for kind in ("default", "tuned") if arm.best_draw else ("default",):
             rows[f"{name}, {kind}"] = {
-                label: studies.spread(np.array([run[key] for run in runs if key in run]), scale)
-                for label, (key, scale) in FIGURES.items()
+                label: studies.spread(arm.figures.get(figure, {}).get(kind, np.array([])), scale)
+                for label, (figure, scale) in shown.items()
             }
     return {"The final runs": evaluation.table(rows)}
 

@@ -2,8 +2,8 @@
 # # Extend it
 #
 # A method is an encoder, a projector and a criterion; everything else is shared. This notebook adds
-# a criterion, makes it a method, and gets the rest for nothing: the micro-batches, the doctor, the
-# file that loads again, and the command line.
+# a criterion, makes it a method, and gets the rest for nothing: the micro-batches, the doctor, and
+# the file that loads again.
 
 # %%
 import keras
@@ -16,12 +16,12 @@ keras.utils.set_random_seed(0)
 # %% [markdown]
 # ## A criterion
 #
-# The hyperspherical energy: unit embeddings repel each other like charges. It has one hook,
-# `terms`, which returns named terms without their weights. They appear in the logs under their
-# names.
+# Unit embeddings repel each other like charges, by the mean of their potentials. A criterion has
+# one hook, `terms`, which returns named terms without their weights. They appear in the logs under
+# their names.
 #
 # $$\text{repulsion}(z) = \log \frac{1}{N (N - 1)} \sum_{i \ne j}
-# \frac{1}{\|z_i - z_j\|^2 + \epsilon}$$
+# \frac{1}{\sqrt{\|z_i - z_j\|^2 + \epsilon}}$$
 
 
 # %%
@@ -47,12 +47,12 @@ class CoulombLoss(losses.Criterion):
         }
 
     def repulsion(self, z):
-        """Returns the log of the mean inverse squared distance."""
+        """Returns the log of the mean inverse distance."""
         count = ops.shape(z)[0]
         squares = ops.maximum(2 - 2 * ops.matmul(z, ops.transpose(z)), 0) + 1e-3
         off_diagonal = 1 - ops.eye(count, dtype=z.dtype)
         pairs = ops.cast(count * (count - 1), z.dtype)
-        return ops.log(ops.sum(off_diagonal / squares) / pairs)
+        return ops.log(ops.sum(off_diagonal / ops.sqrt(squares)) / pairs)
 
 
 # %% [markdown]

@@ -64,9 +64,10 @@ results = study.run()
 # ## The answer
 #
 # Each figure is a mean over seeds with its standard deviation; a gain has its standard error. In
-# the run that is shown here, tuning gained nothing: the best of four draws on 719 validation images
-# was above all the luckiest. More draws, finalists (`finalists=3`) and seeds help. A study that
-# says so has done its work.
+# the run that is shown here, the narrower projector is better with the defaults, by 3.5 points of
+# kNN. Tuning made it worse: the best of four draws on 719 validation images was above all the
+# luckiest. More draws, finalists (`finalists=3`) and seeds help, and a study shows that they are
+# needed.
 
 # %%
 display(Markdown(studies.arms_table(results)))

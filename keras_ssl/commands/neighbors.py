@@ -59,6 +59,13 @@ class Neighborhood(NamedTuple):
     groups: list[list[int]]
     outliers: np.ndarray
 
+    def __repr__(self) -> str:
+        # Without thousands of paths and pairs.
+        return (
+            f"<Neighborhood: {len(self.queries)} of {len(self.embeddings.paths)} images, "
+            f"{len(self.pairs)} pairs nearly the same, {len(self.outliers)} outliers>"
+        )
+
 
 def neighbors(
     embeddings: str | os.PathLike[str],

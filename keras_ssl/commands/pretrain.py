@@ -122,12 +122,12 @@ def pretrain(
         weight_decay: Weight decay of the optimizer.
         optimizer: adamw, sgd, lars, or a registered one of your own.
         precision: Dtype policy: float32, mixed_float16 or mixed_bfloat16.
-        strategy: Devices: auto, one, mirrored, ...; see docs/devices.md.
+        strategy: Devices: auto, none, mirrored, multiworker or tpu; see docs/devices.md.
         probe: Also train the online linear probe, if there are labels.
         evaluate_every: Epochs between judgments of the encoder. Default: 10, or what fits the
             budget.
         checkpoint_minutes: Minutes between checkpoints within an epoch; each epoch ends with one.
-        inspect_every: Epochs between looks at a fixed sample. Default: so that they cost under 3 %.
+        inspect_every: Epochs between looks at a fixed sample. Default: a few percent of the time.
         stop_when_ill: Stop at a collapse or a learning rate that blows up.
         graph: Write the model's graph for TensorBoard.
         profile: Steps to profile for TensorBoard, such as "10,20"; needs

@@ -54,7 +54,7 @@ def study(
         validation: Share of these images to choose by, above 0 and below 1.
         score: What trials are compared by: knn, linear, probe, rankme or lidar.
         encoder: A name of `keras_ssl.encoders.ENCODERS` or of keras.applications.
-        image_size: Height and width of the images, in pixels.
+        image_size: Height and width of the images, in pixels. Default: as for `pretrain`.
         data_dir: Folder where tensorflow-datasets keeps its data.
         download: Let tensorflow-datasets download.
         strategy: Devices of each trial; see docs/devices.md.
@@ -80,6 +80,8 @@ def study(
     known = recipes.methods()
     if strange := [name for name in methods if name not in known] or not methods:
         raise ValueError(f"`methods` must be some of {list(known)}. Received: {strange}")
+    if image_size is None and (choice := defaults.image_size(source)) is not None:
+        image_size = choice.value
     if smoke:
         trials, seeds, epochs, batch_size, max_images = 2, 1, 1, 32, 200
     with _log.shown(quiet):

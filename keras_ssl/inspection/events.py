@@ -18,7 +18,7 @@ _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Events:
     """The events of a run, by name: `event_log.figure_name` of their TensorBoard tags.
 
@@ -35,6 +35,11 @@ class Events:
     texts: dict[str, list[tuple[int, str]]]
     records: dict[str, list[tuple[int, Any]]]
     hparams: dict[str, str]
+
+    def __repr__(self) -> str:
+        # Without the pictures' bytes.
+        counts = {field.name: len(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return f"<Events: {', '.join(f'{count} {name}' for name, count in counts.items())}>"
 
 
 def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:

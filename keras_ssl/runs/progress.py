@@ -35,7 +35,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self._has_bar = _log.is_shown() and sys.stdout.isatty()
         self._bar: keras.utils.Progbar | None = None
-        self._drawn = 0.0
+        self._first, self._drawn = 0, 0.0
         self._heartbeat: _log.Heartbeat | None = None
         self._place: str | None = "the first step is being compiled"
         self._steps, self._start = 0, 0.0
@@ -52,17 +52,14 @@ class Progress(keras.callbacks.Callback):
         self._say_epoch()
         self._epoch = epoch
         self._times.append(time.monotonic())
-        if self._has_bar and self.params.get("steps"):
-            self._bar = keras.utils.Progbar(self.params["steps"], stateful_metrics=["loss"])
-            self._drawn = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts and times the steps, and says the estimate once."""
-        if self._bar is None:
-            self._place = self._describe(batch + 1, logs or {})
-        else:
+        if self._has_bar and self.params.get("steps"):
             self._place = None
-            self._draw(self._bar, batch + 1, logs or {})
+            self._draw(batch, logs or {})
+        else:
+            self._place = self._describe(batch + 1, logs or {})
         if self._seconds_per_step is not None:
             return
         if self._steps == 0:
@@ -74,6 +71,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keeps the figures, and notes what the other callbacks do now: judge, inspect, save."""
+        self._bar = None
         self._logs = {} if logs is None else logs
         self._place = f"epoch {epoch + 1} of {self.params['epochs']} is done: judging and saving"
 
@@ -103,11 +101,17 @@ class Progress(keras.callbacks.Callback):
         to_go = f"; about {duration(left)} to go" if left else ""
         _log.say(f"Epoch {done}/{self.params['epochs']}: {figures}{to_go}")
 
-    def _draw(self, bar: keras.utils.Progbar, step: int, logs: Mapping[str, Any]) -> None:
+    def _draw(self, batch: int, logs: Mapping[str, Any]) -> None:
+        if self._bar is None:
+            # An epoch that goes on has only the rest of its steps, by which Keras estimates.
+            self._first, self._drawn = batch, 0.0
+            target = self.params["steps"] - batch
+            self._bar = keras.utils.Progbar(target, stateful_metrics=["loss"])
+        step = batch + 1 - self._first
         # To read the loss is to wait for the device, which must not happen at every step.
-        if time.monotonic() - self._drawn > _REDRAWN or step == bar.target:
+        if time.monotonic() - self._drawn > _REDRAWN or step == self._bar.target:
             loss = [("loss", float(logs["loss"]))] if "loss" in logs else []
-            bar.update(step, loss)
+            self._bar.update(step, loss)
             self._drawn = time.monotonic()
 
     def _describe(self, step: int, logs: Mapping[str, Any]) -> str:
@@ -120,6 +124,8 @@ class Progress(keras.callbacks.Callback):
         if steps is None or self._seconds_per_step is None:
             return
         left = (epochs - self._epoch) * steps - step
+        if self._bar is not None and step < steps:
+            print()  # The bar's line stays as it is, and the bar goes on below.
         _log.say(
             f"  time       about {duration(left * self._seconds_per_step)} to go without "
             f"judgments ({self._seconds_per_step:.2g} s per step)"

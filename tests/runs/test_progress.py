@@ -38,7 +38,9 @@ def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, ca
     monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
     model = models.VICReg(tiny_encoder(), "8-6")
     model.compile("sgd", run_eagerly=True)
-    settings = {"steps_per_epoch": 3, "epochs": 2, "shuffle": False}
+    # The estimate comes within the first epoch.
+    monkeypatch.setattr("keras_ssl.runs.progress._TIMED_STEPS", 2)
+    settings = {"steps_per_epoch": 5, "epochs": 2, "shuffle": False}
     with _log.shown():
         model.fit(views, callbacks=[runs.Progress()], verbose=0, **settings)
     text = capsys.readouterr().out
@@ -51,7 +53,24 @@ def test_a_run_says_where_it_is_and_how_long_it_will_take(views, monkeypatch, ca
     bars = re.findall(r"\r(.*?)(?=\r|\n)", re.sub(r"\x1b\[\d+m|\x08", "", text))
     assert bool(bars) == is_terminal and all(len(bar) <= 79 for bar in bars)
     if is_terminal:
-        assert re.fullmatch(r"3/3 ━+ \d+s .*/step - loss: \d+\.\d+ *", bars[-1])
+        assert re.fullmatch(r"5/5 ━+ \d+s .*/step - loss: \d+\.\d+ *", bars[-1])
+        assert "\n  time       about" in text
+
+
+def test_the_bar_of_an_epoch_that_goes_on_has_the_rest_of_its_steps(views, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    model = models.VICReg(tiny_encoder(), "8-6")
+    model.compile("sgd", run_eagerly=True)
+    with _log.shown():
+        model.fit(
+            views,
+            callbacks=[runs.Progress()],
+            verbose=0,
+            steps_per_epoch=5,
+            initial_step=3,
+            shuffle=False,
+        )
+    assert "2/2" in capsys.readouterr().out
 
 
 def test_a_stage_tells_how_long_a_loop_will_take(monkeypatch, capsys):
@@ -74,7 +93,12 @@ def test_a_program_that_logs_itself_gets_records_and_no_lines(caplog, capsys, mo
     assert capsys.readouterr().out == ""
 
 
-def test_quiet_says_nothing(capsys):
+def test_quiet_says_nothing(views, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    model = models.VICReg(tiny_encoder(), "8-6")
+    model.compile("sgd", run_eagerly=True)
     with _log.shown(quiet=True), runs.stage("counting sheep"):
         assert not _log.is_shown()
+        callbacks = [runs.Progress()]
+        model.fit(views, callbacks=callbacks, verbose=0, steps_per_epoch=2, shuffle=False)
     assert capsys.readouterr().out == ""

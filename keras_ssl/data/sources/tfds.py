@@ -25,10 +25,10 @@ def read_tfds(
 ) -> Splits:
     """The splits of a tensorflow-datasets name; see `keras_ssl.data.load` for the arguments."""
     if not is_installed() or not importlib.util.find_spec("tensorflow_datasets"):
-        raise ModuleNotFoundError(
-            '`source` must be "digits", a folder or an .npz file that exists; names of '
-            "tensorflow-datasets need it, and TensorFlow: pip install 'keras_ssl[tfds]'. "
-            f"Received: source={name!r}"
+        raise ValueError(
+            '`source` must be "digits", a folder or an .npz file that exists, or a name of '
+            "tensorflow-datasets, which needs its package: pip install tensorflow "
+            f"tensorflow-datasets. Received: source={name!r}"
         )
     import tensorflow_datasets as tfds
 
