@@ -59,7 +59,7 @@ def test_inspected(tmp_path):
 
 
 def test_a_method_of_your_own(views):
-    namespace = _run(_block("docs/first_method.md", "UniformityLoss"))
+    namespace = _run(_block("docs/first_method.md", "class UniformityLoss"))
     model = namespace["Uniformity"](tiny_encoder())
     assert isinstance(model, models.JointEmbeddingModel)
     model = namespace["Uniformity"](tiny_encoder(), "8-6")
@@ -73,7 +73,7 @@ def test_a_method_of_your_own(views):
 @pytest.mark.parametrize("zeros", [0, 1, 2, 8])
 def test_its_criterion_at_embeddings_of_length_zero(zeros):
     """The distance of 0 to a unit vector counts as sqrt(2), as that to another 0."""
-    namespace = _run(_block("docs/first_method.md", "UniformityLoss"))
+    namespace = _run(_block("docs/first_method.md", "class UniformityLoss"))
     z = np.random.RandomState(0).normal(size=(8, 6)).astype("float32")
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     z[:zeros] = unit[:zeros] = 0
@@ -108,7 +108,7 @@ def _run_all(page):
 @pytest.mark.long
 @pytest.mark.usefixtures("quick")
 def test_going_on():
-    assert float(_run_all("docs/resuming.md")["model"].optimizer.iterations) == 15
+    assert float(_run_all("docs/resuming.md")["model"].optimizer.iterations) == 25
 
 
 @pytest.mark.long

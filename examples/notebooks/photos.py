@@ -6,8 +6,8 @@
 # Each call is also a command of `keras-ssl`; the page "Your photos" has those.
 #
 # Put your folder into `PHOTOS`. Without one, the notebook downloads Clothing (small): photos of
-# clothes, of which 3,068 are to train on, public domain (CC0), by Alexey Grigorev. (The output below
-# comes from a copy of them on disk, so the download itself was not run here.)
+# clothes, of which 3,068 are to train on, public domain (CC0), by Alexey Grigorev. (The output
+# below comes from a copy of them on disk, so the download itself was not run here.)
 
 # %%
 import os
