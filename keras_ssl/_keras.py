@@ -30,6 +30,7 @@ PRIVATE_NAMES = (
     ("keras.Model", "_compile_metrics._user_metrics"),
     ("keras.Model", "_distribute_strategy"),
     ("keras.Model", "_initial_epoch"),
+    ("keras.Model", "_resolve_auto_jit_compile"),
     ("keras.Model", "_symbolic_build"),
     ("keras.Model.evaluate", "_use_cached_eval_dataset"),
     ("keras.optimizers.Optimizer", "_clip_gradients"),
@@ -156,6 +157,11 @@ def metrics_as_given(model: keras.Model) -> Any:
     # `get_compile_config` serializes them, which not every metric supports.
     metrics = compiled_metrics(model)
     return None if metrics is None else metrics._user_metrics
+
+
+def automatic_jit(model: keras.Model) -> bool:
+    """What `compile(jit_compile="auto")` means for a model here; Keras keeps only the result."""
+    return bool(model._resolve_auto_jit_compile())
 
 
 def own_strategy(model: keras.Model) -> Any:

@@ -25,6 +25,7 @@ from keras_ssl import (
     spaces,
     studies,
 )
+from keras_ssl.studies.baselines import baselines
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -260,21 +261,6 @@ def criterion_arm(
     recipe = fit_recipe(name, options, images)
     space = spaces.combine(spaces.criterion_settings, spaces.learning_rate)
     return hypermodel(recipe, options, images, space, **kwargs)
-
-
-def baselines(arm: hypermodels.PretrainingHyperModel, images: data.HeldOut, score: str) -> str:
-    """Says what raw pixels and the untrained encoder score on the test images."""
-    import keras_tuner  # After `hypermodels`, which says what to install.
-
-    keras.utils.set_random_seed(arm.seed)
-    encoders = {
-        "raw pixels": evaluation.raw_pixels(images.train.image_shape),
-        "the untrained encoder": arm.build_encoder(keras_tuner.HyperParameters()),
-    }
-    return ", ".join(
-        f"{name} {100 * evaluation.judge(encoder, images.train, images.test)[score]:.1f}"
-        for name, encoder in encoders.items()
-    )
 
 
 def chosen(

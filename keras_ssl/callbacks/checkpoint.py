@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_ssl import _log
 from keras_ssl._files import partial_files, whole
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.callbacks.non_finite import check_weights
@@ -85,6 +86,9 @@ class StopSignals:
         self.received = signal.Signals(number)
         if is_second or not self.is_training:
             raise KeyboardInterrupt
+        if _log.is_shown():
+            # Not by `print`, which a signal may have interrupted.
+            os.write(2, b"\nStopping after this step, and saving. Once more stops at once.\n")
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

@@ -216,6 +216,12 @@ def _given(
             "`images` must be given with an encoder; a file of embeddings ends in .npz, .csv or "
             f".parquet. Received: embeddings={str(embeddings)!r}, images=None"
         )
+    is_path = os.sep in str(embeddings) and "://" not in str(embeddings)
+    if is_path and not os.path.exists(embeddings):
+        raise ValueError(
+            "`embeddings` must be a run, an encoder or a file of embeddings, and it is not there. "
+            f"Received: embeddings={str(embeddings)!r}"
+        )
     model = load_encoder(embeddings)
     size = size_of(embeddings) if image_size is None else image_size
     pictures = open_images(images, model, size, scaling=scaling_of(embeddings))

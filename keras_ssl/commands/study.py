@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from keras_ssl import _log, data, distribution, encoders, recipes, runs, spaces
 from keras_ssl._validation import check_count, check_fraction, check_optional_count
@@ -40,6 +41,7 @@ def study(
 
     Examples:
         keras-ssl study photos/ --methods vicreg --methods barlow-twins --trials 9
+        keras-ssl study photos/ --import my_module --methods "my_package>MyMethod"
 
     Args:
         source: Labeled images: "digits", a folder, an .npz file or a tensorflow-datasets name; with
@@ -69,7 +71,9 @@ def study(
     Raises:
         ValueError: for an option that is wrong.
     """
-    from keras_ssl import hypermodels, studies  # These need keras-tuner.
+    # These need keras-tuner.
+    from keras_ssl import hypermodels, studies
+    from keras_ssl.studies.baselines import baselines
 
     counts = {"trials": trials, "seeds": seeds, "finalists": finalists, "epochs": epochs}
     counts |= {"batch_size": batch_size, "max_images": max_images}
@@ -122,10 +126,35 @@ def study(
             "training": f"{epochs} epochs of batches of {batch_size}",
             "budget": f"{trials} draws per method, then {seeds} seeds",
         }
+        if images.test is not None and score in ("knn", "linear"):
+            facts["for comparison"] = baselines(next(iter(arms.values())), images, score)
         question = "Which of the methods suits these images, as it is and tuned?"
-        table = studies.arms_table(results)
+        said = _answer(results)
         path = studies.write_report(
-            results, run.folder, f"Methods on {source}", question, facts, table, {}
+            results, run.folder, f"Methods on {source}", question, facts, said, {}
         )
-        _log.say(f"{table}\n\nWritten to {path}")
+        _log.say(f"{studies.arms_table(results)}\n\n{said}\n\nWritten to {path}")
         return pathlib.Path(path)
+
+
+def _answer(results: Any) -> str:
+    """Says which method is ahead, tuned, and by how much; `results` are a study's."""
+    from keras_ssl import studies
+
+    arms = sorted(
+        (arm for arm in results.arms.values() if len(arm.tuned)), key=lambda arm: -arm.tuned.mean()
+    )
+    if not arms:
+        return "No method has a figure."
+    first, *others = arms
+    best = f"{first.name} {studies.spread(first.tuned, results.scale)}"
+    if not others:
+        return f"Tuned, {best}."
+    ahead = "; ".join(
+        f"{studies.difference(first.tuned, other.tuned, results.scale)} above {other.name}"
+        for other in others
+    )
+    return (
+        f"Tuned, {best} is ahead: {ahead}. The errors are standard errors over {len(first.tuned)} "
+        "seeds; a difference of less than two of them may be chance."
+    )

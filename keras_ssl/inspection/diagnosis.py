@@ -10,6 +10,7 @@ criterion is therefore what the criterion says about itself: `Criterion.attracti
 """
 
 import dataclasses
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -258,7 +259,10 @@ def _hold_apart(course: Course) -> str:
     directions, config = criterion.settings_against_collapse, criterion.get_config()
     off = [name for name in directions if directions[name] == "raise" and config.get(name) == 0]
     if off:
-        names = " and ".join(f"`{name}`" for name in off)
+        defaults = inspect.signature(type(criterion)).parameters
+        names = " and ".join(
+            f"`{name}` (its default is {defaults[name].default:g})" for name in off
+        )
         return f"Raise {names}: a weight of 0 turns off a term that holds embeddings apart."
     settings = _settings(criterion, directions)
     if settings:

@@ -13,6 +13,7 @@ from keras_ssl._backend import is_dataset, outside_graph
 from keras_ssl._config import with_own_arguments
 from keras_ssl._keras import (
     all_layers,
+    automatic_jit,
     build_for,
     compiled_metrics,
     forget_initial_epoch,
@@ -693,8 +694,10 @@ class JointEmbeddingModel(Trainer):
     def get_compile_config(self) -> dict[str, Any] | None:
         """Keras' hook: returns what `compile` was given, in names that every backend knows."""
         config = optimizer_config(super().get_compile_config())
-        if config and keras.backend.backend() == "jax" and config.get("jit_compile"):
-            config["jit_compile"] = "auto"  # JAX's default, which is no choice for other backends.
+        # What is the default here is no choice for another backend or device: without XLA, which is
+        # TensorFlow's default on a CPU, JAX would compute every operation by itself.
+        if config and config.get("jit_compile") == (not self.run_eagerly and automatic_jit(self)):
+            config["jit_compile"] = "auto"
         return config
 
     @classmethod

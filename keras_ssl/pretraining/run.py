@@ -68,7 +68,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
             model.compile(optimizer)
     if why_epochs:
         _say_epochs(setup, model, recipe.epochs, why_epochs, judgment * (2 + recipe.epochs / every))
-    watchers = _watchers(setup, recipe, every)
+    watchers = _watchers(setup, recipe, every, _text(encoder))
     if setup.is_new and writes:
         folder.begin(
             {
@@ -98,7 +98,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
                 model = keras.models.load_model(checkpoint)
         _fit(setup, model, recipe.epochs, begin, watchers, signals)
         if writes:
-            results = _finish(setup, model, recipe.epochs, watchers.evaluate, baselines)
+            results = _finish(setup, model, recipe.epochs, watchers, baselines)
     return Pretrained(folder.path, model.encoder if writes else None, results)
 
 
@@ -216,7 +216,7 @@ def _judge_baselines(setup: Setup, encoder: keras.Model) -> tuple[dict[str, Any]
     stopwatch = budget.Clock()
     with runs.stage("judging raw pixels"):
         pixels, is_known = evaluation.judge_raw_pixels(train, test)
-    _say_accuracy("raw pixels", pixels, ", of an earlier run" if is_known else "")
+    _say_accuracy("raw pixels", pixels, ", known from an earlier run" if is_known else "")
     before = stopwatch.elapsed()
     # A resumed run has the same seed, and therefore the same untrained encoder.
     with runs.stage("judging the untrained encoder"):
@@ -240,7 +240,7 @@ class _Watchers(NamedTuple):
     profilers: list[keras.callbacks.Callback]
 
 
-def _watchers(setup: Setup, recipe: recipes.Recipe, every: int) -> _Watchers:
+def _watchers(setup: Setup, recipe: recipes.Recipe, every: int, encoder: str) -> _Watchers:
     """Makes what looks at the model: judgments, the inspector, the doctor, Keras' profiler."""
     options, folder, judged = setup.options, setup.folder, setup.judged
     evaluate = callbacks.EvaluationCallback(
@@ -252,7 +252,7 @@ def _watchers(setup: Setup, recipe: recipes.Recipe, every: int) -> _Watchers:
         setup.policy,
         folder / "tensorboard" if setup.writes else None,
         every=options.inspect_every,
-        hparams=options_.hparams(options, recipe, setup.replicas),
+        hparams={**options_.hparams(options, recipe, setup.replicas), "encoder": encoder},
         write_graph=options.graph,
         seed=options.seed,
     )
@@ -345,13 +345,13 @@ def _finish(
     setup: Setup,
     model: keras.Model,
     epochs: int,
-    evaluate: callbacks.EvaluationCallback,
+    watchers: _Watchers,
     baselines: dict[str, Any],
 ) -> dict[str, dict[str, float]]:
     """Writes the encoder, its figures, a picture of the curves and the report."""
     from keras_ssl.report import report
 
-    folder, options = setup.folder, setup.options
+    folder, options, evaluate = setup.folder, setup.options, watchers.evaluate
     folder.save_encoder(model.encoder)
     trained = evaluate.latest
     if trained is None or evaluate.latest_epoch != epochs:  # stopped early, or already complete
@@ -365,5 +365,6 @@ def _finish(
     if not options.smoke:
         with runs.stage("writing the report"):
             report([folder.path], folder / "report.html")
-    _log.say(words.last_screen(options, folder, results))
+    judged = 0 if evaluate.test is None else min(len(evaluate.test), 10_000)
+    _log.say(words.last_screen(options, folder, results, judged, watchers.doctor.diagnoses))
     return results

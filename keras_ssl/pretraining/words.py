@@ -1,11 +1,14 @@
 """What a run says before and after its training."""
 
+import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_ssl import callbacks, data, encoders, evaluation, registry, runs
+from keras_ssl.inspection.diagnosis import Diagnosis
 from keras_ssl.pretraining.options import Options, choose_policy, label, source_name
 from keras_ssl.pretraining.setup import Setup
 from keras_ssl.training.strategies import describe
@@ -33,7 +36,13 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
         unit, grouped = "groups", f" in {images.example_count} groups"
     fewer = f" ({setup.batch.reason})" if setup.batch and setup.batch.reason else ""
     epochs = "epochs" if setup.chooses_epochs else f"{recipe.epochs} epochs"
-    after = f"{begin.epoch} epochs" + (f" and {begin.step} steps" if begin.step else "")
+    after = f", going on after {begin.epoch} epochs"
+    after += f" and {begin.step} steps" if begin.step else ""
+    if begin.epoch >= recipe.epochs:
+        after = (
+            ", which is finished. To train its encoder further: keras-ssl pretrain "
+            f"{shlex.quote(source_name(options))} --encoder {shlex.quote(str(setup.folder.path))}"
+        )
     lines = {
         "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
         f"{chosen}, policy {recipe.policy}{fits}{smaller}{on_device}{skipped}",
@@ -47,7 +56,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
         f"{unit}{fewer}, {recipe.optimizer.__name__}, base learning rate "
         f"{recipe.base_learning_rate:g}, {options.precision}",
         "devices": describe(model.distribute_strategy),
-        "run": f"{setup.folder.path}{'' if setup.is_new else f', going on after {after}'}",
+        "run": f"{setup.folder.path}{'' if setup.is_new else after}",
     }
     body = "\n".join(f"  {name:<10} {text}" for name, text in lines.items())
     why = f"; for {setup.method.reason}" if setup.method and setup.method.reason else ""
@@ -66,11 +75,30 @@ def resume_command(folder: runs.RunFolder) -> str:
     return shlex.join(["keras-ssl", "pretrain", "--resume", str(folder.path), *imports])
 
 
-def last_screen(options: Options, folder: runs.RunFolder, results: dict[str, Any]) -> str:
-    """Says what was learned, where everything is, and what to type next."""
+def last_screen(
+    options: Options,
+    folder: runs.RunFolder,
+    results: dict[str, Any],
+    judged: int,
+    diagnoses: Sequence[Diagnosis] = (),
+) -> str:
+    """Says what was learned, where everything is, and what to type next.
+
+    Args:
+        options: The options of the run.
+        folder: Its folder.
+        results: The figures of the encoder and of what it is compared with.
+        judged: Number of images that the accuracies are of.
+        diagnoses: What the doctor says of the model at the end.
+    """
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
+    ill = "".join(
+        f"It has a {diagnosis.name}. {diagnosis.remedy} Then compare both runs: "
+        f"keras-ssl report {path} runs/ANOTHER\n"
+        for diagnosis in diagnoses
+    )
     return (
-        f"\n{evaluation.table(results)}\n\n{learned(results)}\n"
+        f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
         "To write a row of features for each image, to see which images look alike, and to take "
         "the encoder elsewhere:\n"
@@ -80,8 +108,8 @@ def last_screen(options: Options, folder: runs.RunFolder, results: dict[str, Any
     )
 
 
-def learned(results: dict[str, dict[str, float]]) -> str:
-    """Says in one sentence what was learned."""
+def learned(results: dict[str, dict[str, float]], judged: int) -> str:
+    """Says in one sentence what was learned; `judged` images is what the accuracies are of."""
     trained, untrained = results["trained"], results["untrained"]
     if "knn" not in trained:
         return (
@@ -89,9 +117,17 @@ def learned(results: dict[str, dict[str, float]]) -> str:
             f"encoder {untrained['rankme']:.0f}. Without labels, nothing tells for sure whether "
             "they are better: look at the neighbors."
         )
-    now, before = (100 * figures["knn"] for figures in (trained, untrained))
-    verdict = "The encoder learned" if now > before else "The encoder did not get better"
-    pixels = 100 * results["raw pixels"]["knn"]
+    now, before, pixels = (results[name]["knn"] for name in ("trained", "untrained", "raw pixels"))
+    # Two standard errors of the difference, as if the two were judged on different images.
+    chance = 2 * math.sqrt((now * (1 - now) + before * (1 - before)) / judged)
+    if now <= before:
+        verdict, remark = "The encoder did not get better", ""
+    elif now - before <= chance:
+        verdict = "The encoder hardly got better"
+        remark = f" With {judged} images to judge by, {100 * chance:.1f} points may be chance."
+    else:
+        verdict, remark = "The encoder learned", ""
     return (
-        f"{verdict}: kNN {now:.1f} % against {before:.1f} % untrained (raw pixels {pixels:.1f} %)."
+        f"{verdict}: kNN {100 * now:.1f} % against {100 * before:.1f} % untrained (raw pixels "
+        f"{100 * pixels:.1f} %).{remark}"
     )

@@ -35,7 +35,7 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
         weight_decay=1e-4,
         epochs=40,
         policy="tiny_gray",
-        source="ours: benchmarks/methods.py",
+        source="ours, for small images: benchmarks/methods.py",
         criterion=criterion,
         warmup_epochs=2,
         optimizer=adamw,
@@ -96,7 +96,7 @@ def methods() -> dict[str, Recipe]:
         (['simclr', 'simclr-sq', 'simclr-abs'], True)
     """
     own = {
-        name: small(part)
+        name: _with_own_projector(small(part))
         for name, part in keras.saving.get_custom_objects().items()
         if isinstance(part, type)
         and issubclass(part, models.JointEmbeddingModel)
@@ -104,3 +104,10 @@ def methods() -> dict[str, Recipe]:
         and part not in METHODS.values()
     }
     return {**SMALL, **own}
+
+
+def _with_own_projector(recipe: Recipe) -> Recipe:
+    """Small settings of your own method: with its default projector, if it has one."""
+    name, projector = recipe.model.__name__, recipe.model.default_projector
+    source = f"{name}'s own criterion and projector; the rest as for our methods on small images"
+    return dataclasses.replace(recipe, projector=projector or recipe.projector, source=source)

@@ -105,6 +105,15 @@ class TestMicroBatches:
         assert found["loss"] == pytest.approx(terms + 0.01 * np.sum(array(kernel) ** 2), rel=1e-4)
 
 
+def test_the_default_of_jit_compile_is_no_choice_for_another_backend():
+    """Otherwise a run that goes on on JAX would compute each operation by itself."""
+    model = make()
+    assert model.get_compile_config()["jit_compile"] == "auto"
+    other = not model.jit_compile
+    model.compile("sgd", jit_compile=other)
+    assert model.get_compile_config()["jit_compile"] is other
+
+
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_float16")
     model = make()
