@@ -221,6 +221,13 @@ def _depends_on_lengths(course: Course) -> bool:
     return _changes(course, np.where(is_odd, 2, 1)[:, None])
 
 
+def _default(criterion: Any, name: str) -> str:
+    """The default of a setting in words, if its constructor has one."""
+    parameter = inspect.signature(type(criterion)).parameters.get(name)
+    is_number = parameter is not None and isinstance(parameter.default, (int, float))
+    return f" (its default is {parameter.default:g})" if parameter and is_number else ""
+
+
 def _settings(criterion: Any, directions: dict[str, str]) -> str:
     """Names settings that the criterion has, such as "raise `covariance_weight` (1.0)"."""
     config = criterion.get_config()
@@ -259,10 +266,7 @@ def _hold_apart(course: Course) -> str:
     directions, config = criterion.settings_against_collapse, criterion.get_config()
     off = [name for name in directions if directions[name] == "raise" and config.get(name) == 0]
     if off:
-        defaults = inspect.signature(type(criterion)).parameters
-        names = " and ".join(
-            f"`{name}` (its default is {defaults[name].default:g})" for name in off
-        )
+        names = " and ".join(f"`{name}`{_default(criterion, name)}" for name in off)
         return f"Raise {names}: a weight of 0 turns off a term that holds embeddings apart."
     settings = _settings(criterion, directions)
     if settings:

@@ -35,7 +35,7 @@ def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
         weight_decay=1e-4,
         epochs=40,
         policy="tiny_gray",
-        source="ours, for small images: benchmarks/methods.py",
+        source="ours: benchmarks/methods.py",
         criterion=criterion,
         warmup_epochs=2,
         optimizer=adamw,

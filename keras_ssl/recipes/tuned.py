@@ -13,7 +13,7 @@ TUNED: dict[str, Recipe] = {
         epochs=19,
         policy="simsiam_cifar",
         view_size=24,
-        source="ours, for small images in color: benchmarks/speedrun.py",
+        source="ours: benchmarks/speedrun.py",
     ),
 }
 """Recipes by the images that they are for; `keras-ssl pretrain` takes them where they fit."""

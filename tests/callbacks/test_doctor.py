@@ -604,7 +604,11 @@ class Nameless(Distance):
     ("criterion", "says", "never"),
     [
         (losses.VICRegLoss(), ("raise `covariance_weight` (1.0)",), ("temperature",)),
-        (losses.VICRegLoss(25, 25, 0), ("Raise `covariance_weight`:",), ("`variance_weight`",)),
+        (
+            losses.VICRegLoss(25, 25, 0),
+            ("Raise `covariance_weight` (its default is 1):",),
+            ("`variance_weight`",),
+        ),
         (losses.VICRegFamilyLoss(), ("`variance_weight`",), ("temperature",)),
         (losses.VICRegExpLoss(), ("lower `temperature` (0.1)",), ("redundancy",)),
         (losses.NTXentLoss(), ("lower `temperature` (0.15)",), ("covariance", "weight")),
