@@ -7,7 +7,8 @@ The clock is the CPU time of the process, all threads together, from its start t
 Labels are left out before it trains. The encoder is judged afterwards, in another process, by
 logistic regression on the frozen features of all 50,000 training images, tested on the 10,000 test
 images. The record is the recipe `keras_ssl.recipes.TUNED["color-32px"]` with "resnet8-wide", for
-its 19 epochs. `keras-ssl pretrain` takes both for small color images, and chooses the epochs.
+its 19 epochs, or as many whole ones as fit into the budget. `keras-ssl pretrain` takes both for
+small color images, and chooses the epochs.
 
 Ideas are judged on the last 5,000 training images, which are held out; the rest is trained on. Each
 changes one thing of the record, and gets the same seconds of CPU (`--seconds`): a few steps are

@@ -119,6 +119,17 @@ def test_a_policy_that_takes_no_size(monkeypatch):
         dataclasses.replace(recipe, view_size=6).build_policy()
 
 
+def test_a_method_of_your_own_has_its_own_projector_but_no_inherited_one(monkeypatch):
+    own = type("Own", (models.JointEmbeddingModel,), {"default_projector": "64-32"})
+    own.default_criterion = losses.VICRegLoss
+    inherits = type("Inherits", (models.VICReg,), {})
+    known = {"my>Own": own, "my>Inherits": inherits}
+    monkeypatch.setattr("keras.saving.get_custom_objects", lambda: known)
+    found = recipes.methods()
+    assert found["my>Own"].projector == "64-32"
+    assert found["my>Inherits"].projector == recipes.SMALL["vicreg"].projector
+
+
 def test_a_recipe_without_a_method():
     from keras_ssl import models
 

@@ -87,8 +87,10 @@ class StopSignals:
         if is_second or not self.is_training:
             raise KeyboardInterrupt
         if _log.is_shown():
-            # Not by `print`, which a signal may have interrupted.
-            os.write(2, b"\nStopping after this step, and saving. Once more stops at once.\n")
+            # Not by `print`, which a signal may have interrupted. A terminal that is gone is no
+            # reason not to save.
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nStopping after this step, and saving. Once more stops at once.\n")
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

@@ -127,7 +127,8 @@ def study(
             "budget": f"{trials} draws per method, then {seeds} seeds",
         }
         if images.test is not None and score in ("knn", "linear"):
-            facts["for comparison"] = baselines(next(iter(arms.values())), images, score)
+            with runs.stage("judging raw pixels and the untrained encoder"):
+                facts["for comparison"] = baselines(next(iter(arms.values())), images, score)
         question = "Which of the methods suits these images, as it is and tuned?"
         said = _answer(results)
         path = studies.write_report(
@@ -138,7 +139,7 @@ def study(
 
 
 def _answer(results: Any) -> str:
-    """Says which method is ahead, tuned, and by how much; `results` are a study's."""
+    """Says which method has the highest mean, tuned, and by how much; `results` are a study's."""
     from keras_ssl import studies
 
     arms = sorted(
@@ -147,14 +148,13 @@ def _answer(results: Any) -> str:
     if not arms:
         return "No method has a figure."
     first, *others = arms
-    best = f"{first.name} {studies.spread(first.tuned, results.scale)}"
-    if not others:
-        return f"Tuned, {best}."
+    best = f"Tuned, {first.name} has the highest mean, {results.scale * first.tuned.mean():.1f}"
     ahead = "; ".join(
         f"{studies.difference(first.tuned, other.tuned, results.scale)} above {other.name}"
         for other in others
     )
-    return (
-        f"Tuned, {best} is ahead: {ahead}. The errors are standard errors over {len(first.tuned)} "
-        "seeds; a difference of less than two of them may be chance."
-    )
+    if min(len(arm.tuned) for arm in arms) < 2:
+        errors = "One seed does not tell whether a difference is chance."
+    else:
+        errors = "A difference of less than two of its standard errors (±) may be chance."
+    return f"{best}: {ahead}. {errors}" if others else f"{best}."

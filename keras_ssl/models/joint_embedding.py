@@ -696,8 +696,10 @@ class JointEmbeddingModel(Trainer):
         config = optimizer_config(super().get_compile_config())
         # What is the default here is no choice for another backend or device: without XLA, which is
         # TensorFlow's default on a CPU, JAX would compute every operation by itself.
-        if config and config.get("jit_compile") == (not self.run_eagerly and automatic_jit(self)):
-            config["jit_compile"] = "auto"
+        if config:
+            default = not config.get("run_eagerly") and automatic_jit(self)
+            if config.get("jit_compile") == default:
+                config["jit_compile"] = "auto"
         return config
 
     @classmethod

@@ -39,10 +39,7 @@ def header(setup: Setup, model: keras.Model, encoder: str, begin: callbacks.Posi
     after = f", going on after {begin.epoch} epochs"
     after += f" and {begin.step} steps" if begin.step else ""
     if begin.epoch >= recipe.epochs:
-        after = (
-            ", which is finished. To train its encoder further: keras-ssl pretrain "
-            f"{shlex.quote(source_name(options))} --encoder {shlex.quote(str(setup.folder.path))}"
-        )
+        after = ", all of its epochs are trained: a new run with this --encoder trains it longer"
     lines = {
         "images": f"{source_name(options)}: {len(images)} of {images.image_shape}{grouped}"
         f"{chosen}, policy {recipe.policy}{fits}{smaller}{on_device}{skipped}",
@@ -92,11 +89,9 @@ def last_screen(
         diagnoses: What the doctor says of the model at the end.
     """
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
-    ill = "".join(
-        f"It has a {diagnosis.name}. {diagnosis.remedy} Then compare both runs: "
-        f"keras-ssl report {path} runs/ANOTHER\n"
-        for diagnosis in diagnoses
-    )
+    ill = "".join(f"The doctor says: {diagnosis}\n" for diagnosis in diagnoses)
+    if ill:
+        ill += f"After another run, compare both: keras-ssl report {path} runs/ANOTHER\n"
     return (
         f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"

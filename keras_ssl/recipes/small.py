@@ -107,7 +107,12 @@ def methods() -> dict[str, Recipe]:
 
 
 def _with_own_projector(recipe: Recipe) -> Recipe:
-    """Small settings of your own method: with its default projector, if it has one."""
-    name, projector = recipe.model.__name__, recipe.model.default_projector
-    source = f"{name}'s own criterion and projector; the rest as for our methods on small images"
-    return dataclasses.replace(recipe, projector=projector or recipe.projector, source=source)
+    """Small settings of your own method: with its default projector, unless that is inherited."""
+    inherited = [
+        method.default_projector for method in METHODS.values() if issubclass(recipe.model, method)
+    ]
+    projector = recipe.model.default_projector
+    if not isinstance(projector, str) or projector in inherited:
+        projector = recipe.projector
+    source = f"{recipe.model.__name__}; the rest as for our methods on small images"
+    return dataclasses.replace(recipe, projector=projector, source=source)

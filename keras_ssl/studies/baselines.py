@@ -20,7 +20,8 @@ def baselines(arm: PretrainingHyperModel, images: data.HeldOut, score: str) -> s
         "raw pixels": evaluation.raw_pixels(images.train.image_shape),
         "the untrained encoder": arm.build_encoder(keras_tuner.HyperParameters()),
     }
-    return ", ".join(
-        f"{name} {100 * evaluation.judge(encoder, images.train, images.test)[score]:.1f}"
+    figures = {
+        name: evaluation.judge(encoder, images.train, images.test, label_free=False)[score]
         for name, encoder in encoders.items()
-    )
+    }
+    return ", ".join(f"{name} {100 * figure:.1f}" for name, figure in figures.items())
