@@ -250,7 +250,8 @@ def test_a_real_process_ends_so_too(number, tmp_path):
         process.send_signal(number)
         errors = process.communicate(timeout=60)[1].strip().splitlines()
     assert process.returncode == (130 if number == signal.SIGINT else 143)
-    assert len(errors) == 2 and errors[1].endswith(f"--resume {folder}")
+    assert errors[0].startswith("Stopping after this step") and errors[2].startswith("Stopped.")
+    assert len(errors) == 4 and errors[3].endswith(f"--resume {folder}")
     assert (folder / "encoder.keras").is_file()
 
 
