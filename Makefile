@@ -8,7 +8,7 @@ ARGS ?=
 pretrain: .venv/installed  ## pretrains an encoder on the embedded digits and judges it: the main job
 	$(BIN)/keras-ssl pretrain digits --epochs 40 $(ARGS)
 
-test: .venv/installed  ## runs the fast tests on TensorFlow, then those of every backend on JAX (and PyTorch, where it is installed): five minutes on two cores
+test: .venv/installed  ## runs the fast tests on TensorFlow, then those of every backend on JAX (and PyTorch, where it is installed): five to ten minutes on two cores
 	$(BIN)/python -m pytest $(or $(ARGS),--ignore tests/backends)
 ifndef ARGS
 	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/backends

@@ -1,15 +1,15 @@
 """A page for each method, made of its docstring, its criterion's, its recipes and its figures."""
 
 import ast
+import functools
 import json
-import pathlib
 import re
 import statistics
 
+from _hooks import ROOT, public_names
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
-ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_ssl"
 RESULTS = {
     "CIFAR-10 (JPEG copy)": "benchmarks/methods_cifar10.json",
@@ -65,6 +65,7 @@ def attributes(*files):
     return found
 
 
+@functools.cache
 def methods():
     """Returns the default projector and criterion of each method, by the methods' names."""
     found = attributes("models/methods.py", "models/predictive.py")
@@ -81,11 +82,12 @@ def family(criterion):
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ClassDef) and node.name == criterion:
                 base = ast.unparse(node.bases[0])
-                is_public = re.search(rf'"{base}"', (PACKAGE / "losses/__init__.py").read_text())
-                return _FAMILY.format(family=base) if is_public and base != "Criterion" else ""
+                has_formula = base != "Criterion" and base in public_names("losses")
+                return _FAMILY.format(family=base) if has_formula else ""
     raise PluginError(f"keras_ssl.losses has no {criterion}")
 
 
+@functools.cache
 def recipes():
     """Returns the source of each recipe, as (name of its dictionary, method, source), by name."""
     found = {}

@@ -66,8 +66,9 @@ print(round(float(CoulombLoss(repulsion_weight=0.5)(z_1, z_2)), 3))
 # %% [markdown]
 # ## A method
 #
-# Three lines, and `fit` trains it. `micro_batch_size` gives the gradients of the whole batch in the
-# memory of a part. The doctor looks for collapses, and the probe tells the accuracy on the side.
+# It takes three lines, and `fit` trains it. With `micro_batch_size` the criterion sees the whole
+# batch in the memory of a part. The doctor looks for collapses, and the probe tells the accuracy on
+# the side.
 
 
 # %%

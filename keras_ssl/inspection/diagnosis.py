@@ -224,8 +224,8 @@ def _depends_on_lengths(course: Course) -> bool:
 def _default(criterion: Any, name: str) -> str:
     """The default of a setting in words, if its constructor has one."""
     parameter = inspect.signature(type(criterion)).parameters.get(name)
-    is_number = parameter is not None and isinstance(parameter.default, (int, float))
-    return f" (its default is {parameter.default:g})" if parameter and is_number else ""
+    default = getattr(parameter, "default", None)
+    return f" (its default is {default:g})" if isinstance(default, (int, float)) else ""
 
 
 def _settings(criterion: Any, directions: dict[str, str]) -> str:

@@ -365,6 +365,6 @@ def _finish(
     if not options.smoke:
         with runs.stage("writing the report"):
             report([folder.path], folder / "report.html")
-    judged = 0 if evaluate.test is None else min(len(evaluate.test), 10_000)
+    judged = 0 if evaluate.test is None else min(len(evaluate.test), 10_000)  # as `judge` does
     _log.say(words.last_screen(options, folder, results, judged, watchers.doctor.diagnoses))
     return results
