@@ -101,13 +101,18 @@ def check_refusals():
     """What needs TensorFlow says so."""
     for name in ("shards.tfrecord", "shards.tar"):
         (FOLDER / name).touch()
-    shards = str(FOLDER / "shards.tfrecord"), str(FOLDER / "shards.tar")
-    for source in (*shards, "gs://bucket/photos", "mnist"):
+    shards = "must be installed for images in shards"
+    refusals = {
+        str(FOLDER / "shards.tfrecord"): (ImportError, shards),
+        str(FOLDER / "shards.tar"): (ImportError, shards),
+        "gs://bucket/photos": (ImportError, "a path for tf.io.gfile"),
+        "mnist": (ValueError, "pip install tensorflow tensorflow-datasets"),  # or a mistyped folder
+    }
+    for source, (kind, says) in refusals.items():
         try:
             data.load(source)
-        except ImportError as error:
-            said = {"mnist": "`source` must be", "gs://bucket/photos": "a path for tf.io.gfile"}
-            assert said.get(source, "must be installed for images in shards") in str(error), error
+        except kind as error:
+            assert says in str(error), error
         else:
             raise AssertionError(f"{source} is loaded without TensorFlow")
 
