@@ -55,6 +55,12 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         raise
 
 
+def save_figure(figure: Any, path: str | os.PathLike[str], **options: Any) -> None:
+    """Writes a figure of matplotlib whole or not at all, as PNG if the path has no suffix."""
+    with whole(path) as partial:
+        figure.savefig(partial, format=pathlib.Path(path).suffix[1:] or "png", **options)
+
+
 @contextlib.contextmanager
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """A scope that writes a folder whole or not at all; see `whole`.

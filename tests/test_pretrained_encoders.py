@@ -307,6 +307,7 @@ class TestWeights:
         (tmp_path / "bad.keras").write_text("nothing")
         cases = [
             (lambda: encoders.load_encoder("resnet8"), "`image_shape` must be given"),
+            (lambda: encoders.load_encoder("runs/no"), "`encoder` must be a run.* it is not there"),
             (lambda: encoders.load_encoder("resnet8", shape, weights="imagenet"), "a file or None"),
             (
                 lambda: encoders.load_encoder("ResNet50", (32, 32, 1), weights="imagenet"),

@@ -19,7 +19,7 @@ from keras_ssl import _log
 from keras_ssl._files import partial_files, whole
 from keras_ssl._validation import check_count, check_positive
 from keras_ssl.callbacks.non_finite import check_weights
-from keras_ssl.training.strategies import is_chief, is_on_one_machine
+from keras_ssl.training.strategies import is_chief, is_on_one_machine, strategy_of
 
 # The number of epochs done and, in some names, of steps of the next epoch.
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.keras")
@@ -154,7 +154,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         for left in partial_files(self.folder):  # A process was killed while it saved these.
             with contextlib.suppress(OSError):
                 left.unlink()
-        if self.signals is not None and is_on_one_machine(self.model.distribute_strategy):
+        if self.signals is not None and is_on_one_machine(strategy_of(self.model)):
             self.signals.is_training = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -166,7 +166,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         steps = self.params.get("steps")
         if steps is not None and batch + 1 >= steps:
             return  # The end of the epoch comes next, and saves the model.
-        if not is_on_one_machine(self.model.distribute_strategy):
+        if not is_on_one_machine(strategy_of(self.model)):
             return
         is_time = self.minutes is not None and time.monotonic() - self._saved > 60 * self.minutes
         if is_time or self._is_asked_to_stop():
@@ -206,7 +206,7 @@ def save_model(model: keras.Model, path: pathlib.Path) -> None:
         NonFiniteLossError: if a weight is not finite; the file from before remains.
     """
     check_weights(model)
-    if not is_chief(model.distribute_strategy):
+    if not is_chief(strategy_of(model)):
         # Reading a metric's state sums over all machines, so that all have to save.
         with tempfile.TemporaryDirectory() as unused:
             model.save(pathlib.Path(unused) / "model.keras")

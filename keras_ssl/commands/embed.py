@@ -65,12 +65,11 @@ def embed(
         model = load_encoder(encoder)
         size = size_of(encoder) if image_size is None else image_size
         found = open_images(images, model, size, labels, scaling_of(encoder))
-        source = os.path.abspath(encoder) if isinstance(encoder, (str, os.PathLike)) else None
         return embed_images(
             model,
             found.spread(_SMOKE) if smoke else found,
             out,
             batch_size=batch_size,
             overwrite=overwrite,
-            source=source,
+            source=encoder,
         )

@@ -15,6 +15,7 @@ from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, from_arrays
 from keras_ssl.data.sources import files
 from keras_ssl.encoders import load_encoder
+from keras_ssl.encoders.load import check_is_there
 from keras_ssl.evaluation import extract
 from keras_ssl.retrieval.duplicates import Pair, find_pairs, find_threshold, group
 from keras_ssl.retrieval.embeddings import Embeddings, is_embeddings, read_embeddings
@@ -216,12 +217,7 @@ def _given(
             "`images` must be given with an encoder; a file of embeddings ends in .npz, .csv or "
             f".parquet. Received: embeddings={str(embeddings)!r}, images=None"
         )
-    is_path = os.sep in str(embeddings) and "://" not in str(embeddings)
-    if is_path and not os.path.exists(embeddings):
-        raise ValueError(
-            "`embeddings` must be a run, an encoder or a file of embeddings, and it is not there. "
-            f"Received: embeddings={str(embeddings)!r}"
-        )
+    check_is_there("embeddings", embeddings)
     model = load_encoder(embeddings)
     size = size_of(embeddings) if image_size is None else image_size
     pictures = open_images(images, model, size, scaling=scaling_of(embeddings))
@@ -237,9 +233,8 @@ def _given(
             f"`out` must hold no embeddings of another encoder or other images: name another "
             f"folder, or pass `overwrite`. Received: out={os.fspath(folder)!r}"
         )
-    source = os.path.abspath(embeddings) if isinstance(embeddings, (str, os.PathLike)) else None
     found = embed_images(
-        model, pictures, file, batch_size=batch_size, overwrite=overwrite, source=source
+        model, pictures, file, batch_size=batch_size, overwrite=overwrite, source=embeddings
     )
     return found, pictures, model
 
@@ -421,7 +416,8 @@ def _write_doubles(
         counts[pair.kind] = counts.get(pair.kind, 0) + 1
     text = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
     _log.say(
-        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on); "
+        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on, "
+        "which `threshold` changes); "
         f"groups: {len(result.groups):,}"
     )
     (folder / "duplicates.png").unlink(missing_ok=True)

@@ -72,6 +72,7 @@ def load_encoder(
             )
         return build_encoder(source, image_shape, weights, input_range, pooling, any_size)
     _refuse_weights(weights, "a preset, a run or a file")
+    check_is_there("encoder", source)
     text = os.fspath(source)
     if (exported := load_exported(text)) is not None:
         return as_encoder(exported, input_range, image_shape, pooling)
@@ -81,6 +82,21 @@ def load_encoder(
         return as_encoder(backbone, input_range, image_shape, pooling)
     encoder = as_encoder(_encoder_of(_read(text)), input_range, image_shape, pooling)
     return plain_encoder(encoder)
+
+
+def check_is_there(name: str, source: Any) -> None:
+    """Raises a `ValueError` if an argument is a path to which there is nothing.
+
+    A text without a separator may also be a name, and one with "://" is read elsewhere.
+    """
+    is_path = isinstance(source, os.PathLike) or (
+        isinstance(source, str) and os.sep in source and "://" not in source
+    )
+    if is_path and not os.path.exists(source):
+        raise ValueError(
+            f"`{name}` must be a run, a file or another encoder, and it is not there. "
+            f"Received: {name}={os.fspath(source)!r}"
+        )
 
 
 def _encoder_of(model: keras.layers.Layer) -> keras.layers.Layer:

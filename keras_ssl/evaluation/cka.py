@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_ssl import _log
-from keras_ssl._files import whole
+from keras_ssl._files import save_figure
 from keras_ssl._text import drawing, plain, short
 from keras_ssl.data import ImageSet
 from keras_ssl.data.views import check_image_set
@@ -204,9 +204,8 @@ def draw_cka(cka: CKA, path: str | os.PathLike[str], title: str = "Linear CKA") 
     axis.set_yticks(range(len(names)), names)
     axis.set_title(plain(title) if title else "")
     figure.colorbar(image, fraction=0.046, pad=0.04)
-    with whole(path) as partial:
-        # The names are outside of the axes, and may be longer than these.
-        figure.savefig(partial, dpi=110, bbox_inches="tight")
+    # The names are outside of the axes, and may be longer than these.
+    save_figure(figure, path, dpi=110, bbox_inches="tight")
 
 
 def _check_encoders(encoders: Any) -> dict[str, Any]:

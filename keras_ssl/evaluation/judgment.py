@@ -24,6 +24,8 @@ from keras_ssl.evaluation.spectrum import alpha_req, lidar, rankme
 
 # LiDAR uses 1,000 images, as in its paper, and ten views of each.
 _LIDAR_IMAGES, _LIDAR_VIEWS = 1000, 10
+# So many images of a set are judged: see `judge`.
+MAX_IMAGES = 10_000
 
 
 def judge(
@@ -31,7 +33,7 @@ def judge(
     train: ImageSet,
     test: ImageSet | None = None,
     batch_size: int = 256,
-    max_images: int = 10_000,
+    max_images: int = MAX_IMAGES,
     policy: Views | None = None,
     label_free: bool = True,
 ) -> dict[str, float]:
@@ -89,7 +91,7 @@ def judge_raw_pixels(
     train: ImageSet,
     test: ImageSet | None = None,
     batch_size: int = 256,
-    max_images: int = 10_000,
+    max_images: int = MAX_IMAGES,
 ) -> tuple[dict[str, float], bool]:
     """Calls `judge` for raw pixels, unless an earlier call has done so on the same images.
 

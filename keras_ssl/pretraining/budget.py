@@ -125,11 +125,13 @@ class Schedule(NamedTuple):
         epochs: Epochs to train.
         evaluate_every: Epochs between judgments.
         seconds: The time that they are expected to take.
+        others: Of that, what is no epoch: compiling, judgments and pictures.
     """
 
     epochs: int
     evaluate_every: int
     seconds: float
+    others: float
 
 
 def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> Schedule:
@@ -145,7 +147,7 @@ def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> S
     rest = compiling + judgments * judgment + _DRAWING
     number = max(1, int((left - rest) / (_INSPECTIONS * per_epoch)))
     every = max(1, math.ceil(number / max(judgments - 1, 1)))
-    return Schedule(number, every, rest + number * per_epoch * _INSPECTIONS)
+    return Schedule(number, every, rest + number * per_epoch * _INSPECTIONS, rest)
 
 
 def affordable(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_ssl import _log, callbacks, data, distribution, evaluation, recipes, runs
+from keras_ssl.evaluation.judgment import MAX_IMAGES
 from keras_ssl.pretraining import budget, defaults, words
 from keras_ssl.pretraining import options as options_
 from keras_ssl.pretraining.options import Options
@@ -90,6 +91,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
         data.view_grid(setup.images, setup.policy, views, seed=options.seed)
     elif writes:
         folder.go_on(options.began)
+        folder.note_continuation(f"epoch {begin.epoch}, step {begin.step}")
 
     results: dict[str, dict[str, float]] = {}
     with _explaining(setup):
@@ -150,7 +152,8 @@ def _fit_to_budget(
     plan = plan._replace(evaluate_every=setup.options.evaluate_every or plan.evaluate_every)
     _log.say(
         f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: they fit the budget of "
-        f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left"
+        f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left; compiling, "
+        f"judgments and pictures take about {runs.duration(plan.others)} of it"
     )
     return plan
 
@@ -365,6 +368,6 @@ def _finish(
     if not options.smoke:
         with runs.stage("writing the report"):
             report([folder.path], folder / "report.html")
-    judged = 0 if evaluate.test is None else min(len(evaluate.test), 10_000)  # as `judge` does
+    judged = 0 if evaluate.test is None else min(len(evaluate.test), MAX_IMAGES)
     _log.say(words.last_screen(options, folder, results, judged, watchers.doctor.diagnoses))
     return results

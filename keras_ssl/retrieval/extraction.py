@@ -122,7 +122,7 @@ def embed_images(
     *,
     batch_size: int = 256,
     overwrite: bool = False,
-    source: str | None = None,
+    source: Any = None,
 ) -> Embeddings:
     """Computes the representation of every image, and writes them to one file with their paths.
 
@@ -139,7 +139,8 @@ def embed_images(
         out: The file, see `write_embeddings`.
         batch_size: Images per step.
         overwrite: Whether `out`, and parts of another encoder or other images, may be replaced.
-        source: Where the encoder lies, to be noted in the file.
+        source: Where the encoder lies, to be noted in the file: a path, which becomes absolute, or
+            a name. Anything else is not noted.
 
     Returns:
         `Embeddings`, read from `out`.
@@ -176,7 +177,7 @@ def embed_images(
         with stage(f"embedding {len(images):,} images of {shape}{again}"):
             _embed(encoder, images, names, parts, batch_size)
         about = {
-            "encoder": source,
+            "encoder": _whereabouts(source),
             "fingerprint": identity["encoder"],
             "image_shape": list(images.image_shape),
             "identity": identity,
@@ -203,6 +204,13 @@ def check_out(out: Any, overwrite: bool) -> None:
             "`out` must not exist: name another file, or pass `overwrite`. "
             f"Received: out={os.fspath(out)!r}"
         )
+
+
+def _whereabouts(source: Any) -> str | None:
+    """A path as it is from everywhere; a name, such as hf://, as it is."""
+    if not isinstance(source, (str, os.PathLike)):
+        return None
+    return os.path.abspath(source) if os.path.exists(source) else os.fspath(source)
 
 
 def _embed(

@@ -2,7 +2,7 @@
 
 import os
 
-from keras_ssl._files import whole
+from keras_ssl._files import save_figure
 from keras_ssl._text import drawing, legend
 from keras_ssl.runs.metrics_log import read_metrics
 
@@ -47,8 +47,7 @@ def draw_curves(metrics: str | os.PathLike[str], picture: str | os.PathLike[str]
             axis.grid(alpha=0.3)
             legend(axis, lines, names)
         figure.tight_layout()
-        with whole(picture) as partial:
-            figure.savefig(partial, dpi=100)
+        save_figure(figure, picture, dpi=100)
     return True
 
 

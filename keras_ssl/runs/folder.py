@@ -94,6 +94,17 @@ class RunFolder:
             ) from None
         self._config = config
 
+    def note_continuation(self, begin: str) -> None:
+        """Adds to the config where the run goes on, and on what; see `versions`.
+
+        Args:
+            begin: Where it goes on, in words.
+        """
+        config = {**(self._config or {})}
+        config["continued"] = [*config.get("continued", ()), {"at": begin, **versions()}]
+        self._config = config
+        self.write_json(CONFIG, config)
+
     def close(self) -> None:
         """Lets other processes write to the folder."""
         if self._lock is not None:

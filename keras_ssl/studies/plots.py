@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssl._files import whole
+from keras_ssl._files import save_figure
 from keras_ssl._text import drawing, legend, short
 from keras_ssl._validation import check_choice
 from keras_ssl.studies.results import Results
@@ -36,8 +36,7 @@ def _label(results: Results) -> str:
 def _save(figure: Any, path: pathlib.Path, **kwargs: Any) -> None:
     figure.tight_layout()
     # There is no date or version in it, so that the same figures make the same file.
-    with whole(path) as partial:
-        figure.savefig(partial, dpi=110, metadata={"Software": None}, **kwargs)
+    save_figure(figure, path, dpi=110, metadata={"Software": None}, **kwargs)
 
 
 def _error_bar(axis: Any, x: float, values: np.ndarray, y: float | None, **style: Any) -> None:

@@ -65,6 +65,11 @@ def strategy(name: str = "auto") -> tf.distribute.Strategy | OneProgram:
     return tf.distribute.get_strategy()
 
 
+def strategy_of(model: keras.Model) -> tf.distribute.Strategy | OneProgram:
+    """The strategy that trains a model. Keras' own models have none on JAX and PyTorch."""
+    return getattr(model, "distribute_strategy", None) or OneProgram()
+
+
 def is_chief(strategy: tf.distribute.Strategy | OneProgram) -> bool:
     """Whether this process writes files: among several machines, only the first does.
 

@@ -178,6 +178,16 @@ def test_callbacks_look(images, tmp_path):
     assert callbacks.latest_checkpoint(tmp_path / "checkpoints") is not None
 
 
+def test_a_plain_keras_model_gets_checkpoints(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    checkpoint = callbacks.EpochCheckpoint(tmp_path, minutes=10)
+    x = np.ones((8, 4), "float32")
+    model.fit(x, x[:, :2], batch_size=4, verbose=0, callbacks=[checkpoint])
+    again = keras.models.load_model(callbacks.latest_checkpoint(tmp_path))
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
 def test_a_label_outside_the_classes_shows():
     """As an error where values can be looked at, and as NaN where they cannot."""
     model = make()

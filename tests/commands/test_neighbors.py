@@ -129,6 +129,7 @@ def test_images_that_are_not_files(tmp_path, monkeypatch):
         ({"embeddings": "missing.npz"}, "`path` must be a file"),
         ({"embeddings": "missing"}, "`images` must be given with an encoder"),
         ({"embeddings": "missing", "images": "photos"}, "`encoder` must be one of"),
+        ({"embeddings": "runs/missing", "images": "photos"}, "`embeddings` must be a run.*missing"),
         ({"out": "embeddings.npz"}, "`out` must be a folder"),
         ({"encoder": "encoder.keras", "queries": ["new.png"]}, "`encoder` must be the one that"),
     ],

@@ -302,6 +302,17 @@ class TestResume:
         with pytest.raises(ValueError, match=message):
             self._resume(copy)
 
+    @pytest.mark.long
+    def test_the_config_says_where_the_run_went_on_and_on_what(self, copy):
+        before = json.loads((copy / "config.json").read_text())
+        self._resume(copy)
+        self._resume(copy)
+        after = json.loads((copy / "config.json").read_text())
+        continued = after.pop("continued")
+        assert after == before
+        assert [entry.pop("at") for entry in continued] == ["epoch 3, step 0"] * 2
+        assert continued == [runs.versions()] * 2
+
     def test_a_run_that_was_stopped_before_it_had_begun(self, tmp_path):
         (tmp_path / "config.json.123.partial").write_text("{")
         with pytest.raises(ValueError, match="stopped before it began: start it again"):

@@ -217,6 +217,11 @@ class TestPicture:
             assert min(picture.size) > 50 * count
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_is_a_png_without_a_suffix(self, tmp_path):
+        evaluation.draw_cka(CKA(("encoder",), np.ones((1, 1))), tmp_path / "cka")
+        with Image.open(tmp_path / "cka") as picture:
+            assert picture.format == "PNG"
+
     @pytest.mark.parametrize("shape", [(2, 2), (3, 2), (3,)])
     def test_bad_values(self, shape, tmp_path):
         with pytest.raises(ValueError, match="`cka` must have a square matrix.*3 names"):

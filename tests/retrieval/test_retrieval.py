@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 import tracemalloc
 
@@ -154,6 +155,13 @@ class TestEmbedImages:
         images = data.from_arrays(pixels, [1, 0, 1])
         found = retrieval.embed_images(encoder, images, tmp_path / "e.npz")
         assert list(found.paths) == ["#0", "#1", "#2"] and list(found.labels) == [1, 0, 1]
+
+    @pytest.mark.parametrize(
+        ("source", "noted"), [(".", os.getcwd()), ("hf://a/b", "hf://a/b"), (object(), None)]
+    )
+    def test_where_the_encoder_lies_is_noted(self, source, noted, images, encoder, tmp_path):
+        found = retrieval.embed_images(encoder, images, tmp_path / "e.npz", source=source)
+        assert found.about["encoder"] == noted
 
     def test_splits_are_all_embedded_and_are_no_classes(self, encoder, tmp_path):
         for split in ("train", "val", "test"):
