@@ -196,8 +196,7 @@ def _diagnoses(events: Mapping[str, Events], not_better: tuple[str, ...]) -> str
             )
         looks, texts = run.records.get(RECORD), run.texts.get(TEXT)
         if looks:
-            # The events of a run have the name of its folder, or lie below it.
-            parts.append(_illnesses(looks, name.startswith(not_better)))
+            parts.append(_illnesses(looks, name in not_better))
         elif texts:
             parts.append(_texts(texts))
         else:

@@ -103,6 +103,16 @@ def test_a_run_that_is_no_better_than_untrained_is_not_called_healthy(runs, tmp_
         assert "knn (higher is better)" in page
 
 
+def test_what_is_said_of_a_run_is_not_said_of_one_whose_name_goes_on(tmp_path):
+    folders = [write(tmp_path / name, 5.0, [], 0.1) for name in ("vicreg", "vicreg-2")]
+    for folder, knn in zip(folders, (0.4, 0.6), strict=True):
+        figures = {"untrained": {"knn": 0.5}, "trained": {"knn": knn}}
+        (folder / "results.json").write_text(json.dumps(figures))
+    page = report.report(folders, tmp_path / "page.html").read_text()
+    assert page.count("no better kNN than the untrained one") == 1
+    assert page.count("Healthy at all") == 1
+
+
 def test_the_command(runs, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         report.main([str(runs[0]), "--output", str(tmp_path / "one.html")])

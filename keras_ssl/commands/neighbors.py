@@ -14,6 +14,7 @@ from keras_ssl._files import write_whole
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, from_arrays
 from keras_ssl.data.sources import files
+from keras_ssl.data.sources.reading import Decoding
 from keras_ssl.encoders import load_encoder
 from keras_ssl.encoders.load import check_is_there
 from keras_ssl.evaluation import extract
@@ -25,7 +26,9 @@ from keras_ssl.retrieval.extraction import (
     identify,
     open_images,
 )
-from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
+from keras_ssl.retrieval.gallery import Tile, draw_rows
+from keras_ssl.retrieval.parts import differing
+from keras_ssl.retrieval.photos import read_photos
 from keras_ssl.retrieval.search import Index, Nearest
 from keras_ssl.retrieval.tables import write_table
 from keras_ssl.runs import scaling_of, size_of, stage
@@ -149,24 +152,25 @@ def neighbors(
         found, pictures, model = _given(
             embeddings, images, folder, image_size, batch_size, overwrite, smoke
         )
-        tile = _tiles(found, pictures)
         with stage(f"reading {len(found.paths):,} rows of {found.features.shape[1]} numbers"):
             index = Index(found.features, center)
         source = getattr(embeddings, "name", embeddings)  # A path, or the name of a Keras model.
         settings = {"embeddings": str(source), "k": k, "center": center}
+        drawn: dict[str, list[list[_Cell]]] = {}
         if queries is not None:
-            places = [_find(found, str(query)) for query in queries]
-            result = _asked(found, index, places, k, lambda: model or _encoder_of(found, encoder))
+            rows = [_find(found, str(query)) for query in queries]
+            result = _asked(found, index, rows, k, lambda: model or _encoder_of(found, encoder))
             folder.mkdir(parents=True, exist_ok=True)
         else:
             folder.mkdir(parents=True, exist_ok=True)
             result = _all(found, index, k, threshold, outliers)
             how = "given" if threshold is not None else _HOW
             settings |= {"threshold": result.threshold, "threshold_is": how}
-            _write_doubles(folder, result, tile)
-            _write_outliers(folder, result, tile)
-        _write_nearest(folder, result, tile)
+            drawn["duplicates.png"] = _write_doubles(folder, result)
+            drawn["outliers.png"] = _write_outliers(folder, result)
+        drawn["gallery.png"] = _write_nearest(folder, result)
         write_whole(folder / "neighbors.json", json.dumps(settings, indent=2) + "\n")
+        _draw(folder, drawn, found, pictures)
         _log.say(f"everything is in {folder}")
         return result
 
@@ -211,7 +215,8 @@ def _given(
             return found, images, None
         from keras_ssl.data import load
 
-        return found, load(images, shape[0], shape[2], labels=False).train, None
+        scaling = _scaling(found)
+        return found, load(images, shape[0], shape[2], labels=False, scaling=scaling).train, None
     if images is None:
         raise ValueError(
             "`images` must be given with an encoder; a file of embeddings ends in .npz, .csv or "
@@ -226,7 +231,7 @@ def _given(
     file = folder / "embeddings.npz"
     if file.is_file() and not overwrite:
         earlier = read_embeddings(file)
-        if earlier.about.get("identity") == identify(model, pictures):
+        if not differing(earlier.about.get("identity") or {}, identify(model, pictures)):
             _log.say(f"the images were embedded before, in {file}")
             return earlier, pictures, model
         raise ValueError(
@@ -251,7 +256,7 @@ def _find(embeddings: Embeddings, query: str) -> int | pathlib.Path:
         # The same file by another path: the names are compared first, which touches no disk.
         for row in _ending_in(embeddings, path.name):
             file = embeddings.file(row)
-            if file.is_file() and file.samefile(path):
+            if os.path.isfile(file) and os.path.samefile(file, path):
                 return row
         return path
     rows = _ending_in(embeddings, os.path.normpath(query))
@@ -268,6 +273,14 @@ def _ending_in(embeddings: Embeddings, end: str) -> list[int]:
     """The rows whose path ends in these names of folders and a file."""
     fits = np.char.endswith(embeddings.paths, os.sep + end) | (embeddings.paths == end)
     return [int(row) for row in np.flatnonzero(fits)]
+
+
+def _scaling(embeddings: Embeddings) -> Any:
+    """How the measurements that were embedded were scaled; `None` for photos."""
+    about = embeddings.about
+    # Earlier versions did not note it, but the run of the encoder may have.
+    scaling = about["scaling"] if "scaling" in about else scaling_of(about.get("encoder"))
+    return scaling or None
 
 
 def _encoder_of(embeddings: Embeddings, encoder: Any) -> keras.Model:
@@ -316,7 +329,7 @@ def _features_of(path: pathlib.Path, encoder: keras.Model, embeddings: Embedding
     """The features of one image file, (1, D)."""
     size, _, channels = embeddings.about.get("image_shape") or encoder.input_shape[1:]
     try:
-        pixels = files.read(os.fspath(path), size or 128, channels or 3)
+        pixels = Decoding(size or 128, channels or 3, _scaling(embeddings)).read(os.fspath(path))
     except files.UNREADABLE as error:
         raise ValueError(
             f"`queries` must be images that can be read. Received: {str(path)!r}; "
@@ -345,27 +358,19 @@ def _all(
 # --- What is written ------------------------------------------------------------------------------
 
 
-def _tiles(embeddings: Embeddings, images: ImageSet | None) -> Callable[[int], np.ndarray]:
-    """A function from a row to its photo for a picture."""
+class _Cell(NamedTuple):
+    """A photo in a picture: a row of the embeddings or a file, and the lines of its caption."""
 
-    def tile(row: int) -> np.ndarray:
-        path = str(embeddings.paths[row])
-        if images is None or not path.startswith("#"):
-            return read_tile(embeddings.file(row))
-        batch, _ = next(iter(images.subset([int(path[1:])]).batches(1)))
-        return as_tile(np.asarray(batch)[0])
-
-    return tile
+    photo: int | str
+    lines: list[str]
 
 
 def _name(path: Any) -> str:
     return pathlib.PurePath(str(path)).name
 
 
-def _write_nearest(
-    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
-) -> None:
-    """nearest.csv, and gallery.png of an even sample."""
+def _write_nearest(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cell]]:
+    """nearest.csv; returns the rows of gallery.png, of an even sample."""
     paths, (indices, similarities) = result.embeddings.paths, result.nearest
     write_table(
         folder / "nearest.csv",
@@ -378,24 +383,22 @@ def _write_nearest(
     )
     count = len(result.queries)
     shown = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
-    rows = []
+    cells = []
     for i in shown:
         query = result.queries[i]
-        is_row = result.threshold is not None or query in set(paths)
-        own = tile(int(np.flatnonzero(paths == query)[0])) if is_row else read_tile(query)
+        places = np.flatnonzero(paths == query)
+        own = _Cell(int(places[0]) if len(places) else query, ["query", _name(query)])
         found = [
-            Tile(tile(int(row)), [f"{value:.3f}", _name(paths[row])])
+            _Cell(int(row), [f"{value:.3f}", _name(paths[row])])
             for row, value in zip(indices[i, :10], similarities[i], strict=False)
         ]
-        rows.append([Tile(own, ["query", _name(query)]), *found])
-    draw_rows(folder / "gallery.png", rows, lead=1)
+        cells.append([own, *found])
     _log.say(f"nearest: of {count:,} images in nearest.csv, of {len(shown)} of them in gallery.png")
+    return cells
 
 
-def _write_doubles(
-    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
-) -> None:
-    """duplicates.csv, groups.csv, and duplicates.png of the first pairs of each kind."""
+def _write_doubles(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cell]]:
+    """duplicates.csv, groups.csv; returns the rows of duplicates.png, some pairs of each kind."""
     paths = result.embeddings.paths
     number = {row: i for i, rows in enumerate(result.groups) for row in rows}
     write_table(
@@ -417,37 +420,47 @@ def _write_doubles(
     text = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
     _log.say(
         f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on, "
-        "which `threshold` changes); "
-        f"groups: {len(result.groups):,}"
+        f"which `threshold` changes); groups: {len(result.groups):,}"
     )
-    (folder / "duplicates.png").unlink(missing_ok=True)
     near = [pair for pair in result.pairs if pair.kind == "near"]
     # The most similar and the least: between them, one sees whether the threshold is right.
     step = -(-len(near) // (4 * _ROWS)) or 1
     chosen = [*[p for p in result.pairs if p.kind != "near"][:_ROWS], *near[::step]]
-    tiles = [
+    cells = [
         [
-            Tile(
-                tile(pair.row_1), [f"{pair.similarity:.3f} {pair.kind}", _name(paths[pair.row_1])]
-            ),
-            Tile(tile(pair.row_2), ["", _name(paths[pair.row_2])]),
+            _Cell(pair.row_1, [f"{pair.similarity:.3f} {pair.kind}", _name(paths[pair.row_1])]),
+            _Cell(pair.row_2, ["", _name(paths[pair.row_2])]),
         ]
         for pair in chosen
     ]
-    if tiles:
-        rows = [sum(tiles[i : i + 4], []) for i in range(0, len(tiles), 4)]
-        draw_rows(folder / "duplicates.png", rows)
+    return [sum(cells[i : i + 4], []) for i in range(0, len(cells), 4)]
 
 
-def _write_outliers(
-    folder: pathlib.Path, result: Neighborhood, tile: Callable[[int], np.ndarray]
-) -> None:
-    """outliers.csv, and outliers.png of the first."""
+def _write_outliers(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cell]]:
+    """outliers.csv; returns the rows of outliers.png, of the first."""
     paths, means = result.embeddings.paths, result.nearest.similarities.mean(axis=1)
     rows = [(paths[row], f"{means[row]:.4f}") for row in result.outliers]
     write_table(folder / "outliers.csv", ["path", "mean_similarity"], rows)
-    tiles = [
-        Tile(tile(int(row)), [f"{means[row]:.3f}", _name(paths[row])])
+    cells = [
+        _Cell(int(row), [f"{means[row]:.3f}", _name(paths[row])])
         for row in result.outliers[: 4 * 10]
     ]
-    draw_rows(folder / "outliers.png", [tiles[i : i + 10] for i in range(0, len(tiles), 10)])
+    return [cells[i : i + 10] for i in range(0, len(cells), 10)]
+
+
+def _draw(
+    folder: pathlib.Path,
+    pictures: dict[str, list[list[_Cell]]],
+    embeddings: Embeddings,
+    images: ImageSet | None,
+) -> None:
+    """Draws pictures by their names; those without photos are removed."""
+    photos = {cell.photo for rows in pictures.values() for row in rows for cell in row}
+    with stage(f"drawing {len(photos)} photos"):
+        pixels = read_photos(photos, embeddings, images, _scaling(embeddings))
+        for name, rows in pictures.items():
+            tiles = [[Tile(pixels[cell.photo], cell.lines) for cell in row] for row in rows]
+            if tiles:
+                draw_rows(folder / name, tiles, lead=1 if name == "gallery.png" else 0)
+            else:
+                (folder / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +119,8 @@ class ImageSet:
         reader: The object that reads the files, if images are files that are read in every epoch.
         scaling: Pairs (low, high) of the files' numbers that became 0 and 1, one for each channel
             or one for all; `None` for bytes. See `keras_ssl.data.from_folder`.
+        name_of: Function from a key to the name by which `replaced` knows its image, where that is
+            not in `names`.
         groups: Number of the group of each image, int64 (size,): images of one thing, such as two
             moments of a place. `make_views` makes the views of two of them. `None`: there are no
             groups, and all views are of one image.
@@ -150,6 +152,7 @@ class ImageSet:
     reader: Any = None
     scaling: tuple[tuple[float, float], ...] | None = None
     groups: np.ndarray | None = None
+    name_of: Callable[[Any], Any] | None = None
 
     def __deepcopy__(self, memo: Any) -> ImageSet:
         # It does not change, and keras-tuner copies callbacks with their images for each trial.
@@ -254,6 +257,27 @@ class ImageSet:
             return without_tensorflow.InOrder(self, batch_size, without_tensorflow.unit_floats)
         floats = self.fetched(self.key_dataset, batch_size).map(as_it_is(unit_floats))
         return floats.prefetch(tf.data.AUTOTUNE)
+
+    def named_batches(self, batch_size: int) -> Iterator[tuple[np.ndarray, list[str]]]:
+        """Gives all images in order: batches, float32 in [0, 1], and what each image is called.
+
+        Images that are in `replaced` when their batch is given could not be read.
+        """
+        if isinstance(self.keys, Places) or self.name_of is None:
+            names = self.names
+            if names is None and isinstance(self.keys, Places) and self.name_of is not None:
+                names = tuple(map(self.name_of, self.keys.places))
+            first = 0
+            for images, _ in self.batches(batch_size):
+                last = first + len(images)
+                called = names[first:last] if names else [f"#{i}" for i in range(first, last)]
+                yield np.asarray(images), list(called)
+                first = last
+            return
+        name_of = self.name_of
+        keys = self.keys.map(as_it_is(lambda key, _: (key, name_of(key))))
+        for images, called in self.fetched(keys, batch_size).prefetch(tf.data.AUTOTUNE):
+            yield to_unit_floats(images).numpy(), [name.decode() for name in called.numpy()]
 
     def raw_batches(self, batch_size: int) -> Iterable[Any]:
         """Returns all images in order, as they are: batches (uint8 or float32, labels)."""
@@ -388,6 +412,7 @@ class ImageSet:
             fetch=InMemory(np.asarray(pixels)),
             shuffle_buffer=None,
             reader=None,
+            name_of=None,
         )
 
     @property

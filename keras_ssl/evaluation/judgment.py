@@ -243,7 +243,7 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
             return value or "-"
         if column in ("knn", "linear"):
             return f"{100 * value:.1f} %"
-        digits = 2 if column in ("alpha_req", "uniformity") else 1
+        digits = 2 if column in ("alpha_req", "uniformity", "temperature") else 1
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     body = [[name, *(cell(c, row.get(c)) for c in columns)] for name, row in rows.items()]

@@ -91,8 +91,9 @@ def find_threshold(similarities: np.ndarray) -> float:
 def find_pairs(embeddings: Embeddings, nearest: Nearest, threshold: float) -> list[Pair]:
     """Finds the images that are the same, or more similar than a threshold.
 
-    Files are compared by their bytes, all of them. The others are looked for among the nearest of
-    each image, so that the number of pairs does not grow with the square of the images.
+    Files are compared by their bytes, all of them, unless they are in a bucket. The others are
+    looked for among the nearest of each image, so that the number of pairs does not grow with the
+    square of the images.
 
     Args:
         embeddings: The images.
@@ -103,7 +104,8 @@ def find_pairs(embeddings: Embeddings, nearest: Nearest, threshold: float) -> li
         The pairs: first the same files, then the same pixels, then the nearly same, those of the
         highest similarity first. Of n files of the same bytes, n - 1 pairs are with the first one.
     """
-    rows, places = np.nonzero(nearest.similarities >= threshold)
+    # Features of the same pixels may differ by rounding, and a threshold may be as high as 1.
+    rows, places = np.nonzero(nearest.similarities >= min(threshold, _ALMOST_ONE))
     others = nearest.indices[rows, places]
     similar = {
         (int(min(i, j)), int(max(i, j))): float(s)
@@ -118,7 +120,8 @@ def find_pairs(embeddings: Embeddings, nearest: Nearest, threshold: float) -> li
         is_same = similarity > _ALMOST_ONE and _pixels(embeddings, i, contents) == _pixels(
             embeddings, j, contents
         )
-        pairs.append(Pair(SAME_PIXELS if is_same else NEAR, i, j, similarity))
+        if is_same or similarity >= threshold:
+            pairs.append(Pair(SAME_PIXELS if is_same else NEAR, i, j, similarity))
     order = [SAME_FILE, SAME_PIXELS, NEAR]
     return sorted(pairs, key=lambda p: (order.index(p.kind), -p.similarity, p.row_1, p.row_2))
 
@@ -154,7 +157,7 @@ def _same_bytes(embeddings: Embeddings) -> dict[int, int]:
         try:
             sizes.setdefault(os.stat(embeddings.file(row)).st_size, []).append(row)
         except OSError:
-            continue  # It is no file, or no longer one.
+            continue  # It is no file, or no longer one, or in a bucket.
     first_of = {}
     for rows in sizes.values():
         seen: dict[bytes, int] = {}
@@ -175,7 +178,7 @@ def _pixels(embeddings: Embeddings, row: int, contents: dict[int, bytes]) -> byt
     """A checksum of an image's pixels at full size; of what cannot be read, one of its own."""
     if row not in contents:
         try:
-            pixels = files.pixels(os.fspath(embeddings.file(row)))
+            pixels = files.pixels(embeddings.file(row))
             text = f"{pixels.shape}, {pixels.dtype}".encode()
             contents[row] = hashlib.sha256(text + pixels.tobytes()).digest()
         except files.UNREADABLE:

@@ -21,6 +21,7 @@ import numpy as np
 
 from keras_ssl._files import whole
 from keras_ssl._validation import check_count
+from keras_ssl.data.sources import files
 from keras_ssl.retrieval.tables import TEXT
 
 # Rows that are written or read at a time: 32 MB of 2,048 numbers.
@@ -63,11 +64,16 @@ class Embeddings(NamedTuple):
     class_names: tuple[str, ...] | None = None
     about: dict[str, Any] = {}
 
-    def file(self, row: int) -> pathlib.Path:
-        """Returns where the image of a row lies: its path, seen from where it was embedded."""
-        path = pathlib.Path(str(self.paths[row]))
-        elsewhere = pathlib.Path(self.about.get("directory", ""), path)
-        return path if path.exists() or not elsewhere.exists() else elsewhere
+    def file(self, row: int) -> str:
+        """Returns where the image of a row lies: its path, seen from where it was embedded.
+
+        If it is not there any more, it is the path seen from the current folder.
+        """
+        path = str(self.paths[row])
+        if files.has_scheme(path):
+            return path
+        there = os.path.join(self.about.get("directory", ""), path)
+        return there if os.path.exists(there) else path
 
 
 class _Content(NamedTuple):

@@ -175,11 +175,12 @@ def embed_images(
         shape = " x ".join(map(str, images.image_shape))
         again = f", going on after {parts.done:,}" if parts.done else ""
         with stage(f"embedding {len(images):,} images of {shape}{again}"):
-            _embed(encoder, images, names, parts, batch_size)
+            _embed(encoder, images, parts, batch_size)
         about = {
             "encoder": _whereabouts(source),
             "fingerprint": identity["encoder"],
             "image_shape": list(images.image_shape),
+            "scaling": images.scaling,
             "identity": identity,
             "directory": os.getcwd(),
         }
@@ -213,9 +214,7 @@ def _whereabouts(source: Any) -> str | None:
     return os.path.abspath(source) if os.path.exists(source) else os.fspath(source)
 
 
-def _embed(
-    encoder: keras.Model, images: ImageSet, names: tuple[str, ...], parts: Parts, batch_size: int
-) -> None:
+def _embed(encoder: keras.Model, images: ImageSet, parts: Parts, batch_size: int) -> None:
     """Writes the parts that are not there yet."""
     size, begun = len(images), parts.done
     if begun == size:
@@ -226,18 +225,18 @@ def _embed(
     kept: list[np.ndarray] = []
     blocks: list[np.ndarray] = []
     row, began = first, time.monotonic()
-    for batch, _ in rest.batches(batch_size):
+    for batch, names in rest.named_batches(batch_size):
         values = represent(batch)
         # An image that could not be read is another file's: it is noted before its batch is given.
         lost = set(images.replaced)
-        places = np.arange(row, row + len(values))
-        is_own = np.array([names[place] not in lost for place in places])
-        values, places = values[is_own], places[is_own]
-        if not np.isfinite(values).all():
-            worst = places[np.flatnonzero(~np.isfinite(values).all(axis=1))[0]]
+        is_own = np.array([name not in lost for name in names])
+        is_finite = np.isfinite(values).all(axis=1)
+        if not is_finite[is_own].all():
+            worst = np.flatnonzero(is_own & ~is_finite)[0]
             raise ValueError(
                 f"`encoder` must give finite numbers. Received: NaN or infinity for {names[worst]}"
             )
+        values, places = values[is_own], row + np.flatnonzero(is_own)
         blocks.append(values)
         kept.append(places)
         row += len(is_own)
@@ -256,7 +255,8 @@ def _after(images: ImageSet, first: int) -> ImageSet:
         keys: Any = Places(*(x[first:] for x in images.keys))
     else:
         keys = images.key_dataset.skip(first)
-    return dataclasses.replace(images, keys=keys, size=images.size - first)
+    names = images.names and images.names[first:]
+    return dataclasses.replace(images, keys=keys, size=images.size - first, names=names)
 
 
 def _join(
@@ -306,6 +306,7 @@ def identify(encoder: keras.Model, images: ImageSet) -> dict[str, Any]:
         "encoder": fingerprint_encoder(prepared(encoder, images.image_shape)),
         "list of images": _fingerprint_images(images),
         "image shape": list(images.image_shape),
+        "scaling": images.scaling and [list(pair) for pair in images.scaling],
     }
 
 

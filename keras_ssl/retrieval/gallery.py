@@ -4,13 +4,13 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_ssl._files import whole
 from keras_ssl._text import plain
-from keras_ssl.data.sources import files
+from keras_ssl.data.sources import files, raw
 
 # Height and width of a photo in a picture, in pixels: ten of them and a query fit onto a screen.
 TILE = 128
@@ -32,17 +32,23 @@ class Tile(NamedTuple):
     lines: Sequence[str]
 
 
-def read_tile(path: str | os.PathLike[str]) -> np.ndarray:
+def read_tile(
+    path: str | os.PathLike[str], channels: int | None = 3, scaling: Any = None
+) -> np.ndarray:
     """Reads a photo for a picture; one that cannot be read is gray.
 
     Args:
         path: Its file.
+        channels: Number of channels, of measurements.
+        scaling: How measurements are scaled; `None` for photos.
 
     Returns:
         uint8 (TILE, TILE, 3).
     """
     with contextlib.suppress(files.UNREADABLE):
-        return files.read(os.fspath(path), TILE, 3)
+        if scaling is None:
+            return files.read(os.fspath(path), TILE, 3)
+        return as_tile(raw.read(os.fspath(path), TILE, channels or 3, scaling))
     return np.full((TILE, TILE, 3), 192, np.uint8)
 
 

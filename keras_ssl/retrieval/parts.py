@@ -37,6 +37,11 @@ class Part(NamedTuple):
     features: np.ndarray
 
 
+def differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
+    """What of an identity differs from one that was found, which may be of an earlier version."""
+    return sorted(key for key in identity if found.get(key) != identity[key])
+
+
 class Parts:
     """A folder of parts beside the file that will be made of them, locked against other processes.
 
@@ -77,7 +82,7 @@ class Parts:
         if file.is_file():
             with contextlib.suppress(*([DamagedFileError] if anew else [])):
                 found = read_json(file, "Delete its folder, or pass `overwrite`.")
-        other = sorted(key for key in identity if found.get(key) != identity[key])
+        other = differing(found, identity)
         if found and other and not anew:
             raise ValueError(
                 f"`out` has parts in {self.folder} that were made with another "

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -109,6 +110,46 @@ def test_images_that_are_not_files(tmp_path, monkeypatch):
     assert result.queries == ["#3"]
     picture = np.asarray(Image.open("neighbors/gallery.png"))
     assert (picture[4, 4] == pixels[3, 0, 0, 0]).all()
+
+
+def test_images_in_shards(photos):
+    """One of them cannot be read and has no row; the pictures show the others."""
+    with tarfile.open("a.tar", "w") as tar:
+        for path in sorted(photos.iterdir()):
+            if path.name == "05.png":
+                path.write_bytes(path.read_bytes()[:60])
+            tar.add(path, path.name)
+    encoder = evaluation.raw_pixels((16, 16, 3))
+    images = data.from_webdataset("a.tar", 16)
+    found = neighbors(encoder, images, k=2, outliers=30, quiet=True)
+    rows = [f"#{i}" for i in range(20) if i != 5]
+    assert list(found.embeddings.paths) == rows
+    assert [row["path"] for row in _table("neighbors/embeddings.skipped.csv")] == ["#5"]
+    assert {path.name for path in (photos.parent / "neighbors").iterdir()} > PICTURES | TABLES
+    last = rows[found.outliers[0]].removeprefix("#")
+    shown = np.asarray(Image.open("neighbors/outliers.png"))[4:132, 4:132]
+    expected = np.asarray(Image.open(photos / f"{int(last):02}.png").resize((128, 128)))
+    assert np.abs(shown.astype(int) - expected).mean() < 20
+    assert [(pair.row_1, pair.row_2) for pair in found.pairs] == [(0, 18)]
+
+
+def test_measurements_keep_their_scaling(tmp_path, monkeypatch):
+    """A camera of 12 bits in files of 16: read as bytes, a query would be almost black."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i in range(6):
+        pixels = np.random.RandomState(i).randint(0, 4096, (8, 8), "uint16")
+        Image.fromarray(pixels).save(tmp_path / ("query.png" if i == 5 else f"photos/{i}.png"))
+    Image.open("photos/3.png").save("query.png")
+    encoder = evaluation.raw_pixels((8, 8, 1))
+    encoder.save("encoder.keras")
+    found = embed("encoder.keras", "photos", quiet=True)
+    assert found.about["scaling"] is not None
+    result = neighbors("embeddings.npz", queries=["query.png"], k=1, quiet=True)
+    assert result.nearest.indices.tolist() == [[3]]
+    assert result.nearest.similarities[0, 0] == pytest.approx(1, abs=1e-5)
+    shown = np.asarray(Image.open("neighbors/gallery.png"))[4:132, 4:132]
+    assert shown.mean() > 80
 
 
 @pytest.mark.parametrize(

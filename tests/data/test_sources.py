@@ -1,6 +1,7 @@
 """Sources beyond folders of photos: measurements, manifests with groups, buckets, large folders."""
 
 import csv
+import sys
 
 import keras
 import numpy as np
@@ -55,6 +56,22 @@ class TestMeasurements:
         other = data.load(tmp_path / "0", image_size=16, scaling=train.scaling).train
         assert other.scaling == train.scaling
         assert _first(other).max() == pytest.approx(0.5, abs=0.01) and _first(train).max() == 1
+
+    def test_palettes_and_black_and_white_are_colors(self, tmp_path):
+        red = Image.new("P", (16, 16), 1)
+        red.putpalette([0, 0, 0, 255, 0, 0])
+        red.save(tmp_path / "red.png")
+        Image.new("1", (16, 16), 1).save(tmp_path / "white.png")
+        images = data.from_folder(tmp_path, 16, channels=3, scaling=((0, 255),))
+        found = _first(images)
+        np.testing.assert_allclose(found[0, 8, 8], [1, 0, 0], atol=1e-6)
+        np.testing.assert_allclose(found[1, 8, 8], [1, 1, 1], atol=1e-6)
+
+    def test_a_tiff_is_not_read_in_part_where_a_package_is_missing(self, tmp_path, monkeypatch):
+        _tiff(tmp_path / "a.tif", np.full((16, 16, 3), 3000, "uint16"), photometric="rgb")
+        monkeypatch.setitem(sys.modules, "tifffile", None)
+        with pytest.raises(ValueError, match="a.tif is a TIFF .*pip install tifffile"):
+            data.from_folder(tmp_path, 16)
 
     def test_no_scaling_gives_the_bytes_of_earlier_versions(self, tmp_path):
         ramp = np.linspace(0, 4095, 256).reshape(16, 16).astype("uint16")
@@ -183,7 +200,25 @@ def pairs(tmp_path):
     return rows
 
 
+@pytest.mark.parametrize("hidden", [".cache", ".git"])
+def test_hidden_folders_beside_splits_are_not_classes(hidden, tmp_path):
+    for split in ("train", "test"):
+        for name in ("cats", "dogs"):
+            _photo(tmp_path / split / name / "0.png")
+    (tmp_path / hidden).mkdir()
+    train, test = data.load(tmp_path, image_size=12)
+    assert (len(train), len(test)) == (2, 2) and train.class_names == ("cats", "dogs")
+
+
 class TestManifest:
+    def test_a_file_of_any_name_may_be_broken(self, tmp_path, pairs):
+        for name in ("scan.dcm", "scan"):
+            (tmp_path / name).write_bytes(b"nothing")
+            pairs.append({**pairs[-1], "path": name})
+        with pytest.warns(UserWarning, match="2 of .* cannot be read and are skipped"):
+            images = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12).train
+        assert len(images) == 16
+
     def test_paths_labels_and_splits(self, tmp_path, pairs):
         train, test = data.load(_manifest(tmp_path / "a.csv", pairs), image_size=12)
         assert (len(train), len(test)) == (16, 4) and train.class_names == ("0", "10")

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_ssl import data, models
+from keras_ssl import data, evaluation, models, retrieval
 from keras_ssl.data import stream
 from keras_ssl.data.sources import shards
 
@@ -323,6 +323,20 @@ class TestHuggingFace:
         assert _order(_epoch(views.starting_at(2), 1)) == order[10:]
         with pytest.raises(ValueError, match="`examples`.*must be given"):
             data.from_huggingface(parts, image_size=8)
+
+    @pytest.mark.parametrize("as_it_comes", [False, True])
+    def test_an_image_that_cannot_be_read_has_no_features(self, rows, as_it_comes, tmp_path):
+        datasets = pytest.importorskip("datasets")
+        pictures = [{"bytes": b"nothing" if i == 4 else _png(i), "path": None} for i in range(6)]
+        rows = datasets.Dataset.from_dict({"image": pictures})
+        rows = rows.cast_column("image", datasets.Image())
+        more = {"examples": 6} if as_it_comes else {}
+        rows = rows.to_iterable_dataset() if as_it_comes else rows
+        images = data.from_huggingface(rows, image_size=8, **more)
+        encoder = evaluation.raw_pixels((8, 8, 3))
+        found = retrieval.embed_images(encoder, images, tmp_path / "e.npz", batch_size=4)
+        assert list(found.paths) == ["#0", "#1", "#2", "#3", "#5"]
+        assert len({tuple(row) for row in found.features.tolist()}) == 5
 
     def test_a_folder_by_name(self, rows, tmp_path, monkeypatch):
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")

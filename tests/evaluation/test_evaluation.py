@@ -171,6 +171,7 @@ class TestJudge:
             "| a  | 50.0 %  | 3.2    |",
             "| bb | 100.0 % | -      |",
         ]
+        assert "| 0.07 " in evaluation.table({"best kNN": {"knn": 0.5, "temperature": 0.07}})
 
 
 class TestCallback:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_ssl import data, evaluation, retrieval
 from keras_ssl.retrieval import duplicates, embeddings, extraction
+from keras_ssl.retrieval.embeddings import Embeddings
 from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
 from keras_ssl.retrieval.parts import Part, Parts
 from tests.conftest import tiny_encoder
@@ -409,11 +410,30 @@ def test_a_path_is_seen_from_where_it_was_embedded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encoder = evaluation.raw_pixels((8, 8, 1))
     found = retrieval.embed_images(encoder, retrieval.open_images("photos", encoder), "e.npz")
-    (tmp_path / "elsewhere").mkdir()
+    _photos(tmp_path / "elsewhere" / "photos", 2)  # Others of the same names.
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert str(found.paths[0]) == "photos/hats/00.png"
-    assert found.file(0) == tmp_path / "photos/hats/00.png"
+    assert found.file(0) == str(tmp_path / "photos/hats/00.png")
+    (tmp_path / "photos/hats/00.png").unlink()
+    assert found.file(0) == "photos/hats/00.png"  # The folder may have been moved.
     assert json.loads(json.dumps(found.about)) == found.about
+
+
+def test_a_path_of_a_bucket_stays_as_it_is():
+    found = Embeddings(np.array(["gs://b/0.png"]), np.ones((1, 2)), about={"directory": "/home"})
+    assert found.file(0) == "gs://b/0.png"
+
+
+def test_the_same_pixels_are_found_whatever_the_threshold(tmp_path):
+    """Features of the same pixels may differ by rounding."""
+    _photos(tmp_path, 2)
+    Image.open(tmp_path / "hats/00.png").save(tmp_path / "hats/00.bmp")
+    paths = [tmp_path / name for name in ("hats/00.png", "hats/00.bmp", "shoes/01.png")]
+    features = np.array([[1, 0], [1, 1e-3], [1, 2e-3]], "float32")
+    found = Embeddings(np.array(list(map(str, paths))), features)
+    nearest = retrieval.Index(features).nearest_of(np.arange(3), k=2)
+    (pair,) = duplicates.find_pairs(found, nearest, threshold=1.0)
+    assert pair[:3] == ("same pixels", 0, 1)
 
 
 def test_stale_names_cost_a_row_and_never_make_a_wrong_one(images, encoder, tmp_path):

@@ -117,11 +117,13 @@ def is_file(path: str) -> bool:
 
 
 def sub_folders(path: str) -> set[str]:
-    """Names of the folders in a folder."""
+    """Names of the folders in a folder, hidden ones left out."""
     if has_scheme(path):
         names = [name.rstrip("/") for name in _gfile(path).listdir(path)]
-        return {name for name in names if _gfile(path).isdir(join(path, name))}
-    return {folder.name for folder in pathlib.Path(path).iterdir() if folder.is_dir()}
+        folders = {name for name in names if _gfile(path).isdir(join(path, name))}
+    else:
+        folders = {folder.name for folder in pathlib.Path(path).iterdir() if folder.is_dir()}
+    return {name for name in folders if not name.startswith(".")}
 
 
 def open_bytes(path: File) -> IO[bytes]:
@@ -229,7 +231,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def hints(paths: Iterable[str]) -> str:
     """What can be done about pictures that Pillow cannot read: "" or " (...)"."""
-    suffixes = sorted({pathlib.Path(path).suffix.lower() for path in paths} - readable_suffixes())
+    found = {pathlib.Path(path).suffix.lower() for path in paths}
+    suffixes = sorted((found & set(_HARD_TO_READ)) - readable_suffixes())
     return f" ({'; '.join(f'{name}: {_HARD_TO_READ[name]}' for name in suffixes)})" * bool(suffixes)
 
 

@@ -1,5 +1,6 @@
 """Data sets of Hugging Face's library `datasets`: Parquet, tar files, and those of its hub."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -168,8 +169,11 @@ def _image_set(
     dataset = dataset.select_columns(wanted).cast_column(image, datasets.Image(decode=False))
     dataset = dataset.with_format(None)
 
+    def name_of(i: int) -> str:
+        return f"row {i} of {where}"
+
     def encoded(row: Mapping[str, Any], i: int) -> files.Encoded:
-        return files.Encoded(f"row {i} of {where}", _content(row[image]))
+        return files.Encoded(name_of(i), _content(row[image]))
 
     if isinstance(dataset, datasets.Dataset):
         if examples is not None:
@@ -177,7 +181,8 @@ def _image_set(
                 "`examples` must be left out for a datasets.Dataset, whose epochs are all of its "
                 f"images. Received: examples={examples!r}"
             )
-        return _on_disk(dataset, where, encoded, label, names, image_size, channels, scaling)
+        on_disk = _on_disk(dataset, where, encoded, label, names, image_size, channels, scaling)
+        return dataclasses.replace(on_disk, name_of=name_of)
 
     count = dataset.num_shards
 

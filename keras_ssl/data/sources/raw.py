@@ -125,8 +125,11 @@ def read_numbers(path: files.File) -> np.ndarray:
         with _tiff(path) as tiff:
             series = tiff.series[0]
             return _channels_last(series.asarray(), series.axes)
-    with files.open_image(path) as image:
-        pixels = np.asarray(PIL.ImageOps.exif_transpose(image))
+    with files.open_image(path) as file:
+        image = PIL.ImageOps.exif_transpose(file)
+        # The numbers of a palette are not colors, and white in black and white is not 1 of 255.
+        plain = {"P": "RGB", "PA": "RGB", "1": "L"}.get(image.mode)
+        pixels = np.asarray(image.convert(plain) if plain else image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

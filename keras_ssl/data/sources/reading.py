@@ -96,8 +96,12 @@ def choose_decoding(
     some = paths[:: len(paths) // _SAMPLED + 1]
     kinds: dict[files.File, raw.Kind | None] = {}
     for path in some if scaling != () else ():
-        with contextlib.suppress(files.UNREADABLE):
-            kinds[path] = _kind(path)
+        try:
+            kinds[path] = raw.kind(path)
+        except ImportError as error:  # Without the package, such files would be read in part.
+            raise ValueError(str(error)) from error
+        except files.UNREADABLE:
+            pass
     found = collections.Counter(kinds.values())
     measured = sum(count for kind, count in found.items() if kind is not None)
     if scaling == () or (scaling is None and measured * 2 <= len(kinds)):
@@ -128,13 +132,6 @@ def choose_decoding(
             f"Received: scaling={scaling}"
         )
     return Decoding(size, channels, scaling)
-
-
-def _kind(path: files.File) -> raw.Kind | None:
-    try:
-        return raw.kind(path)
-    except ImportError as error:
-        raise ValueError(str(error)) from error
 
 
 def read_files(

@@ -1,6 +1,7 @@
 """What all sources in shards have in common: names, a look at their beginnings, and a `Stream`."""
 
 import contextlib
+import operator
 import os
 import re
 import zlib
@@ -189,6 +190,7 @@ def as_stream(
         class_names=None if class_names is None else tuple(class_names),
         shuffle_buffer=min(examples, shuffle_buffer),
         replaced=images.replaced,
+        name_of=operator.itemgetter(0),
         scaling=images.decoding.scaling,
         shards=shards,
         read=read,
