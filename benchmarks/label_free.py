@@ -143,6 +143,9 @@ def main():
         (first_images, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
     )
     train, test = load(path, options.images)
+    # Earlier files do not say which images they are of.
+    if figures.setdefault("images", own := data.fingerprint(train)) != own:
+        raise SystemExit(f"error: {options.output} is of other images: {figures['images']}")
     changes = {
         "epochs": max(options.judge_at),
         "warmup_epochs": 1,

@@ -134,14 +134,15 @@ def main() -> None:
         (first_images, options.cifar) if options.cifar else (fashion_mnist, options.data_dir)
     )
     train, test = load(source, options.images)
-    policy = data.policy_for(train.image_shape)
+    policy, fingerprint = data.policy_for(train.image_shape), data.fingerprint(train)
 
     def record(name: str, seed: int, compute: object) -> None:
         key = f"{name}, seed {seed}"
         encoder_file = options.encoders and options.encoders / f"{key}.keras"
-        settings = {"epochs": options.epochs, "images": options.images}
+        settings = {"epochs": options.epochs, "images": options.images, "data": fingerprint}
         if key in figures:
-            found = {setting: figures[key].get(setting) for setting in settings}
+            # Earlier rows do not say which images they are of.
+            found = {setting: figures[key].get(setting, fingerprint) for setting in settings}
             if found != settings:
                 raise SystemExit(f"error: {output} holds {key} with {found}, not {settings}")
             if encoder_file is None or encoder_file.exists():

@@ -21,5 +21,5 @@ def parse(arguments):
     _, bound, _ = cli.make_app().parse_args(words, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     if bound.arguments["resume"] is None:
-        return options.Options(**bound.arguments)
+        return options.Options(**bound.arguments, began=None)
     return options.of_run(function, bound.arguments)

@@ -332,7 +332,7 @@ def test_an_exported_preset_says_where_it_is(tmp_path):
 def _run(path, source="digits"):
     encoder = ENCODERS["plain"]()
     with_config = {
-        "options": {"source": str(source), "seed": 3, "smoke": False, "image_size": None},
+        "options": {"source": source, "seed": 3, "smoke": False, "image_size": None},
         "recipe": {"model": "SimCLR", "epochs": 20, "batch_size": 256},
         "encoder": "tiny",
         "data": {"training": "1437 of 8x8x1, abc"},
@@ -360,12 +360,22 @@ def test_a_run_is_checked_on_its_images_and_told_in_the_card(tmp_path, file):
 
 def test_a_run_whose_images_are_gone_is_checked_on_random_ones(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    run = _run(tmp_path / "run", tmp_path / "secret" / "photos")
+    run = _run(tmp_path / "run", str(tmp_path / "secret" / "photos"))
     done = export(run, tmp_path / "out", smoke=True)
     assert done.contract["check"]["images"] == "4 random images"
     assert "images cannot be read, so random ones are used" in caplog.text
     card = (tmp_path / "out" / "README.md").read_text()
     assert "SimCLR on photos" in card and "secret" not in card
+
+
+@pytest.mark.parametrize("images", [None, "digits"])
+def test_a_run_on_an_object_of_python(images, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    run = _run(tmp_path / "run", {"python": "keras_ssl.data.image_set.ImageSet"})
+    done = export(run, tmp_path / "out", images=images, smoke=True)
+    expected = "4 images of digits" if images else "4 random images"
+    assert done.contract["check"]["images"] == expected
+    assert "# tiny\n" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_an_encoder_without_a_run(tmp_path, caplog):
@@ -449,7 +459,7 @@ def test_images_that_are_not_there(tmp_path):
 
 
 def test_no_encoder(tmp_path):
-    _refused(tmp_path, "`encoder` must be one of", tmp_path / "nowhere.keras")
+    _refused(tmp_path, "`encoder` must be a run.* it is not there", tmp_path / "nowhere.keras")
 
 
 def test_a_tolerance_that_is_none(tmp_path):

@@ -94,6 +94,8 @@ def _images(
         if (size := training.config.get("image_size")) is not None:
             more["image_size"] = size
         try:
+            if not isinstance(options["source"], str):
+                raise ValueError("they were an object of Python")
             return _real(encoder, options["source"], count, more)
         except (KeyError, ValueError, OSError) as error:
             _log.say(f"The run's images cannot be read, so random ones are used: {error}")

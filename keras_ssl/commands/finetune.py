@@ -58,7 +58,7 @@ def finetune(
             `keras_ssl.data.load`; in Python also `keras_ssl.data.Splits`. The accuracies are of its
             own test split, or of images that are held out.
         out: Folder for classifier.keras, classifier.json, few_labels.json and few_labels.md.
-            Default: "finetuned" in the encoder's folder.
+            Default: "finetuned" in the encoder's folder, or "finetuned-smoke" with `smoke`.
         labels: Fractions of the labels, each above 0 and at most 1, stratified by class.
         seeds: Number of subsets of the labels, each with a training of its own.
         train: What is trained: the linear head alone, also the last third of the encoder's layers,
@@ -92,7 +92,7 @@ def finetune(
             raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
     if not isinstance(flip, (bool, type(None))):
         raise TypeError(f"`flip` must be True, False or None. Received: flip={flip!r}")
-    folder = _folder(encoder, out)
+    folder = _folder(encoder, out, "finetuned-smoke" if smoke else "finetuned")
     model = encoders.load_encoder(encoder)
     size = size_of(encoder) if image_size is None else image_size
     train_images, test_images = _load(images, model, size, test_fraction, scaling_of(encoder))
@@ -126,8 +126,8 @@ def finetune(
     return comparison
 
 
-def _folder(encoder: Any, out: str | os.PathLike[str] | None) -> pathlib.Path:
-    """Returns the folder to write to: `out`, or "finetuned" beside the encoder."""
+def _folder(encoder: Any, out: str | os.PathLike[str] | None, name: str) -> pathlib.Path:
+    """Returns the folder to write to: `out`, or one beside the encoder."""
     if out is not None:
         return pathlib.Path(out)
     if not isinstance(encoder, (str, os.PathLike)):
@@ -135,7 +135,7 @@ def _folder(encoder: Any, out: str | os.PathLike[str] | None) -> pathlib.Path:
             "`out` must be given for an encoder that is not a file. Received: out=None"
         )
     path = pathlib.Path(encoder)
-    return (path if path.is_dir() else path.parent) / "finetuned"
+    return (path if path.is_dir() else path.parent) / name
 
 
 def _load(

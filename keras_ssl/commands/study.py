@@ -114,7 +114,8 @@ def study(
             )
             for method in dict.fromkeys(methods)
         }
-        folder = out or pathlib.Path("runs") / f"study-{pathlib.Path(str(source)).resolve().stem}"
+        name_ = f"study-{pathlib.Path(str(source)).resolve().stem}{'-smoke' if smoke else ''}"
+        folder = out or pathlib.Path("runs") / name_
         run = studies.Study(folder, arms, trials, seeds, finalists)
         results = run.run(distribution.strategy(strategy), retry_failed)
         if results is None:  # This process is a worker of another, which writes the report.

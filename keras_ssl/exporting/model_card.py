@@ -116,7 +116,7 @@ def _method(training: Training | None) -> str | None:
 def _data(training: Training | None) -> str | None:
     """The name of the images; of a path, its last part."""
     source = training and training.config["options"].get("source")
-    if not source:
+    if not isinstance(source, str):  # An object of Python has no name.
         return None
     return pathlib.Path(source).name if os.path.exists(source) or os.path.isabs(source) else source
 

@@ -233,6 +233,19 @@ def compare(
     )
 
 
+# Settings of a comparison in words.
+_SETTINGS = {
+    "encoder": "checksum of the encoder",
+    "train": "checksum of the images to train on",
+    "test": "checksum of the images to test on",
+    "part": "part of the encoder that is trained",
+    "steps": "number of steps",
+    "batch_size": "batch size",
+    "learning_rate": "learning rate",
+    "scratch_learning_rate": "learning rate from new weights",
+}
+
+
 class _Run:
     """A comparison that is going on in its folder."""
 
@@ -267,9 +280,10 @@ class _Run:
             arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
             plan = [(f, seed, arm) for f in fractions for seed in range(seeds) for arm in arms]
             for number, (fraction, seed, arm) in enumerate(plan, start=1):
-                is_kept = arm == _TUNED and fraction == fractions[-1] and seed == 0
+                is_first = arm == _TUNED and fraction == fractions[-1] and seed == 0
+                is_kept = is_first and self._kept_fraction() < fraction
                 name = f"{100 * fraction:g} %, seed {seed}, {arm}"
-                if name not in self.rows or (is_kept and not self._has_classifier(name)):
+                if name not in self.rows or is_kept:
                     start = time.monotonic()
                     self.rows[name] = self._row(fraction, seed, arm, name if is_kept else None)
                     self._write()
@@ -331,22 +345,26 @@ class _Run:
             classifier.save(partial)
         write_whole(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
 
-    def _has_classifier(self, name: str) -> bool:
+    def _kept_fraction(self) -> float:
+        """The fraction of the labels that the classifier in the folder was fine-tuned on, or 0."""
         about = self.folder / ABOUT
-        is_there = about.is_file() and (self.folder / CLASSIFIER).is_file()
-        return is_there and read_json(about, _REMEDY).get("row") == name
+        if not about.is_file() or not (self.folder / CLASSIFIER).is_file():
+            return 0.0
+        row = self.rows.get(str(read_json(about, _REMEDY).get("row")), {})
+        return float(row.get("fraction", 0.0))
 
     def _read(self) -> None:
         path = self.folder / ROWS
         if not path.is_file():
             return
         content = read_json(path, _REMEDY)
+        before = content.get("settings", {})
         for name, value in self.settings.items():
-            if content.get("settings", {}).get(name) != value:
+            if before.get(name) != value:
                 raise ValueError(
-                    f"`{name}` must be that of the rows in {path}; other settings need another "
-                    f"folder. Received: {value!r} instead of "
-                    f"{content.get('settings', {}).get(name)!r}"
+                    f"`folder` must hold rows of the same settings, or none: name another folder. "
+                    f"Received: {path}, where the {_SETTINGS.get(name, name)} was "
+                    f"{before.get(name)!r} and now is {value!r}"
                 )
         self.rows = dict(content["rows"])
 

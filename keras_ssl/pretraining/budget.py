@@ -134,7 +134,9 @@ class Schedule(NamedTuple):
     others: float
 
 
-def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> Schedule:
+def spend(
+    left: float, per_epoch: float, judgment: float, compiling: float, every: int | None = None
+) -> Schedule:
     """Fits epochs and judgments to the seconds that are left.
 
     Args:
@@ -142,11 +144,17 @@ def spend(left: float, per_epoch: float, judgment: float, compiling: float) -> S
         per_epoch: Seconds of an epoch.
         judgment: Seconds of one judgment.
         compiling: Seconds until the first step is done.
+        every: Epochs between judgments, if they are given.
     """
-    judgments = int(min(max(_JUDGING_SHARE * left / max(judgment, 1e-3), 2), _JUDGMENTS))
-    rest = compiling + judgments * judgment + _DRAWING
-    number = max(1, int((left - rest) / (_INSPECTIONS * per_epoch)))
-    every = max(1, math.ceil(number / max(judgments - 1, 1)))
+    if every is None:
+        judgments = int(min(max(_JUDGING_SHARE * left / max(judgment, 1e-3), 2), _JUDGMENTS))
+        rest = compiling + judgments * judgment + _DRAWING
+        number = max(1, int((left - rest) / (_INSPECTIONS * per_epoch)))
+        every = max(1, math.ceil(number / max(judgments - 1, 1)))
+    else:  # The first and the last epoch are always judged.
+        rest = compiling + 2 * judgment + _DRAWING
+        number = max(1, int((left - rest) / (_INSPECTIONS * per_epoch + judgment / every)))
+        rest += number // every * judgment
     return Schedule(number, every, rest + number * per_epoch * _INSPECTIONS, rest)
 
 

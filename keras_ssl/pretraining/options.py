@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from keras_ssl import _renames, data, recipes, registry, runs
+import keras
+
+from keras_ssl import _renames, data, models, recipes, registry, runs
 from keras_ssl._tensorflow import check_installed
 from keras_ssl._validation import (
     check_choice,
@@ -25,6 +27,8 @@ Options = SimpleNamespace
 SMOKE_EPOCHS = 2
 # These say how to run and not what, and are not those of the run that goes on.
 HOW_TO_RUN = ("resume", "quiet", "began")
+# These change no figure of a run: runs are not compared by them.
+_WITHOUT_EFFECT = ("checkpoint_minutes", "data_dir", "download", "graph", "out", "profile")
 
 
 def given(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +157,12 @@ def check(options: Options) -> None:
         raise ValueError(f"`seed` must be from 0 to 2**31 - 1. Received: {options.seed}")
     if options.profile and not all(x.strip().isdecimal() for x in options.profile.split(",")):
         raise ValueError(f'`profile` must be steps, such as "10,20". Received: {options.profile!r}')
+    for name in ("image_size", "channels"):
+        value = getattr(options, name)
+        if value is not None and not is_plain(options.source) and options.resume is None:
+            raise ValueError(
+                f"`{name}` must be left out for images that are loaded. Received: {name}={value}"
+            )
     if options.budget is not None and options.epochs is not None:
         raise ValueError(
             "`budget` and `epochs` both say how long to train: give one of them. "
@@ -230,6 +240,9 @@ def base_recipe(options: Options) -> tuple[recipes.Recipe, bool]:
     if isinstance(options.method, recipes.Recipe):
         return options.method, False
     if options.method not in known:
+        own = keras.saving.get_custom_objects().get(options.method)
+        if isinstance(own, type) and issubclass(own, models.JointEmbeddingModel):
+            recipes.small(own)  # This says what it lacks.
         raise ValueError(
             f"`method` must be one of {list(known)}, or a method of your own that is registered "
             "with Keras, whose module --import names on the command line. "
@@ -327,13 +340,20 @@ def load_images(
         image_size: Height and width of the images, in pixels.
         scaling: How measurements were scaled when the run began; see `keras_ssl.data.load`.
     """
+    # Of images that are not judged, all are trained on. Earlier versions held a part out.
+    has_own = options.evaluate_on is not None
+    trains_on_all = options.began is None or options.began.get("trains_on_all", False)
+    labels = options.labels and not (has_own and trains_on_all)
 
-    def load(source: Any, image_size: int | None, channels: Any, scaling: Any) -> data.Splits:
-        if isinstance(source, data.ImageSet):
-            splits = data.split(source) if source.has_labels and options.labels else source
-            splits = splits if isinstance(splits, data.Splits) else data.Splits(source, None)
-        elif isinstance(source, data.Splits):
-            splits = source
+    def load(
+        source: Any, image_size: int | None, channels: Any, scaling: Any, labels: bool
+    ) -> data.Splits:
+        if isinstance(source, (data.ImageSet, data.Splits)):
+            splits = data.Splits(source, None) if isinstance(source, data.ImageSet) else source
+            if not labels:
+                splits = data.Splits(splits.train.without_labels(), None)
+            elif splits.train.has_labels and isinstance(source, data.ImageSet):
+                splits = data.split(source)
         else:
             splits = data.load(
                 source,
@@ -341,7 +361,7 @@ def load_images(
                 channels=channels,
                 data_dir=options.data_dir,
                 download=options.download,
-                labels=options.labels or source != options.source,
+                labels=labels,
                 scaling=scaling,
                 examples=options.examples if source == options.source else None,
             )
@@ -350,12 +370,12 @@ def load_images(
             splits = data.Splits(splits.train.spread(256), test)
         return splits
 
-    own = load(options.source, image_size, options.channels, scaling)
+    own = load(options.source, image_size, options.channels, scaling, labels)
     if options.evaluate_on is None:
         return own.train, own
     height, _, channels = own.train.image_shape
     size, channels = image_size or height, options.channels or channels
-    judge = load(options.evaluate_on, size, channels, own.train.scaling)
+    judge = load(options.evaluate_on, size, channels, own.train.scaling, True)
     if judge.test is None:
         raise ValueError(
             f"`evaluate_on` must be labeled data. Received: {options.evaluate_on!r}, without labels"
@@ -369,7 +389,7 @@ def load_images(
 
 
 def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str, Any]:
-    """Returns all options of the run for TensorBoard's HParams tab; the model adds its own."""
+    """Returns the options of the run for TensorBoard's HParams tab; the model adds its own."""
     chosen = {
         **{name: value for name, value in stored(options).items() if is_plain(value)},
         "policy": recipe.policy,
@@ -383,5 +403,8 @@ def hparams(options: Options, recipe: recipes.Recipe, replicas: int) -> dict[str
     }
     if options.config is not None:
         chosen["method"] = label(options)
-    chosen.pop("out", None)  # It differs between runs that are otherwise the same.
-    return {n.replace("_", " "): value for n, value in chosen.items() if value is not None}
+    return {
+        name.replace("_", " "): value
+        for name, value in chosen.items()
+        if value is not None and name not in _WITHOUT_EFFECT
+    }

@@ -78,9 +78,11 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
                 "recipe": recipe.get_config(),
                 "encoder": _text(encoder),
                 "image_size": setup.images.image_shape[0] if setup.size else options.image_size,
+                "image_shape": setup.images.image_shape,
                 "evaluate_every": every,
                 "scaling": setup.images.scaling,
                 "data": prints,
+                "trains_on_all": options.evaluate_on is not None,
                 **runs.versions(),
                 "replicas": setup.replicas,
                 "started": datetime.datetime.now().isoformat(timespec="seconds"),
@@ -148,8 +150,8 @@ def _fit_to_budget(
         judgment: Seconds of one judgment.
     """
     left = clock.left()
-    plan = budget.spend(left, speed.epoch, judgment, speed.compiling)
-    plan = plan._replace(evaluate_every=setup.options.evaluate_every or plan.evaluate_every)
+    every = setup.options.evaluate_every
+    plan = budget.spend(left, speed.epoch, judgment, speed.compiling, every)
     _log.say(
         f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: they fit the budget of "
         f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left; compiling, "

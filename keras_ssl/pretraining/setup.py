@@ -138,7 +138,9 @@ def prepare(options: Options) -> Setup:
         _check_folder(options, writes)
     chooses_method = options.config is None and options.method is None
     if not chooses_method:
-        options_.base_recipe(options)
+        recipe, _ = options_.base_recipe(options)
+        if is_new:
+            recipe.get_config()  # What has no name cannot be written to config.json.
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):
         size = defaults.image_size(options.source)
@@ -158,6 +160,9 @@ def prepare(options: Options) -> Setup:
     if is_new and is_small and not given:
         batch = defaults.batch_size(recipe.batch_size, images.example_count)
         recipe = dataclasses.replace(recipe, batch_size=batch.value)
+    if is_new and options.smoke and options.batch_size is None:
+        most = min(recipe.batch_size, images.example_count)
+        recipe = dataclasses.replace(recipe, batch_size=most)
     devices = getattr(strategy, "device_count", 1)  # of JAX
     options_.check_batches(recipe, replicas, options.micro_batch_size, devices)
     setup = Setup(

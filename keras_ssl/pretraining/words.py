@@ -9,7 +9,7 @@ import keras
 
 from keras_ssl import callbacks, data, encoders, evaluation, registry, runs
 from keras_ssl.inspection.diagnosis import Diagnosis
-from keras_ssl.pretraining.options import Options, choose_policy, label, source_name
+from keras_ssl.pretraining.options import Options, choose_policy, is_plain, label, source_name
 from keras_ssl.pretraining.setup import Setup
 from keras_ssl.training.strategies import describe
 
@@ -89,6 +89,15 @@ def last_screen(
         diagnoses: What the doctor says of the model at the end.
     """
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
+    commands = [f"embed {path} {source}", f"neighbors {path} {source}", f"export {path} exported"]
+    if is_plain(options.source):
+        next_ = "\n".join(f"  keras-ssl {command}" for command in commands)
+    else:  # A command line cannot name the images.
+        run = repr(str(folder.path))
+        next_ = (
+            f"  keras_ssl.embed({run}, images)\n  keras_ssl.neighbors({run}, images)\n"
+            f"  keras_ssl.export({run}, 'exported', images=images)"
+        )
     ill = "".join(f"The doctor says: {diagnosis}\n" for diagnosis in diagnoses)
     if ill:
         ill += f"After another run, compare both: keras-ssl report {path} runs/ANOTHER\n"
@@ -96,10 +105,7 @@ def last_screen(
         f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
         "To write a row of features for each image, to see which images look alike, and to take "
-        "the encoder elsewhere:\n"
-        f"  keras-ssl embed {path} {source}\n"
-        f"  keras-ssl neighbors {path} {source}\n"
-        f"  keras-ssl export {path} exported"
+        f"the encoder elsewhere:\n{next_}"
     )
 
 

@@ -36,6 +36,20 @@ _CRITERIA = {
 }
 
 
+# Arguments of every method; a recipe gives the first three, and whoever builds it the others.
+_OF_EVERY_METHOD = ("encoder", "projector", "criterion", "probe", "name")
+
+
+def needed_arguments(method: type[models.JointEmbeddingModel]) -> list[str]:
+    """The arguments that a method of its own cannot be made without."""
+    parameters = inspect.signature(method.__init__).parameters
+    return [
+        name
+        for name in arguments_of(method.__init__)
+        if parameters[name].default is inspect.Parameter.empty and name not in _OF_EVERY_METHOD
+    ]
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """All that a pretraining run needs besides images and an encoder.
@@ -163,21 +177,14 @@ class Recipe:
                 "`arguments` must be a dictionary of arguments of the method. Received: "
                 f"arguments={self.arguments!r}"
             )
-        own = ("encoder", "projector", "criterion", "probe", "name")
         known = {
             name: None  # A dictionary keeps the order.
             for part in self.model.__mro__
             if issubclass(part, models.JointEmbeddingModel)
             for name in arguments_of(part.__init__)
-            if name not in own
+            if name not in _OF_EVERY_METHOD
         }
-        parameters = inspect.signature(self.model.__init__).parameters
-        needed = [
-            name
-            for name in arguments_of(self.model.__init__)
-            if parameters[name].default is inspect.Parameter.empty
-            and name not in (*own, *self.arguments)
-        ]
+        needed = [name for name in needed_arguments(self.model) if name not in self.arguments]
         if needed:
             raise ValueError(
                 "`model` must need no more than an encoder and `arguments`. Received: "

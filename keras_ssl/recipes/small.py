@@ -7,7 +7,7 @@ import keras
 
 from keras_ssl import models
 from keras_ssl.recipes.optimizers import adamw
-from keras_ssl.recipes.recipe import METHODS, Recipe
+from keras_ssl.recipes.recipe import METHODS, Recipe, needed_arguments
 
 
 def small(model: type[models.JointEmbeddingModel], **criterion: Any) -> Recipe:
@@ -88,8 +88,8 @@ def methods() -> dict[str, Recipe]:
     """Returns a small recipe per method: `SMALL`, and your own methods by their names in Keras.
 
     Your own methods are the subclasses of `keras_ssl.models.JointEmbeddingModel` that have a
-    default criterion and are registered with Keras. To give one other settings or a shorter name,
-    add a row to `SMALL` where the method is defined.
+    default criterion, need no argument but an encoder, and are registered with Keras. To give one
+    other settings or a shorter name, add a row to `SMALL` where the method is defined.
 
     Example:
         >>> list(methods())[:3], methods()["vicreg"] == SMALL["vicreg"]
@@ -98,12 +98,18 @@ def methods() -> dict[str, Recipe]:
     own = {
         name: _with_own_projector(small(part))
         for name, part in keras.saving.get_custom_objects().items()
-        if isinstance(part, type)
-        and issubclass(part, models.JointEmbeddingModel)
-        and part.default_criterion is not None
-        and part not in METHODS.values()
+        if _is_method(part) and part not in METHODS.values() and not needed_arguments(part)
     }
     return {**SMALL, **own}
+
+
+def _is_method(part: Any) -> bool:
+    """Whether something is the class of a method with a criterion."""
+    return (
+        isinstance(part, type)
+        and issubclass(part, models.JointEmbeddingModel)
+        and part.default_criterion is not None
+    )
 
 
 def _with_own_projector(recipe: Recipe) -> Recipe:

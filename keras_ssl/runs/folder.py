@@ -200,10 +200,11 @@ def size_of(encoder: Any) -> int | None:
         encoder: The folder of a run, or a file in it. Of anything else nothing is known.
 
     Returns:
-        The size in pixels, or `None` if it is not known, or if images kept their own.
+        The size in pixels, or `None` if it is not known, or if the images were not square.
     """
-    config = _config_of(encoder)
-    return None if config is None else config.get("image_size")
+    config = _config_of(encoder) or {}
+    height, width, *_ = config.get("image_shape") or (None, None)
+    return config.get("image_size") or (height if height == width else None)
 
 
 def _config_of(encoder: Any) -> dict[str, Any] | None:

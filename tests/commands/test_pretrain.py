@@ -137,6 +137,7 @@ def _check_tensorboard(ask):
     experiment = ask("hparams/experiment", {"experimentName": ""})
     options = {option["name"] for option in experiment["hparamInfos"]}
     assert {"method", "base learning rate", "batch size", "policy", "seed"} <= options
+    assert not {"out", "checkpoint minutes"} & options  # They change no figure.
     metrics = {metric["displayName"] for metric in experiment["metricInfos"]}
     assert {"linear accuracy", "RankMe"} <= metrics
 

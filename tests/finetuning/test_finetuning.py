@@ -269,8 +269,16 @@ class TestComparison:
         assert _compare(splits, tmp_path / "parts").rows == whole.rows and again.classifier.exists()
         assert len(fits) == 4
 
-        with pytest.raises(ValueError, match="`batch_size` must be that of the rows"):
+        with pytest.raises(ValueError, match="of the same settings.*the batch size was 64 and now"):
             _compare(splits, tmp_path / "parts", batch_size=16)
+
+    def test_the_classifier_of_the_most_labels_stays(self, splits, tmp_path):
+        kept, encoder = [], tiny_encoder()
+        for fraction in (0.5, 0.1, 1.0):
+            arguments = dict(seeds=1, steps=2, augmentation=FLIPS, baselines=False)
+            finetuning.compare(encoder, *splits, tmp_path, labels=[fraction], **arguments)
+            kept.append(json.loads((tmp_path / "classifier.json").read_text())["row"])
+        assert [name.partition(" %")[0] for name in kept] == ["50", "50", "100"]
 
     def test_the_classifier_is_a_plain_model(self, splits, tmp_path):
         comparison = _compare(splits, tmp_path, baselines=False)
@@ -325,13 +333,14 @@ class TestCommand:
         tiny_encoder().save(tmp_path / "encoder.keras")
         found = finetune(tmp_path, "digits", labels=[1.0], seeds=1, smoke=True)
         assert "200 labeled images of 10 classes" in caplog.text and found.table in caplog.text
-        assert found.classifier == tmp_path / "finetuned" / "classifier.keras"
+        # The real command, which comes next, finds no rows of other settings.
+        assert found.classifier == tmp_path / "finetuned-smoke" / "classifier.keras"
         assert found.classifier.is_file()
 
     def test_bad_arguments_write_nothing(self, tmp_path):
         encoder = tiny_encoder()
         encoder.save(tmp_path / "encoder.keras")
-        with pytest.raises(ValueError, match="`encoder` must be one of"):
+        with pytest.raises(ValueError, match="`encoder` must be a run.* it is not there"):
             finetune(tmp_path / "none.keras", "digits")
         with pytest.raises(ValueError, match="`out` must be given"):
             finetune(encoder, "digits")

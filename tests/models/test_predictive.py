@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ssl import encoders, layers, losses, models, optimizers, recipes
 from keras_ssl.encoders import as_encoder
+from keras_ssl.pretraining.options import Options, base_recipe
 from tests.conftest import tiny_encoder
 
 IMAGES = np.random.RandomState(0).uniform(size=(2, 8, 8, 8, 1)).astype("float32")
@@ -211,3 +212,17 @@ def test_the_range_of_a_teacher_that_does_not_know_its_images(tmp_path):
 def test_a_method_that_needs_more_has_no_recipe():
     with pytest.raises(ValueError, match="`model` must need no more.*Distillation.*'teacher'"):
         recipes.small(models.Distillation)
+
+
+def test_a_method_of_your_own_that_needs_more_is_in_nobodys_way():
+    @keras.saving.register_keras_serializable("mine")
+    class NeedsTeacher(models.Distillation):
+        """Registered, as `--import` does."""
+
+    try:
+        assert "vicreg" in recipes.methods() and "mine>NeedsTeacher" not in recipes.methods()
+        options = Options(method="mine>NeedsTeacher", config=None)
+        with pytest.raises(ValueError, match="`model` must need no more.*NeedsTeacher.*'teacher'"):
+            base_recipe(options)
+    finally:
+        del keras.saving.get_custom_objects()["mine>NeedsTeacher"]

@@ -34,6 +34,14 @@ class TestSpend:
         plan = budget.spend(600.0, per_epoch=5.0, judgment=30.0, compiling=0.0)
         assert plan.epochs / plan.evaluate_every <= 3
 
+    @pytest.mark.parametrize("every", [1, 7, 1000])
+    def test_judgments_that_are_asked_for_fit_too(self, every):
+        plan = budget.spend(600.0, per_epoch=2.0, judgment=4.0, compiling=20.0, every=every)
+        judgments = 1 + plan.epochs // every + 1
+        spent = 20 + 1.06 * 2 * plan.epochs + 4 * judgments + 20
+        assert plan.evaluate_every == every and 590 < spent <= 600
+        assert plan.seconds == pytest.approx(spent)
+
     def test_there_is_always_one_epoch(self):
         assert budget.spend(-10.0, 100.0, 5.0, 5.0)[:2] == (1, 1)
 
