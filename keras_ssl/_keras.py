@@ -11,7 +11,7 @@ import contextlib
 import functools
 import importlib
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -80,6 +80,23 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """Returns the layers directly inside `layer`, in order; those of a graph as it computes."""
     # `all_layers` gives inner layers of any depth, and those of one layer last to first.
     return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def call_each(layer: keras.layers.Layer, inputs: Iterable[Any], training: bool) -> tuple[Any, ...]:
+    """Calls a layer on several inputs, and adds up its losses (`add_loss`, activity regularizers).
+
+    Keras forgets those of all calls but the last one, unless they are part of another call.
+    """
+    outputs: list[Any] = []
+    forgotten: list[Any] = []
+    kept: list[Any] = []
+    for x in inputs:
+        outputs.append(layer(x, training=training))
+        before, kept = kept, [loss for inner in all_layers(layer) for loss in own_losses(inner)]
+        forgotten += [loss for loss in before if not any(loss is other for other in kept)]
+    for loss in forgotten:
+        layer.add_loss(loss)
+    return tuple(outputs)
 
 
 def own_losses(layer: keras.layers.Layer) -> list[Any]:
@@ -238,8 +255,13 @@ def moments_of(optimizer: keras.optimizers.Adam, variable: Any) -> tuple[Any, An
 
 def decays(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
     """Whether an optimizer makes a variable decay, apart from its gradient."""
-    # `exclude_from_weight_decay` has no public counterpart that tells what was excluded.
-    return optimizer.weight_decay is not None and optimizer._use_weight_decay(variable)
+    return optimizer.weight_decay is not None and may_decay(optimizer, variable)
+
+
+def may_decay(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
+    """Whether `exclude_from_weight_decay` leaves a variable in."""
+    # There is no public counterpart that tells what was excluded.
+    return optimizer._use_weight_decay(variable)
 
 
 def replace_update(

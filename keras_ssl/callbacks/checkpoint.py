@@ -118,7 +118,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
             either.
 
     Raises:
-        ValueError: for a number out of its range.
+        ValueError: for a number out of its range; in training, before its first step, if the folder
+            holds a checkpoint of a later epoch than the one that it begins with.
         NonFiniteLossError: in training, if a weight is not finite; the last good checkpoint
             remains.
 
@@ -147,10 +148,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.minutes = None if minutes is None else check_positive("minutes", minutes)
         self.signals = signals
         self._epoch, self._saved = 0, 0.0
+        self._is_checked = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock, removes unfinished files, and begins to answer signals."""
-        self._saved = time.monotonic()
+        self._saved, self._is_checked = time.monotonic(), False
         for left in partial_files(self.folder):  # A process was killed while it saved these.
             with contextlib.suppress(OSError):
                 left.unlink()
@@ -158,8 +160,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.signals.is_training = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch."""
+        """Remembers the epoch. Before the first one, looks for checkpoints of later epochs."""
         self._epoch = epoch
+        if not self._is_checked:
+            self._is_checked = True
+            self._check_folder()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Saves the model if it is time, or if training was asked to stop."""
@@ -181,11 +186,27 @@ class EpochCheckpoint(keras.callbacks.Callback):
         if self.signals is not None:
             self.signals.is_training = False
 
+    def _check_folder(self) -> None:
+        # They would stay the latest ones, and what is trained now would be deleted as older.
+        later = [
+            file
+            for file in checkpoints(self.folder)
+            if position(file).epoch > self._epoch and _damage(file) is None
+        ]
+        if later:
+            raise ValueError(
+                f"`folder` must hold no checkpoint of a later epoch than the {self._epoch} that "
+                "training begins with: go on from the latest one (`initial_epoch`), or name "
+                f"another folder. Received: folder={str(self.folder)!r}, which holds "
+                f"{later[-1].name}"
+            )
+
     def _save(self, name: str) -> None:
         save_model(self.model, self.folder / name)
         self._saved = time.monotonic()
         for old in checkpoints(self.folder)[: -self.keep]:
-            old.unlink()
+            if old.name != name:
+                old.unlink()
         if self.signals is not None and self.signals.received is not None:
             raise Stopped(self.signals.received)
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssl import duality, replicas
+from keras_ssl._keras import all_layers
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
@@ -138,7 +139,7 @@ class Sample:
         self.captions = texts
         self.labels, self.class_names = labels, class_names
         self.images = self.unaugmented = images
-        self._model: Any = None
+        self._traced: Any = None
 
     def __len__(self) -> int:
         return len(keras.tree.flatten(self.views)[0])
@@ -151,11 +152,12 @@ class Sample:
         mode, the moving averages of an untrained network are 0 and 1, and its embeddings could be
         arbitrarily large or small. Nothing is updated.
         """
-        if self._model is not model:
-            # Traced once per model.
-            if not model.built:
-                model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
-            self._model, self._embed = model, embedder(model, self.views)
+        if not model.built:
+            model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
+        # Traced once per model, and again if other layers are trainable: a graph keeps that.
+        traced = (model, *(layer.trainable for layer in all_layers(model)))
+        if self._traced != traced:
+            self._traced, self._embed = traced, embedder(model, self.views)
         rows = np.array_split(np.arange(len(self)), -(-len(self) // batch_size))
         outputs = [
             self._embed(

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._backend import widest
+from keras_ssl._keras import all_layers
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction
 
@@ -22,7 +23,8 @@ class MovingAverage(keras.layers.Layer):
 
     No gradient passes through the teacher. It has its own batch statistics: in training it
     normalizes by the statistics of the batch, and keeps moving averages of them for inference, as
-    in BYOL's published code. It averages only the weights that gradients train in the original. The
+    in BYOL's published code. It averages only the weights that gradients train in the original: if
+    a part of it is thawed later, and the model is compiled again, the teacher follows it, too. The
     number of steps is a variable, so a model that is saved and loaded continues its schedule.
 
     Args:
@@ -42,7 +44,7 @@ class MovingAverage(keras.layers.Layer):
     Raises:
         TypeError: if the student is not made of Keras layers.
         ValueError: if the momentum is outside [0, 1]; when the teacher is built, if a layer of the
-            student is not built yet, or its copy has other weights.
+            student is not built yet, has LoRA, or its copy has other weights.
 
     Example:
         >>> student = keras.layers.Dense(1, kernel_initializer="zeros")
@@ -96,19 +98,33 @@ class MovingAverage(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Copies the student. Its layers must be built."""
+        _refuse_lora(self.student)
         self._copies = [copied(layer) for layer in self.student]
-        averaged = [
-            (own, theirs)
-            for copy, layer in zip(self._copies, self.student, strict=True)
-            for own, theirs in zip(copy.weights, layer.weights, strict=True)
-            if own.trainable
-        ]
+        averaged = []
+        for copy, layer in zip(self._copies, self.student, strict=True):
+            # Now its variables tell which of them can be trained. Layer by layer: on TensorFlow, a
+            # flag that the outer layer has already does not reach the inner ones.
+            for inner in all_layers(copy):
+                inner.trainable = True
+            pairs = zip(copy.weights, layer.weights, strict=True)
+            averaged += [(own, theirs) for own, theirs in pairs if own.trainable]
         self._averaged = lambda: averaged
-        for own, _ in averaged:
-            own.trainable = False  # Not on the layer: it would then not normalize by batches.
+        self._follow_flags()
         self.iterations = self.add_weight(
             shape=(), initializer="zeros", dtype=widest("int64"), trainable=False, name="iterations"
         )
+
+    def _follow_flags(self) -> None:
+        """Makes each layer of the copies trainable or not, as the original is now.
+
+        Batch normalization that is not trainable uses its moving averages in training, too.
+        """
+        for copy, layer in zip(self._copies, self.student, strict=True):
+            for own, theirs in zip(all_layers(copy), all_layers(layer), strict=False):
+                if own.trainable != theirs.trainable:
+                    own.trainable = theirs.trainable
+        for own, _ in self._averaged():
+            own.trainable = False  # Not on the layer: it would then not normalize by batches.
 
     def start(self) -> None:
         """Copies the student's weights once more, unless there was an `update`.
@@ -123,6 +139,7 @@ class MovingAverage(keras.layers.Layer):
             self._has_started = True
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
+        self._follow_flags()
         x = inputs
         for copy in self._copies:
             x = copy(x, training=training)
@@ -138,6 +155,8 @@ class MovingAverage(keras.layers.Layer):
             momentum = ops.minimum(momentum(self.iterations.value), 1.0)
         self.iterations.assign_add(1)
         for own, theirs in self._averaged():
+            if not theirs.trainable:
+                continue
             m = ops.cast(momentum, own.dtype)
             own.assign(m * own + (1 - m) * ops.cast(theirs, own.dtype))
 
@@ -154,6 +173,16 @@ class MovingAverage(keras.layers.Layer):
         momentum = config["momentum"]
         momentum = deserialize(momentum) if isinstance(momentum, dict) else momentum
         return cls(**{**config, "student": student, "momentum": momentum})
+
+
+def _refuse_lora(layers: Sequence[keras.layers.Layer]) -> None:
+    for layer in layers:
+        if any(getattr(inner, "lora_enabled", False) for inner in all_layers(layer)):
+            raise ValueError(
+                "`student` must have no LoRA, because a file holds only the sum of a layer's own "
+                "weights and those of LoRA. Received: LoRA in layer "
+                f"{layer.name!r}"
+            )
 
 
 def copied(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -48,7 +48,9 @@ class Predictor(keras.layers.Layer):
         """Creates the variables for embeddings of shape (N, M)."""
         check_matrix(input_shape)
         dimensions = check_count("dimensions", input_shape[-1])
-        self._layer = Projector([*self.hidden, dimensions], dtype=self.dtype_policy)
+        self._layer = Projector(
+            [*self.hidden, dimensions], dtype=self.dtype_policy, trainable=self.trainable
+        )
         self._layer.build(input_shape)
 
     def call(self, embeddings: Tensor, training: bool = False) -> Tensor:  # noqa: D102

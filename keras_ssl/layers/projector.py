@@ -134,6 +134,9 @@ class Projector(keras.layers.Layer):
                     **_BATCH_NORM, center=False, scale=False, dtype=self.dtype_policy
                 )
             )
+        if not kwargs.get("trainable", True):  # A file says it of the whole.
+            for block in self._blocks:
+                block.trainable = False
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the variables for representations of shape (N, D)."""

@@ -31,12 +31,15 @@ from keras_ssl.losses.gram import (
     Side,
     entropy_of,
     frobenius_energy,
+    power_of,
     select_log_det_side,
     spectral_sum,
 )
 from keras_ssl.losses.normalization import unit_dimensions, unit_embeddings
 from keras_ssl.replicas import batch_mean, sum_over_replicas
 
+# Up to this order, the entropy is computed by a sum that is exact at order 1.
+_CLOSE_TO_ONE = 1.5
 _NORMALIZATIONS = {"embeddings": unit_embeddings, "dimensions": unit_dimensions}
 
 
@@ -133,8 +136,18 @@ class MatrixEntropyLoss(Criterion):
         if self.order == 2:
             energy = frobenius_energy(z, self.side)
             return -ops.log(ops.where(energy > 0, energy, 1))
-        total = spectral_sum(z, entropy_of(self.order), self.side)
-        return total if self.order == 1 else ops.log1p((1 - self.order) * total) / (1 - self.order)
+        a = self.order
+        if a > _CLOSE_TO_ONE:
+            # The sum may be as small as N^(1 - a): 1 plus a difference would have lost it.
+            total = spectral_sum(z, power_of(a), self.side)
+            trace = sum_over_replicas(ops.sum(ops.square(z)))
+            is_there = ops.logical_and(total > 0, trace > 0)
+            logarithms = ops.log(ops.where(is_there, total, 1)) - a * ops.log(
+                ops.where(is_there, trace, 1)
+            )
+            return logarithms / (1 - a)
+        total = spectral_sum(z, entropy_of(a), self.side)
+        return total if a == 1 else ops.log1p((1 - a) * total) / (1 - a)
 
 
 @keras.saving.register_keras_serializable(package="keras_ssl")

@@ -15,6 +15,7 @@ from keras_ssl._keras import (
     all_layers,
     automatic_jit,
     build_for,
+    call_each,
     compiled_metrics,
     forget_initial_epoch,
     inner_layers,
@@ -278,8 +279,7 @@ class JointEmbeddingModel(Trainer):
             the method has. The online probe learns from the first representation.
         """
         representations = self(views, training=training)
-        embeddings = tuple(self.projector(r, training=training) for r in representations)
-        return representations, embeddings
+        return representations, call_each(self.projector, representations, training)
 
     def pairs(self, embeddings: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
         """Returns the pairs that the criterion compares. The loss is the mean over them.

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_ssl._backend import outside_graph
-from keras_ssl._keras import replace_layer
+from keras_ssl._keras import call_each, replace_layer
 from keras_ssl._tensors import Tensor
 from keras_ssl.encoders import as_encoder, pooled
 from keras_ssl.layers import MovingAverage, Predictor
@@ -70,7 +70,7 @@ class PredictiveModel(JointEmbeddingModel):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Returns the representations, and the predictions and targets of all views."""
         representations, embeddings = super().embed(views, training)
-        predictions = [self.predictor(z, training=training) for z in embeddings]
+        predictions = call_each(self.predictor, embeddings, training)
         if self.teacher is None:
             targets = [ops.stop_gradient(z) for z in embeddings]
         else:

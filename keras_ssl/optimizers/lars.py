@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._keras import variable_index
+from keras_ssl._keras import may_decay, variable_index
 from keras_ssl._tensors import Tensor, at_least
 from keras_ssl._validation import check_fraction, check_non_negative, check_positive
 
@@ -147,13 +147,14 @@ class LARS(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, variable.dtype)
         if len(variable.shape) < 2:
             return gradient, learning_rate * self.one_dimensional_factor
-        decayed = gradient + self.coupled_weight_decay * variable
+        weight_decay = self.coupled_weight_decay if may_decay(self, variable) else 0.0
+        decayed = gradient + weight_decay * variable
         weight_norm = norm(variable)
         gradient_norm = norm(gradient if self.clip_trust_ratio else decayed)
         is_defined = ops.logical_and(weight_norm > 0, gradient_norm > 0)
         if self.clip_trust_ratio:
             # The sum of the two norms, not the norm of the sum. If one is 0, nothing decays.
-            divisor = gradient_norm + self.coupled_weight_decay * weight_norm + _CLIPPED_EPSILON
+            divisor = gradient_norm + weight_decay * weight_norm + _CLIPPED_EPSILON
             ratio = self.trust_coefficient * weight_norm / divisor
             scale = ratio / ops.where(is_defined, at_least(ratio, learning_rate), 1)
             return ops.where(is_defined, scale * decayed, gradient), learning_rate

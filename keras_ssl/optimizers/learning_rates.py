@@ -23,6 +23,9 @@ def scale_learning_rates(
         optimizer: An optimizer, built or not.
         factors: Pairs (variable, factor). Other variables have a factor of 1.
 
+    Raises:
+        ValueError: for a `keras.optimizers.MultiOptimizer`.
+
     Example:
         >>> first, last = keras.Variable(1.0), keras.Variable(1.0)
         >>> optimizer = keras.optimizers.SGD(learning_rate=0.5)
@@ -32,6 +35,11 @@ def scale_learning_rates(
         (0.95, 0.5)
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, keras.optimizers.MultiOptimizer):
+        raise ValueError(
+            "`optimizer` must be a single one where learning rates have factors (`layer_decay`). "
+            f"Received: optimizer={inner.name!r}, a MultiOptimizer"
+        )
     of_index: dict[int, float] = {}
     # The class's own, so that a second call replaces what the first one did.
     update = type(inner).update_step

@@ -212,6 +212,20 @@ class OneTraining(keras.callbacks.CallbackList):
             super().on_train_end(logs)
 
 
+@contextlib.contextmanager
+def keeps_weights(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """A scope in which the end of `fit` is not the end of training.
+
+    With `use_ema`, Keras then puts moving averages in the place of the weights.
+    """
+    own = vars(optimizer)  # Not by `setattr`, which Keras overrides to track what is set.
+    own["finalize_variable_values"] = lambda variables: None
+    try:
+        yield
+    finally:
+        del own["finalize_variable_values"]
+
+
 def fit_from_step(
     fit: Callable[..., Any], model: keras.Model, call: dict[str, Any], initial_step: int
 ) -> Any:
@@ -231,7 +245,8 @@ def fit_from_step(
     )
     call = {**call, "callbacks": callbacks}
     callbacks.is_first, callbacks.is_last = True, epoch + 1 == epochs
-    history = fit(**{**call, "x": rest, "epochs": epoch + 1})
+    with contextlib.nullcontext() if callbacks.is_last else keeps_weights(model.optimizer):
+        history = fit(**{**call, "x": rest, "epochs": epoch + 1})
     if not callbacks.is_last and not model.stop_training:
         callbacks.is_first, callbacks.is_last = False, True
         history = fit(**{**call, "initial_epoch": epoch + 1})
@@ -308,7 +323,9 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | None) -> None:
         optimizer: The model's optimizer, or `None`, which Keras handles.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    steps = getattr(optimizer, "gradient_accumulation_steps", None)
+    # Those of a `keras.optimizers.MultiOptimizer`, or the optimizer itself.
+    several = getattr(optimizer, "optimizers", None) or [optimizer]
+    steps = max(getattr(one, "gradient_accumulation_steps", None) or 0 for one in several)
     if steps:
         raise ValueError(
             "`gradient_accumulation_steps` must be None: the criterion would only compare images "

@@ -196,6 +196,28 @@ class ReplicatedModel(keras.Model):
         def function(iterator: Any) -> dict[str, Any]:
             if isinstance(iterator, (tf.data.Iterator, tf.distribute.DistributedIterator)):
                 return steps_on_iterator(iterator)
-            return step_on_data(next(iterator))  # train_on_batch
+            return step_on_data(self._shared_out(next(iterator)))  # train_on_batch
 
         return function
+
+    def _shared_out(self, data: Any) -> Any:
+        """Gives each replica its rows of a batch in arrays."""
+        strategy = self.distribute_strategy
+        if not is_on_one_machine(strategy):
+            raise ValueError(
+                "`train_on_batch` and `test_on_batch` work on the devices of one machine: call "
+                "`fit` or `evaluate` on several."
+            )
+        count = strategy.num_replicas_in_sync
+
+        def own(context: tf.distribute.InputReplicaContext | Any) -> Any:
+            i = context.replica_id_in_sync_group
+
+            def rows(x: Any) -> Any:
+                if x is None:
+                    return None
+                return tf.convert_to_tensor(x)[i * len(x) // count : (i + 1) * len(x) // count]
+
+            return keras.tree.map_structure(rows, data)
+
+        return strategy.experimental_distribute_values_from_function(own)

@@ -32,6 +32,31 @@ def test_the_latest_are_kept_and_load(views, tmp_path):
     assert isinstance(keras.models.load_model(found[-1]), models.VICReg)
 
 
+def test_checkpoints_of_a_longer_training_are_in_the_way(views, tmp_path):
+    """They would stay the latest, and every new one would be deleted as older."""
+    model = _fit(tmp_path, views, epochs=2)
+    with pytest.raises(ValueError, match="`folder` must hold no .* later epoch than the 0 .*00002"):
+        _fit(tmp_path, views, epochs=1)
+    assert [path.name for path in callbacks.checkpoints(tmp_path)] == ["epoch-00002.keras"]
+    goes_on = callbacks.EpochCheckpoint(tmp_path)
+    steps = dict(steps_per_epoch=1, epochs=3, initial_epoch=2)
+    model.fit(views, **steps, verbose=0, callbacks=[goes_on])
+    assert [path.name for path in callbacks.checkpoints(tmp_path)] == ["epoch-00003.keras"]
+
+
+def test_a_checkpoint_that_was_just_written_is_never_deleted(views, tmp_path):
+    """Within the same epoch, one of another training may be later."""
+    model = _fit(tmp_path / "other", views, epochs=1)
+    model.save(tmp_path / "epoch-00000-step-0000009.keras")
+    callback = callbacks.EpochCheckpoint(tmp_path, minutes=1e-9)
+    callback.set_model(model)
+    callback.set_params({"steps": 5})
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    callback.on_train_batch_end(2)
+    assert (tmp_path / "epoch-00000-step-0000003.keras").exists()
+
+
 def test_a_kill_while_writing_leaves_the_one_before(views, tmp_path, monkeypatch):
     model = _fit(tmp_path, views, epochs=1)
 

@@ -118,6 +118,19 @@ def test_training_and_evaluation_are_the_first_sections(run, events):
     ] == names  # In the logs of earlier versions.
 
 
+def test_a_layer_that_is_thawed_is_seen_so():
+    """A graph keeps whether batch normalization is frozen."""
+    views = tuple(np.random.RandomState(0).uniform(size=(2, 8, 8, 8, 1)).astype("float32"))
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    encoder.add(keras.layers.BatchNormalization())
+    model, sample = models.VICReg(encoder, keras.layers.Dense(3)), Sample.of(views)
+    encoder.trainable = False
+    frozen = sample.inspect(model).representations[0]
+    encoder.trainable = True
+    thawed = sample.inspect(model).representations[0]
+    assert abs(frozen.mean()) > 0.1 > abs(thawed.mean())
+
+
 def test_figures_are_those_of_the_paper(run, events):
     _, inspector, model = run
     last = {tag: points[-1][1] for tag, points in events.scalars.items()}

@@ -235,8 +235,22 @@ def refusals():
     return messages
 
 
+def batches_by_hand():
+    """Returns losses and weights after `test_on_batch` and `train_on_batch` of arrays."""
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = models.SimCLR(encoder(), "12-6")
+        model.compile(keras.optimizers.SGD(0.5))
+    (x,) = views(8, 8).take(1)
+    x = keras.tree.map_structure(np.asarray, x)
+    losses = [float(model.test_on_batch(x, return_dict=True)["loss"])]
+    losses += [float(model.train_on_batch(x, return_dict=True)["loss"]) for _ in range(2)]
+    return losses, [float(np.sum(np.asarray(w))) for w in model.trainable_weights]
+
+
 if __name__ == "__main__":
     result = {
+        "by hand": batches_by_hand(),
         "criteria": compare(strategy, ["wide"], brief=True) if REPLICAS > 1 else {},
         "steps": optimizer_steps(),
         "draws": distinct_draws(),

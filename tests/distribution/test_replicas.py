@@ -183,6 +183,12 @@ def test_compiled_metrics_are_those_of_all_replicas(one_and_two):
     assert two == pytest.approx(one, rel=1e-5)
 
 
+def test_a_batch_by_hand_is_shared_out(one_and_two):
+    """Keras would give each replica all of it, and every image would be its own negative."""
+    for one, two in zip(*(found["by hand"] for found in one_and_two), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+
+
 def test_an_inspector_sees_the_same_run(one_and_two):
     one, two = (result["inspected"] for result in one_and_two)
     assert one["same weights"] and two["same weights"]

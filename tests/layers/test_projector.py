@@ -99,3 +99,26 @@ class TestDefaultProjector:
     def test_others_are_not(self, method, projector, has_accelerator, monkeypatch):
         monkeypatch.setattr("keras_ssl.layers.projector.has_accelerator", lambda: has_accelerator)
         method(tiny_encoder(), projector)  # Warnings are errors.
+
+
+@pytest.mark.parametrize("make", [lambda **k: layers.Projector("5-3", **k), layers.Predictor])
+def test_one_that_is_frozen_is_so_in_a_file(make):
+    part = make(**({} if make is not layers.Predictor else {"hidden": "5"}))
+    part.build((None, 3))
+    part.trainable = False
+    again = type(part).from_config(part.get_config())
+    again.build((None, 3))
+    assert not again.trainable_weights and len(again.weights) == len(part.weights)
+    again.trainable = True
+    assert again.trainable_weights
+
+
+def test_its_own_losses_are_those_of_all_views():
+    """Keras would keep those of the last view alone."""
+    x = np.random.RandomState(0).uniform(size=(3, 4, 8, 8, 1)).astype("float32")
+    layer = keras.layers.Dense(5, activity_regularizer=keras.regularizers.L2(0.1))
+    model = models.VICReg(tiny_encoder(), keras.Sequential([layer]))
+    for views in (tuple(x), tuple(x[:1])):
+        _, embeddings = model.embed(views)
+        expected = sum(0.1 * np.sum(np.square(z)) / len(z) for z in map(np.asarray, embeddings))
+        assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)

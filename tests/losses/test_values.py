@@ -278,6 +278,17 @@ def test_orders_near_one_keep_their_digits():
         assert near == pytest.approx(one, rel=2e-5)
 
 
+@pytest.mark.parametrize("order", [1.6, 3.0, 4.0])
+def test_high_orders_keep_their_digits(order):
+    """Their sum is near N^(1 - a), which next to 1 is nothing."""
+    z = np.random.RandomState(0).randn(256, 1024)
+    values = [
+        float(losses.MatrixEntropyLoss(order, dtype=dtype).measure(z, z)["entropy"])
+        for dtype in ("float32", "float64")
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
 def test_frossl_equals_lightly_for_its_weight():
     """lightly 1.6.0: FroSSLLoss(3.0) of two views; V M / N = 2 * 5 / 8 of its weight is ours."""
     rng = np.random.RandomState(0)

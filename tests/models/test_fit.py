@@ -137,6 +137,25 @@ class TestEpochs:
         for name, values in whole[1].items():
             assert history.history[name] == values[epoch:], name
 
+    def test_averages_of_weights_go_on_too(self, own_views, tmp_path):
+        """Keras puts them in the place of the weights when a fit ends; only the last one does."""
+
+        def make():
+            keras.utils.set_random_seed(1)
+            model = models.VICReg(_encoder(), keras.layers.Dense(6))
+            optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5)
+            model.compile(optimizer, run_eagerly=True)
+            return model
+
+        whole, model = make(), make()
+        whole.fit(own_views, epochs=3, verbose=0)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(own_views, epochs=3, verbose=0, callbacks=[_Stop(1, 2)])
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        again.fit(own_views, epochs=3, initial_epoch=1, initial_step=2, verbose=0)
+        _assert_same(again, whole)
+
     @pytest.mark.long
     @pytest.mark.parametrize(
         "ending", [".keras", pytest.param(".weights.h5", marks=pytest.mark.slow)]

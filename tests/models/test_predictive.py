@@ -70,6 +70,49 @@ def test_the_teacher_follows(method):
     np.testing.assert_allclose(kernels[0], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", [models.BYOL, models.MoCoV3])
+def test_the_teacher_follows_what_is_thawed_later(method, tmp_path):
+    encoder = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
+    )
+    encoder.trainable = False
+    model = method(encoder, "8-6", hidden="5", momentum=0.5)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.train_on_batch(VIEWS)
+    copy, original = (
+        next(w for w in part.weights if "kernel" in w.path) for part in (model.teacher, encoder)
+    )
+    before = np.asarray(copy)
+    np.testing.assert_array_equal(before, original)
+    encoder.trainable = True
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.train_on_batch(VIEWS)
+    expected = 0.5 * before + 0.5 * np.asarray(original)
+    assert not np.array_equal(before, original)
+    np.testing.assert_allclose(copy, expected, rtol=1e-5)
+    assert not model.teacher.trainable_weights
+
+
+def test_the_teacher_of_a_frozen_batch_normalization_uses_its_averages():
+    encoder = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
+    )
+    teacher = layers.MovingAverage(encoder, 0.5)
+    encoder.layers[-1].trainable = False
+    found = teacher(100 * VIEWS[0], training=True)
+    np.testing.assert_allclose(found, encoder(100 * VIEWS[0], training=False), rtol=1e-5)
+
+
+def test_a_teacher_has_no_lora():
+    """A file holds the sums of weights, from which it could not go on."""
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    encoder.add(keras.layers.Dense(6))
+    encoder.layers[-1].enable_lora(2)
+    model = models.BYOL(encoder, "8-6", hidden="5")
+    with pytest.raises(ValueError, match="`student` must have no LoRA"):
+        model.build((None, 8, 8, 1))
+
+
 def build_by_training(model):
     model.compile(keras.optimizers.SGD(0.0))
     model.train_on_batch(VIEWS)

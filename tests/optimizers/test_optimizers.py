@@ -43,6 +43,25 @@ def test_lars_equals_the_written_out_update(shape, rate_in_momentum, zero):
     np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_lars_leaves_out_what_is_excluded_from_its_decay():
+    found = []
+    for decay, excluded in ((DECAY, ["position"]), (0.0, None), (DECAY, None)):
+        variable = keras.Variable(np.ones((3, 2), "float32"), name="position")
+        optimizer = optimizers.LARS(0.5, MOMENTUM, decay, TRUST)
+        if excluded:
+            optimizer.exclude_from_weight_decay(var_names=excluded)
+        optimizer.apply([np.full((3, 2), [0.1, 0.3], "float32")], [variable])
+        found.append(np.asarray(variable))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2])
+
+
+def test_factors_of_learning_rates_need_one_optimizer():
+    several = keras.optimizers.MultiOptimizer({"a": keras.optimizers.SGD(0.1)})
+    with pytest.raises(ValueError, match="`optimizer` must be a single one"):
+        optimizers.scale_learning_rates(several, [])
+
+
 @pytest.mark.parametrize("rate", [1e-3, 0.01, 0.5], ids=["clipped", "in between", "adapted"])
 def test_clipped_steps_are_those_of_the_published_codes(rate):
     """No step is larger than the learning rate makes it, or than the trust ratio allows."""

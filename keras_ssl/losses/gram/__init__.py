@@ -57,6 +57,7 @@ from keras_ssl.losses.gram.spectrum import (
     SQUARE_ROOT,
     SpectralFunction,
     entropy_of,
+    power_of,
     spectral_sum,
 )
 from keras_ssl.losses.gram.squares import (
@@ -79,6 +80,7 @@ __all__ = [
     "dimension_log_sum_exp",
     "distance_from_identity",
     "entropy_of",
+    "power_of",
     "epps_pulley",
     "frobenius_energy",
     "gram_distance",

@@ -28,6 +28,11 @@ class SpectralFunction(NamedTuple):
 SQUARE_ROOT = SpectralFunction(lambda x: x**0.5, lambda x: 0.5 * x**-0.5)
 
 
+def power_of(order: float) -> SpectralFunction:
+    """Returns `x^order`, for an order above 1."""
+    return SpectralFunction(lambda x: x**order, lambda x: order * x ** (order - 1))
+
+
 def entropy_of(order: float) -> SpectralFunction:
     """Returns what Tsallis' entropy adds up: `(x^order - x) / (1 - order)`, or `-x log x` for 1.
 
