@@ -75,7 +75,7 @@ def pretrain(
             "photos-{000..099}.tar"), "hf://NAME", or a tensorflow-datasets name. In Python also an
             `ImageSet` or `Splits`.
         evaluate_on: Other data, with labels, to judge the encoder on; the same kinds as the source,
-            of which then all images are trained on.
+            of which then nothing is held out.
         image_size: Height and width of the images, in pixels. Default: for photos 64, or 128 with
             an accelerator; other images keep their size.
         channels: Channels of the images: 1 or 3, and for files also 4.

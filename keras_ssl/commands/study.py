@@ -61,7 +61,7 @@ def study(
         download: Let tensorflow-datasets download.
         strategy: Devices of each trial; see docs/devices.md.
         retry_failed: Run trials again that failed before.
-        out: Folder of the study. Default: runs/study-SOURCE.
+        out: Folder of the study. Default: runs/study-SOURCE, with "-smoke" behind it for `smoke`.
         smoke: Shrink everything to seconds.
         quiet: Say nothing but warnings.
 
@@ -114,8 +114,8 @@ def study(
             )
             for method in dict.fromkeys(methods)
         }
-        name_ = f"study-{pathlib.Path(str(source)).resolve().stem}{'-smoke' if smoke else ''}"
-        folder = out or pathlib.Path("runs") / name_
+        own = f"study-{pathlib.Path(str(source)).resolve().stem}{'-smoke' if smoke else ''}"
+        folder = out or pathlib.Path("runs") / own
         run = studies.Study(folder, arms, trials, seeds, finalists)
         results = run.run(distribution.strategy(strategy), retry_failed)
         if results is None:  # This process is a worker of another, which writes the report.

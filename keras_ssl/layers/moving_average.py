@@ -23,8 +23,8 @@ class MovingAverage(keras.layers.Layer):
 
     No gradient passes through the teacher. It has its own batch statistics: in training it
     normalizes by the statistics of the batch, and keeps moving averages of them for inference, as
-    in BYOL's published code. It averages only the weights that gradients train in the original: if
-    a part of it is thawed later, and the model is compiled again, the teacher follows it, too. The
+    in BYOL's published code. It averages only the weights that gradients can train in the original,
+    also those of parts that are frozen now and thawed later. The
     number of steps is a variable, so a model that is saved and loaded continues its schedule.
 
     Args:
@@ -98,7 +98,8 @@ class MovingAverage(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         """Copies the student. Its layers must be built."""
-        _refuse_lora(self.student)
+        if self.momentum != 1.0:  # A copy that never moves is right in a file.
+            _refuse_lora(self.student)
         self._copies = [copied(layer) for layer in self.student]
         averaged = []
         for copy, layer in zip(self._copies, self.student, strict=True):
@@ -109,15 +110,16 @@ class MovingAverage(keras.layers.Layer):
             pairs = zip(copy.weights, layer.weights, strict=True)
             averaged += [(own, theirs) for own, theirs in pairs if own.trainable]
         self._averaged = lambda: averaged
-        self._follow_flags()
+        self.follow_flags()
         self.iterations = self.add_weight(
             shape=(), initializer="zeros", dtype=widest("int64"), trainable=False, name="iterations"
         )
 
-    def _follow_flags(self) -> None:
+    def follow_flags(self) -> None:
         """Makes each layer of the copies trainable or not, as the original is now.
 
-        Batch normalization that is not trainable uses its moving averages in training, too.
+        Batch normalization that is not trainable uses its moving averages in training, too. A
+        method calls this before it trains, when nothing is traced.
         """
         for copy, layer in zip(self._copies, self.student, strict=True):
             for own, theirs in zip(all_layers(copy), all_layers(layer), strict=False):
@@ -139,7 +141,6 @@ class MovingAverage(keras.layers.Layer):
             self._has_started = True
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
-        self._follow_flags()
         x = inputs
         for copy in self._copies:
             x = copy(x, training=training)
@@ -155,10 +156,11 @@ class MovingAverage(keras.layers.Layer):
             momentum = ops.minimum(momentum(self.iterations.value), 1.0)
         self.iterations.assign_add(1)
         for own, theirs in self._averaged():
-            if not theirs.trainable:
-                continue
             m = ops.cast(momentum, own.dtype)
-            own.assign(m * own + (1 - m) * ops.cast(theirs, own.dtype))
+            other = ops.cast(theirs, own.dtype)
+            # Of what is frozen, equal weights stay the same to the last bit.
+            is_trained = theirs.trainable
+            own.assign(m * own + (1 - m) * other if is_trained else own + (1 - m) * (other - own))
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         serialize = keras.saving.serialize_keras_object

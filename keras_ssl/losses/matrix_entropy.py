@@ -40,6 +40,8 @@ from keras_ssl.replicas import batch_mean, sum_over_replicas
 
 # Up to this order, the entropy is computed by a sum that is exact at order 1.
 _CLOSE_TO_ONE = 1.5
+# The sum of p^8 over 65,536 equal p is 1e-34, which is a number in float32.
+_HIGHEST = 8.0
 _NORMALIZATIONS = {"embeddings": unit_embeddings, "dimensions": unit_dimensions}
 
 
@@ -58,8 +60,8 @@ class MatrixEntropyLoss(Criterion):
     Loss = invariance_weight * invariance + entropy_weight * entropy.
 
     Args:
-        order: a, positive. Default 1, von Neumann's entropy. An order below 1 counts weak
-            directions for more; 2 is computed without eigenvalues.
+        order: a, above 0 and at most 8. Default 1, von Neumann's entropy. An order below 1 counts
+            weak directions for more; 2 is computed without eigenvalues.
         invariance_weight: At least 0.
         entropy_weight: At least 0.
         normalization: "embeddings" or "dimensions": what is scaled to one norm.
@@ -75,8 +77,8 @@ class MatrixEntropyLoss(Criterion):
         Scalar loss; see `Criterion`.
 
     Raises:
-        ValueError: if the order is not positive, a weight is negative, the normalization or side is
-            unknown, or the embeddings are invalid (see `Criterion`).
+        ValueError: if the order is not in (0, 8], a weight is negative, the normalization or side
+            is unknown, or the embeddings are invalid (see `Criterion`).
 
     Example:
         >>> import numpy as np
@@ -102,6 +104,11 @@ class MatrixEntropyLoss(Criterion):
         super().__init__(name=name, dtype=dtype)
         self.normalization = check_choice("normalization", normalization, _NORMALIZATIONS)
         self.order = check_positive("order", order)
+        if self.order > _HIGHEST:
+            raise ValueError(
+                f"`order` must be at most {_HIGHEST}: the sum of higher powers is 0 in float32. "
+                f"Received: order={order}"
+            )
         self.invariance_weight = check_non_negative("invariance_weight", invariance_weight)
         self.entropy_weight = check_non_negative("entropy_weight", entropy_weight)
         self.side = check_choice("side", side, SIDES)
@@ -141,11 +148,9 @@ class MatrixEntropyLoss(Criterion):
             # The sum may be as small as N^(1 - a): 1 plus a difference would have lost it.
             total = spectral_sum(z, power_of(a), self.side)
             trace = sum_over_replicas(ops.sum(ops.square(z)))
-            is_there = ops.logical_and(total > 0, trace > 0)
-            logarithms = ops.log(ops.where(is_there, total, 1)) - a * ops.log(
-                ops.where(is_there, trace, 1)
-            )
-            return logarithms / (1 - a)
+            is_zero = ops.logical_or(total == 0, trace == 0)
+            total, trace = (ops.where(is_zero, 1, x) for x in (total, trace))
+            return (ops.log(total) - a * ops.log(trace)) / (1 - a)
         total = spectral_sum(z, entropy_of(a), self.side)
         return total if a == 1 else ops.log1p((1 - a) * total) / (1 - a)
 

@@ -488,7 +488,10 @@ class JointEmbeddingModel(Trainer):
             build_for(self, self.with_symbolic_views(batch))
 
     def start_teachers(self) -> None:
-        """Gives teachers that were built within a graph the weights that they begin with."""
+        """Gives teachers the flags of their students, and those built in a graph their weights."""
+        for layer in all_layers(self):
+            if isinstance(layer, MovingAverage) and layer.built:
+                layer.follow_flags()
         for layer in inner_layers(self):
             if isinstance(layer, MovingAverage):
                 layer.start()

@@ -35,7 +35,7 @@ def scale_learning_rates(
         (0.95, 0.5)
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if isinstance(inner, keras.optimizers.MultiOptimizer):
+    if hasattr(inner, "optimizers"):  # `MultiOptimizer`, of Keras 3.15 and later.
         raise ValueError(
             "`optimizer` must be a single one where learning rates have factors (`layer_decay`). "
             f"Received: optimizer={inner.name!r}, a MultiOptimizer"

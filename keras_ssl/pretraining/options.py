@@ -340,20 +340,21 @@ def load_images(
         image_size: Height and width of the images, in pixels.
         scaling: How measurements were scaled when the run began; see `keras_ssl.data.load`.
     """
-    # Of images that are not judged, all are trained on. Earlier versions held a part out.
-    has_own = options.evaluate_on is not None
-    trains_on_all = options.began is None or options.began.get("trains_on_all", False)
-    labels = options.labels and not (has_own and trains_on_all)
+    # Where others are judged, no part is held out. Earlier versions held one out, and used labels
+    # of objects of Python whatever `labels` was.
+    is_earlier = options.began is not None and "trains_on_all" not in options.began
+    splits_own = options.evaluate_on is None or is_earlier
+    labels = options.labels and splits_own
 
     def load(
         source: Any, image_size: int | None, channels: Any, scaling: Any, labels: bool
     ) -> data.Splits:
         if isinstance(source, (data.ImageSet, data.Splits)):
             splits = data.Splits(source, None) if isinstance(source, data.ImageSet) else source
-            if not labels:
+            if not options.labels and source is options.source and not is_earlier:
                 splits = data.Splits(splits.train.without_labels(), None)
-            elif splits.train.has_labels and isinstance(source, data.ImageSet):
-                splits = data.split(source)
+            elif labels and splits.test is None and splits.train.has_labels:
+                splits = data.split(splits.train)
         else:
             splits = data.load(
                 source,

@@ -139,7 +139,7 @@ def prepare(options: Options) -> Setup:
     chooses_method = options.config is None and options.method is None
     if not chooses_method:
         recipe, _ = options_.base_recipe(options)
-        if is_new:
+        if is_new and options.optimizer is None:
             recipe.get_config()  # What has no name cannot be written to config.json.
     size = None
     if is_new and options.image_size is None and options_.is_plain(options.source):

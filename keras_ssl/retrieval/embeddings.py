@@ -42,8 +42,8 @@ class Embeddings(NamedTuple):
         labels: int64 (N,), or `None` if there are no classes.
         class_names: The name of each label's class, or `None`.
         about: Where the features come from, in JSON's types: the `encoder`, its `fingerprint`, the
-            `image_shape`, and the `directory` that relative paths begin in. Empty if the file does
-            not say it, as a CSV file.
+            `image_shape`, the `scaling` of measurements (`None` for photos), and the `directory`
+            that relative paths begin in. Empty if the file does not say it, as a CSV file.
 
     Example:
         The labels of a file are the places of its classes' names.

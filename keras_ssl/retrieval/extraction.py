@@ -232,9 +232,10 @@ def _embed(encoder: keras.Model, images: ImageSet, parts: Parts, batch_size: int
         is_own = np.array([name not in lost for name in names])
         is_finite = np.isfinite(values).all(axis=1)
         if not is_finite[is_own].all():
-            worst = np.flatnonzero(is_own & ~is_finite)[0]
+            worst = int(np.flatnonzero(is_own & ~is_finite)[0])
+            name = names[worst] if images.names else f"#{row + worst}"
             raise ValueError(
-                f"`encoder` must give finite numbers. Received: NaN or infinity for {names[worst]}"
+                f"`encoder` must give finite numbers. Received: NaN or infinity for {name}"
             )
         values, places = values[is_own], row + np.flatnonzero(is_own)
         blocks.append(values)

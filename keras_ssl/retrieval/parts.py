@@ -39,7 +39,9 @@ class Part(NamedTuple):
 
 def differing(found: Mapping[str, Any], identity: Mapping[str, Any]) -> list[str]:
     """What of an identity differs from one that was found, which may be of an earlier version."""
-    return sorted(key for key in identity if found.get(key) != identity[key])
+    if not found:
+        return sorted(identity)
+    return sorted(key for key in identity if key in found and found[key] != identity[key])
 
 
 class Parts:

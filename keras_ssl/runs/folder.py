@@ -209,7 +209,9 @@ def size_of(encoder: Any) -> int | None:
 
 def _config_of(encoder: Any) -> dict[str, Any] | None:
     """Returns the config of the run that an encoder is of, or `None`."""
-    path = pathlib.Path(encoder) if isinstance(encoder, (str, os.PathLike)) else pathlib.Path("?")
+    if not isinstance(encoder, (str, os.PathLike)):
+        return None
+    path = pathlib.Path(encoder)
     folder = path if path.is_dir() else path.parent
     return read_json(folder / CONFIG, _REMEDY) if is_run(folder) else None
 

@@ -158,6 +158,32 @@ class ReplicatedModel(keras.Model):
             self.test_function = self._on_replicas(self.test_step)
         return self.test_function
 
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.train_on_batch`; replicas share the batch out.
+
+        Raises:
+            ValueError: if it is not a multiple of the replicas, or they cannot share it out.
+        """
+        self._check_batches_by_hand()
+        return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.test_on_batch`; replicas share the batch out.
+
+        Raises:
+            ValueError: as `train_on_batch`.
+        """
+        self._check_batches_by_hand()
+        return super().test_on_batch(*args, **kwargs)
+
+    def _check_batches_by_hand(self) -> None:
+        # Keras would give each replica the whole batch.
+        if self.distribute_strategy.num_replicas_in_sync > 1 and not self._has_replicas():
+            raise ValueError(
+                "`train_on_batch` and `test_on_batch` work neither on TPUs nor with "
+                "`run_eagerly=True` where there are several replicas: call `fit` or `evaluate`."
+            )
+
     def _has_replicas(self) -> bool:
         strategy = self.distribute_strategy
         return (
@@ -203,21 +229,27 @@ class ReplicatedModel(keras.Model):
     def _shared_out(self, data: Any) -> Any:
         """Gives each replica its rows of a batch in arrays."""
         strategy = self.distribute_strategy
-        if not is_on_one_machine(strategy):
-            raise ValueError(
-                "`train_on_batch` and `test_on_batch` work on the devices of one machine: call "
-                "`fit` or `evaluate` on several."
-            )
         count = strategy.num_replicas_in_sync
+        if not is_on_one_machine(strategy):
+            if len(strategy.extended.worker_devices) == 1:
+                return data  # Each machine has its own.
+            raise ValueError(
+                "`train_on_batch` and `test_on_batch` need one machine, or one device on each: "
+                f"call `fit` or `evaluate`. Received: {count} replicas on several machines"
+            )
+        rows = {len(x) for x in keras.tree.flatten(data) if x is not None}
+        if any(number % count for number in rows):
+            raise ValueError(
+                "`x` must have as many rows for each replica. "
+                f"Received: {sorted(rows)} rows for {count} replicas"
+            )
 
         def own(context: tf.distribute.InputReplicaContext | Any) -> Any:
             i = context.replica_id_in_sync_group
 
-            def rows(x: Any) -> Any:
-                if x is None:
-                    return None
-                return tf.convert_to_tensor(x)[i * len(x) // count : (i + 1) * len(x) // count]
+            def part(x: Any) -> Any:
+                return x if x is None else tf.split(tf.convert_to_tensor(x), count)[i]
 
-            return keras.tree.map_structure(rows, data)
+            return keras.tree.map_structure(part, data)
 
         return strategy.experimental_distribute_values_from_function(own)

@@ -178,6 +178,31 @@ def test_callbacks_look(images, tmp_path):
     assert callbacks.latest_checkpoint(tmp_path / "checkpoints") is not None
 
 
+@pytest.mark.long
+def test_a_teacher_follows_what_is_thawed(tmp_path):
+    encoder = tiny_encoder()
+    encoder.trainable = False
+    model = models.BYOL(encoder, "9-8", hidden="5", momentum=0.5)
+    x, _ = batches()
+    found = []
+    for is_trained in (False, True, True):
+        for part in (model, *all_layers(encoder)):
+            part.trainable = True  # The model's flag reaches the teacher's layers, too.
+        for layer in all_layers(encoder):
+            layer.trainable = is_trained
+        model.compile(keras.optimizers.SGD(0.1))
+        model.fit(x, batch_size=12, shuffle=False, verbose=0)
+        copy, original = (
+            next(w for w in part.weights if "kernel" in w.path) for part in (model.teacher, encoder)
+        )
+        assert not model.teacher.trainable_weights
+        found.append((array(copy), array(original)))
+    (frozen, before), (once, _), (twice, after) = found
+    np.testing.assert_array_equal(frozen, before)
+    assert not np.array_equal(frozen, once) and not np.array_equal(once, twice)
+    assert not np.array_equal(before, after)
+
+
 def test_a_plain_keras_model_gets_checkpoints(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")

@@ -241,11 +241,16 @@ def batches_by_hand():
     with strategy.scope():
         model = models.SimCLR(encoder(), "12-6")
         model.compile(keras.optimizers.SGD(0.5))
-    (x,) = views(8, 8).take(1)
+    ((x, _),) = views(8, 8).take(1)
     x = keras.tree.map_structure(np.asarray, x)
     losses = [float(model.test_on_batch(x, return_dict=True)["loss"])]
     losses += [float(model.train_on_batch(x, return_dict=True)["loss"]) for _ in range(2)]
-    return losses, [float(np.sum(np.asarray(w))) for w in model.trainable_weights]
+    weights = [float(np.sum(np.asarray(w))) for w in model.trainable_weights]
+    try:
+        model.train_on_batch(tuple(view[:7] for view in x))
+    except ValueError as error:
+        return losses, weights, str(error)
+    return losses, weights, "trained"
 
 
 if __name__ == "__main__":

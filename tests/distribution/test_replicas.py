@@ -185,8 +185,10 @@ def test_compiled_metrics_are_those_of_all_replicas(one_and_two):
 
 def test_a_batch_by_hand_is_shared_out(one_and_two):
     """Keras would give each replica all of it, and every image would be its own negative."""
-    for one, two in zip(*(found["by hand"] for found in one_and_two), strict=True):
-        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
+    (*one, trained), (*two, refused) = (found["by hand"] for found in one_and_two)
+    for alone, shared in zip(one, two, strict=True):
+        np.testing.assert_allclose(shared, alone, rtol=1e-4, atol=1e-5)
+    assert trained == "trained" and "`x` must have as many rows for each replica" in refused
 
 
 def test_an_inspector_sees_the_same_run(one_and_two):

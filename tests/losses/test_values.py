@@ -278,7 +278,14 @@ def test_orders_near_one_keep_their_digits():
         assert near == pytest.approx(one, rel=2e-5)
 
 
-@pytest.mark.parametrize("order", [1.6, 3.0, 4.0])
+def test_the_highest_order():
+    with pytest.raises(ValueError, match="`order` must be at most 8"):
+        losses.MatrixEntropyLoss(8.5)
+    broken = np.full((4, 4), np.nan)
+    assert np.isnan(float(losses.MatrixEntropyLoss(3.0).measure(broken, broken)["entropy"]))
+
+
+@pytest.mark.parametrize("order", [1.6, 3.0, 4.0, 8.0])
 def test_high_orders_keep_their_digits(order):
     """Their sum is near N^(1 - a), which next to 1 is nothing."""
     z = np.random.RandomState(0).randn(256, 1024)

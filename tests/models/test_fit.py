@@ -155,6 +155,16 @@ class TestEpochs:
         again = keras.models.load_model(tmp_path / "model.keras")
         again.fit(own_views, epochs=3, initial_epoch=1, initial_step=2, verbose=0)
         _assert_same(again, whole)
+        # If a callback stops it within that epoch, this is its end.
+        stopped = keras.models.load_model(tmp_path / "model.keras")
+        stop = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: setattr(stopped, "stop_training", True)
+        )
+        stopped.fit(
+            own_views, epochs=3, initial_epoch=1, initial_step=2, verbose=0, callbacks=[stop]
+        )
+        average = next(v for v in stopped.optimizer.variables if "average" in v.path)
+        np.testing.assert_array_equal(stopped.trainable_weights[0], average)
 
     @pytest.mark.long
     @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_the_teacher_follows(method):
 
 
 @pytest.mark.parametrize("method", [models.BYOL, models.MoCoV3])
-def test_the_teacher_follows_what_is_thawed_later(method, tmp_path):
+def test_the_teacher_follows_what_is_thawed_later(method):
     encoder = keras.Sequential(
         [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
     )

@@ -56,6 +56,9 @@ def test_lars_leaves_out_what_is_excluded_from_its_decay():
     assert not np.allclose(found[0], found[2])
 
 
+@pytest.mark.skipif(
+    not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has no MultiOptimizer"
+)
 def test_factors_of_learning_rates_need_one_optimizer():
     several = keras.optimizers.MultiOptimizer({"a": keras.optimizers.SGD(0.1)})
     with pytest.raises(ValueError, match="`optimizer` must be a single one"):

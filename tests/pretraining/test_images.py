@@ -1,5 +1,7 @@
 """Which images a run trains on, and which it is judged by."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ def labeled(count=40, labels=True):
     return data.from_arrays(pixels, np.arange(count) % 2 if labels else None)
 
 
-def options(source, *words, began=None, evaluate_on=None, **changes):
+def options(source, *words, began=None, evaluate_on=None):
     found = parse(["digits", *words])
     return Options(**{**vars(found), "source": source, "evaluate_on": evaluate_on, "began": began})
 
@@ -48,6 +50,9 @@ class TestJudgedByOthers:
     def test_a_run_of_an_earlier_version_goes_on_as_it_began(self):
         before = options(labeled(), evaluate_on=labeled(20), began={})
         assert len(load_images(before, None)[0]) == 32
+        before = options(labeled(), "--no-labels", began={})
+        train, judged = load_images(before, None)
+        assert len(train) == 40 and train.has_labels and judged.test is None
         since = options(labeled(), evaluate_on=labeled(20), began={"trains_on_all": True})
         assert len(load_images(since, None)[0]) == 40
 
@@ -57,14 +62,8 @@ def test_a_smoke_test_of_few_images_takes_smaller_batches(tmp_path):
     assert setup.recipe.batch_size == 32
 
 
-def test_what_cannot_be_written_is_refused_at_once(monkeypatch):
-    recipe = recipes.SMALL["vicreg"]
-    unnamed = Options(**{**vars(options("nowhere")), "method": _with_lambda(recipe)})
+def test_what_cannot_be_written_is_refused_at_once():
+    recipe = dataclasses.replace(recipes.SMALL["vicreg"], optimizer=lambda rate, decay: None)
+    unnamed = Options(**{**vars(options("nowhere")), "method": recipe})
     with pytest.raises(ValueError, match="`optimizer` must be registered"):
         prepare(unnamed)
-
-
-def _with_lambda(recipe):
-    import dataclasses
-
-    return dataclasses.replace(recipe, optimizer=lambda rate, decay: None)

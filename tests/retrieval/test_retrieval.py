@@ -13,7 +13,7 @@ from keras_ssl import data, evaluation, retrieval
 from keras_ssl.retrieval import duplicates, embeddings, extraction
 from keras_ssl.retrieval.embeddings import Embeddings
 from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
-from keras_ssl.retrieval.parts import Part, Parts
+from keras_ssl.retrieval.parts import Part, Parts, differing
 from tests.conftest import tiny_encoder
 
 FORMATS = (".npz", ".csv", ".parquet")
@@ -417,6 +417,14 @@ def test_a_path_is_seen_from_where_it_was_embedded(tmp_path, monkeypatch):
     (tmp_path / "photos/hats/00.png").unlink()
     assert found.file(0) == "photos/hats/00.png"  # The folder may have been moved.
     assert json.loads(json.dumps(found.about)) == found.about
+
+
+def test_an_identity_of_an_earlier_version_is_the_same_where_it_says_something():
+    now = {"encoder": "a", "scaling": [[0, 1]]}
+    assert differing({"encoder": "a"}, now) == []
+    assert differing({"encoder": "b"}, now) == ["encoder"]
+    assert differing({"encoder": "a", "scaling": None}, now) == ["scaling"]
+    assert differing({}, now) == ["encoder", "scaling"]
 
 
 def test_a_path_of_a_bucket_stays_as_it_is():
