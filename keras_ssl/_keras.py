@@ -82,6 +82,16 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+def renew_normalization(layer: keras.layers.Layer) -> None:
+    """Makes every `keras.layers.Normalization` in a layer compute with weights it was assigned.
+
+    Keras keeps what follows from them, and renews it only when it adapts, builds or loads a layer.
+    """
+    for inner in all_layers(layer):
+        if isinstance(inner, keras.layers.Normalization):
+            inner.finalize_state()
+
+
 def call_each(layer: keras.layers.Layer, inputs: Iterable[Any], training: bool) -> tuple[Any, ...]:
     """Calls a layer on several inputs, and adds up its losses (`add_loss`, activity regularizers).
 

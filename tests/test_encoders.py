@@ -8,8 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import encoders, evaluation, models
+import keras_ssl
+from keras_ssl import encoders, evaluation, finetuning, layers, models
+from keras_ssl.commands.export import export
+from keras_ssl.encoders.exported import load_exported
 from keras_ssl.encoders.input_range import _before_weights, looks_trained
+from keras_ssl.exporting.precision import in_float32
 from tests.conftest import tiny_encoder
 
 SHAPE = (32, 32, 3)
@@ -543,3 +547,69 @@ class TestAnyModelIsAnEncoder:
     def test_a_wrong_one_says_so(self, call, error, message):
         with pytest.raises(error, match=message):
             call()
+
+
+class TestAdaptedNormalization:
+    """Keras computes with what follows from its weights, and `set_weights` does not renew that."""
+
+    IMAGES = np.random.RandomState(0).uniform(0.2, 0.9, (6, 8, 8, 1)).astype("float32")
+
+    def encoder(self, dtype="float32"):
+        normalization = keras.layers.Normalization(axis=-1)
+        normalization.adapt(self.IMAGES)
+        images = keras.layers.Input((8, 8, 1), name=encoders.UNIT_INPUT)
+        x = keras.layers.Flatten()(normalization(images))
+        return keras.Model(images, keras.layers.Dense(4, dtype=dtype)(x))
+
+    def test_a_classifier(self, tmp_path):
+        classifier = finetuning.build_classifier(self.encoder(), ["a", "b"])
+        classifier.layers[-2].kernel.assign(np.random.RandomState(0).randn(4, 2))
+        classifier.save(tmp_path / "c.keras")
+        again = keras.models.load_model(tmp_path / "c.keras")
+        np.testing.assert_allclose(
+            again.predict_on_batch(self.IMAGES), classifier.predict_on_batch(self.IMAGES), rtol=1e-5
+        )
+
+    def test_a_teacher(self):
+        encoder = self.encoder()
+        teacher = layers.MovingAverage(encoder, 0.9)
+        np.testing.assert_allclose(
+            teacher(self.IMAGES), encoder.predict_on_batch(self.IMAGES), rtol=1e-5
+        )
+
+    def test_another_precision(self):
+        encoder = self.encoder("mixed_bfloat16")
+        expected = encoder.predict_on_batch(self.IMAGES).astype("float32")
+        found = in_float32(encoder).predict_on_batch(self.IMAGES)
+        np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05)
+
+    def test_safetensors(self, tmp_path):
+        pytest.importorskip("safetensors")
+        encoder = self.encoder()
+        expected = encoder.predict(self.IMAGES, verbose=0)
+        encoder.trainable = False
+        export(encoder, tmp_path / "out", format="safetensors", images=None, quiet=True)
+        again = encoders.load_encoder(tmp_path / "out")
+        np.testing.assert_allclose(again.predict(self.IMAGES, verbose=0), expected, rtol=1e-5)
+        assert again.trainable_weights  # What it was frozen for is over.
+
+
+def test_the_preset_of_an_exported_folder_is_the_preset(tmp_path):
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "contract.json").write_text('{"format": "keras_hub", "file": "preset"}')
+    with pytest.raises(ValueError, match="must be the preset inside"):
+        load_exported(str(tmp_path))
+    assert load_exported(str(tmp_path / "preset")) is None
+
+
+def test_images_that_are_not_square_keep_their_size(tmp_path):
+    rng = np.random.RandomState(0)
+    pixels = rng.randint(0, 256, (24, 8, 12, 1)).astype("uint8")
+    np.savez(tmp_path / "a.npz", images=pixels, labels=np.arange(24) % 2)
+    encoder = evaluation.raw_pixels((8, 12, 1))
+    file = tmp_path / "encoder.keras"
+    encoder.save(file)
+    found = keras_ssl.embed(file, tmp_path / "a.npz", out=tmp_path / "e.npz", quiet=True)
+    assert found.features.shape == (24, 8 * 12)
+    figures = keras_ssl.evaluate(file, tmp_path / "a.npz", quiet=True)
+    assert 0 <= figures["trained"]["knn"] <= 1

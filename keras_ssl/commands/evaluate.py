@@ -5,6 +5,7 @@ import os
 import keras
 
 from keras_ssl import _log, data, encoders, evaluation, runs
+from keras_ssl.encoders.adapt import square_size
 from keras_ssl.evaluation.judgment import MAX_IMAGES
 
 
@@ -92,7 +93,7 @@ def _load(
     """Loads the images at the size of the encoder, if they are not loaded already."""
     if isinstance(images, data.Splits):
         return images
-    size, channels = model.input_shape[1], model.input_shape[3]
+    size, channels = square_size(model), model.input_shape[3]
     return data.load(
         images,  # type: ignore[arg-type]
         image_size=image_size or size,

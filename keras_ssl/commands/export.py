@@ -10,6 +10,7 @@ from keras_ssl import _log
 from keras_ssl._validation import check_positive
 from keras_ssl.data import ImageSet, load
 from keras_ssl.encoders import check_images, load_encoder
+from keras_ssl.encoders.adapt import square_size
 from keras_ssl.exporting import Exported, write_folder
 from keras_ssl.exporting.folder import check_out, check_takes_images
 from keras_ssl.exporting.formats import check_format
@@ -111,8 +112,8 @@ def _real(
 ) -> tuple[np.ndarray, str]:
     name = "the images given"
     if not isinstance(images, ImageSet):
-        _, height, _, channels = encoder.input_shape
-        settings = {**more, **({"image_size": height} if height else {})}
+        size, channels = square_size(encoder), encoder.input_shape[3]
+        settings = {**more, **({"image_size": size} if size else {})}
         name = os.path.basename(os.path.normpath(images)) or name
         images = load(images, channels=channels, labels=False, **settings).train
     check_images(encoder, (None, *images.image_shape))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from keras_ssl import _log, data, encoders, finetuning
 from keras_ssl._validation import check_choice, check_count, check_optional_count
 from keras_ssl.data.image_set import check_test_fraction
+from keras_ssl.encoders.adapt import square_size
 from keras_ssl.finetuning.training import default_augmentation
 from keras_ssl.runs import scaling_of, size_of
 
@@ -144,10 +145,10 @@ def _load(
     """Loads labeled images in the encoder's size, to train and to test on."""
     splits = images
     if not isinstance(images, data.Splits):
-        height, _, channels = encoder.input_shape[1:]
+        channels = encoder.input_shape[3]
         splits = data.load(
             images,
-            image_size=height if image_size is None else image_size,
+            image_size=square_size(encoder) if image_size is None else image_size,
             channels=channels if isinstance(channels, int) and channels in (1, 3) else None,
             test_fraction=test_fraction,
             scaling=scaling,

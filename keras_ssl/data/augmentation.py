@@ -23,6 +23,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from keras_ssl import _renames
 from keras_ssl._backend import is_traced
@@ -309,7 +310,7 @@ class Augmentation(keras.layers.Layer):
         n, *size = (_static(images, axis) for axis in range(3))
         if not is_traced(images):  # TensorFlow would take fifty times as long as NumPy.
             key = draws.key([_number(one) for one in seed])
-            rows = np.arange(n, dtype="int32") if places is None else np.asarray(places)
+            rows = np.arange(n, dtype="int32") if places is None else convert_to_numpy(places)
             drawn = self.draw_all(draws.numbers(key, rows, 1 + self.draw_count), size, np)
             is_torch = keras.backend.backend() == "torch" and not is_tensor(images)
             convert = keras.ops.convert_to_tensor  # PyTorch does not compute with NumPy's arrays.

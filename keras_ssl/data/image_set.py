@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
@@ -348,10 +349,11 @@ class ImageSet:
             # By Python: TensorFlow's choice would depend on `tf.random.set_seed`, too.
             keys, labels = without_tensorflow.pairs(chosen, seed)
             pairs = without_tensorflow.fetch(chosen, keys)
+            groups = groups[without_tensorflow.shuffled(len(groups), seed)]
         else:
             pairs, labels = next(iter(chosen.fetched(chosen.shuffled_pairs(seed), count)))
         texts = captions(groups, None, self.class_names, np.asarray(labels), "group")
-        floats = tuple(np.asarray(to_unit_floats(images)) for images in pairs)
+        floats = tuple(convert_to_numpy(to_unit_floats(images)) for images in pairs)
         return floats, np.asarray(labels), texts
 
     def subset(self, indices: Any) -> ImageSet:
@@ -408,7 +410,8 @@ class ImageSet:
         ((pixels, labels),) = self.raw_batches(self.size)
         return dataclasses.replace(
             self,
-            keys=Places(np.arange(self.size), np.asarray(labels, np.int64)),
+            keys=Places(np.arange(len(pixels)), np.asarray(labels, np.int64)),
+            size=len(pixels),  # A part of a stream knows its size only about.
             fetch=InMemory(np.asarray(pixels)),
             shuffle_buffer=None,
             reader=None,

@@ -14,6 +14,8 @@ import numpy as np
 
 from keras_ssl._tensors import Tensor
 
+# OpenCV takes an image of more channels for something else (512 before version 5).
+MOST_CHANNELS = 128
 # A Gaussian reaches so many standard deviations to either side: the weights beyond sum to 6e-7.
 _REACH = 5.0
 

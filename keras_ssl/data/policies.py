@@ -119,7 +119,7 @@ class Views(Augmentation):
         Returns:
             Tuple of views, float32 in [0, 1], each (N, height, width, channels).
         """
-        if by_opencv and self.goes_one_by_one:
+        if by_opencv and self.fits_opencv(batches[0].shape[-1]):
             return self._by_opencv(batches, seed)
         if len(batches) == 1:
             return self(batches[0], training=True, seed=seed)
@@ -130,6 +130,10 @@ class Views(Augmentation):
             for i, view in enumerate(self.views)
         )
         return tuple(functions_for(view).clip(view, 0, 1) for view in views)
+
+    def fits_opencv(self, channels: int) -> bool:
+        """Whether OpenCV can make the views of images with so many channels."""
+        return self.goes_one_by_one and channels <= one_by_one.MOST_CHANNELS
 
     def _by_opencv(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
         """Makes the views by OpenCV: in a graph or eagerly, or of arrays; see `of`."""
@@ -144,7 +148,7 @@ class Views(Augmentation):
         check_batch(ready[0])
         words = whole_words(seed)
         if not is_installed():
-            return tuple(self._one_by_one(words, *map(np.asarray, ready)))
+            return tuple(self._one_by_one(words, *map(keras.ops.convert_to_numpy, ready)))
         outputs = [tf.float32] * len(self.views)
         views = numpy_function(self._one_by_one, [words, *ready], outputs, stateful=False)
         return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from keras_ssl._backend import is_dataset
 from keras_ssl._keras import functions_of_tensorflow
@@ -95,7 +96,7 @@ def make_views(
     check_image_set("images", images)
     check_policy("policy", policy)
     is_fastest = _cores() <= _FEW_CORES or not is_installed()
-    by_opencv = policy.goes_one_by_one and is_fastest
+    by_opencv = policy.fits_opencv(images.image_shape[2]) and is_fastest
 
     def make(batches: Any, numbers: Any, xp: Any) -> Any:
         return policy.of(batches, numbers, by_opencv)
@@ -370,7 +371,8 @@ def view_grid(
         batches, _, names = images.sample(count, seed)
     else:
         places = spread_places(len(images), min(count, len(images)))
-        batches, names = (to_unit_floats(np.asarray(images)[places]),), captions(places)
+        chosen = to_unit_floats(np.asarray(images)[places])
+        batches, names = (convert_to_numpy(chosen),), captions(places)
     columns = [policy.leave(batch)[0] for batch in batches]
     titles = ["image"] if len(batches) == 1 else [f"image {i + 1}" for i in range(len(batches))]
     for draw in range(draws):
@@ -400,7 +402,7 @@ def mosaic(
     Returns:
         The picture, uint8 (pixels, pixels, 3).
     """
-    columns = _enlarged([_rgb(np.asarray(column)) for column in columns])
+    columns = _enlarged([_rgb(convert_to_numpy(column)) for column in columns])
     border = [(0, 0), (1, 1), (1, 1), (0, 0)]
     tiles = [np.pad(column, border, constant_values=1.0) for column in columns]
     grid = np.concatenate([np.concatenate(list(tile), axis=0) for tile in tiles], axis=1)

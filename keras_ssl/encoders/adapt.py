@@ -277,6 +277,12 @@ def check_representations(encoder: keras.layers.Layer, shape: Any) -> None:
         )
 
 
+def square_size(encoder: keras.Model) -> int | None:
+    """Height and width of an encoder's images; `None` if they are of any size, or not square."""
+    _, height, width, *_ = getattr(encoder, "input_shape", None) or (None,) * 4
+    return height if height == width else None
+
+
 def check_images(encoder: keras.layers.Layer, shape: Sequence[int | None]) -> None:
     """Raises unless images of `shape` (N, height, width, channels) fit the encoder's input.
 

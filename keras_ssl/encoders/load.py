@@ -75,7 +75,7 @@ def load_encoder(
     check_is_there("encoder", source)
     text = os.fspath(source)
     if (exported := load_exported(text)) is not None:
-        return as_encoder(exported, input_range, image_shape, pooling)
+        return plain_encoder(as_encoder(exported, input_range, image_shape, pooling))
     if hub.is_preset(text):
         backbone, its_range = hub.load_backbone(text, image_shape)
         input_range = its_range if input_range is None else input_range

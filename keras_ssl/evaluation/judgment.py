@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
@@ -222,7 +222,7 @@ def untrained(encoder: keras.Model) -> keras.Model:
     for old, new in zip(all_layers(encoder), all_layers(clone), strict=True):
         if isinstance(old, keras.layers.Normalization):
             new.set_weights(old.get_weights())
-            new.finalize_state()
+    renew_normalization(clone)
     return clone
 
 

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from keras_ssl._files import damaged, read_json
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._validation import check_choice
 from keras_ssl.encoders import UNIT_INPUT
 from keras_ssl.encoders.exported import CONFIG, CONTRACT, WEIGHTS
@@ -174,7 +174,7 @@ representations = encoder.predict(images)
         # The rebuilt encoder names the weights: what loads them has only the config.
         rebuilt = keras.models.model_from_json(config)
         weights = {
-            name: np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+            name: np.require(keras.ops.convert_to_numpy(weight), requirements="C")
             for name, weight in zip(_weight_names(rebuilt), encoder.weights, strict=True)
         }
         save_file(weights, folder / self.file, metadata={CONTRACT: contract.as_json()})
@@ -319,6 +319,7 @@ def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
         raise damaged(file, "Export the encoder again.", f"weights that {CONFIG} does not name")
     for name, variable in zip(names, encoder.weights, strict=True):
         variable.assign(weights[name])
+    renew_normalization(encoder)
     return encoder
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, renew_normalization
 
 _OTHERS = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
 
@@ -35,6 +35,7 @@ def in_float32(encoder: keras.Model) -> keras.Model:
             f"float32. Received: encoder={encoder.name!r}, of which Keras says: {error}"
         ) from error
     rebuilt.set_weights(encoder.get_weights())
+    renew_normalization(rebuilt)
     return rebuilt
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssl._keras import renew_normalization
 from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._validation import (
     check_choice,
@@ -123,6 +124,7 @@ def build_classifier(encoder: keras.Model, class_names: Any) -> keras.Model:
         )
     copy = keras.models.clone_model(encoder)
     copy.set_weights(encoder.get_weights())
+    renew_normalization(copy)
     head = keras.layers.Dense(len(names), kernel_initializer="zeros", name="head")
     probabilities = keras.layers.Softmax(name="probabilities")(head(copy.outputs[0]))
     return keras.Model(copy.inputs, probabilities, name="classifier")

@@ -91,7 +91,7 @@ class Sample:
         views = policy.of(batches, (seed, -1))
         labels = labels if images.has_labels else None
         self._take(views, labels, images.class_names, texts, pixels)
-        self.unaugmented = np.asarray(policy.leave(self.images)[0])
+        self.unaugmented = ops.convert_to_numpy(policy.leave(self.images)[0])
 
     @classmethod
     def of(

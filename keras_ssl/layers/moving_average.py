@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._backend import widest
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction
 
@@ -214,3 +214,4 @@ def give_weights(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
     """Gives a copy of a layer the weights that the layer has now."""
     for own, theirs in zip(copy.weights, layer.weights, strict=True):
         own.assign(ops.copy(theirs.value))  # On JAX, two variables must not share one array.
+    renew_normalization(copy)

@@ -19,6 +19,7 @@ from keras_ssl.data import ImageSet, fingerprint, from_folder, load
 from keras_ssl.data.image_set import TEST_NAMES, Places
 from keras_ssl.data.views import check_image_set
 from keras_ssl.encoders import check_images, describe_range
+from keras_ssl.encoders.adapt import square_size
 from keras_ssl.evaluation.features import prepared, represent_with
 from keras_ssl.retrieval.embeddings import (
     Embeddings,
@@ -81,7 +82,7 @@ def open_images(
         check_images(encoder, (None, *source.image_shape))
         return source
     shape = getattr(encoder, "input_shape", None) or (None,) * 4
-    size = shape[1] if image_size is None else image_size
+    size = square_size(encoder) if image_size is None else image_size
     with stage(f"listing the images in {source}"):
         images = _open(source, size, shape[3], labels, scaling)
     check_images(encoder, (None, *images.image_shape))

@@ -210,7 +210,44 @@ def test_hidden_folders_beside_splits_are_not_classes(hidden, tmp_path):
     assert (len(train), len(test)) == (2, 2) and train.class_names == ("cats", "dogs")
 
 
+@pytest.mark.parametrize("flat", ["", "images"])
+def test_a_test_split_without_classes_gives_way_to_one_with_them(flat, tmp_path):
+    for split in ("train", "val"):
+        for name in ("cats", "dogs"):
+            _photo(tmp_path / split / name / "0.png")
+    _photo(tmp_path / "test" / flat / "0.png")
+    train, test = data.load(tmp_path, image_size=12)
+    assert (len(train), len(test)) == (2, 2) and test.class_names == ("cats", "dogs")
+
+
+@pytest.mark.parametrize("channels", [128, 200])
+def test_views_of_any_number_of_channels(channels):
+    """OpenCV takes images of more than 128 channels for something else."""
+    pixels = np.random.RandomState(0).uniform(size=(4, 12, 10, channels)).astype("float32")
+    steps = [data.RandomResizedCrop((8, 8)), data.RandomFlip(), data.RandomGaussianBlur()]
+    policy = data.TwoViews(data.Compose(steps))
+    views = data.make_views(data.from_arrays(pixels), policy, batch_size=4)
+    ((view, _),) = next(iter(views))
+    assert view.shape == (4, 8, 8, channels) and 0 <= np.min(view) < np.max(view) <= 1
+
+
 class TestManifest:
+    def test_spaces_after_commas_mean_nothing(self, tmp_path, pairs):
+        _manifest(tmp_path / "a.csv", pairs)
+        text = (tmp_path / "a.csv").read_text().replace(",", ", ")
+        (tmp_path / "b.csv").write_text(text)
+        train, test = data.load(tmp_path / "b.csv", image_size=12)
+        assert (len(train), len(test)) == (16, 4) and train.groups is not None
+        assert train.class_names == ("0", "10")
+
+    def test_captions_of_groups_are_theirs(self, tmp_path, pairs):
+        rows = [{k: row[k] for k in ("path", "group")} for row in pairs]
+        images = data.load(_manifest(tmp_path / "a.csv", rows), image_size=12).train
+        (first, _), _, texts = images.sample(10, seed=3)
+        reds = np.round(first[:, 6, 6, 0] * 255).astype(int) // 20
+        # Groups are numbered as their names are sorted: "place 0" to "place 9".
+        assert texts == [f"group {red}" for red in reds]
+
     def test_a_file_of_any_name_may_be_broken(self, tmp_path, pairs):
         for name in ("scan.dcm", "scan"):
             (tmp_path / name).write_bytes(b"nothing")

@@ -155,6 +155,14 @@ class TestPartsAndSamples:
         assert none is None and not unlabeled.has_labels and len(unlabeled) == TOTAL
         assert (unlabeled.labels() == -1).all() and (unlabeled.spread(3).labels() == -1).all()
 
+    def test_a_part_in_memory_has_as_many_images_as_it_has(self, folder):
+        """The size of a part is only about right."""
+        for part in data.load(folder / "a-*.tar", 8, test_fraction=0.4):
+            count = sum(len(_of(part, shard)) for shard in part.shards)
+            # A part that says too many goes on from its beginning; one that says too few stops.
+            kept = dataclasses.replace(part, size=count + 5, keys=part.keys).in_memory()
+            assert len(kept) == len(kept.labels()) == len(next(iter(kept.batches(100)))[0])
+
     def test_a_sample_is_an_ordinary_set(self, images):
         some = images.spread(9)
         pixels, labels = next(iter(some.batches(9)))

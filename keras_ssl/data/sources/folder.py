@@ -145,15 +145,19 @@ def read_folder(
     if "train" not in folders or not folders <= {"train", *TEST_NAMES}:
         return Splits(from_folder(path, image_size, channels, None, labels, scaling), None)
     train = from_folder(files.join(path, "train"), image_size, channels, None, labels, scaling)
-    for name in TEST_NAMES:
-        if name in folders and train.has_labels:
-            test = from_folder(
-                files.join(path, name),
-                image_size,
-                train.image_shape[2],
-                train.class_names,
-                # Bytes are a scaling, too: a test part is not measured by itself.
-                scaling=train.scaling or (),
-            )
-            return Splits(train, test if test.has_labels else None)
+    for name in TEST_NAMES if train.has_labels else ():
+        part = files.join(path, name)
+        # Published test splits often have no classes.
+        if name not in folders or not files.sub_folders(part) & set(train.class_names or ()):
+            continue
+        test = from_folder(
+            part,
+            image_size,
+            train.image_shape[2],
+            train.class_names,
+            # Bytes are a scaling, too: a test part is not measured by itself.
+            scaling=train.scaling or (),
+        )
+        if test.has_labels:
+            return Splits(train, test)
     return Splits(train, None)

@@ -179,9 +179,10 @@ def _rows(name: str) -> list[tuple[int, dict[str, str | None]]]:
     try:
         with files.open_bytes(name) as file:
             text = file.read().decode("utf-8-sig")
-        table = csv.DictReader(
-            io.StringIO(text, newline=""), delimiter="\t" if name.endswith(".tsv") else ","
-        )
+        delimiter = "\t" if name.endswith(".tsv") else ","
+        lines = io.StringIO(text, newline="")
+        table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+        table.fieldnames = [column.strip() for column in table.fieldnames or ()]
         rows = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from keras.ops import convert_to_numpy
 
 from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
@@ -90,7 +91,7 @@ class _Fitted:
         if self.shape[2] > self.own:
             return images.repeat(3, axis=-1)
         if self.shape[2] < self.own:
-            return _like_array(images, np.asarray(gray(images.astype("float32"))))
+            return _like_array(images, convert_to_numpy(gray(images.astype("float32"))))
         return images
 
 

@@ -72,7 +72,8 @@ def read_tfds(
 
     if label_key is not None and not has_labels(train_name):
         return Splits(image_set(train_name).without_labels(), None)
-    test_name = next((s for s in TEST_NAMES if s in splits and has_labels(s)), None)
+    others = [name for name in TEST_NAMES if name in splits and name != train_name]
+    test_name = next((name for name in others if has_labels(name)), None)
 
     if label_key is None or test_fraction is None:
         return Splits(image_set(train_name), None)
