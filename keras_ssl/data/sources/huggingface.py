@@ -195,7 +195,7 @@ def _image_set(
             file = files.Encoded(f"row {i} of shard {shard} of {where}", _content(row[image]))
             yield file, number
 
-    if names is not None and next(iter(read("0")))[1] < 0:
+    if names is not None and next(iter(read("0")), (None, 0))[1] < 0:
         names = None  # The column is there, and says nothing, as in published test splits.
 
     def size() -> int:
