@@ -419,8 +419,8 @@ def _write_doubles(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cel
         counts[pair.kind] = counts.get(pair.kind, 0) + 1
     text = ", ".join(f"{count:,} {kind}" for kind, count in counts.items()) or "none"
     _log.say(
-        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on, "
-        f"which `threshold` changes); groups: {len(result.groups):,}"
+        f"duplicates: {text} (pairs; near from a similarity of {result.threshold:.3f} on; "
+        f"`threshold` sets it); groups: {len(result.groups):,}"
     )
     near = [pair for pair in result.pairs if pair.kind == "near"]
     # The most similar and the least: between them, one sees whether the threshold is right.

@@ -411,7 +411,7 @@ class ImageSet:
         return dataclasses.replace(
             self,
             keys=Places(np.arange(len(pixels)), np.asarray(labels, np.int64)),
-            size=len(pixels),  # A part of a stream knows its size only about.
+            size=len(pixels),  # The size of a part of a stream is an estimate.
             fetch=InMemory(np.asarray(pixels)),
             shuffle_buffer=None,
             reader=None,

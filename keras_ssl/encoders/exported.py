@@ -38,9 +38,9 @@ def load_exported(source: str | os.PathLike[str]) -> keras.Model | None:
         file = contract.get("file")
         if "format" not in contract or not (folder == path or path.name == file):
             continue
-        if file == "preset" and folder != path:
-            continue  # This is the preset itself.
         if file == "preset":
+            if folder != path:
+                continue  # This is the preset itself.
             raise ValueError(
                 f"`encoder` must be the preset inside an exported folder, {folder / file}. It "
                 "needs an `input_range`; its contract.json says the range that it wants. "

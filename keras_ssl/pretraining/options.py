@@ -350,11 +350,11 @@ def load_images(
         source: Any, image_size: int | None, channels: Any, scaling: Any, labels: bool
     ) -> data.Splits:
         if isinstance(source, (data.ImageSet, data.Splits)):
-            splits = data.Splits(source, None) if isinstance(source, data.ImageSet) else source
+            splits = source if isinstance(source, data.Splits) else data.Splits(source, None)
             if not options.labels and source is options.source and not is_earlier:
                 splits = data.Splits(splits.train.without_labels(), None)
-            elif labels and splits.test is None and splits.train.has_labels:
-                splits = data.split(splits.train)
+            elif isinstance(source, data.ImageSet) and labels and source.has_labels:
+                splits = data.split(source)
         else:
             splits = data.load(
                 source,

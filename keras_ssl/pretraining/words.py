@@ -89,12 +89,14 @@ def last_screen(
         diagnoses: What the doctor says of the model at the end.
     """
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
-    commands = [f"embed {path} {source}", f"neighbors {path} {source}", f"export {path} exported"]
     if is_plain(options.source):
-        next_ = "\n".join(f"  keras-ssl {command}" for command in commands)
+        commands = (
+            f"  keras-ssl embed {path} {source}\n  keras-ssl neighbors {path} {source}\n"
+            f"  keras-ssl export {path} exported"
+        )
     else:  # A command line cannot name the images.
         run = repr(str(folder.path))
-        next_ = (
+        commands = (
             f"  keras_ssl.embed({run}, images)\n  keras_ssl.neighbors({run}, images)\n"
             f"  keras_ssl.export({run}, 'exported', images=images)"
         )
@@ -105,7 +107,7 @@ def last_screen(
         f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
         "To write a row of features for each image, to see which images look alike, and to take "
-        f"the encoder elsewhere:\n{next_}"
+        f"the encoder elsewhere:\n{commands}"
     )
 
 

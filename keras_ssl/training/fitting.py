@@ -247,9 +247,11 @@ def fit_from_step(
     callbacks.is_first, callbacks.is_last = True, epoch + 1 == epochs
     with contextlib.nullcontext() if callbacks.is_last else keeps_weights(model.optimizer):
         history = fit(**{**call, "x": rest, "epochs": epoch + 1})
-    if not callbacks.is_last and model.stop_training:  # This was the end after all.
+    if callbacks.is_last:
+        return history
+    if model.stop_training:  # This was the end after all.
         model.optimizer.finalize_variable_values(model.trainable_weights)
-    if not callbacks.is_last and not model.stop_training:
+    else:
         callbacks.is_first, callbacks.is_last = False, True
         history = fit(**{**call, "initial_epoch": epoch + 1})
     return history

@@ -30,6 +30,10 @@ class TestObjects:
         whole = source.train if isinstance(source, data.Splits) else source
         assert len(train) == len(whole)
 
+    def test_splits_without_a_test_part_stay_so(self):
+        train, judged = load_images(options(data.Splits(labeled(), None)), None)
+        assert len(train) == 40 and judged.test is None
+
     def test_labels_are_split(self):
         train, judged = load_images(options(labeled()), None)
         assert (len(train), len(judged.test)) == (32, 8)
