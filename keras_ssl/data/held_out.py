@@ -1,11 +1,13 @@
 """Holds out images to choose settings by, beside those to train on and those to test on."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_ssl._validation import check_fraction, check_seed
-from keras_ssl.data.image_set import ImageSet, Splits, split
+from keras_ssl.data.image_set import ImageSet, Splits
+from keras_ssl.data.stream import Stream
 
 
 class HeldOut(NamedTuple):
@@ -71,15 +73,17 @@ def hold_out(splits: Splits, validation_fraction: float = 0.2, seed: int = 0) ->
         )
     seed = check_seed("seed", seed)
     size = train.example_count
-    count = round(check_fraction("validation_fraction", validation_fraction) * size)
+    fraction = check_fraction("validation_fraction", validation_fraction)
+    # As scikit-learn does, which chooses where there are labels.
+    count = math.ceil(fraction * size) if train.has_labels else round(fraction * size)
     if not 2 <= count <= size - 2:
         raise ValueError(
             "`validation_fraction` must leave at least 2 images in each part. Received: "
             f"validation_fraction={validation_fraction} of {size} images"
         )
-    if train.has_labels:
-        kept, chosen = split(train, validation_fraction, seed)
-        return HeldOut(kept, chosen, test)  # type: ignore[arg-type]  # `split` gives both.
+    if train.has_labels or isinstance(train, Stream):
+        kept, chosen = train.parts(fraction, seed)
+        return HeldOut(kept, chosen, test)
     order = np.random.RandomState(seed).permutation(size)
     kept, chosen = (train.subset(train.places(part)) for part in (order[count:], order[:count]))
     return HeldOut(kept, chosen, test)

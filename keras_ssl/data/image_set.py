@@ -21,6 +21,7 @@ from keras.ops import convert_to_numpy
 
 from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
+from keras_ssl._require import marked
 from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
@@ -78,7 +79,13 @@ class ByPython:
 
     def __call__(self, key: Any) -> Tensor:
         """Returns the image of a key, in a graph."""
-        return tf.ensure_shape(numpy_function(self.read, [key], self.dtype), self.shape)
+        return tf.ensure_shape(numpy_function(self._read, [key], self.dtype), self.shape)
+
+    def _read(self, key: Any) -> np.ndarray:
+        try:
+            return self.read(key)
+        except ValueError as error:
+            raise ValueError(marked(str(error))) from error
 
     def take(self, places: np.ndarray) -> np.ndarray:
         """Returns the images at places (n,) in an array, without TensorFlow."""
@@ -417,6 +424,10 @@ class ImageSet:
             reader=None,
             name_of=None,
         )
+
+    def to_decode(self) -> np.ndarray:
+        """Returns the places of the images that are decoded at their first visit alone."""
+        return np.array([], int) if self.reader is None else self.reader.to_decode()
 
     @property
     def dtype(self) -> np.dtype:

@@ -82,7 +82,8 @@ class Stream(ImageSet):
         some = evenly(self.shards, min(count, _SPREAD_OVER))
         others = [shard for shard in self.shards if shard not in some]
         names = tf.data.Dataset.from_tensor_slices([*some, *others])
-        return self._listed(in_turns(names, self.read, len(some)).take(count), count)
+        # The size of a part is an estimate: an image is rather missing than there twice.
+        return self._listed(once_in_turns(names, self.read, len(some)).take(count), count)
 
     def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any, list[str]]:
         """See `ImageSet.sample`; captions count the images of the sample."""
@@ -164,12 +165,17 @@ def in_order(shards: Sequence[str], read: Read) -> tf.data.Dataset:
 
 def in_turns(names: tf.data.Dataset, read: Read, count: int) -> tf.data.Dataset:
     """Returns the keys and labels of shards, `count` of them at a time, again and again."""
+    return once_in_turns(names, read, count).repeat()
+
+
+def once_in_turns(names: tf.data.Dataset, read: Read, count: int) -> tf.data.Dataset:
+    """Returns the keys and labels of shards, `count` of them at a time."""
     return names.interleave(
         lambda shard: _keys(shard, read),
         cycle_length=count,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
-    ).repeat()
+    )
 
 
 def _keys(shard: Any, read: Read) -> tf.data.Dataset:

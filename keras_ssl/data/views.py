@@ -33,7 +33,7 @@ from keras_ssl.data.policies import Views
 _ENDLESS = 2**31
 
 # Up to so many cores, one thread makes views by OpenCV: it calls it from Python, and a second one
-# would wait for the first. On more, TensorFlow, which takes two to four times the work, uses all.
+# would wait for the first. On more, TensorFlow, which takes one to three times the work, uses all.
 _FEW_CORES = 4
 
 # Height of letters and lines of captions, in pixels, and the most characters of an image's name.
@@ -198,13 +198,13 @@ def _batches_of(
                 made = make(batches, tf.stack([seed, epoch, step]), functions_of_tensorflow())
                 return (made, batch[1]) if images.has_labels else (made,)
 
-            batches = _batches(images, count, batch_size, order, first_step, steps)
+            batches = _batches(images, batch_size, order, first_step, steps)
             batches = batches.enumerate(first_step)
             batches = batches.map(views, num_parallel_calls=threads or tf.data.AUTOTUNE)
             if probe_images is not None:
                 size = min(batch_size, len(probe_images))
                 single = dataclasses.replace(probe_images, groups=None)
-                labeled = _batches(single, len(single), size, probe_order, first_step, steps)
+                labeled = _batches(single, size, probe_order, first_step, steps)
                 labeled = labeled.map(as_it_is(unit_floats))
                 batches = tf.data.Dataset.zip(batches, labeled)
                 batches = batches.map(as_it_is(lambda data, probe: (data[0], probe)))
@@ -270,7 +270,6 @@ def _cores() -> int:
 
 def _batches(
     images: ImageSet,
-    count: int,
     batch_size: int,
     order: Any,
     first_step: int,
@@ -280,7 +279,7 @@ def _batches(
 
     Images of earlier steps are skipped, and not fetched.
     """
-    steps = count // batch_size
+    steps = images.example_count // batch_size
 
     @as_it_is
     def one_pass(number: Any) -> tf.data.Dataset:

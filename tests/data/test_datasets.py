@@ -136,6 +136,10 @@ class TestFolder:
             images.names[i] for i in np.flatnonzero((after[0] != before[0]).numpy().any((1, 2, 3)))
         ]
         assert set(changed) <= set(images.replaced)
+        # Of few images, which are only looked at, it may be the only one of its class.
+        few = images.subset([images.names.index(str(folder / "cat" / "3.jpg")), 11])
+        pair = next(iter(few.batches(2)))[0]
+        np.testing.assert_array_equal(pair[0], pair[1])
         # The other file is of the same class and part: a held-out image is never trained on.
         train, test = data.split(images, 0.5)
         for part in (train, test):

@@ -11,7 +11,7 @@ from PIL import Image
 
 import keras_ssl
 from keras_ssl import data, inspection, models
-from keras_ssl.data.sources import reading
+from keras_ssl.data.sources import raw, reading
 from tests.conftest import quick_policy
 
 BUCKET = "ram://bucket"
@@ -46,6 +46,43 @@ class TestMeasurements:
         expected = np.clip((ramp - low) / (high - low), 0, 1)
         np.testing.assert_allclose(_first(images)[0, ..., 0], expected, atol=1e-6)
         assert f"1 x uint16; {low:g} to {high:g} becomes 0 to 1" in caplog.text
+
+    @pytest.mark.parametrize("spread", [0, 3])
+    def test_measurements_that_six_digits_do_not_tell_apart(self, tmp_path, spread):
+        ramp = np.linspace(1e7, 1e7 + spread, 256, dtype="float32").reshape(16, 16)
+        _tiff(tmp_path / "a.tif", ramp)
+        images = data.from_folder(tmp_path, 16)
+        again = data.from_folder(tmp_path, 16, scaling=images.scaling)
+        for found in (images, again):
+            assert _first(found).min() == 0 and _first(found).max() == (1 if spread else 0)
+
+    def test_a_bright_channel_leaves_the_others_theirs(self, tmp_path):
+        ramp = np.linspace(0, 1, 64).reshape(8, 8, 1)
+        bands = dict(photometric="minisblack", planarconfig="contig")
+        _tiff(tmp_path / "a.tif", (ramp * (45_000, 1_500)).astype("uint16"), **bands)
+        bright, dim = data.from_folder(tmp_path, 8).scaling
+        assert bright == (0, 65535) and dim[1] == pytest.approx(1500, rel=0.02)
+        _tiff(tmp_path / "a.tif", (ramp * (45_000, 1_500, 1_500)).astype("uint16"))
+        assert data.from_folder(tmp_path, 8).scaling == ((0, 65535),)  # A color image.
+
+    def test_measurements_among_photos_are_named(self, tmp_path):
+        for i in range(3):
+            _photo(tmp_path / f"{i}.png")
+        _tiff(tmp_path / "cells.tif", np.full((8, 8), 3000, "uint16"))
+        with pytest.warns(UserWarning, match=r"1 of 4 files .* are measurements.*cells.tif"):
+            data.from_folder(tmp_path, 8)
+
+    def test_why_nothing_can_be_read_is_said(self, tmp_path, monkeypatch, caplog):
+        caplog.set_level("INFO", "keras_ssl")
+        _tiff(tmp_path / "a.tif", np.full((8, 8), 3000, "uint16"))
+
+        def read(path):
+            raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+        monkeypatch.setattr(raw, "read_numbers", read)
+        with pytest.raises(ValueError, match=r"none of 1 can: a.tif \(.*'imagecodecs' package"):
+            data.from_folder(tmp_path, 8)
+        assert "measured on 0 files" in caplog.text
 
     def test_the_same_scaling_for_other_images(self, tmp_path):
         for i, top in enumerate((1000, 2000)):

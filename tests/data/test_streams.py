@@ -154,6 +154,8 @@ class TestPartsAndSamples:
         unlabeled, none = data.load(folder / "a-*.tar", 8, labels=False)
         assert none is None and not unlabeled.has_labels and len(unlabeled) == TOTAL
         assert (unlabeled.labels() == -1).all() and (unlabeled.spread(3).labels() == -1).all()
+        kept, chosen, _ = data.hold_out(data.Splits(unlabeled, None), 0.4)
+        assert len(chosen) == len(test) and len(kept) == len(train)
 
     def test_a_part_in_memory_has_as_many_images_as_it_has(self, folder):
         """The size of a part is only about right."""
@@ -320,6 +322,13 @@ class TestHuggingFace:
         assert sorted(_order(_epoch(data.make_views(images, STILL, 10), 0))) == list(range(30))
         assert len(data.split(images).test) == 6
         assert data.from_huggingface(rows, label="x", image_size=8).class_names[-1] == "29"
+
+    @pytest.mark.parametrize("empty", [None, -1])
+    def test_labels_that_say_nothing(self, rows, empty):
+        datasets = pytest.importorskip("datasets")
+        rows = rows.remove_columns("kind").add_column("kind", [empty] * 30)
+        rows = rows.cast_column("kind", datasets.ClassLabel(names=["a", "b", "c"]))
+        assert not data.from_huggingface(rows, image_size=8).has_labels
 
     def test_as_it_comes(self, rows):
         parts = rows.to_iterable_dataset(num_shards=3)

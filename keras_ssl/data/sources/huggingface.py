@@ -239,7 +239,8 @@ def _on_disk(
     decoder = shards.decoder(where, sample, size, channels, ranges)
     numbers = np.full(len(dataset), -1)
     if label is not None:
-        numbers = dataset.select_columns([label]).with_format("numpy")[:][label]
+        column = dataset.select_columns([label]).with_format(None)[:][label]
+        numbers = np.array([-1 if number is None else number for number in column])
         if numbers.min() < 0:  # Test splits are often published so.
             numbers, label = np.full(len(dataset), -1), None
         elif names is None:

@@ -200,13 +200,16 @@ def read(path: files.File, size: int, channels: int, scaling: Scaling) -> np.nda
     return np.clip(np.stack([np.asarray(image) for image in resized], axis=-1), 0, 1)
 
 
-def measure(paths: Iterable[files.File], dtype: str, channels: int) -> Scaling:
+def measure(paths: Iterable[files.File], dtype: str, channels: int) -> tuple[Scaling, int]:
     """Measures a scaling on files that can be read; see `keras_ssl.data.from_folder`.
 
     Args:
         paths: Some of the files of a set.
         dtype: Name of the type of their numbers.
         channels: Number of channels.
+
+    Returns:
+        The scaling, and the number of files that could be read.
     """
     measured = []
     for path in paths:
@@ -216,20 +219,30 @@ def measure(paths: Iterable[files.File], dtype: str, channels: int) -> Scaling:
             continue
         measured.append(pixels[:: len(pixels) // _MEASURED + 1])
     if not measured:
-        return ((0.0, float(_TOPS.get(dtype, 1))),)
+        return ((0.0, float(_TOPS.get(dtype, 1))),), 0
     numbers = np.concatenate(measured).astype(np.float64)
     numbers[~np.isfinite(numbers)] = np.nan
     ranges = np.nanpercentile(numbers, _PERCENTILES, axis=0).T  # (channels, 2)
-    top = _TOPS.get(dtype)
-    if top is not None and np.max(ranges) > top / 2:
-        return ((0.0, float(top)),)
-    # A channel in which all numbers are the same becomes 0.
-    return tuple((_short(a), _short(b if b > a else a + 1)) for a, b in np.nan_to_num(ranges))
+    top = _TOPS.get(dtype, math.inf)
+    is_whole = ranges[:, 1] > top / 2
+    # The colors of an image are scaled alike, and so are bytes, which a camera has scaled.
+    if channels == 3 or dtype == "uint8":
+        is_whole[:] = is_whole.any()
+    if is_whole.all():
+        return ((0.0, float(top)),), len(measured)
+    scaling = tuple(
+        (0.0, float(top)) if whole else _pair(float(low), float(high))
+        for whole, (low, high) in zip(is_whole, np.nan_to_num(ranges), strict=True)
+    )
+    return scaling, len(measured)
 
 
-def _short(number: float) -> float:
-    """Six digits are enough, and can be typed."""
-    return float(f"{number:.6g}")
+def _pair(low: float, high: float) -> tuple[float, float]:
+    """The ends of a range that is not empty, in six digits if they suffice: they can be typed."""
+    if not low < high:  # A channel in which all numbers are the same becomes 0.
+        high = low + max(1.0, math.ulp(low))
+    short = float(f"{low:.6g}"), float(f"{high:.6g}")
+    return short if short[0] < short[1] else (low, high)
 
 
 def check_scaling(scaling: Any) -> Scaling | None:

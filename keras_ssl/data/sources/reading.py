@@ -108,6 +108,15 @@ def choose_decoding(
         check_channels(channels, (1, 3, 4))
         if channels is None:
             channels = 1 if all(files.is_gray(path) for path in some) else 3
+        if scaling is None and measured:
+            names = [f"{path} ({kind})" for path, kind in kinds.items() if kind is not None]
+            warnings.warn(
+                f"{measured} of {len(kinds)} files in {where} that were looked at are measurements "
+                "beside photos, and become 8 bits, from 0 to the largest number of their type, or "
+                "are left out: put them into a folder of their own to have them scaled. They are: "
+                f"{first(names)}",
+                stacklevel=4,
+            )
         return Decoding(size, channels, None)
 
     (most, _), *_ = found.most_common() or [(None, 0)]
@@ -121,10 +130,9 @@ def choose_decoding(
         channels = 3 if most is None else most.channels
     if scaling is None:
         alike = [path for path, kind in kinds.items() if kind is not None]
-        scaling = raw.measure(alike, most.dtype if most else "uint8", channels)
+        scaling, count = raw.measure(alike, most.dtype if most else "uint8", channels)
         _log.say(
-            f"{where}: {most}; {raw.describe(scaling)} becomes 0 to 1, measured on {len(alike)} "
-            "files."
+            f"{where}: {most}; {raw.describe(scaling)} becomes 0 to 1, measured on {count} files."
         )
     if len(scaling) not in (1, channels):
         raise ValueError(
@@ -160,21 +168,21 @@ def read_files(
     """
     if in_memory is None:
         in_memory = _bytes(len(found), decoding) <= _MEMORY_LIMIT
-    good, pixels = _check(where, root, found, decoding, in_memory)
+    good, pixels, why = _check(where, root, found, decoding, in_memory)
     is_good = np.zeros(len(found), bool)
     is_good[good] = True
     skipped = sorted([*unreadable, *(found[i] for i in range(len(found)) if not is_good[i])])
     readable = [found[i] for i in good]
-    named = first(skipped)
+    named = f"{first(skipped)}{files.hints(skipped)}{why}"
     if not readable:
         raise ValueError(
             f"`path` must hold images that can be read. Received: {where}, where none of "
-            f"{len(skipped)} can: {named}{files.hints(skipped)}"
+            f"{len(skipped)} can: {named}"
         )
     if skipped:
         warnings.warn(
             f"{len(skipped)} of {len(skipped) + len(readable)} images in {where} cannot be read "
-            f"and are skipped: {named}{files.hints(skipped)}",
+            f"and are skipped: {named}",
             stacklevel=3,
         )
     numbers, class_names = classes(readable, good)
@@ -206,23 +214,26 @@ def read_files(
 
 def _check(
     where: str, root: str, found: Sequence[str], decoding: Decoding, in_memory: bool
-) -> tuple[list[int], np.ndarray | None]:
-    """The places of the files that can be read, and the pixels of all if they were decoded."""
+) -> tuple[list[int], np.ndarray | None, str]:
+    """The places of the files that can be read, the pixels of all if they were decoded, and why.
+
+    The last is what is known of the first file that cannot be read: "" or " (...)".
+    """
     places = range(len(found))
     if not in_memory or len(found) > _DECODED_AT_ONCE:
         # To look at each file of a bucket would take longer than to train on it.
         if files.has_scheme(root):
-            return list(places), None
+            return list(places), None, ""
         blocks = [places[i : i + 256] for i in range(0, len(places), 256)]
 
         def readable(block: Sequence[int]) -> list[int]:
             return [i for i in block if files.looks_readable(files.join(root, found[i]))]
 
         with concurrent.futures.ThreadPoolExecutor(_CHECKERS) as pool:
-            return [i for block in pool.map(readable, blocks) for i in block], None
+            return [i for block in pool.map(readable, blocks) for i in block], None, ""
 
     pixels: np.ndarray = np.empty((len(found), *decoding.shape), decoding.dtype)
-    others = []
+    others, reasons = [], {}
 
     def is_readable(i: int) -> bool:
         try:
@@ -230,7 +241,8 @@ def _check(
         except raw.OtherKindError as error:
             others.append(str(error))
             return False
-        except files.UNREADABLE:
+        except files.UNREADABLE as error:
+            reasons[i] = f" ({found[i]}: {type(error).__name__}: {error})"
             return False
         return True
 
@@ -241,7 +253,8 @@ def _check(
             f"`path` must hold images of {decoding.channels} channels. Received: {where}, where "
             f"{len(others)} of {len(found)} differ: {first(sorted(others))}"
         )
-    return [int(i) for i in good], pixels
+    why = reasons[min(reasons)] if reasons else ""
+    return [int(i) for i in good], pixels, why
 
 
 def _bytes(count: int, decoding: Decoding) -> int:
@@ -284,7 +297,7 @@ class _Memory:
 
 
 class Reader:
-    """Reads files when they are needed, and another of the class where one can no longer be read.
+    """Reads files when they are needed, and another, of the same class if one can be read.
 
     Args:
         names: Paths of all files.
@@ -313,6 +326,12 @@ class Reader:
         members = self.members[places]
         return Reader(self.names, self.labels, self.decoding, self.replaced, self.memory, members)
 
+    def to_decode(self) -> np.ndarray:
+        """Returns the places among the members of those that will be kept, and are not yet."""
+        if self.memory is None:
+            return np.array([], int)
+        return np.flatnonzero(~self.memory.is_there[self.members])
+
     @property
     def fetch(self) -> ByPython:
         """The function of an `ImageSet` of the files."""
@@ -329,6 +348,8 @@ class Reader:
             note(self.replaced, name, error)
         # The choice follows from the file's place, so that a resumed run makes the same one.
         alike = self.members[self.labels[self.members] == self.labels[index]]
+        if len(alike) < 2:  # Few images, which are only looked at, may have one of a class.
+            alike = self.members
         for other in np.random.default_rng(int(index)).permutation(alike)[:_MOST_REPLACEMENTS]:
             with contextlib.suppress(files.UNREADABLE):
                 return self.decoding.read(self.names[other])

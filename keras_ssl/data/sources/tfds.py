@@ -27,8 +27,8 @@ def read_tfds(
     if not is_installed() or not importlib.util.find_spec("tensorflow_datasets"):
         raise ValueError(
             '`source` must be "digits", a folder or an .npz file that exists, or a name of '
-            "tensorflow-datasets, which needs its package: pip install tensorflow "
-            f"tensorflow-datasets. Received: source={name!r}"
+            "tensorflow-datasets, which needs its packages: pip install tensorflow "
+            f"tensorflow-datasets importlib_resources. Received: source={name!r}"
         )
     import tensorflow_datasets as tfds
 
