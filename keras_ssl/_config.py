@@ -16,6 +16,27 @@ def arguments_of(constructor: Callable[..., Any]) -> list[str]:
     ]
 
 
+class NamesGiven:
+    """Remembers which arguments its constructor was given by name.
+
+    Some may be those of a parent's constructor. It is a class of its own: `inspect` would show the
+    `__new__` of a criterion rather than its `__init__`.
+    """
+
+    _given: tuple[str, ...]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        made = super().__new__(cls)
+        made._given = tuple(kwargs)
+        return made
+
+
+def takes_others(constructor: Callable[..., Any]) -> bool:
+    """Whether an `__init__` has `**kwargs`."""
+    parameters = inspect.signature(constructor).parameters.values()
+    return any(argument.kind == argument.VAR_KEYWORD for argument in parameters)
+
+
 def with_own_arguments(thing: Any, config: dict[str, Any]) -> dict[str, Any]:
     """Returns a config with the arguments that only the constructor of a subclass knows.
 

@@ -115,10 +115,10 @@ def own_losses(layer: keras.layers.Layer) -> list[Any]:
     return layer._get_own_losses()
 
 
-def clear_losses(model: keras.Model) -> None:
-    """Clears the losses that layers added in their last call."""
+def clear_losses(layer: keras.layers.Layer) -> None:
+    """Clears the losses that a layer and those inside it added in their last call."""
     # Keras does this at the beginning of an outermost call, and has no public function for it.
-    model._clear_losses()
+    layer._clear_losses()
 
 
 def own_state(layer: keras.layers.Layer) -> list[keras.Variable]:

@@ -101,6 +101,24 @@ def test_a_criterion_may_take_keywords():
 
     assert Mine(2.0, name="mine").get_config() == {"strength": 2.0, "name": "mine"}
 
+    class Wide(losses.VICRegLoss):
+        def __init__(self, margin=1.0, **kwargs):
+            super().__init__(variance_weight=3.0, **kwargs)
+            self.margin = margin
+
+    again = Wide.from_config(Wide(2.0, covariance_weight=4.0).get_config())
+    assert (again.margin, again.covariance_weight, again.variance_weight) == (2.0, 4.0, 3.0)
+
+
+def test_a_criterion_may_leave_out_its_name():
+    class Mine(losses.Criterion):
+        def __init__(self, strength=1.0):
+            super().__init__(name="mine")
+            self.strength = strength
+
+    again = Mine.from_config(Mine(2.0).get_config())
+    assert (again.strength, again.name) == (2.0, "mine")
+
 
 @keras.saving.register_keras_serializable(package="tests")
 class Shade(data.Augmentation):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ssl._backend import widest
-from keras_ssl._keras import all_layers, renew_normalization
+from keras_ssl._keras import all_layers, clear_losses, renew_normalization
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_fraction
 
@@ -133,8 +133,13 @@ class MovingAverage(keras.layers.Layer):
 
         What is assigned while a step is traced is lost, so a method that was built there calls this
         before it trains.
+
+        Raises:
+            ValueError: if the weights are of half precision, in which small steps are lost.
         """
         if self._copies and not self._has_started:
+            if self.momentum != 1.0:
+                _refuse_half_precision(self.student)
             if int(ops.convert_to_numpy(self.iterations)) == 0:
                 for layer, copy in zip(self.student, self._copies, strict=True):
                     give_weights(layer, copy)
@@ -144,6 +149,7 @@ class MovingAverage(keras.layers.Layer):
         x = inputs
         for copy in self._copies:
             x = copy(x, training=training)
+            clear_losses(copy)  # They are of nothing that is trained.
             if len(getattr(x, "shape", ())) == 4 and copy is not self._copies[-1]:
                 x = ops.mean(x, axis=(1, 2))  # The encoder has returned feature maps.
         return keras.tree.map_structure(ops.stop_gradient, x)
@@ -175,6 +181,17 @@ class MovingAverage(keras.layers.Layer):
         momentum = config["momentum"]
         momentum = deserialize(momentum) if isinstance(momentum, dict) else momentum
         return cls(**{**config, "student": student, "momentum": momentum})
+
+
+def _refuse_half_precision(layers: Sequence[keras.layers.Layer]) -> None:
+    for layer in layers:
+        dtypes = {keras.backend.standardize_dtype(weight.dtype) for weight in layer.weights}
+        if half := dtypes & {"float16", "bfloat16"}:
+            raise ValueError(
+                "`student` must have weights of float32, to which a small step can be added: use a "
+                f"mixed policy, such as mixed_bfloat16. Received: {half.pop()} in layer "
+                f"{layer.name!r}"
+            )
 
 
 def _refuse_lora(layers: Sequence[keras.layers.Layer]) -> None:

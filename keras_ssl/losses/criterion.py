@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import keras
 
 from keras_ssl import _renames, replicas
-from keras_ssl._config import arguments_of
+from keras_ssl._config import NamesGiven, arguments_of, takes_others
 from keras_ssl._tensors import Tensor, real_tensor
 from keras_ssl.losses.gram import Side
 
@@ -62,7 +62,7 @@ class Terms(dict[str, Any]):
         return total if is_known else None
 
 
-class Criterion(keras.losses.Loss):
+class Criterion(NamesGiven, keras.losses.Loss):
     """Base class of all criteria: a weighted sum of named terms on the embeddings of two views.
 
     `loss(z_1, z_2) = sum over terms of weights[name] * terms(z_1, z_2)[name]`
@@ -156,6 +156,11 @@ class Criterion(keras.losses.Loss):
         return {}
 
     @property
+    def group_size(self) -> int:
+        """The number of samples that are treated together, which divides every batch. Default 1."""
+        return 1
+
+    @property
     def variance_terms(self) -> tuple[str, ...]:
         """The names of the terms that keep up the standard deviation of every dimension, if any."""
         return ()
@@ -239,14 +244,20 @@ class Criterion(keras.losses.Loss):
         return self.combine(self.measure(z_1, z_2, *others))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns every argument of the constructor, from the attribute of the same name."""
-        arguments = [
-            name for name in arguments_of(type(self).__init__) if name not in ("dtype", "name")
-        ]
-        config = {**{name: getattr(self, name) for name in arguments}, "name": self.name}
+        """Returns every argument of the constructor, from the attribute of the same name.
+
+        If the constructor passes `**kwargs` on, those that were given are among them.
+        """
+        own = arguments_of(type(self).__init__)
+        # What a constructor takes out of its `**kwargs` has no attribute.
+        arguments = [*own, *(n for n in self._given if n not in own and hasattr(self, n))]
+        config = {name: getattr(self, name) for name in arguments if name not in ("name", "dtype")}
+        of_all = {"name": self.name}
         if self.dtype != keras.config.floatx():
-            config["dtype"] = self.dtype
-        return config
+            of_all["dtype"] = self.dtype
+        # A constructor may leave these out, but for `**kwargs`.
+        takes_any = takes_others(type(self).__init__)
+        return {**config, **{k: v for k, v in of_all.items() if takes_any or k in own}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Criterion":

@@ -142,7 +142,7 @@ class MatrixEntropyLoss(Criterion):
         z = z * ops.rsqrt(at_least(trace, keras.config.epsilon() ** 2))
         if self.order == 2:
             energy = frobenius_energy(z, self.side)
-            return -ops.log(ops.where(energy > 0, energy, 1))
+            return -ops.log(ops.where(energy == 0, 1, energy))
         a = self.order
         if a > _CLOSE_TO_ONE:
             # The sum may be as small as N^(1 - a): 1 plus a difference would have lost it.

@@ -93,6 +93,10 @@ class WMSELoss(Criterion):
     def equal_views(self) -> dict[str, float]:  # noqa: D102
         return {"distance": 0.0}
 
+    @property
+    def group_size(self) -> int:  # noqa: D102
+        return self.whitening_size or 1
+
     def terms(self, z_1: Tensor, z_2: Tensor) -> dict[str, Tensor]:
         """Returns the distance of the whitened views."""
         w_1, w_2 = (unit_embeddings(self._whiten(z)) for z in (z_1, z_2))

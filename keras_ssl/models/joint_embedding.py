@@ -72,7 +72,8 @@ class JointEmbeddingModel(Trainer):
 
     Metrics given to `compile` see every pair of embeddings that the criterion compares: `y_pred` is
     the first of a pair, `y_true` the second. `"cosine_similarity"` measures the alignment of the
-    positives, and `keras_ssl.duality` has the quantities of the paper.
+    positives, and `keras_ssl.duality` has the quantities of the paper, which see the first pair
+    alone (`is_of_first_embeddings`), because each image counts once in them.
 
     A model that is saved and loaded continues exactly as if it had not been saved. Its file also
     holds the state of random layers, which Keras does not save.
@@ -353,9 +354,15 @@ class JointEmbeddingModel(Trainer):
         metrics = compiled_metrics(self)
         if metrics is None:
             return
-        for pair in pairs:
-            for z_1, z_2 in itertools.combinations(map(ops.stop_gradient, pair), 2):
-                metrics.update_state(z_2, z_1)
+        (z_1, z_2), *others = [
+            two for pair in pairs for two in itertools.combinations(map(ops.stop_gradient, pair), 2)
+        ]
+        metrics.update_state(z_2, z_1)
+        for metric in metrics.metrics:
+            # Of a set of samples, each may be counted once.
+            if not getattr(metric, "is_of_first_embeddings", False):
+                for z_1, z_2 in others:
+                    metric.update_state(z_2, z_1)
 
     def _refuse_layer_losses(self) -> None:
         # Keras keeps them in one list for all replicas, whose graphs are traced in turns, so each
@@ -434,9 +441,9 @@ class JointEmbeddingModel(Trainer):
                 fitting.HoldEpochs(sources),
                 *keras.tree.flatten(call.get("callbacks") or []),
             ]
-            if initial_step:
-                return fitting.fit_from_step(super().fit, self, call, initial_step)
             try:
+                if initial_step:
+                    return fitting.fit_from_step(super().fit, self, call, initial_step)
                 return super().fit(**call)
             finally:
                 # Otherwise Keras would begin the next fit where this one was restored.
@@ -617,8 +624,10 @@ class JointEmbeddingModel(Trainer):
         policy: Any = self.views
         if draws is None:
             return policy(images, training=True)
-        seed = [draws[0, i] for i in range(3)]
-        return policy(images, training=True, seed=seed, places=draws[:, 3])
+        # They are the same in all rows. A replica may have none, and then nothing to draw.
+        nothing = ops.zeros((1, 3), draws.dtype)
+        seed = ops.max(ops.concatenate([nothing, draws[:, :3]]), axis=0)
+        return policy(images, training=True, seed=[seed[i] for i in range(3)], places=draws[:, 3])
 
     def unpacked(self, data: Any) -> tuple[Any, Any]:
         """Returns the views and labels of a batch, and checks them while a step is traced."""

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_ssl._backend import outside_graph
-from keras_ssl._keras import call_each, replace_layer
+from keras_ssl._keras import call_each, clear_losses, replace_layer
 from keras_ssl._tensors import Tensor
 from keras_ssl.encoders import as_encoder, pooled
 from keras_ssl.layers import MovingAverage, Predictor
@@ -35,7 +35,8 @@ class PredictiveModel(JointEmbeddingModel):
         probe: See `JointEmbeddingModel`.
         hidden: Widths of the hidden layers of the predictor, such as "4096". Default: the method's.
         momentum: Of the teacher that makes the targets, in [0, 1], or a schedule of it. Default:
-            the method's. If that is None, the targets are the method's own embeddings.
+            the method's. If that is None, there is no teacher, and the targets are the method's own
+            embeddings.
         **kwargs: See `JointEmbeddingModel`.
     """
 
@@ -44,7 +45,8 @@ class PredictiveModel(JointEmbeddingModel):
     argument_docs = """\
     hidden: Widths of the hidden layers of the predictor. Default: "{cls.default_hidden}".
     momentum: Of the teacher that makes the targets, in [0, 1], or a schedule of it. Default:
-        {cls.default_momentum}. Without one (None), the method's own embeddings are the targets.
+        {cls.default_momentum}. A method without a default has no teacher unless this is given: the
+        method's own embeddings are the targets.
 """
 
     def __init__(
@@ -230,6 +232,14 @@ class Distillation(JointEmbeddingModel):
         """Returns the representations, and the projections and targets of all views."""
         representations, projections = super().embed(views, training)
         targets = [ops.stop_gradient(pooled(self.teacher(view, training=False))) for view in views]
+        clear_losses(self.teacher)  # They are of nothing that is trained.
+        own, wanted = projections[0].shape[-1], targets[0].shape[-1]
+        # A subclass may go on with the projections.
+        if own != wanted and wanted is not None and type(self).embed is Distillation.embed:
+            raise ValueError(
+                f"`projector` must end in the size of the teacher's representations, {wanted}. "
+                f"Received: a projector of {own} dimensions"
+            )
         return representations, (*projections, *targets)
 
     def pairs(self, embeddings: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:

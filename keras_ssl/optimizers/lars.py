@@ -57,9 +57,9 @@ class LARS(keras.optimizers.Optimizer):
             does not give its own.
         learning_rate_in_momentum: Whether the momentum holds steps that contain the learning rate.
         clip_trust_ratio: Whether to clip the trust ratio at the learning rate, as above.
-        one_dimensional_factor: Factor on the learning rate of variables with one dimension or none,
-            positive. Default 1. Barlow Twins' code trains them at 0.0048 and the weights at 0.2,
-            which is a factor of 0.024.
+        one_dimensional_factor: Factor on the learning rate of variables with one dimension or none
+            and of biases, also those of attention, positive. Default 1. Barlow Twins' code trains
+            them at 0.0048 and the weights at 0.2, which is a factor of 0.024.
         name: Name of the optimizer.
         **kwargs: Other arguments of `keras.optimizers.Optimizer`, such as clipping and moving
             averages.
@@ -111,6 +111,8 @@ class LARS(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        # Keras keeps the biases of attention as (heads, size of a head).
+        self._is_bias = tuple(len(v.shape) < 2 or v.name == "bias" for v in variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
@@ -145,7 +147,7 @@ class LARS(keras.optimizers.Optimizer):
         """
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
-        if len(variable.shape) < 2:
+        if self._is_bias[variable_index(self, variable)]:
             return gradient, learning_rate * self.one_dimensional_factor
         weight_decay = self.coupled_weight_decay if may_decay(self, variable) else 0.0
         decayed = gradient + weight_decay * variable

@@ -129,7 +129,7 @@ def check_range(views: Any) -> None:
     for view in keras.tree.flatten(views):
         if not hasattr(view, "__array__") or len(view.shape) != 4:  # a specification
             continue
-        pixels = np.asarray(view[:256])
+        pixels = keras.ops.convert_to_numpy(view[:256])
         if not np.issubdtype(pixels.dtype, np.floating) or not pixels.size:
             continue
         low, high = float(pixels.min()), float(pixels.max())
@@ -181,7 +181,7 @@ class OneTraining(keras.callbacks.CallbackList):
         self._initial_step = initial_step
         variables = [v for metric in model.metrics for v in metric.variables]
         self._figures = [(v, keras.ops.convert_to_numpy(v)) for v in variables]
-        super().__init__(callbacks, model=model, **params)
+        super().__init__(callbacks, model=model, initial_step=initial_step, **params)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Begins the training once."""
@@ -269,7 +269,9 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
     steps = batches_of_epoch(x)
     if sources and steps is not None and steps < 0:
         raise ValueError(
-            "`x` must have epochs that end: leave out `.repeat()`, every epoch is different anyway"
+            "`x` must have epochs that end, of a known number of batches: leave out `.repeat()`, "
+            "every epoch is different anyway; where TensorFlow cannot know the number, say it with "
+            f"tf.data.experimental.assert_cardinality. Received: a cardinality of {steps}"
         )
     if sources and x is not None and steps is not None and "steps_per_epoch" in call:
         given: Any = call.pop("steps_per_epoch")

@@ -27,15 +27,18 @@ from keras_ssl._keras import clear_losses
 from keras_ssl._tensors import Tensor
 
 
-def embed_in_parts(model: Any, views: Tensor, training: bool) -> tuple[Any, Any]:
+def embed_in_parts(
+    model: Any, views: Tensor, training: bool, begin: Callable[[], Any] = lambda: None
+) -> tuple[Any, Any]:
     """Does `model.embed(views, training)` on `model.micro_batch_size` images at a time.
 
-    Each micro-batch on each replica has its own batch statistics.
+    Each micro-batch on each replica has its own batch statistics. `begin` is called before each.
     """
     parts = _MicroBatches(views, model.micro_batch_size)
     structure: list[Any] = []
 
     def embed(k: Tensor) -> list[Any]:
+        begin()
         with replicas.alone():
             outputs = model.embed(parts.of(views, k), training=training)
         structure.append(outputs)
@@ -87,7 +90,12 @@ def cached_gradients(
     before = [tf.identity(state) for state in states]
     averaged = [i for i, state in enumerate(states) if state.dtype.is_floating]
 
-    representations, embeddings = embed_in_parts(model, views, training=True)
+    def begin() -> None:
+        # As in the second pass: what a micro-batch changes, such as a center, no other one sees.
+        for i in averaged:
+            states[i].assign(before[i])
+
+    representations, embeddings = embed_in_parts(model, views, True, begin)
     embeddings = tuple(tf.stop_gradient(z) for z in embeddings)
     for state, value in zip(states, before, strict=True):
         state.assign(value)
@@ -115,8 +123,7 @@ def cached_gradients(
         )
         gradients = [g + tf.convert_to_tensor(a) for g, a in zip(gradients, added, strict=True)]
         sums = [total + (states[i] - before[i]) for total, i in zip(sums, averaged, strict=True)]
-        for i in averaged:
-            states[i].assign(before[i])
+        begin()
         return k + 1, gradients, sums
 
     nothing = [tf.zeros_like(weight) for weight in weights]
@@ -160,10 +167,13 @@ class _MicroBatches:
         """Returns the rows of micro-batch k in each tensor of `structure`."""
         start = k * self.size
         size = self.size if isinstance(self.rows, int) else tf.minimum(self.size, self.rows - start)
-        return tf.nest.map_structure(
-            lambda x: tf.slice(x, [start] + [0] * (len(x.shape) - 1), [size, *x.shape[1:]]),
-            structure,
-        )
+
+        def rows(x: Tensor) -> Tensor:
+            # -1 is all there is: the length of sequences may be known only in the graph.
+            others = [-1 if length is None else length for length in x.shape[1:]]
+            return tf.slice(x, [start] + [0] * len(others), [size, *others])
+
+        return tf.nest.map_structure(rows, structure)
 
     def loop(self, body: Callable[..., Any], values: Tensor) -> Any:
         """Repeats `values = body(*values)` for all micro-batches; the first value counts them."""

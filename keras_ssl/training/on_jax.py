@@ -188,10 +188,14 @@ def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list
     parts = _split(x, model.micro_batch_size)
     count = len(jax.tree.leaves(parts)[0])
 
+    def renewed(after: list[Tensor]) -> list[Tensor]:
+        # Moving averages begin anew with each micro-batch; others, such as seeds, go on.
+        return [b if _is_averaged(b) else a for a, b in zip(after, before, strict=True)]
+
     def embed(others: list[Tensor], part: Tensor) -> tuple[list[Tensor], Any]:
         with scope(model, (weights, others, optimizer, metrics)) as values:
             outputs = model.embed(part, training=True)
-            return values()[1], outputs
+            return renewed(values()[1]), outputs
 
     _, outputs = jax.lax.scan(embed, before, parts)
     representations, embeddings = _joined(outputs)
@@ -217,10 +221,8 @@ def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list
         (_, rest), pullback, after = jax.vjp(outputs, weights, has_aux=True)
         (added,) = pullback((slopes, jnp.ones_like(rest)))
         gradients = [g + a for g, a in zip(gradients, added, strict=True)]
-        # Moving averages begin anew with each micro-batch; others, such as seeds, go on.
         sums = [s + (a - b) for s, a, b in zip(sums, after, before, strict=True)]
-        others = [b if _is_averaged(b) else a for a, b in zip(after, before, strict=True)]
-        return (others, gradients, sums), None
+        return (renewed(after), gradients, sums), None
 
     nothing = [jnp.zeros_like(w) for w in weights], [jnp.zeros_like(b) for b in before]
     (others, gradients, sums), _ = jax.lax.scan(

@@ -48,9 +48,12 @@ def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
     """See `keras_ssl.training.trainer`."""
 
     def embed(views: Tensor) -> Tensor:
+        generators = _generators()
         # The scope receives assignments, and is dropped.
         with torch.no_grad(), keras.StatelessScope():
-            return model.embed(views, training=True)
+            outputs = model.embed(views, training=True)
+        _set(generators)  # Training must not see that somebody looked.
+        return outputs
 
     return embed
 
@@ -85,13 +88,18 @@ def _cached_gradients(model: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     before = [state.clone() for state in states]
     generators = _generators()
     averaged = [i for i, state in enumerate(states) if state.is_floating_point()]
+    outputs = []
     with torch.no_grad():
-        representations, embeddings = _joined([model.embed(part, training=True) for part in parts])
+        for part in parts:
+            outputs.append(model.embed(part, training=True))
+            # As in the second pass: what a part changes, such as a center, no other one sees.
+            for i in averaged:
+                states[i].copy_(before[i])
         for state, value in zip(states, before, strict=True):
             state.copy_(value)
+    representations, embeddings = _joined(outputs)
     # So that random layers draw the same again: those without a seed draw from PyTorch's own.
-    for set_state, value in generators:
-        set_state(value)
+    _set(generators)
 
     clear_losses(model)
     for z in embeddings:
@@ -132,6 +140,12 @@ def _generators() -> list[tuple[Callable[[Any], None], Any]]:
     if torch.cuda.is_available():
         found.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     return found
+
+
+def _set(generators: list[tuple[Callable[[Any], None], Any]]) -> None:
+    """Sets PyTorch's random states."""
+    for set_state, value in generators:
+        set_state(value)
 
 
 def _split(x: Tensor, size: int | None) -> list[Tensor]:

@@ -281,8 +281,12 @@ def test_orders_near_one_keep_their_digits():
 def test_the_highest_order():
     with pytest.raises(ValueError, match="`order` must be at most 8"):
         losses.MatrixEntropyLoss(8.5)
+
+
+@pytest.mark.parametrize("order", [0.5, 1, 2, 3])
+def test_the_entropy_of_what_is_not_finite_is_nan(order):
     broken = np.full((4, 4), np.nan)
-    assert np.isnan(float(losses.MatrixEntropyLoss(3.0).measure(broken, broken)["entropy"]))
+    assert np.isnan(float(losses.MatrixEntropyLoss(order).measure(broken, broken)["entropy"]))
 
 
 @pytest.mark.parametrize("order", [1.6, 3.0, 4.0, 8.0])

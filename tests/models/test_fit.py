@@ -279,6 +279,10 @@ class TestRefusals:
     def test_of_epochs_that_never_end(self, own_views):
         with pytest.raises(ValueError, match="epochs that end.*repeat"):
             _model().fit(own_views.repeat(), verbose=0)
+        some = own_views.filter(lambda *batch: True)
+        some.epochs = own_views.epochs
+        with pytest.raises(ValueError, match="known number.*assert_cardinality.*of -2"):
+            _model().fit(some, verbose=0)
 
     def test_of_bytes_to_evaluate_on(self, own_views):
         pixels = np.full((16, 8, 8, 1), 255.0, "float32")

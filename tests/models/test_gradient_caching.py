@@ -175,3 +175,39 @@ def test_a_size_that_does_not_fit_is_named(views):
         _train(views.unbatch().batch(16, drop_remainder=True), 5)
     with pytest.raises(ValueError, match="`micro_batch_size`"):
         models.SimCLR(tiny_encoder(), "4-4", micro_batch_size=0)
+
+
+def test_sequences_whose_length_is_known_in_the_graph():
+    """As `padded_batch` makes them."""
+
+    def encoder():
+        steps = keras.Input((None, 3))
+        return keras.Model(steps, keras.layers.GlobalAveragePooling1D()(steps))
+
+    rows = np.random.RandomState(0).rand(8, 5, 3).astype("float32")
+    spec = (tf.TensorSpec((8, None, 3)),) * 2, tf.TensorSpec((8,), tf.int64)
+    batch = (rows, rows[::-1]), np.arange(8) % 3
+    views = tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=spec)
+    whole, parts = (_train(views, size, encoder, steps=1)[0] for size in (None, 4))
+    _assert_same_weights(whole, parts)
+
+
+class Center(keras.layers.Layer):
+    """Subtracts what has been seen so far, as the center of DINO does."""
+
+    def build(self, shape):
+        self.center = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x, training=False):
+        outputs = x - self.center
+        if training:
+            self.center.assign(self.center + 0.5)
+        return outputs
+
+
+def test_a_micro_batch_does_not_see_what_another_one_has_changed(views):
+    def encoder():
+        return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), Center()])
+
+    whole, parts = (_train(views, size, encoder, steps=2)[0] for size in (None, 4))
+    _assert_same_weights(whole, parts)

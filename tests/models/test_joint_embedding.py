@@ -274,6 +274,19 @@ def test_compiled_metrics_see_the_embeddings_of_both_views(views):
     assert logs["l_c"] == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_quantities_of_samples_count_each_image_once(views):
+    model = models.SimSiam(tiny_encoder(), "8-6", hidden="4")
+    model.compile("sgd", metrics=["cosine_similarity", duality.NegativePairVariance(6)])
+    logs = model.evaluate(views, steps=3, verbose=0, return_dict=True)
+    p_1, p_2, z_1, z_2 = (np.concatenate(z) for z in zip(*_embeddings(model, views), strict=True))
+    metric = duality.NegativePairVariance(6)
+    metric.update_state(p_1)
+    assert logs["negative_pair_variance"] == pytest.approx(float(metric.result()), rel=1e-4)
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (p_1, z_2, p_2, z_1)]
+    cosines = np.sum(unit[0] * unit[1], axis=1), np.sum(unit[2] * unit[3], axis=1)
+    assert logs["cosine_similarity"] == pytest.approx(np.mean(cosines), rel=1e-4)
+
+
 def _embeddings(model, views):
     for pair, _ in views.take(3):
         yield [np.asarray(z) for z in model.embed(pair)[1]]

@@ -269,3 +269,46 @@ def test_a_method_of_your_own_that_needs_more_is_in_nobodys_way():
             base_recipe(options)
     finally:
         del keras.saving.get_custom_objects()["mine>NeedsTeacher"]
+
+
+# --- What is of nothing that is trained ------------------------------------------------------
+
+
+def _with_an_activity_regularizer():
+    return keras.Sequential(
+        [
+            keras.layers.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, activity_regularizer=keras.regularizers.L2(1.0)),
+        ]
+    )
+
+
+def test_losses_of_a_teacher_that_follows_are_not_those_of_the_method():
+    model = models.BYOL(_with_an_activity_regularizer(), "8-4")
+    model.compile("sgd", run_eagerly=True)
+    logs = model.test_on_batch(VIEWS, return_dict=True)
+    # Keras takes the mean over the batch.
+    own = sum(np.sum(np.square(model.encoder(view))) / len(view) for view in VIEWS)
+    assert logs["loss"] == pytest.approx(logs["alignment"] + own, rel=1e-4)
+
+
+def test_losses_of_a_given_teacher_are_not_those_of_the_method():
+    model = models.Distillation(tiny_encoder(), "8-4", teacher=_with_an_activity_regularizer())
+    model.compile("sgd", run_eagerly=True)
+    logs = model.test_on_batch(VIEWS, return_dict=True)
+    assert logs["loss"] == pytest.approx(logs["alignment"], rel=1e-6)
+
+
+def test_a_teacher_has_weights_that_small_steps_change():
+    keras.config.set_dtype_policy("bfloat16")
+    model = models.BYOL(tiny_encoder(), "8-4")
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="`student` must have weights of float32.*bfloat16"):
+        model.train_on_batch(VIEWS)
+
+
+def test_a_projector_that_does_not_fit_the_teacher():
+    model = models.Distillation(tiny_encoder(), "8-5", teacher=teacher())
+    with pytest.raises(ValueError, match="`projector` must end in .* 4. Received: .* 5 dim"):
+        model.build((None, 8, 8, 1))

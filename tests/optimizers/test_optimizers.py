@@ -89,16 +89,18 @@ def test_clipped_steps_of_a_warm_up_begin_with_none():
     np.testing.assert_array_equal(variable, np.ones((2, 2)))
 
 
-@pytest.mark.parametrize("shape", [(5,), (), (4, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(5,), (), (4, 3), (4, 2)], ids=str)
 def test_vectors_may_have_a_learning_rate_of_their_own(shape):
+    """So may biases of more axes, as those of attention."""
     rng = np.random.RandomState(0)
     weights = np.asarray(rng.randn(*shape))
     gradients = [np.asarray(rng.randn(*shape), "float32") for _ in range(2)]
-    variable = keras.Variable(weights.astype("float32"))
+    name = "bias" if shape == (4, 2) else None
+    variable = keras.Variable(weights.astype("float32"), name=name)
     optimizer = optimizers.LARS(0.2, MOMENTUM, DECAY, TRUST, one_dimensional_factor=0.0048 / 0.2)
     for gradient in gradients:
         optimizer.apply([gradient], [variable])
-    is_vector = len(shape) < 2
+    is_vector = len(shape) < 2 or name is not None
     rates = [0.0048 if is_vector else 0.2] * 2
     expected = _reference(weights, gradients, rates, False, adapted=not is_vector)
     np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)
