@@ -80,6 +80,7 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+        self.is_training = False  # `on_train_end` is not called after an error.
 
     def _receive(self, number: int, frame: Any) -> None:
         is_second = self.received is not None
@@ -119,7 +120,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     Raises:
         ValueError: for a number out of its range; in training, before its first step, if the folder
-            holds a checkpoint of a later epoch than the one that it begins with.
+            holds a checkpoint of later than where it begins, or if Keras cannot save the model.
         NonFiniteLossError: in training, if a weight is not finite; the last good checkpoint
             remains.
 
@@ -153,6 +154,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock, removes unfinished files, and begins to answer signals."""
         self._saved, self._is_checked = time.monotonic(), False
+        _check_can_be_saved(self.model)
         for left in partial_files(self.folder):  # A process was killed while it saved these.
             with contextlib.suppress(OSError):
                 left.unlink()
@@ -160,7 +162,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             self.signals.is_training = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remembers the epoch. Before the first one, looks for checkpoints of later epochs."""
+        """Remembers the epoch. Before the first one, looks for later checkpoints."""
         self._epoch = epoch
         if not self._is_checked:
             self._is_checked = True
@@ -171,10 +173,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
         steps = self.params.get("steps")
         if steps is not None and batch + 1 >= steps:
             return  # The end of the epoch comes next, and saves the model.
-        if not is_on_one_machine(strategy_of(self.model)):
-            return
         is_time = self.minutes is not None and time.monotonic() - self._saved > 60 * self.minutes
-        if is_time or self._is_asked_to_stop():
+        is_due = is_time or self._received() is not None
+        # The model comes last: to ask for it, JAX copies all weights.
+        if is_due and is_on_one_machine(strategy_of(self.model)):
             self._save(f"epoch-{self._epoch:05d}-step-{batch + 1:07d}.keras")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -188,17 +190,18 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     def _check_folder(self) -> None:
         # They would stay the latest ones, and what is trained now would be deleted as older.
+        begin = Position(self._epoch, self.params.get("initial_step", 0))
         later = [
             file
             for file in checkpoints(self.folder)
-            if position(file).epoch > self._epoch and _damage(file) is None
+            if position(file) > begin and _damage(file) is None
         ]
         if later:
             raise ValueError(
-                f"`folder` must hold no checkpoint of a later epoch than the {self._epoch} that "
-                "training begins with: go on from the latest one (`initial_epoch`), or name "
-                f"another folder. Received: folder={str(self.folder)!r}, which holds "
-                f"{later[-1].name}"
+                f"`folder` must hold no checkpoint of later than epoch {begin.epoch} and step "
+                f"{begin.step}, where training begins: go on from the latest one (`initial_epoch`, "
+                "`initial_step`), or name another folder. Received: "
+                f"folder={str(self.folder)!r}, which holds {later[-1].name}"
             )
 
     def _save(self, name: str) -> None:
@@ -207,11 +210,21 @@ class EpochCheckpoint(keras.callbacks.Callback):
         for old in checkpoints(self.folder)[: -self.keep]:
             if old.name != name:
                 old.unlink()
-        if self.signals is not None and self.signals.received is not None:
-            raise Stopped(self.signals.received)
+        if (asked := self._received()) is not None:
+            raise Stopped(asked)
 
-    def _is_asked_to_stop(self) -> bool:
-        return self.signals is not None and self.signals.received is not None
+    def _received(self) -> signal.Signals | None:
+        return None if self.signals is None else self.signals.received
+
+
+def _check_can_be_saved(model: keras.Model) -> None:
+    """Raises before an epoch is trained that could not be saved."""
+    try:
+        keras.saving.serialize_keras_object(model)
+    except NotImplementedError as error:  # Keras misses a `get_config`.
+        raise ValueError(
+            f"`model` must be one that Keras can save. Received: {type(model).__name__}: {error}"
+        ) from error
 
 
 def save_model(model: keras.Model, path: pathlib.Path) -> None:

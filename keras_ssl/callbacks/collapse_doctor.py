@@ -116,7 +116,9 @@ class CollapseDoctor(keras.callbacks.Callback):
             self._course = Course(self.model, latest, latest)
             if self.inspector.log is not None:
                 self._log = self.inspector.log.share()
-            self._examine(self._course)
+            if epoch == 0 and not self.params.get("initial_step"):
+                self._examine(self._course)
+            # Else the run goes on, and what was found here stands in its log.
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Examines the model if looks are counted in steps, or if a figure is not finite."""

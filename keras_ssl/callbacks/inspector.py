@@ -22,7 +22,7 @@ from keras_ssl.inspection.event_log import RUN, tag
 from keras_ssl.training.strategies import is_chief
 
 # By default, the images looked at are this part of the images trained on. With the figures that are
-# computed from them, that takes under 3 % of the time (benchmarks/inspection.py).
+# computed from them, that takes some 5 % of the time (benchmarks/inspection.py).
 _SHARE = 0.015
 
 # The figures worth comparing between runs: the columns of the HParams tab.
@@ -67,8 +67,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
         log_dir: The folder to point TensorBoard to. `None`: nothing is written, and other callbacks
             can read `latest`.
         every: Epochs between looks, at least 1. The default keeps the images looked at below 1.5 %
-            of those trained on, which takes under 3 % of the time of a run of two minutes or more.
-            For a sample of your own, the default is 1.
+            of those trained on, which takes 4 to 6 % of the time of a run of minutes. For a sample
+            of your own, the default is 1.
         every_steps: Steps between looks, instead of epochs.
         count: Number of images in the sample.
         pictures_every: Looks between pictures and histograms, which cost more than figures. They
@@ -160,15 +160,23 @@ class EmbeddingInspector(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the model before its first epoch, and starts the clock."""
-        self._epoch = epoch
+        self._epoch, self._done_before = epoch, 0
         if not self._has_begun:
-            self._has_begun, self.steps = True, epoch * (self.params["steps"] or 0)
-            self._look()
-        self._start, self._looking, self._first_step = time.perf_counter(), 0.0, self.steps
+            self._has_begun = True
+            # `fit` may go on within an epoch, whose first steps it did earlier.
+            self._done_before = self.params.get("initial_step", 0)
+            self.steps = epoch * (self.params["steps"] or 0) + self._done_before
+            # A model between two epochs has no place on an axis of epochs.
+            self._look(is_written=self.every_steps is not None or self._done_before == 0)
+        self._start, self._looking = time.perf_counter(), 0.0
+        self._first_step = self.steps - self._done_before
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Counts the step, and looks if looks are counted in steps."""
-        before, self.steps = self.steps, self._first_step + batch + 1
+        done = batch + 1
+        if self.params["steps"]:  # With `steps_per_execution`, Keras counts on beyond the end.
+            done = min(done, self.params["steps"])
+        before, self.steps = self.steps, self._first_step + done
         self._seconds = time.perf_counter() - self._start - self._looking
         if not self._has_options:
             self._has_options = True
@@ -211,17 +219,18 @@ class EmbeddingInspector(keras.callbacks.Callback):
         if self.log is not None:
             self.log.write_each(self.now, contents)
 
-    def _look(self, is_last: bool = False) -> Inspection:
+    def _look(self, is_last: bool = False, is_written: bool = True) -> Inspection:
         start = time.perf_counter()
         inspection = self.latest
         is_new = inspection is None or self.steps != self._step_of_look
         if inspection is None or is_new:
             inspection = self.latest = self.sample.inspect(self.model)
             self._step_of_look = self.steps
-            if inspection.is_finite:
+            if inspection.is_finite and is_written:
                 self._write_each(_scalars(inspection.figures))
-        with_pictures = is_last or (is_new and self._looks % self.pictures_every == 0)
-        if with_pictures and inspection.is_finite and self._step_of_pictures != self.steps:
+        is_due = is_written and is_new and self._looks % self.pictures_every == 0
+        with_pictures = (is_last or is_due) and inspection.is_finite
+        if with_pictures and self._step_of_pictures != self.steps:
             self._step_of_pictures = self.steps
             draw = functools.partial(self._draw, self.now, inspection)
             if self._looks:
@@ -272,7 +281,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
         if rate is not None:
             figures["training/learning_rate"] = rate
         images = getattr(self.model, "images_per_step", None)
-        steps = self.steps - self._first_step
+        steps = self.steps - self._first_step - self._done_before
         if images and steps:
             figures["training/images_per_second"] = images * steps / self._seconds
         return _scalars(figures)

@@ -21,7 +21,7 @@ import numpy as np
 
 from keras_ssl import replicas
 from keras_ssl._keras import all_layers
-from keras_ssl.inspection.sample import Inspection
+from keras_ssl.inspection.sample import Inspection, whole_groups
 
 # Where diagnoses are among the events of a run: as text for people, and as data for the report.
 TEXT, RECORD = "doctor/diagnosis", "doctor/record"
@@ -135,6 +135,10 @@ def _equal_images(course: Course) -> str | None:
     for (i, a), (j, b) in itertools.combinations(enumerate(latest.views), 2):
         if not all(isinstance(view, np.ndarray) for view in (a, b)) or a.shape != b.shape:
             continue  # Views of two sizes, or dictionaries of arrays.
+        if not all(view.dtype.kind in "fiub" for view in (a, b)):
+            continue  # Texts, for example.
+        if a.dtype.kind in "iub":  # The difference of unsigned numbers would wrap around.
+            a, b = a.astype(np.float64), b.astype(np.float64)
         axes = tuple(range(1, a.ndim))
         differences = np.abs(a - b).mean(axis=axes)  # (N,)
         scale = float(max(a.max(), b.max()) - min(a.min(), b.min()))
@@ -199,9 +203,11 @@ def _participation(singular_values: np.ndarray) -> float:
 def _changes(course: Course, factor: Any) -> bool:
     """Whether the criterion changes when the embeddings are multiplied by a factor, (N, 1) or 1."""
     criterion, pair = course.model.criterion, course.latest.pairs[0]
+    size = criterion.group_size
     with replicas.alone():
         terms, terms_of_longer = (
-            criterion.measure(*(f * z for z in pair)) for f in (1.0, np.float32(factor))
+            criterion.measure(*(whole_groups(f * z, size) for z in pair))
+            for f in (1.0, np.float32(factor))
         )
     return any(
         not math.isclose(float(terms[name]), float(terms_of_longer[name]), rel_tol=1e-3)

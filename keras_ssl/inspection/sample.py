@@ -114,6 +114,7 @@ class Sample:
                 "`views` must be a tuple of two or more views. "
                 f"Received: views of type {type(views).__name__}"
             )
+        labels = None if labels is None else np.asarray(labels, np.int64)
         rows = {len(array) for array in keras.tree.flatten((views, labels)) if array is not None}
         if len(rows) != 1 or min(rows) < 2:
             raise ValueError(
@@ -122,7 +123,6 @@ class Sample:
             )
         sample = cls.__new__(cls)
         names = None if class_names is None else list(class_names)
-        labels = None if labels is None else np.asarray(labels, np.int64)
         texts = captions(range(min(rows)), None, names, labels)
         sample._take(views, labels, names, texts)
         return sample
@@ -187,7 +187,10 @@ class Sample:
 def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, float]]:
     """Computes the criterion's unweighted terms, and the gradient norms of the weighted ones."""
     criterion = model.criterion
-    z = tuple(ops.convert_to_tensor(one, criterion.dtype) for one in embeddings)
+    z = tuple(
+        ops.convert_to_tensor(whole_groups(one, criterion.group_size), criterion.dtype)
+        for one in embeddings
+    )
 
     def terms_of(z: tuple[Tensor, ...]) -> dict[str, Tensor]:
         measured = [criterion.measure(*pair) for pair in model.pairs(z)]
@@ -201,6 +204,11 @@ def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, 
         squares = [np.sum(np.square(ops.convert_to_numpy(slope))) for slope in slopes[name]]
         norms[name] = abs(weight) * float(np.sqrt(sum(squares)))
     return {name: float(term) for name, term in terms.items()}, norms
+
+
+def whole_groups(z: np.ndarray, size: int) -> np.ndarray:
+    """Returns z, (N, M), with so many first rows once more that `size` divides the rows."""
+    return np.resize(z, (-(-len(z) // size) * size, z.shape[1]))
 
 
 def _singular_values(z: np.ndarray) -> np.ndarray:

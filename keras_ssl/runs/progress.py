@@ -115,7 +115,10 @@ class Progress(keras.callbacks.Callback):
             self._drawn = time.monotonic()
 
     def _describe(self, step: int, logs: Mapping[str, Any]) -> str:
-        steps = f" of {self.params['steps']}" if self.params.get("steps") else ""
+        steps = ""
+        if (total := self.params.get("steps")) is not None:
+            # With `steps_per_execution`, Keras counts on beyond the end.
+            step, steps = min(step, total), f" of {total}"
         loss = f", loss {float(logs['loss']):.4g}" if "loss" in logs else ""
         return f"epoch {self._epoch + 1} of {self.params['epochs']}, step {step}{steps}{loss}"
 

@@ -35,7 +35,7 @@ def test_the_latest_are_kept_and_load(views, tmp_path):
 def test_checkpoints_of_a_longer_training_are_in_the_way(views, tmp_path):
     """They would stay the latest, and every new one would be deleted as older."""
     model = _fit(tmp_path, views, epochs=2)
-    with pytest.raises(ValueError, match="`folder` must hold no .* later epoch than the 0 .*00002"):
+    with pytest.raises(ValueError, match="`folder` must hold no .* epoch 0 and step 0, .*00002"):
         _fit(tmp_path, views, epochs=1)
     assert [path.name for path in callbacks.checkpoints(tmp_path)] == ["epoch-00002.keras"]
     goes_on = callbacks.EpochCheckpoint(tmp_path)
@@ -44,10 +44,17 @@ def test_checkpoints_of_a_longer_training_are_in_the_way(views, tmp_path):
     assert [path.name for path in callbacks.checkpoints(tmp_path)] == ["epoch-00003.keras"]
 
 
-def test_a_checkpoint_that_was_just_written_is_never_deleted(views, tmp_path):
-    """Within the same epoch, one of another training may be later."""
+def test_a_later_step_of_another_training_is_in_the_way(views, tmp_path):
     model = _fit(tmp_path / "other", views, epochs=1)
     model.save(tmp_path / "epoch-00000-step-0000009.keras")
+    with pytest.raises(ValueError, match="`folder` must hold no .* step 0, .*step-0000009.keras"):
+        _fit(tmp_path, views, epochs=1)
+
+
+def test_a_checkpoint_that_was_just_written_is_never_deleted(views, tmp_path):
+    """A damaged one of another training may be later."""
+    model = _fit(tmp_path / "other", views, epochs=1)
+    (tmp_path / "epoch-00000-step-0000009.keras").write_bytes(b"nothing")
     callback = callbacks.EpochCheckpoint(tmp_path, minutes=1e-9)
     callback.set_model(model)
     callback.set_params({"steps": 5})
@@ -195,6 +202,17 @@ def test_signals_outside_of_training_interrupt_at_once_and_are_given_back():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_after_an_error_in_training_no_checkpoint_is_awaited(images, tmp_path):
+    def fail(epoch, logs):
+        raise OSError("no more of it")
+
+    signals = callbacks.StopSignals()
+    with pytest.raises(OSError, match="no more"), signals:
+        stop = keras.callbacks.LambdaCallback(on_epoch_end=fail)
+        _train(data.make_views(images, quick_policy(), 16), tmp_path, stop, signals=signals)
+    assert not signals.is_training
+
+
 def test_a_clock_saves_within_an_epoch(images, tmp_path):
     names = []
 
@@ -239,3 +257,25 @@ class TestLatest:
             pytest.raises(ValueError, match="`folder` must hold a checkpoint.*all 2 are damaged"),
         ):
             callbacks.latest_checkpoint(folder)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class _Unsaved(keras.Model):
+    """It takes a function, and does not say how to save it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function, self.last = function, keras.layers.Dense(4)
+
+    def call(self, x):
+        return self.last(self.function(x))
+
+
+def test_what_cannot_be_saved_is_not_trained(tmp_path):
+    model = models.VICReg(_Unsaved(lambda x: 2 * x), keras.layers.Dense(3))
+    model.compile("sgd", run_eagerly=True)
+    view, steps = np.ones((4, 2), "float32"), []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: steps.append(1))
+    with pytest.raises(ValueError, match="`model` must be one that Keras can save"):
+        model.fit((view, view), verbose=0, callbacks=[callbacks.EpochCheckpoint(tmp_path), count])
+    assert not steps

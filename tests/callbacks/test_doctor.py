@@ -582,6 +582,11 @@ def test_views_of_several_sizes_and_ranges_are_compared():
     assert found.name == "identical views" and "Views 3 and 4" in found.finding
     # These may be spectrograms, whose range is not that of pixels.
     assert names(course(criterion, HEALTHY, 1e-4 * rng.rand(2, 64, 9, 5))) == []
+    flags = rng.rand(2, 64, 20) < 0.5
+    assert names(course(criterion, HEALTHY, flags)) == []
+    bytes_ = rng.randint(1, 255, (64, 20)).astype("uint8")
+    near = course(criterion, HEALTHY, [bytes_, bytes_ - (np.arange(20) % 9 == 0)])
+    assert names(near) == ["identical views"]
     # Dropout in the encoder makes equal views differ; an encoder without it does not.
     equal = [large[0], large[0]]
     assert names(course(criterion, HEALTHY, equal, HEALTHY)) == []
@@ -620,6 +625,7 @@ class Nameless(Distance):
         (losses.FroSSLLoss(), ("lower `invariance_weight` (8.0)",), ("stop-gradient",)),
         (losses.SIGRegLoss(), ("raise `sigreg_weight`",), ("stop-gradient",)),
         (losses.WMSELoss(), ("lower `shrinkage` (0.001)",), ("stop-gradient", "_weight")),
+        (losses.WMSELoss(48), ("lower `shrinkage` (0.001)",), ("stop-gradient", "_weight")),
         (losses.AlignmentLoss(), ("stop-gradient",), ("weight", "temperature", "contrast")),
         (Distance(), ("stop-gradient",), ("weight", "temperature", "contrast")),
         (Nameless(), ("If there is none", "stop-gradient"), ("_weight", "temperature")),

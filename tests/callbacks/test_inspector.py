@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_ssl import callbacks, data, duality, evaluation, models
+from keras_ssl import callbacks, data, duality, evaluation, losses, models
 from keras_ssl._files import LOCK
 from keras_ssl.inspection import (
     EventLog,
@@ -96,7 +96,6 @@ def test_scalars_in_a_dozen_sections(events):
         events.scalars
     )
     assert events.scalars["training/learning_rate"][0][1] == pytest.approx(0.01)
-    assert events.scalars["training/images_per_second"][1][1] > 0
 
 
 def test_training_and_evaluation_are_the_first_sections(run, events):
@@ -118,6 +117,62 @@ def test_training_and_evaluation_are_the_first_sections(run, events):
     ] == names  # In the logs of earlier versions.
 
 
+def test_several_steps_at_once_are_counted_up_to_the_end_of_the_epoch(images):
+    """Keras counts three calls of two steps as six, also where the last has one."""
+    views = data.make_views(images, quick_policy(), 8).take(5)
+    inspector = callbacks.EmbeddingInspector(images, data.tiny_gray(), count=8)
+    model = models.VICReg(tiny_encoder(), keras.layers.Dense(6))
+    model.compile("sgd", steps_per_execution=2)
+    model.fit(views, epochs=2, verbose=0, callbacks=[inspector])
+    assert inspector.steps == 10
+
+
+class _Stop(keras.callbacks.Callback):
+    """Stops within an epoch, and saves the model."""
+
+    def __init__(self, step, path):
+        super().__init__()
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.step:
+            self.model.save(self.path)
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("every_steps", [None, 1], ids=["epochs", "steps"])
+def test_a_run_that_goes_on_within_an_epoch(images, tmp_path, every_steps, monkeypatch):
+    views = data.make_views(images, quick_policy(), 16)
+    seconds = iter(range(10**6))
+    monkeypatch.setattr("keras_ssl.callbacks.inspector.time.perf_counter", lambda: next(seconds))
+
+    def inspector():
+        return callbacks.EmbeddingInspector(
+            images,
+            data.tiny_gray(),
+            tmp_path / "logs",
+            count=8,
+            every=None if every_steps else 1,
+            every_steps=every_steps,
+        )
+
+    saved = tmp_path / "model.keras"
+    first = inspector()
+    with pytest.raises(KeyboardInterrupt):
+        train(images, views, first, _Stop(2, saved), epochs=1)
+    first.log.close()
+    before = read_events(tmp_path / "logs").scalars["rank/embeddings"]
+    model = keras.models.load_model(saved)
+    second = inspector()
+    model.fit(views, epochs=1, initial_step=2, verbose=0, callbacks=[second])
+    after = read_events(tmp_path / "logs").scalars["rank/embeddings"]
+    assert second.steps == 3 and after[: len(before)] == before
+    assert [x for x, _ in after] == ([0, 1, 2, 3] if every_steps else [0, 1])
+    # One step of 16 images was done since. The clock ticks whenever it is asked.
+    ((_, rate),) = read_events(tmp_path / "logs").scalars["training/images_per_second"]
+    assert rate in [16 / ticks for ticks in range(1, 9)]
+
+
 def test_a_layer_that_is_thawed_is_seen_so():
     """A graph keeps whether batch normalization is frozen."""
     views = tuple(np.random.RandomState(0).uniform(size=(2, 8, 8, 8, 1)).astype("float32"))
@@ -129,6 +184,15 @@ def test_a_layer_that_is_thawed_is_seen_so():
     encoder.trainable = True
     thawed = sample.inspect(model).representations[0]
     assert abs(frozen.mean()) > 0.1 > abs(thawed.mean())
+
+
+def test_a_criterion_of_whole_groups_takes_a_sample_of_any_number():
+    views = tuple(np.random.RandomState(0).uniform(size=(2, 20, 8, 8, 1)).astype("float32"))
+    model = models.WMSE(tiny_encoder(), keras.layers.Dense(3), losses.WMSELoss(8))
+    seen = Sample.of(views).inspect(model)
+    again = np.r_[:20, :4]
+    wanted = model.criterion(*(z[again] for z in seen.embeddings))
+    assert seen.terms["distance"] == pytest.approx(float(wanted))
 
 
 def test_figures_are_those_of_the_paper(run, events):
@@ -442,6 +506,11 @@ def test_views_of_another_size(images, views, tmp_path):
     policy = data.weak(size=(12, 12))
     sample = Sample(images, policy, 8)
     assert pictures.view_grid(sample).ndim == 3
+
+
+def test_labels_may_be_a_list():
+    view = np.zeros((3, 2))
+    assert Sample.of((view, view), [0, 1, 1], "ab").captions == ["a", "b", "b"]
 
 
 def test_a_sample_without_labels(images):
