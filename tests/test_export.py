@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import math
 import pathlib
 import re
 import subprocess
@@ -19,6 +20,7 @@ from keras_ssl import data, encoders, exporting, runs
 from keras_ssl.commands.export import export
 from keras_ssl.exporting import FORMATS
 from keras_ssl.exporting.contract import Contract
+from keras_ssl.exporting.model_card import Training
 from tests.conftest import lora_encoder, tiny_encoder
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
@@ -49,6 +51,23 @@ def _wide_range_encoder():
     x = keras.layers.Conv2D(4, 3)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return encoders.as_encoder(keras.Model(images, x, name="wide"))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class _TwoUnnamed(keras.layers.Layer):
+    """A layer whose inner layers have no names of their own."""
+
+    def build(self, shape):
+        self.flatten, self.wide, self.last = (
+            keras.layers.Flatten(),
+            keras.layers.Dense(4),
+            keras.layers.Dense(4),
+        )
+        self.wide.build((None, math.prod(shape[1:])))
+        self.last.build((None, 4))
+
+    def call(self, x):
+        return self.last(self.wide(self.flatten(x)))
 
 
 def _any_size_encoder():
@@ -243,6 +262,15 @@ class TestSafetensors:
         with pytest.raises(ValueError, match="pip install safetensors"):
             encoders.load_encoder(path / file)
 
+    def test_the_numbers_of_measurements_are_inside(self, tmp_path):
+        _packages("safetensors")
+        encoder, pairs = ENCODERS["plain"](), [[0.0, 4000.0]]
+        training = Training({"options": {"source": "cells"}, "scaling": pairs}, {})
+        out = tmp_path / "out"
+        exporting.write_folder(encoder, out, "safetensors", _pixels(), "5", training=training)
+        assert runs.scaling_of(out) == runs.scaling_of(out / "model.safetensors") == pairs
+        assert "Numbers from 0 to 4000 became 0 to 1" in (out / "README.md").read_text()
+
     def test_a_config_of_something_else(self, folder):
         path, _ = folder
         (path / "config.json").write_text('{"class_name": "Nothing", "config": {}}')
@@ -263,6 +291,17 @@ class TestSafetensors:
         export(encoder, out, format="safetensors", images=_images(encoder), quiet=True)
         again = exporting.load_safetensors(out)
         assert len(again.weights) == len(encoder.weights) == 12
+        for a, b in zip(encoder.weights, again.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_layers_whose_names_keras_chooses_when_it_builds_them(self, tmp_path):
+        _packages("safetensors")
+        encoder = keras.Sequential([keras.Input((8, 8, 1)), _TwoUnnamed()])
+        encoder = _trained(encoders.as_encoder(encoder, (0, 1)))
+        out = tmp_path / "out"
+        export(encoder, out, format="safetensors", images=_images(encoder), quiet=True)
+        again = exporting.load_safetensors(out)
+        assert [w.path for w in again.weights] != [w.path for w in encoder.weights]
         for a, b in zip(encoder.weights, again.weights, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -401,6 +440,15 @@ def _refused(tmp_path, match, encoder=None, **call):
     with pytest.raises(ValueError, match=match):
         export(encoder or ENCODERS["plain"](), call.pop("out", tmp_path / "a" / "b"), **call)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_that_gives_nan_for_one_image_alone(tmp_path, monkeypatch):
+    def run(self, encoder, folder, x):
+        return exporting.formats.represent(encoder, x) * (np.nan if len(x) == 1 else 1)
+
+    _packages("safetensors")
+    monkeypatch.setattr(type(FORMATS["safetensors"]), "run", run)
+    _refused(tmp_path, "differ by nan of the largest", format="safetensors")
 
 
 def test_a_file_that_differs_from_keras(tmp_path, monkeypatch):

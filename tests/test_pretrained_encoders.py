@@ -229,6 +229,15 @@ class TestBlocks:
         weights = [id(w) for part in found.parts for w in part.layer.weights]
         assert sorted(weights) == sorted(map(id, network.weights)) and len(found.blocks) == 16
 
+    def test_the_first_block_that_keras_names_has_no_number(self):
+        layers = [
+            keras.Sequential([keras.layers.Dense(2, name="dense")], name=name)
+            for name in ("stem", "my_block", "my_block_1", "my_block_2")
+        ]
+        stem, blocks, tail = encoders.find_blocks(keras.Sequential([keras.Input((2,)), *layers]))
+        assert [part.path for part in stem] == ["stem/dense"] and not tail
+        assert [block[0].path.split("/")[0] for block in blocks] == [n.name for n in layers[1:]]
+
     def test_layers_without_such_names_are_blocks_of_their_own(self):
         stem, blocks, tail = encoders.find_blocks(tiny_encoder())
         assert blocks and not stem and not tail

@@ -7,6 +7,7 @@ of the last tokens, is the tail. In a network without such names, every layer wi
 kernel is a block, together with the normalizations behind it, and there is no tail.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def find_blocks(encoder: keras.layers.Layer) -> Blocks:
         [['a', 'b'], ['c']]
     """
     parts = list(_parts(encoder, ""))
-    names = [match.group() if (match := _BLOCK.match(part.path)) else None for part in parts]
+    names = _block_names([part.path for part in parts])
     if not any(names):
         starts = [i for i, part in enumerate(parts) if _has_matrix(part.layer)]
         names = [str(sum(start <= i for start in starts)) for i in range(len(parts))]
@@ -99,6 +100,22 @@ def find_blocks(encoder: keras.layers.Layer) -> Blocks:
             name = names[i]
         blocks[-1].append(parts[i])
     return Blocks(parts[:first], blocks, parts[last + 1 :])
+
+
+def _block_names(paths: list[str]) -> list[str | None]:
+    """The name of the block that each path tells, or `None`."""
+    names = [match.group() if (match := _BLOCK.match(path)) else None for path in paths]
+    # Keras itself names the first layer of a class "my_block", and the second "my_block_1".
+    firsts = {name.removesuffix("_1") for name in names if name and name.endswith("_1")}
+    return [
+        name or next((start for start in _starts(path) if start in firsts), None)
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _starts(path: str) -> Iterator[str]:
+    """The beginnings of a path: "a", "a/b", "a/b/c"."""
+    return itertools.accumulate(path.split("/"), "{}/{}".format)
 
 
 def _parts(layer: keras.layers.Layer, path: str) -> Iterator[Part]:

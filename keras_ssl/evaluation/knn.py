@@ -55,12 +55,13 @@ def knn_grid(
     search.fit(_directions(train.values, 0))
     distances, indices = search.kneighbors(_directions(test.values, 1))
     distances = np.square(distances) / 2  # 1 - cosine
+    distances -= distances[:, :1]  # Otherwise all votes may be 0 at a small temperature.
     votes = train.labels[indices]  # (N, k)
     classes = max(train.labels.max(), test.labels.max()) + 1
 
     accuracy = {}
     for temperature in temperatures:
-        # exp(-distance / t) is exp(cosine / t) up to a factor that all candidates share.
+        # This is exp(cosine / t) up to a factor that all candidates share.
         weights = np.exp(-distances / temperature)
         scores = np.zeros((len(test.values), classes))
         rows = np.arange(len(scores))

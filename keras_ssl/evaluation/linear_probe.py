@@ -1,6 +1,7 @@
 """The offline linear probe: logistic regression on frozen features."""
 
 import warnings
+from typing import Any
 
 from keras_ssl._validation import check_positive
 from keras_ssl.evaluation.features import Features
@@ -34,17 +35,21 @@ def linear_accuracy(train: Features, test: Features, regularization: float = 1.0
     """
     check_labels(train, test)
     strength = check_positive("regularization", regularization)
+    return float(fitted_probe(train, strength).score(test.values, test.labels))
+
+
+def fitted_probe(train: Features, regularization: float = 1.0) -> Any:
+    """Fits the probe of `linear_accuracy`: scikit-learn's pipeline of scaler and regression."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     probe = make_pipeline(
-        StandardScaler(), LogisticRegression(C=1 / strength, tol=1e-3, max_iter=300)
+        StandardScaler(), LogisticRegression(C=1 / regularization, tol=1e-3, max_iter=300)
     )
     with warnings.catch_warnings():
         # Raw pixels can need thousands of iterations to the optimum, but reach its accuracy in
         # hundreds: a probe that stops at 300 is good enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe.fit(train.values, train.labels)
-    return float(probe.score(test.values, test.labels))
+        return probe.fit(train.values, train.labels)

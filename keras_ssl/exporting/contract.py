@@ -29,6 +29,8 @@ class Contract:
         l2_normalized: Whether every representation has length one.
         scaling: The range that the network itself wants, and what scales to it; see
             `keras_ssl.encoders.describe_range`.
+        numbers: For measurements, the numbers (low, high) that became 0 and 1, a pair for each
+            channel or one for all; `None` for photos, whose bytes were divided by 255.
         note: What else must be known to use the file; empty if nothing.
     """
 
@@ -38,10 +40,13 @@ class Contract:
     dimension: int
     l2_normalized: bool
     scaling: str
+    numbers: Any = None
     note: str = ""
 
     @classmethod
-    def of(cls, encoder: keras.Model, representations: np.ndarray) -> "Contract":
+    def of(
+        cls, encoder: keras.Model, representations: np.ndarray, numbers: Any = None
+    ) -> "Contract":
         """Reads the contract from an encoder and some of its representations, (N, D)."""
         _, height, width, channels = encoder.input_shape
         norms = np.linalg.norm(representations.astype("float64"), axis=-1)
@@ -52,6 +57,7 @@ class Contract:
             dimension=representations.shape[-1],
             l2_normalized=bool(np.all(np.abs(norms - 1) < _NORM_TOLERANCE)),
             scaling=describe_range(encoder),
+            numbers=numbers,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,6 +80,8 @@ class Contract:
                 "l2_normalized": self.l2_normalized,
             },
         }
+        if self.numbers:
+            contract["input"]["numbers_that_became_0_and_1"] = self.numbers
         return {**contract, "note": self.note} if self.note else contract
 
     def as_json(self) -> str:

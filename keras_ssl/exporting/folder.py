@@ -117,7 +117,8 @@ def write_folder(
             "`encoder` must give finite representations to be exported. "
             f"Received: encoder={encoder.name!r}, which gives NaN or infinity on {described}"
         )
-    contract = format_.describe(Contract.of(exported, wanted[0]))
+    numbers = training.config.get("scaling") if training else None
+    contract = format_.describe(Contract.of(exported, wanted[0], numbers))
     with whole_folder(path) as partial:
         difference = _write_and_compare(format_, exported, partial, contract, batches, wanted)
         if not difference <= tolerance:
@@ -193,8 +194,9 @@ def _difference(got: list[np.ndarray], wanted: list[np.ndarray]) -> float:
     if any(a.shape != b.shape for a, b in zip(got, wanted, strict=True)):
         return float("inf")
     largest = max(float(np.max(np.abs(b))) for b in wanted)
-    apart = max(float(np.max(np.abs(a - b))) for a, b in zip(got, wanted, strict=True))
-    return apart / max(largest, float(np.finfo(np.float32).tiny))
+    # NumPy's maximum is NaN if any is; Python's need not be.
+    apart = np.max([np.max(np.abs(a - b)) for a, b in zip(got, wanted, strict=True)])
+    return float(apart) / max(largest, float(np.finfo(np.float32).tiny))
 
 
 @contextlib.contextmanager

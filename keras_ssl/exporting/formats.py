@@ -4,11 +4,9 @@ A format's packages are imported by the functions that use them.
 """
 
 import abc
-import collections
 import contextlib
 import importlib
 import json
-import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
@@ -17,11 +15,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl._files import damaged, read_json
-from keras_ssl._keras import all_layers, renew_normalization
+from keras_ssl._keras import all_layers
 from keras_ssl._validation import check_choice
 from keras_ssl.encoders import UNIT_INPUT
-from keras_ssl.encoders.exported import CONFIG, CONTRACT, WEIGHTS
+from keras_ssl.encoders.exported import (
+    CONFIG,
+    CONTRACT,
+    ORDER,
+    WEIGHTS,
+    load_safetensors,
+    weight_names,
+)
 from keras_ssl.exporting.contract import INPUT, OUTPUT, Contract
 
 # It writes these formats on every backend.
@@ -169,15 +173,14 @@ representations = encoder.predict(images)
     def write(self, encoder: keras.Model, folder: pathlib.Path, contract: Contract) -> None:
         from safetensors.numpy import save_file
 
-        config = encoder.to_json(indent=2)
-        (folder / CONFIG).write_text(config, encoding="utf-8")
-        # The rebuilt encoder names the weights: what loads them has only the config.
-        rebuilt = keras.models.model_from_json(config)
+        (folder / CONFIG).write_text(encoder.to_json(indent=2), encoding="utf-8")
         weights = {
             name: np.require(keras.ops.convert_to_numpy(weight), requirements="C")
-            for name, weight in zip(_weight_names(rebuilt), encoder.weights, strict=True)
+            for name, weight in zip(weight_names(encoder), encoder.weights, strict=True)
         }
-        save_file(weights, folder / self.file, metadata={CONTRACT: contract.as_json()})
+        # The file sorts the names, and a rebuilt encoder may have others: their order tells.
+        metadata = {CONTRACT: contract.as_json(), ORDER: json.dumps(list(weights))}
+        save_file(weights, folder / self.file, metadata=metadata)
 
     def run(self, encoder: keras.Model, folder: pathlib.Path, images: np.ndarray) -> np.ndarray:
         return represent(load_safetensors(folder), images)
@@ -264,74 +267,6 @@ def represent(encoder: keras.Model, images: np.ndarray) -> np.ndarray:
     """
     with keras.device("cpu"):
         return np.asarray(keras.ops.convert_to_numpy(encoder(images, training=False)), np.float32)
-
-
-def load_safetensors(folder: str | os.PathLike[str]) -> keras.Model:
-    """Loads an encoder that was exported as safetensors.
-
-    Args:
-        folder: The folder, with model.safetensors and config.json.
-
-    Raises:
-        ValueError: if a file is missing or damaged, the weights are not those of the config, or the
-            package safetensors is missing.
-
-    Example:
-        The package safetensors must be installed.
-
-        >>> from keras_ssl import exporting
-        >>> encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
-        >>> images = np.zeros((2, 8, 8, 1))
-        >>> _ = exporting.write_folder(  # doctest: +SKIP
-        ...     encoder, "encoder", "safetensors", images, "black images"
-        ... )
-        >>> load_safetensors("encoder").output_shape  # doctest: +SKIP
-        (None, 64)
-    """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError:
-        raise ValueError(
-            "An encoder that was exported as safetensors needs its package: pip install "
-            f"safetensors. Received: folder={os.fspath(folder)!r}"
-        ) from None
-
-    path = pathlib.Path(os.fspath(folder))
-    config = read_json(path / CONFIG, "Export the encoder again.")
-    try:
-        encoder = keras.models.model_from_json(json.dumps(config))
-    except Exception as error:  # Keras and other people's classes raise any.
-        why = f"no encoder that Keras can build: {error}"
-        raise damaged(path / CONFIG, "Export the encoder again.", why) from error
-    file = path / _Safetensors.file
-    if not file.is_file():
-        raise ValueError(
-            f"`folder` must hold {_Safetensors.file}. Received: folder={str(folder)!r}"
-        )
-    try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise damaged(file, "Export the encoder again.", str(error)) from error
-    names = _weight_names(encoder)
-    shapes = {name: tuple(v.shape) for name, v in zip(names, encoder.weights, strict=True)}
-    if shapes != {name: value.shape for name, value in weights.items()}:
-        raise damaged(file, "Export the encoder again.", f"weights that {CONFIG} does not name")
-    for name, variable in zip(names, encoder.weights, strict=True):
-        variable.assign(weights[name])
-    renew_normalization(encoder)
-    return encoder
-
-
-def _weight_names(encoder: keras.Model) -> list[str]:
-    """The paths of an encoder's weights; those that occur again get a number."""
-    seen: collections.Counter[str] = collections.Counter()
-    names = []
-    for weight in encoder.weights:
-        seen[weight.path] += 1
-        count = seen[weight.path]
-        names.append(weight.path if count == 1 else f"{weight.path}_{count}")
-    return names
 
 
 def _named(encoder: keras.Model) -> keras.Model:

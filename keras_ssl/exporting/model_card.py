@@ -72,6 +72,11 @@ def model_card(
     sides = "of any size" if height == width == "any" else f"of {height} x {width} pixels"
     normalized = "" if returns["l2_normalized"] else "not "
     check = contract["check"]
+    numbers = ""
+    if pairs := takes.get("numbers_that_became_0_and_1"):
+        texts = ", ".join(f"{low:g} to {high:g}" for low, high in pairs)
+        each = " of each channel in turn" if len(pairs) > 1 else ""
+        numbers = f"Numbers{each} from {texts} became 0 to 1 in training. "
     sections = [
         "\n".join(["---", *front, "---"]),
         f"# {title}",
@@ -79,8 +84,8 @@ def model_card(
         f"into a representation of {returns['shape'][1]} numbers, without labels.",
         "## Images",
         f"It takes float32 images in [0, 1] {sides}, {channels} channels ({takes['channels']}), "
-        "in batches (N, height, width, channels) of any N. Training resized the shorter side "
-        "(bicubic, antialiased) and cropped the center. The network itself wants "
+        f"in batches (N, height, width, channels) of any N. {numbers}Training resized the shorter "
+        "side (bicubic, antialiased) and cropped the center. The network itself wants "
         f"{takes['scaling_inside']}. It returns float32 (N, {returns['shape'][1]}), "
         f"{normalized}l2-normalized. `{CONTRACT}` says the same for programs.",
         *([contract["note"]] if "note" in contract else []),

@@ -221,6 +221,7 @@ def compare(
         "encoder": _checksum(encoder),
         "train": fingerprint(train),
         "test": fingerprint(test),
+        "classes": _classes(train, test),
         "part": check_part("part", part),
         "steps": steps,
         "batch_size": batch_size,
@@ -238,12 +239,21 @@ _SETTINGS = {
     "encoder": "checksum of the encoder",
     "train": "checksum of the images to train on",
     "test": "checksum of the images to test on",
+    "classes": "checksum of all labels and of the names of the classes",
     "part": "part of the encoder that is trained",
     "steps": "number of steps",
     "batch_size": "batch size",
     "learning_rate": "learning rate",
     "scratch_learning_rate": "learning rate from new weights",
 }
+
+
+def _classes(train: ImageSet, test: ImageSet) -> int:
+    """A checksum of all labels, of which `fingerprint` sees 64, and of the names of the classes."""
+    checksum = zlib.crc32("\0".join(train.class_names or ()).encode("utf-8", "surrogateescape"))
+    for images in (train, test):
+        checksum = zlib.crc32(np.asarray(images.labels(), "int64").tobytes(), checksum)
+    return checksum
 
 
 class _Run:
@@ -337,6 +347,7 @@ class _Run:
             "class_names": self.train.class_names,
             "image_shape": self.train.image_shape,
             "images": "float32 in [0, 1], (N, height, width, channels)",
+            "scaling": self.train.scaling,
             "trained_on": row["images"],
             "test_accuracy": row["accuracy"],
         }
@@ -360,6 +371,8 @@ class _Run:
         content = read_json(path, _REMEDY)
         before = content.get("settings", {})
         for name, value in self.settings.items():
+            if name == "classes" and name not in before:  # A file of an earlier version.
+                continue
             if before.get(name) != value:
                 raise ValueError(
                     f"`folder` must hold rows of the same settings, or none: name another folder. "

@@ -12,7 +12,6 @@ References:
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
@@ -42,6 +41,7 @@ from keras_ssl.data.views import check_image_set
 from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_encoder
 from keras_ssl.evaluation import Features, extract
 from keras_ssl.evaluation.features import for_backend
+from keras_ssl.evaluation.linear_probe import fitted_probe
 
 PARTS = {"head": 0.0, "last": 1 / 3, "all": 1.0}
 """Parts of the encoder that are trained besides the head, by name.
@@ -257,19 +257,12 @@ def _logistic_regression(features: Features, classes: int) -> list[np.ndarray]:
     It is the linear probe of `keras_ssl.evaluation`, written as one layer on the features as they
     are. A class without images keeps a very low logit.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     kernel, bias = np.zeros((features.values.shape[1], classes)), np.full(classes, -10.0)
     present = np.unique(features.labels)
     if len(present) < 2:
-        return [kernel, np.zeros(classes)]
-    scaler = StandardScaler().fit(features.values)
-    probe = LogisticRegression(tol=1e-3, max_iter=300)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # As in the linear probe.
-        probe.fit(scaler.transform(features.values), features.labels)
+        bias[present] = 0
+        return [kernel, bias]
+    scaler, probe = fitted_probe(features)
     coefficients, intercepts = probe.coef_, probe.intercept_
     if len(present) == 2:  # scikit-learn keeps the logit of the second class alone.
         coefficients = np.concatenate([-coefficients / 2, coefficients / 2])

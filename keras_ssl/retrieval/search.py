@@ -94,10 +94,19 @@ class Index:
 
         # Of vectors of length one, the nearest are the most similar. For this metric, scikit-learn
         # goes over blocks of both sides in compiled code, in float64 where float32 would cancel.
-        self._search = NearestNeighbors(algorithm="brute", metric="euclidean").fit(self.units)
+        self._search = NearestNeighbors(algorithm="brute", metric="euclidean")
+        self._search.fit(self._beside(np.einsum("nd,nd->n", self.units, self.units) == 0))
 
     def __len__(self) -> int:
         return len(self.units)
+
+    def _beside(self, is_zero: np.ndarray) -> np.ndarray:
+        """The units, with one more column if there are rows of zeros: these are 1 there.
+
+        They are then at a right angle to all others, and not nearer than these are.
+        """
+        self._more = int(is_zero.any())
+        return np.column_stack([self.units, is_zero]) if self._more else self.units
 
     def _unit(self, features: np.ndarray) -> np.ndarray:
         """Features of length one, float32, centered if that is wished."""
@@ -137,7 +146,8 @@ class Index:
         return Nearest(*map(np.concatenate, zip(*found, strict=True)))
 
     def _nearest(self, units: np.ndarray, k: int) -> Nearest:
-        indices = self._search.kneighbors(units, k, return_distance=False)
+        queries = np.pad(units, ((0, 0), (0, self._more)))
+        indices = self._search.kneighbors(queries, k, return_distance=False)
         # The distance would be no good for a row of zeros, which has no direction.
         similarities = np.empty(indices.shape, np.float32)
         for i in range(k):

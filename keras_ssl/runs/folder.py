@@ -14,6 +14,7 @@ from keras_ssl import _renames
 from keras_ssl._backend import package_versions
 from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
 from keras_ssl.encoders import plain_encoder
+from keras_ssl.encoders.exported import CONTRACT, json_of
 
 CONFIG = "config.json"
 RESULTS = "results.json"
@@ -181,11 +182,16 @@ def scaling_of(encoder: Any) -> Any:
     """Returns how the measurements that an encoder was trained on were scaled.
 
     Args:
-        encoder: The folder of a run, or a file in it. Of anything else nothing is known.
+        encoder: The folder of a run or of an exported encoder, or a file in it. Of anything else
+            nothing is known.
 
     Returns:
         The argument `scaling` of `keras_ssl.data.load`.
     """
+    folder = _folder_of(encoder)
+    contract = {} if folder is None else json_of(folder / CONTRACT)
+    if "format" in contract and isinstance(contract.get("input"), dict):
+        return contract["input"].get("numbers_that_became_0_and_1")
     config = _config_of(encoder)
     # Earlier versions made bytes of all files.
     return None if config is None else config.get("scaling", ())
@@ -209,11 +215,16 @@ def size_of(encoder: Any) -> int | None:
 
 def _config_of(encoder: Any) -> dict[str, Any] | None:
     """Returns the config of the run that an encoder is of, or `None`."""
+    folder = _folder_of(encoder)
+    return read_json(folder / CONFIG, _REMEDY) if folder and is_run(folder) else None
+
+
+def _folder_of(encoder: Any) -> pathlib.Path | None:
+    """Returns the folder that an encoder is in, or `None`."""
     if not isinstance(encoder, (str, os.PathLike)):
         return None
     path = pathlib.Path(encoder)
-    folder = path if path.is_dir() else path.parent
-    return read_json(folder / CONFIG, _REMEDY) if is_run(folder) else None
+    return path if path.is_dir() else path.parent
 
 
 def is_run(folder: pathlib.Path) -> bool:

@@ -61,7 +61,14 @@ class TestKnn:
         assert evaluation.knn_accuracy(*halves) == evaluation.knn_accuracy(train, test) > 0.9
 
     def test_few_training_samples(self):
-        assert evaluation.knn_accuracy(_features(6), _features(9, 1), neighbors=20) >= 0
+        train, test = _features(6), _features(9, 1)
+        all_of_them = evaluation.knn_accuracy(train, test, neighbors=6)
+        assert evaluation.knn_accuracy(train, test, neighbors=20) == all_of_them
+
+    def test_a_temperature_at_which_every_weight_would_be_zero(self):
+        train = Features(np.eye(2), np.array([0, 1]))
+        test = Features(np.array([[0.6, 0.8]]), np.array([1]))
+        assert evaluation.knn_accuracy(train, test, 2, temperature=1e-4) == 1
 
     @pytest.mark.parametrize(
         ("kwargs", "message"),

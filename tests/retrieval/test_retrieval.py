@@ -145,7 +145,8 @@ class TestEmbedImages:
         found = retrieval.embed_images(encoder, images, tmp_path / "e.npz", batch_size=5)
         assert tuple(found.paths) == images.names
         assert found.class_names == ("hats", "shoes")
-        assert [found.class_names[i] in p for i, p in zip(found.labels, found.paths, strict=True)]
+        names = [found.class_names[label] for label in found.labels]
+        assert all(name in path for name, path in zip(names, found.paths, strict=True))
         for path, row in zip(found.paths, found.features, strict=True):
             pixels = np.asarray(Image.open(path))[None, :, :, None] / np.float32(255)
             np.testing.assert_allclose(encoder(pixels)[0], row, rtol=1e-5, atol=1e-6)
@@ -310,6 +311,11 @@ class TestSearch:
         assert found.indices[0, 0] == 7 and found.similarities[0, 0] == pytest.approx(1)
 
     def test_more_neighbors_than_there_are(self):
+        x = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 2.0], [0.1, 1.0]])
+        found = retrieval.Index(x).nearest_of(np.arange(4), 3)
+        assert found.indices[0].tolist() == [2, 3, 1]  # A row of zeros is at a right angle to all.
+        np.testing.assert_allclose(found.similarities[0], [5**-0.5, 0.1 / 1.01**0.5, 0], atol=1e-6)
+        np.testing.assert_array_equal(found.similarities[1], 0)
         assert retrieval.Index(self.X[:4]).nearest_of(np.arange(4), 10).indices.shape == (4, 3)
 
     @pytest.mark.parametrize(
