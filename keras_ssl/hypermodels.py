@@ -62,7 +62,8 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
     Give the tuner `max_epochs=recipe.epochs`; promoted trials then go on exactly where they
     stopped, with the same optimizer, order of the images and draws of the augmentations.
 
-    All trials have the same seed, so that they differ only in their settings.
+    All trials have the same seed, so that they differ only in their settings, and the precision
+    (`keras.config.set_dtype_policy`) at the time when the hypermodel is made.
 
     Args:
         recipe: Settings that are not searched, and the defaults of those that are.
@@ -133,10 +134,16 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             raise ValueError(
                 f"`score` must be 'rankme' or 'lidar' if there are no labels. Received: {score=}"
             )
-        if len(images.train) < recipe.batch_size:
+        if images.test is not None and images.train.has_labels and not images.test.has_labels:
             raise ValueError(
-                "`recipe` must not have larger batches than there are images to train on. "
-                f"Received: batch_size={recipe.batch_size}, {len(images.train)} images"
+                "`images` must have test images with labels, or none: the others have labels. "
+                "Received: test images without labels"
+            )
+        if (count := images.train.example_count) < recipe.batch_size:
+            unit = "images" if images.train.groups is None else "groups"
+            raise ValueError(
+                f"`recipe` must not have larger batches than there are {unit} to train on. "
+                f"Received: batch_size={recipe.batch_size}, {count} {unit}"
             )
         if isinstance(encoder, str):
             encoders.check_encoder(encoder, recipe.view_size is not None)
@@ -153,6 +160,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
         self.measure = measure
         self.seed = check_seed("seed", seed)
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
+        self.dtype_policy = keras.config.dtype_policy()
         self._warn_if_nothing_is_searched()
 
     def _warn_if_nothing_is_searched(self) -> None:
@@ -194,10 +202,13 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
     def build(self, hp: keras_tuner.HyperParameters) -> models.JointEmbeddingModel:
         """Builds the model of a trial and its optimizer, and compiles the model."""
         recipe = self.trial_recipe(hp)
+        # keras-tuner calls `clear_session` before each trial, which forgets the policy.
+        keras.config.set_dtype_policy(self.dtype_policy)
         keras.utils.set_random_seed(self._seed(hp))
         encoder = self.build_encoder(hp)
         classes = len(self.images.train.class_names or ()) if self.score == "probe" else None
-        model = recipe.build_model(encoder, classes, micro_batch_size=self.micro_batch_size)
+        micro = {} if self.micro_batch_size is None else {"micro_batch_size": self.micro_batch_size}
+        model = recipe.build_model(encoder, classes, **micro)
         model.compile(recipe.build_optimizer(self._steps(recipe)))
         # Keras-tuner loads weights into the built model, in a later rung or for the best trial.
         model.build(recipe.view_shape(self.images.train.image_shape))
@@ -267,7 +278,7 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
             figures.update(evaluation.judge(model.encoder, train, images, label_free=False))
         if model.probe is not None and images.has_labels:
             features = evaluation.extract(model.encoder, images)
-            answers = np.argmax(model.probe(features.values), axis=-1)
+            answers = np.argmax(keras.ops.convert_to_numpy(model.probe(features.values)), axis=-1)
             figures["probe"] = float(np.mean(answers == features.labels))
         if self.label_free or not figures:
             policy = self.recipe.build_policy()  # The same for all trials, which are compared.

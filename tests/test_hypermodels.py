@@ -16,6 +16,7 @@ from keras_ssl import (
     recipes,
     spaces,
 )
+from keras_ssl.studies.identity import describe
 from tests.conftest import tiny_encoder
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -237,12 +238,40 @@ class TestHoldOut:
         with pytest.raises(ValueError, match="validation_fraction"):
             data.hold_out(data.Splits(images, None), fraction)
 
+    def test_a_fraction_that_leaves_one_image(self):
+        ten = data.from_arrays(np.zeros((10, 4, 4, 1)), labels=[0, 1] * 5)  # 8.5 become 9
+        with pytest.raises(ValueError, match="at least 2 images in each part"):
+            data.hold_out(data.Splits(ten, None), 0.85)
+
 
 def _pixels(images):
     return [bytes(image) for batch, _ in images.batches(16) for image in batch.numpy()]
 
 
 class TestHyperModel:
+    def test_images_that_no_trial_could_use(self, images):
+        paired = dataclasses.replace(images, groups=np.arange(48) // 8)
+        with pytest.raises(ValueError, match="larger batches than there are groups.*6 groups"):
+            tiny(data.HeldOut(paired, images, None))
+        with pytest.raises(ValueError, match="test images with labels, or none"):
+            tiny(data.HeldOut(images, images, images.without_labels()))
+
+    def test_a_recipe_may_have_micro_batches(self, held_out):
+        recipe = dataclasses.replace(SMALL, arguments={"micro_batch_size": 4})
+        hp = keras_tuner.HyperParameters()
+        assert tiny(held_out, recipe).build(hp).micro_batch_size == 4
+        assert tiny(held_out, recipe, micro_batch_size=2).build(hp).micro_batch_size == 2
+
+    def test_the_precision_outlives_a_cleared_session(self, held_out):
+        before = describe(tiny(held_out), keras_tuner.HyperParameters())
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        hypermodel = tiny(held_out)
+        keras.backend.clear_session()
+        model = hypermodel.build(keras_tuner.HyperParameters())
+        assert model.dtype_policy.name == "mixed_bfloat16"
+        after = describe(hypermodel, keras_tuner.HyperParameters())
+        assert after == {**before, "precision": "mixed_bfloat16"}
+
     def test_figures_of_a_trial(self, held_out):
         hypermodel = tiny(held_out, measure=lambda model, images: {"N": len(images.validation)})
         assert hypermodel.objective == keras_tuner.Objective("val_knn", "max")

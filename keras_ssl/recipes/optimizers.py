@@ -114,14 +114,6 @@ def lars_barlow_twins(learning_rate: Any, weight_decay: float) -> keras.optimize
 
 
 OPTIMIZERS: dict[str, Callable[[Any, float], keras.optimizers.Optimizer]] = {
-    "adamw": adamw,
-    "sgd": sgd,
-    "lars": lars,
-}
-"""Optimizers by the names that commands have: functions of a learning rate and a weight decay."""
-
-# By the short names that configs have.
-BY_NAME = {
     f.__name__: f
     for f in (
         adamw,
@@ -134,3 +126,4 @@ BY_NAME = {
         lars_barlow_twins,
     )
 }
+"""Optimizers by name: functions of a learning rate and a weight decay."""

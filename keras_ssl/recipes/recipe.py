@@ -24,7 +24,7 @@ from keras_ssl.data.views import check_policy
 from keras_ssl.encoders.resnets import check_image_shape
 from keras_ssl.layers.projector import parse_widths
 from keras_ssl.optimizers import warmup_cosine
-from keras_ssl.recipes.optimizers import BY_NAME, lars
+from keras_ssl.recipes.optimizers import OPTIMIZERS, lars
 from keras_ssl.registry import look_up, name_of
 
 # By the short names that configs have.
@@ -323,7 +323,7 @@ class Recipe:
             **({"view_size": view_size} if view_size is not None else {}),
             "criterion": {name: _plain(value) for name, value in self.criterion.items()},
             "model": name_of("`model`", self.model, METHODS),
-            "optimizer": name_of("`optimizer`", self.optimizer, BY_NAME),
+            "optimizer": name_of("`optimizer`", self.optimizer, OPTIMIZERS),
             "criterion_class": self.criterion_class
             and name_of("`criterion_class`", self.criterion_class, _CRITERIA),
         }
@@ -345,7 +345,7 @@ class Recipe:
             check_choice("recipe", name, [field.name for field in fields])
         parts = {
             "model": look_up("`model`", config.get("model"), METHODS),
-            "optimizer": look_up("`optimizer`", config.get("optimizer", "lars"), BY_NAME),
+            "optimizer": look_up("`optimizer`", config.get("optimizer", "lars"), OPTIMIZERS),
         }
         criterion = getattr(parts["model"], "default_criterion", None)
         if config.get("criterion_class") is not None:

@@ -19,7 +19,10 @@ def describe(hypermodel: PretrainingHyperModel, space: keras_tuner.HyperParamete
     """
     recipe = hypermodel.recipe.get_config()
     del recipe["source"]  # It is a text for people.
+    precision = hypermodel.dtype_policy.name
     return {
+        # Earlier versions knew no other precision.
+        **({} if precision == "float32" else {"precision": precision}),
         "recipe": recipe,
         "space": [
             {"kind": type(parameter).__name__, **parameter.get_config()}

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from keras_ssl import _log
 from keras_ssl.studies.oracle import StudyOracle
 from keras_ssl.studies.plan import ARM, DRAW, SEARCH, SEED, STAGE, scores_of
 from keras_ssl.studies.results import reason_of
@@ -25,7 +26,7 @@ class Progress:
         self._start = time.monotonic()
         self._done_before = oracle.done()
         of_before = f", {self._done_before} of them done already" if self._done_before else ""
-        print(f"study: {oracle.planned()} trials{of_before}", flush=True)
+        _say(f"study: {oracle.planned()} trials{of_before}")
 
     def say(self, oracle: StudyOracle, trial: Any) -> None:
         """Prints the line of a trial that has ended."""
@@ -42,16 +43,10 @@ class Progress:
         so_far = f" (best of it {max(scores):.4f})" if scores else ""
         done, planned = oracle.done(), oracle.planned()
         seconds = (time.monotonic() - self._start) / max(done - self._done_before, 1)
-        left = seconds * max(planned - done, 0)
-        print(
-            f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | {_duration(left)} left",
-            flush=True,
-        )
+        left = _log.duration(seconds * max(planned - done, 0))
+        _say(f"trial {done} of {planned} | {arm}: {what} | {found}{so_far} | {left} left")
 
 
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+def _say(text: str) -> None:
+    with _log.shown():  # A study speaks in a program to which nobody else does.
+        _log.say(text)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_ssl._backend import package_versions
@@ -164,7 +165,7 @@ def write_report(
         "trials": str(len(results.rows)),
         "time": f"{minutes:.0f} minutes, the sum over all completed trials; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": f"{versions}, Python {platform.python_version()}",
+        "versions": f"{versions}, Python {platform.python_version()}, on {keras.backend.backend()}",
         "command": f"`python {' '.join(sys.argv)}`",
     }
     failures = [row for row in results.rows if row["status"] == "failed"]

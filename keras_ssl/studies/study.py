@@ -162,7 +162,10 @@ class Study:
         if len(parts) > 1:
             raise ValueError(f"`arms` must have the same images. Received: {sorted(parts)}")
         arms = {name: describe(arm, self.spaces[name]) for name, arm in self.arms.items()}
+        backend = keras.backend.backend()
         identity = {
+            # Equal seeds give other weights on another backend. Earlier versions knew one.
+            **({} if backend == "tensorflow" else {"backend": backend}),
             "score": self.score,
             "search": name_of(self.search),
             "seed": self.seed,

@@ -2,7 +2,6 @@
 
 import math
 import pathlib
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -105,8 +104,10 @@ class StudyTuner(keras_tuner.Tuner):
             file.write(".")
         begin = time.monotonic()
         try:
-            # This frees the graphs and data sets of the trial before.
+            # This frees the graphs and data sets of the trial before, and forgets the devices.
+            devices = keras.distribution.distribution()
             keras.backend.clear_session()
+            keras.distribution.set_distribution(devices)
             with keras_tuner.engine.tuner.maybe_distribute(self.distribution_strategy):
                 model = self.hypermodel.build(hp)
             callbacks = [*self.callbacks(hp), log]
@@ -130,7 +131,14 @@ class StudyTuner(keras_tuner.Tuner):
 
 
 def memory_mib() -> float:
-    """Memory that the process uses, in MiB; its peak on systems that do not tell what it is now."""
+    """Memory that the process uses, in MiB; its peak on systems that do not tell what it is now.
+
+    NaN on Windows.
+    """
+    try:
+        import resource
+    except ImportError:
+        return math.nan
     try:
         pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize() / 2**20

@@ -5,6 +5,7 @@ import fcntl
 import functools
 import io
 import json
+import math
 import os
 import pathlib
 import re
@@ -23,7 +24,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
-from keras_ssl import recipes, spaces, studies
+from keras_ssl import _log, recipes, spaces, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import plan, starter
 from keras_ssl.studies import results as tables
@@ -31,7 +32,7 @@ from keras_ssl.studies import study as runs
 from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.trial_files import step_of
-from keras_ssl.studies.tuner import MOST_STARTS
+from keras_ssl.studies.tuner import MOST_STARTS, memory_mib
 from tests.conftest import tensorboard_server, tiny_encoder
 from tests.studies import program
 
@@ -114,6 +115,11 @@ class TestResults:
         assert any(re.fullmatch(pattern, line) for line in trials)
         last = re.match(r"trial (\d+) of (\d+) ", trials[-1])
         assert last[1] == last[2]
+
+    def test_a_program_may_be_quiet(self, done, capsys):
+        with _log.shown(quiet=True):
+            studies.Study(done[0], program.arms(), 3, 2).run()
+        assert capsys.readouterr().out == ""
 
     def test_again_there_is_nothing_to_do(self, done, capsys):
         folder, results, _ = done
@@ -1024,3 +1030,9 @@ class TestProcesses:
         assert set(one["reasons"]) == set(two["reasons"]) == {""}
         for part in ("losses", "tuner"):
             np.testing.assert_allclose(one[part], two[part], rtol=1e-3)
+
+
+def test_where_memory_cannot_be_asked_for(monkeypatch):
+    """As on Windows."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert math.isnan(memory_mib())
