@@ -26,7 +26,10 @@ class _Printer(logging.Handler):
     """Prints a record as it is, to what is the standard output at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stdout, flush=True)
+        # A name of a file may hold what a terminal cannot show, or no text can.
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        print(text, file=sys.stdout, flush=True)
 
 
 @contextlib.contextmanager

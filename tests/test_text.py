@@ -1,9 +1,14 @@
 """Text from the outside is shown as it is, by every program that gets it."""
 
+import io
+import logging
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from keras_ssl import _log
 from keras_ssl._text import drawing, legend, plain, short
 
 # By what is special about them, names that folders, runs, classes and arms may have.
@@ -43,3 +48,11 @@ def test_what_cannot_be_shown_is_marked():
     assert plain(np.int64(3)) == "3"
     assert short("begin" + "x" * 100 + "end").startswith("beginx")
     assert short("begin" + "x" * 100 + "end").endswith("xend")
+
+
+def test_what_a_terminal_cannot_show_is_written_in_numbers(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    # Not through Python's logging, whose records pytest keeps and cannot pass on.
+    _log._Printer().emit(logging.makeLogRecord({"msg": "caf\udce9 \N{CAT}.jpg cannot be read"}))
+    assert written.getvalue() == rb"caf\udce9 \U0001f408.jpg cannot be read" + b"\n"

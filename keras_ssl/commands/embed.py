@@ -44,8 +44,8 @@ def embed(
             `pretrain`). In Python, also an `ImageSet`.
         out: The file. Its suffix says its format: .npz (`paths` and `features`), .csv or .parquet
             (needs pyarrow).
-        image_size: Height and width that images are brought to, in pixels. Default: the encoder's;
-            if it takes any size, 128 for folders.
+        image_size: Height and width that images are brought to, in pixels. Default: those of
+            the encoder or of its run; if neither is known, 128 for folders.
         batch_size: Images per step; a smaller number needs less memory.
         labels: Whether the names of sub-folders are written as labels.
         overwrite: Whether the file, and parts of another encoder or other images, may be replaced.

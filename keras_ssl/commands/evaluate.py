@@ -5,8 +5,8 @@ import os
 import keras
 
 from keras_ssl import _log, data, encoders, evaluation, runs
-from keras_ssl.encoders.adapt import square_size
 from keras_ssl.evaluation.judgment import MAX_IMAGES
+from keras_ssl.runs.images import load_for
 
 
 def evaluate(
@@ -55,17 +55,20 @@ def evaluate(
     """
     with _log.shown(quiet):
         model = encoders.load_encoder(encoder, input_range=encoders.parse_range(input_range))
-        scaling = runs.scaling_of(encoder)
-        size = runs.size_of(encoder) if image_size is None else image_size
-        splits = _load(model, images, size, data_dir, download, scaling)
+        splits = (
+            images
+            if isinstance(images, data.Splits)
+            else load_for(encoder, model, images, image_size, data_dir=data_dir, download=download)
+        )
         if smoke:
             test = splits.test and splits.test.spread(256)
             splits = data.Splits(splits.train.spread(256), test)
         train, test = splits
         if test is None:
             raise ValueError(
-                f"`images` must be labeled to judge an encoder. Received: {str(images)!r}, without "
-                "labels"
+                "`images` must have labels and a test part to judge an encoder; data.split makes "
+                f"one. Received: {str(images)[:200]!r}, without "
+                f"{'a test part' if train.has_labels else 'labels'}"
             )
         encoders.check_images(model, (None, *train.image_shape))
         keras.utils.set_random_seed(0)  # for the untrained encoder
@@ -80,25 +83,3 @@ def evaluate(
             results["best kNN"] = {"knn": grid[k, temperature], "k": k, "temperature": temperature}
         _log.say(evaluation.table(results))
         return results
-
-
-def _load(
-    model: keras.Model,
-    images: object,
-    image_size: int | None,
-    data_dir: str | None,
-    download: bool,
-    scaling: object,
-) -> data.Splits:
-    """Loads the images at the size of the encoder, if they are not loaded already."""
-    if isinstance(images, data.Splits):
-        return images
-    size, channels = square_size(model), model.input_shape[3]
-    return data.load(
-        images,  # type: ignore[arg-type]
-        image_size=image_size or size,
-        channels=channels if os.path.isdir(str(images)) else None,
-        data_dir=data_dir,
-        download=download,
-        scaling=scaling,  # type: ignore[arg-type]
-    )

@@ -8,14 +8,14 @@ import numpy as np
 
 from keras_ssl import _log
 from keras_ssl._validation import check_positive
-from keras_ssl.data import ImageSet, load
+from keras_ssl.data import ImageSet
 from keras_ssl.encoders import check_images, load_encoder
-from keras_ssl.encoders.adapt import square_size
 from keras_ssl.exporting import Exported, write_folder
 from keras_ssl.exporting.folder import check_out, check_takes_images
 from keras_ssl.exporting.formats import check_format
 from keras_ssl.exporting.model_card import Training, read_training
 from keras_ssl.runs import stage
+from keras_ssl.runs.images import load_for
 
 # Enough images for the largest of a thousand differences, few enough for seconds on a CPU.
 _IMAGES, _SMOKE = 32, 4
@@ -76,7 +76,8 @@ def export(
         check_takes_images(model)
         format_.check(model)
         training = read_training(encoder)
-        batch, described = _images(model, images, training, _SMOKE if smoke else _IMAGES)
+        count = _SMOKE if smoke else _IMAGES
+        batch, described = _images(encoder, model, images, training, count)
         with stage(f"exporting {model.name} as {format_.title}, and comparing it with Keras"):
             exported = write_folder(model, out, format, batch, described, tolerance, training)
         _log.say(_summary(exported, described))
@@ -84,20 +85,17 @@ def export(
 
 
 def _images(
-    encoder: keras.Model, images: Any, training: Training | None, count: int
+    source: Any, encoder: keras.Model, images: Any, training: Training | None, count: int
 ) -> tuple[np.ndarray, str]:
     """Returns images to compare on, float32 (N, H, W, C) in [0, 1], and what they are."""
     if images is not None:
-        return _real(encoder, images, count, {})
+        return _real(source, encoder, images, count)
     if training is not None:
         options = training.config["options"]
-        more = {key: options[key] for key in ("image_size", "data_dir") if options.get(key)}
-        if (size := training.config.get("image_size")) is not None:
-            more["image_size"] = size
         try:
             if not isinstance(options["source"], str):
                 raise ValueError("they were an object of Python")
-            return _real(encoder, options["source"], count, more)
+            return _real(source, encoder, options["source"], count, options.get("data_dir"))
         except (KeyError, ValueError, OSError) as error:
             _log.say(f"The run's images cannot be read, so random ones are used: {error}")
     else:
@@ -108,14 +106,12 @@ def _images(
 
 
 def _real(
-    encoder: keras.Model, images: Any, count: int, more: dict[str, Any]
+    source: Any, encoder: keras.Model, images: Any, count: int, data_dir: str | None = None
 ) -> tuple[np.ndarray, str]:
     name = "the images given"
     if not isinstance(images, ImageSet):
-        size, channels = square_size(encoder), encoder.input_shape[3]
-        settings = {**more, **({"image_size": size} if size else {})}
         name = os.path.basename(os.path.normpath(images)) or name
-        images = load(images, channels=channels, labels=False, **settings).train
+        images = load_for(source, encoder, images, data_dir=data_dir, labels=False).train
     check_images(encoder, (None, *images.image_shape))
     batch, _ = next(iter(images.spread(count).batches(count)))
     return np.asarray(batch), f"{len(batch)} images of {name}"

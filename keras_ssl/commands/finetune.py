@@ -8,9 +8,8 @@ from typing import Any, Literal
 from keras_ssl import _log, data, encoders, finetuning
 from keras_ssl._validation import check_choice, check_count, check_optional_count
 from keras_ssl.data.image_set import check_test_fraction
-from keras_ssl.encoders.adapt import square_size
 from keras_ssl.finetuning.training import default_augmentation
-from keras_ssl.runs import scaling_of, size_of
+from keras_ssl.runs.images import load_for
 
 # What `smoke` shrinks to: a few images of each class, and seconds.
 _SMOKE_IMAGES, _SMOKE_STEPS = 200, 4
@@ -94,15 +93,19 @@ def finetune(
     if not isinstance(flip, (bool, type(None))):
         raise TypeError(f"`flip` must be True, False or None. Received: flip={flip!r}")
     folder = _folder(encoder, out, "finetuned-smoke" if smoke else "finetuned")
-    model = encoders.load_encoder(encoder)
-    size = size_of(encoder) if image_size is None else image_size
-    train_images, test_images = _load(images, model, size, test_fraction, scaling_of(encoder))
-    if flip is None:
-        flip = data.policy_for(train_images.image_shape) != "tiny_gray"
-    if smoke:
-        train_images, test_images = (s.spread(_SMOKE_IMAGES) for s in (train_images, test_images))
-        seeds, steps = min(seeds, 2), _SMOKE_STEPS
     with _log.shown(quiet):
+        model = encoders.load_encoder(encoder)
+        splits: Any = images
+        if not isinstance(images, data.Splits):
+            splits = load_for(encoder, model, images, image_size, test_fraction=test_fraction)
+        train_images, test_images = _labeled(splits, images)
+        if flip is None:
+            flip = data.policy_for(train_images.image_shape) != "tiny_gray"
+        if smoke:
+            train_images, test_images = (
+                part.spread(_SMOKE_IMAGES) for part in (train_images, test_images)
+            )
+            seeds, steps = min(seeds, 2), _SMOKE_STEPS
         _log.say(
             f"{len(train_images)} labeled images of {len(train_images.class_names or ())} classes, "
             f"{len(test_images)} to test on"
@@ -139,24 +142,13 @@ def _folder(encoder: Any, out: str | os.PathLike[str] | None, name: str) -> path
     return (path if path.is_dir() else path.parent) / name
 
 
-def _load(
-    images: Any, encoder: Any, image_size: int | None, test_fraction: float, scaling: Any
-) -> tuple[data.ImageSet, data.ImageSet]:
-    """Loads labeled images in the encoder's size, to train and to test on."""
-    splits = images
-    if not isinstance(images, data.Splits):
-        channels = encoder.input_shape[3]
-        splits = data.load(
-            images,
-            image_size=square_size(encoder) if image_size is None else image_size,
-            channels=channels if isinstance(channels, int) and channels in (1, 3) else None,
-            test_fraction=test_fraction,
-            scaling=scaling,
-        )
+def _labeled(splits: data.Splits, images: Any) -> tuple[data.ImageSet, data.ImageSet]:
+    """Returns labeled images to train and to test on, or raises if they have no labels."""
     train, test = splits
     if test is None or not train.has_labels:
         raise ValueError(
-            "`images` must have labels, such as a folder of class folders. "
-            f"Received: {str(images)[:200]!r}, without labels"
+            "`images` must have labels, such as a folder of class folders, and a test part; "
+            f"data.split makes one. Received: {str(images)[:200]!r}, without "
+            f"{'a test part' if train.has_labels else 'labels'}"
         )
     return train, test

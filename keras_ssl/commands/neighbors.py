@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_ssl import _log
-from keras_ssl._files import write_whole
+from keras_ssl._files import check_outside, write_whole
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, from_arrays
 from keras_ssl.data.sources import files
@@ -124,7 +124,7 @@ def neighbors(
         batch_size: Images per step, when images are embedded.
         overwrite: Whether OUT/embeddings.npz may be replaced if it is of another encoder or other
             images.
-        smoke: Embeds or uses 64 of the images, to try the command.
+        smoke: Embeds or uses at most 64 of the images, to try the command.
         quiet: Says only warnings.
 
     Returns:
@@ -148,6 +148,7 @@ def neighbors(
     folder = pathlib.Path(out)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`out` must be a folder. Received: out={os.fspath(out)!r}, a file")
+    check_outside("out", folder, images)
     with _log.shown(quiet):
         found, pictures, model = _given(
             embeddings, images, folder, image_size, batch_size, overwrite, smoke

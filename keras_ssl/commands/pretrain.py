@@ -113,16 +113,19 @@ def pretrain(
         projector: Widths of the projector, such as "2048-2048-512".
         temperature: Temperature of the criterion, if it has one.
         criterion: Any settings of the criterion, such as "covariance_weight=4,variance_weight=10".
-        epochs: Number of epochs. Default: what the number of images and the device ask for.
+        epochs: Number of epochs. Default: what the number of images asks for; of published settings
+            and of `config`, their own.
         budget: Time for the whole run, such as 90s, 10min or 2h, instead of epochs. Epochs,
-            judgments and, if it is not given, the encoder are fitted to it.
+            judgments and, if it is not given, the encoder are fitted to it. Not for published
+            settings and `config`, and on one device alone.
         batch_size: Images per step, over all devices. Default: the method's, or fewer if an epoch
             would have fewer than four steps.
         micro_batch_size: Images at a time on one device, for batches larger than its memory.
         base_learning_rate: Learning rate at a batch of 256; it is scaled by batch / 256.
         weight_decay: Weight decay of the optimizer.
-        optimizer: adamw, sgd, lars, or a registered one of your own.
-        precision: Dtype policy: float32, mixed_float16 or mixed_bfloat16.
+        optimizer: adamw, sgd, lars, another of `keras_ssl.recipes.OPTIMIZERS`, or a registered one
+            of your own.
+        precision: Dtype policy: float32, mixed_float16, mixed_bfloat16 or float64.
         strategy: Devices: auto, none, mirrored, multiworker or tpu; see docs/devices.md.
         probe: Also train the online linear probe, if there are labels.
         evaluate_every: Epochs between judgments of the encoder. Default: 10, or what fits the

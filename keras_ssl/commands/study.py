@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_ssl import _log, data, distribution, encoders, recipes, runs, spaces
+from keras_ssl._files import check_outside
 from keras_ssl._validation import check_count, check_fraction, check_optional_count
 from keras_ssl.pretraining import defaults
 
@@ -82,12 +83,17 @@ def study(
     check_optional_count("image_size", image_size)
     check_fraction("validation", validation)
     known = recipes.methods()
-    if strange := [name for name in methods if name not in known] or not methods:
+    strange = [name for name in methods if name not in known]
+    if strange or not methods:
         raise ValueError(f"`methods` must be some of {list(known)}. Received: {strange}")
     if image_size is None and (choice := defaults.image_size(source)) is not None:
         image_size = choice.value
     if smoke:
         trials, seeds, epochs, batch_size, max_images = 2, 1, 1, 32, 200
+    own = f"study-{pathlib.Path(str(source)).resolve().stem}{'-smoke' if smoke else ''}"
+    folder = pathlib.Path(out or pathlib.Path("runs") / own)
+    if not folder.exists():  # A study that was begun there goes on.
+        check_outside("out", folder, source)
     with _log.shown(quiet):
         with runs.stage(f"loading {source}"):
             splits = data.load(source, image_size, data_dir=data_dir, download=download)
@@ -114,8 +120,6 @@ def study(
             )
             for method in dict.fromkeys(methods)
         }
-        own = f"study-{pathlib.Path(str(source)).resolve().stem}{'-smoke' if smoke else ''}"
-        folder = out or pathlib.Path("runs") / own
         run = studies.Study(folder, arms, trials, seeds, finalists)
         results = run.run(distribution.strategy(strategy), retry_failed)
         if results is None:  # This process is a worker of another, which writes the report.
@@ -125,7 +129,7 @@ def study(
             f"choose by" + (f", {len(images.test)} to judge by" if images.test else ""),
             "encoder": name,
             "training": f"{epochs} epochs of batches of {batch_size}",
-            "budget": f"{trials} draws per method, then {seeds} seeds",
+            "budget": _budget(results, seeds),
         }
         if images.test is not None and score in ("knn", "linear"):
             with runs.stage("judging raw pixels and the untrained encoder"):
@@ -137,6 +141,14 @@ def study(
         )
         _log.say(f"{studies.arms_table(results)}\n\n{said}\n\nWritten to {path}")
         return pathlib.Path(path)
+
+
+def _budget(results: Any, seeds: int) -> str:
+    """Says how many runs there were, also those of an earlier call that asked for more."""
+    draws = max(len(arm.searched) for arm in results.arms.values())
+    confirmed = max(len(arm.confirmed) for arm in results.arms.values())
+    finalists = f", the best {confirmed} with {seeds} more seeds" if confirmed else ""
+    return f"{draws} draws per method{finalists}, then {seeds} seeds"
 
 
 def _answer(results: Any) -> str:

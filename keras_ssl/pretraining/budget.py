@@ -73,24 +73,29 @@ class Speed(NamedTuple):
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """Notes when steps and epochs end."""
+    """Notes when the latest epoch began and ended, and when its steps ended."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.begin = self.end = 0.0
         self.steps: list[float] = []
-        self.epochs: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.begin, self.steps = time.monotonic(), []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.steps.append(time.monotonic())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epochs.append(time.monotonic())
+        self.end = time.monotonic()
 
 
 def measure(model: keras.Model, views: Any) -> Speed:
-    """Trains a model for two short epochs, each with a checkpoint; then all is as it was.
+    """Trains a model for a short epoch twice, with a checkpoint; then all is as it was.
 
-    A later `fit` on such views uses the graph that is made here.
+    The second time is measured: nothing is compiled then, and the same images have been decoded, as
+    they are in all epochs but the first where they are kept in memory. A later `fit` on such views
+    uses the graph that is made here.
 
     Args:
         model: The built and compiled `keras_ssl.models.JointEmbeddingModel`.
@@ -102,20 +107,28 @@ def measure(model: keras.Model, views: Any) -> Speed:
     if model.probe is not None:
         variables += model.probe.optimizer.variables
     before = [np.array(variable) for variable in variables]
+    compiled = 0.0
     count, stopwatch = min(_TIMED_STEPS, len(views)), _Stopwatch()
     start = time.monotonic()
-    try:
-        with same_seeds(), tempfile.TemporaryDirectory() as folder:
-            # The stopwatch comes last: it sees when the checkpoint is written.
-            watching = [callbacks.EpochCheckpoint(folder, keep=1), stopwatch]
-            model.fit(views, epochs=2, steps_per_epoch=count, verbose=0, callbacks=watching)
-    finally:
+
+    def put_back() -> None:
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
-    begin, end = stopwatch.epochs
-    steps = stopwatch.steps[count:]  # of the second epoch: the first one was compiled
-    step = (steps[-1] - steps[0]) / (count - 1) if count > 1 else steps[0] - begin
-    return Speed(end - begin + (len(views) - count) * step, stopwatch.steps[0] - start)
+
+    try:
+        with same_seeds(), tempfile.TemporaryDirectory() as folder:
+            for turn in range(2):
+                # The stopwatch comes last: it sees when the checkpoint is written.
+                watching = [callbacks.EpochCheckpoint(f"{folder}/{turn}"), stopwatch]
+                model.fit(views, steps_per_epoch=count, verbose=0, callbacks=watching)
+                compiled = compiled or stopwatch.steps[0]
+                put_back()  # The schedule of the learning rate may have few steps.
+    finally:
+        put_back()
+    first, *_, last = (stopwatch.begin, *stopwatch.steps)
+    step = (last - stopwatch.steps[0]) / (count - 1) if count > 1 else last - first
+    epoch = stopwatch.end - stopwatch.begin + (len(views) - count) * step
+    return Speed(epoch, compiled - start)
 
 
 class Schedule(NamedTuple):

@@ -19,7 +19,7 @@ from keras_ssl._validation import (
     check_positive,
     check_seed,
 )
-from keras_ssl.pretraining import defaults
+from keras_ssl.pretraining import budget, defaults
 
 # An option per argument of `keras_ssl.pretrain`, under its name.
 Options = SimpleNamespace
@@ -131,6 +131,7 @@ _COUNTS = (
     *("image_size", "view_size", "channels", "epochs", "batch_size", "micro_batch_size"),
     *("evaluate_every", "inspect_every", "examples", "lora_rank"),
 )
+_PRECISIONS = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 def check(options: Options) -> None:
@@ -148,13 +149,7 @@ def check(options: Options) -> None:
     check_choice("views", options.views, ("cpu", "device"))
     if options.profile:
         check_installed("`profile`")
-    precisions = ("float32", "float64", "mixed_float16", "mixed_bfloat16")
-    if options.precision not in precisions:
-        raise ValueError(
-            f"`precision` must be one of {list(precisions)}. Received: {options.precision!r}"
-        )
-    if not 0 <= options.seed < 2**31:
-        raise ValueError(f"`seed` must be from 0 to 2**31 - 1. Received: {options.seed}")
+    check_choice("precision", options.precision, _PRECISIONS)
     if options.profile and not all(x.strip().isdecimal() for x in options.profile.split(",")):
         raise ValueError(f'`profile` must be steps, such as "10,20". Received: {options.profile!r}')
     for name in ("image_size", "channels"):
@@ -163,6 +158,8 @@ def check(options: Options) -> None:
             raise ValueError(
                 f"`{name}` must be left out for images that are loaded. Received: {name}={value}"
             )
+    if options.budget is not None:
+        budget.seconds(options.budget)
     if options.budget is not None and options.epochs is not None:
         raise ValueError(
             "`budget` and `epochs` both say how long to train: give one of them. "

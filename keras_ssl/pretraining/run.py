@@ -42,9 +42,21 @@ class Pretrained(NamedTuple):
     results: dict[str, dict[str, float]]
 
 
+@contextlib.contextmanager
+def _precision_kept() -> Iterator[None]:
+    """A scope after which Keras has the policy of precision that it had."""
+    before = keras.config.dtype_policy()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@_precision_kept()
 def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     """Trains by the options; see `keras_ssl.pretrain`."""
-    clock = budget.Clock(options.budget)
+    # A run that only tries the command has no time to fit anything to.
+    clock = budget.Clock(None if options.smoke else options.budget)
     setup = prepare(options)
     folder, writes = setup.folder, setup.writes
     encoder, why, speed = _choose_encoder(setup, clock)
@@ -134,7 +146,8 @@ def _choose_encoder(setup: Setup, clock: budget.Clock) -> tuple[Any, str, budget
         return measured[name].epoch
 
     enough = defaults.epochs(setup.images.example_count).value
-    name, why = budget.affordable(names, per_epoch, clock.left(), enough)
+    left = max(clock.left() - setup.time_to_decode(), 0.0)
+    name, why = budget.affordable(names, per_epoch, left, enough)
     return name, f": {why}", measured[name]
 
 
@@ -151,7 +164,8 @@ def _fit_to_budget(
     """
     left = clock.left()
     every = setup.options.evaluate_every
-    plan = budget.spend(left, speed.epoch, judgment, speed.compiling, every)
+    once = speed.compiling + setup.time_to_decode()
+    plan = budget.spend(left, speed.epoch, judgment, once, every)
     _log.say(
         f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: they fit the budget of "
         f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left; compiling, "
@@ -175,8 +189,9 @@ def _say_epochs(setup: Setup, model: keras.Model, epochs: int, why: str, judging
         # A loss that is not finite so early will be so again, and then the run explains it.
         with runs.stage("timing a few steps"), contextlib.suppress(callbacks.NonFiniteLossError):
             speed = budget.measure(model, setup.views)
+            seconds = epochs * speed.epoch + judging + setup.time_to_decode()
             estimate = (
-                f"; about {runs.duration(epochs * speed.epoch + judging)} on this machine "
+                f"; about {runs.duration(seconds)} on this machine "
                 "(--budget 10min fits the run to ten minutes)"
             )
     _log.say(f"  epochs     {epochs}: {why}{estimate}")

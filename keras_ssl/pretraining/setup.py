@@ -5,15 +5,23 @@ import datetime
 import functools
 import pathlib
 import re
+import time
 from typing import Any
 
 import keras
 
 from keras_ssl import data, distribution, encoders, recipes, runs
+from keras_ssl._files import check_outside
 from keras_ssl._seeds import same_seeds
+from keras_ssl.data.image_set import spread_places
 from keras_ssl.pretraining import budget, defaults
 from keras_ssl.pretraining import options as options_
 from keras_ssl.pretraining.options import Options, label, source_name
+
+# Where runs are, if nothing else is said.
+_RUNS = pathlib.Path("runs")
+# Images that are decoded to learn how long all of them take.
+_DECODED = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +107,18 @@ class Setup:
         options, shape = self.options, self.images.image_shape
         view_shape = self.recipe.view_shape(shape)
         any_size = view_shape != (None, *shape)
-        given = {} if options.layer_decay is None else {"layer_decay": options.layer_decay}
+        # The recipe may have its own.
+        given = {
+            name: getattr(options, name)
+            for name in ("layer_decay", "micro_batch_size")
+            if getattr(options, name) is not None
+        }
         if self.makes_views_on_device:
             given["views"] = self.policy
         with self.strategy.scope():
             model = self.recipe.build_model(
                 _build_encoder(encoder, shape, options, any_size),
                 probe=len(self.judged.train.class_names or ()) if self.has_probe else None,
-                micro_batch_size=options.micro_batch_size,
                 **given,
             )
             model.build(view_shape)
@@ -118,6 +130,19 @@ class Setup:
             model, views = self.build_model(encoder), self._make_views()
             model.compile(self.recipe.build_optimizer(len(views)))
             return budget.measure(model, views)
+
+    def time_to_decode(self) -> float:
+        """Measures the seconds until all images are decoded that are then kept in memory."""
+        missing = self.images.to_decode()
+        some = missing[spread_places(len(missing), _DECODED)]
+        if not len(some):
+            return 0.0
+        batches = iter(self.images.subset(some).raw_batches(-(-len(some) // 2)))
+        first, _ = next(batches)  # It also begins the reading.
+        begin = time.monotonic()
+        timed = sum(len(pixels) for pixels, _ in batches)
+        left = len(missing) - len(first) - timed
+        return (time.monotonic() - begin) / max(timed, 1) * left
 
 
 def prepare(options: Options) -> Setup:
@@ -156,7 +181,8 @@ def prepare(options: Options) -> Setup:
     folder = _name_folder(options) if is_new else runs.RunFolder(options.resume)
     _, is_small = options_.base_recipe(options)
     recipe = options_.make_recipe(options, images.image_shape)
-    batch, given = None, options.batch_size or options.micro_batch_size or options.smoke
+    micro = options.micro_batch_size or recipe.arguments.get("micro_batch_size")
+    batch, given = None, options.batch_size or micro or options.smoke
     if is_new and is_small and not given:
         batch = defaults.batch_size(recipe.batch_size, images.example_count)
         recipe = dataclasses.replace(recipe, batch_size=batch.value)
@@ -164,7 +190,7 @@ def prepare(options: Options) -> Setup:
         most = min(recipe.batch_size, images.example_count)
         recipe = dataclasses.replace(recipe, batch_size=most)
     devices = getattr(strategy, "device_count", 1)  # of JAX
-    options_.check_batches(recipe, replicas, options.micro_batch_size, devices)
+    options_.check_batches(recipe, replicas, micro, devices)
     setup = Setup(
         options,
         strategy,
@@ -178,7 +204,7 @@ def prepare(options: Options) -> Setup:
         judged,
         recipe.build_policy(),
     )
-    if options.budget is not None and not setup.can_be_timed:
+    if options.budget is not None and not (setup.can_be_timed or options.smoke):
         raise ValueError(
             "`budget` needs one device, and a method with small settings, whose epochs are free. "
             f"Received: budget={options.budget!r} with {label(options)} on {replicas} replicas"
@@ -212,6 +238,8 @@ def _check_folder(options: Options, writes: bool) -> None:
             raise ValueError("`out` must be given, the same folder on all machines")
     elif writes:
         runs.RunFolder(options.out).check_new()
+    for images in (options.source, options.evaluate_on):
+        check_outside("out", options.out or _RUNS, images)
 
 
 def _name_folder(options: Options) -> runs.RunFolder:
@@ -223,4 +251,4 @@ def _name_folder(options: Options) -> runs.RunFolder:
     source = re.sub(r"[*?\[\]{},]+", "_", source_name(options).replace(":", "-"))
     source = pathlib.Path(source).resolve().stem
     name = label(options).replace(">", "-")  # A name registered with Keras has a ">".
-    return runs.RunFolder(pathlib.Path("runs") / f"{now}-{name}-{source}")
+    return runs.RunFolder(_RUNS / f"{now}-{name}-{source}")

@@ -89,25 +89,26 @@ def last_screen(
         diagnoses: What the doctor says of the model at the end.
     """
     path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
-    if is_plain(options.source):
-        commands = (
-            f"  keras-ssl embed {path} {source}\n  keras-ssl neighbors {path} {source}\n"
-            f"  keras-ssl export {path} exported"
-        )
-    else:  # A command line cannot name the images.
+    more = "write a row of features for each image, to see which images look alike, and to "
+    if not is_plain(options.source):  # A command line cannot name the images.
         run = repr(str(folder.path))
-        commands = (
-            f"  keras_ssl.embed({run}, images)\n  keras_ssl.neighbors({run}, images)\n"
-            f"  keras_ssl.export({run}, 'exported', images=images)"
-        )
+        commands = [
+            f"keras_ssl.embed({run}, images)",
+            f"keras_ssl.neighbors({run}, images)",
+            f"keras_ssl.export({run}, 'exported', images=images)",
+        ]
+    else:
+        commands = [f"keras-ssl {name} {path} {source}" for name in ("embed", "neighbors")]
+        if options.data_dir or options.examples:  # Both have no such option.
+            more, commands = "", []
+        commands.append(f"keras-ssl export {path} exported")
     ill = "".join(f"The doctor says: {diagnosis}\n" for diagnosis in diagnoses)
     if ill:
         ill += f"After another run, compare both: keras-ssl report {path} runs/ANOTHER\n"
     return (
         f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"
-        "To write a row of features for each image, to see which images look alike, and to take "
-        f"the encoder elsewhere:\n{commands}"
+        f"To {more}take the encoder elsewhere:\n" + "\n".join(f"  {line}" for line in commands)
     )
 
 

@@ -213,7 +213,7 @@ def test_smoke(photos, encoder):
         _photo(i).save(photos / f"{i}.png")
     assert len(embed(encoder, "photos", smoke=True, quiet=True).paths) == 64
     embed(encoder, "photos", "all.npz", quiet=True)
-    assert len(neighbors("all.npz", smoke=True, quiet=True).queries) <= 64
+    assert len(neighbors("all.npz", smoke=True, quiet=True).queries) == 50  # every other one
 
 
 PROGRAM = """

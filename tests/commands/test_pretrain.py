@@ -469,10 +469,10 @@ def test_evaluate_bad_input(run, tmp_path):
     with pytest.raises(ValueError, match="`encoder` must be .*nowhere"):
         evaluate([str(tmp_path / "nowhere.keras")])
     np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), "uint8"))
-    with pytest.raises(ValueError, match="must be labeled"):
+    with pytest.raises(ValueError, match="must have labels and a test part.*without labels"):
         evaluate([str(run / "encoder.keras"), str(tmp_path / "a.npz")])
-    np.savez(tmp_path / "b.npz", images=np.zeros((9, 8, 8, 3), "uint8"), labels=np.arange(9) // 5)
-    with pytest.raises(ValueError, match="channels 1"):
+    np.savez(tmp_path / "b.npz", images=np.zeros((9, 8, 8, 2), "uint8"), labels=np.arange(9) // 5)
+    with pytest.raises(ValueError, match="`channels` must be 2 for these images.*channels=1"):
         evaluate([str(run / "encoder.keras"), str(tmp_path / "b.npz")])
 
 
