@@ -29,8 +29,8 @@ if photos is None:
 # %% [markdown]
 # ## Train
 #
-# `budget` is the time that you have. The size of the images, the encoder and the epochs follow from
-# it, and the run says why. `labels=False` takes sub-folders for mere folders.
+# `budget` is the time that you have. The encoder and the epochs follow from it, the size of the
+# images from the device, and the run says why. `labels=False` takes sub-folders for mere folders.
 
 # %%
 run = keras_ssl.pretrain(
