@@ -147,6 +147,19 @@ def make_app() -> Any:
     return app
 
 
+def _call(words: list[str]) -> None:
+    """Calls a command. What the library says inside a graph of TensorFlow is a `ValueError`."""
+    try:
+        call(words)
+    except Exception:
+        if "tensorflow" not in sys.modules:
+            raise
+        from keras_ssl._require import readable_errors
+
+        with readable_errors():
+            raise
+
+
 def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
     """An error as a user of the command line reads it: arguments are options."""
     text = plain(error) or type(error).__name__
@@ -184,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A warning is one line, without the source line that raised it.
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
-        call(words)
+        _call(words)
     except Stopped as stopped:
         sys.exit(128 + stopped.signal)
     except KeyboardInterrupt:

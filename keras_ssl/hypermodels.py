@@ -34,6 +34,7 @@ from keras_ssl._validation import (
     check_seed,
 )
 from keras_ssl.callbacks import StopOnNonFinite
+from keras_ssl.evaluation.judgment import check_classes
 from keras_ssl.recipes import Recipe
 
 __all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
@@ -139,6 +140,9 @@ class PretrainingHyperModel(keras_tuner.HyperModel):
                 "`images` must have test images with labels, or none: the others have labels. "
                 "Received: test images without labels"
             )
+        for part in images[1:]:
+            if part is not None:
+                check_classes(images.train, part)
         if (count := images.train.example_count) < recipe.batch_size:
             unit = "images" if images.train.groups is None else "groups"
             raise ValueError(

@@ -12,7 +12,8 @@ import pytest
 from keras import ops
 
 from keras_ssl import encoders, models, optimizers
-from keras_ssl.encoders import hub
+from keras_ssl.encoders import by_name, hub
+from keras_ssl.encoders.input_range import looks_trained
 from keras_ssl.encoders.vits import fitting_patch_size
 from keras_ssl.runs import RunFolder
 from tests.conftest import lora_encoder, tiny_encoder
@@ -629,3 +630,72 @@ def test_the_page_runs(tmp_path, monkeypatch):
     names = {}
     for program in programs:
         exec(program, names)
+
+
+def test_a_file_of_efficientnet_gets_the_range_that_keras_gives_to_imagenet_alone(monkeypatch):
+    def build(last):
+        images = keras.Input((8, 8, 3))
+        x = keras.layers.Rescaling(1 / 255)(images)
+        x = keras.layers.Normalization()(x)
+        if last:
+            x = keras.layers.Rescaling([0.229**-0.5, 0.224**-0.5, 0.225**-0.5])(x)
+        return keras.Model(images, keras.layers.Conv2D(4, 3, name="conv")(x))
+
+    with_it, without = build(True), build(False)
+    for network in (with_it, without):
+        normalization = network.layers[2]
+        normalization.set_weights(
+            [np.array(w) for w in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0)]
+        )
+        normalization.finalize_state()
+    without.get_layer("conv").set_weights(with_it.get_layer("conv").get_weights())
+    range_ = by_name._range_of_a_file(without, "a.h5")
+    assert by_name._range_of_a_file(without, None) is None
+    assert by_name._range_of_a_file(build(False), "a.h5") is None  # Trained from nothing.
+    images = _photos(2, (8, 8, 3))
+    found = encoders.as_encoder(without, range_)(images)
+    wanted = encoders.as_encoder(with_it, (0, 255))(images)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_resizing_that_rounds_tells_nothing():
+    layers = [keras.layers.Resizing(9, 9, interpolation="bicubic"), keras.layers.Conv2D(4, 3)]
+    network = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+    assert encoders.find_range(network, (16, 16, 3)) is None
+
+
+def test_a_network_for_images_around_zero_is_not_taken_for_one_from_zero():
+    """[0, 1] would arrive as [0.1, 2.1]."""
+    layers = [keras.layers.Normalization(mean=[-0.05], variance=[0.25]), keras.layers.Conv2D(4, 3)]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    assert encoders.find_range(network, (8, 8, 1)) == (-1.0, 1.0)
+
+
+class Standardized(keras.layers.Layer):
+    """Its own kernel, and a layer inside it."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+        self.bias = self.add_weight(shape=(4,), initializer="zeros", name="bias")
+        self.bias_initializer = keras.initializers.Zeros()
+        self.relu = keras.layers.ReLU()
+
+    def call(self, x):
+        return self.relu(100 * (x @ self.kernel) + self.bias)
+
+
+def test_a_layer_with_weights_of_its_own_is_the_end_of_the_search():
+    network = keras.Sequential([keras.Input((8, 8, 3)), Standardized()])
+    assert encoders.find_range(network, (8, 8, 3)) is None and not looks_trained(network)
+    network.layers[0].bias.assign([1, 0, 0, 0])
+    assert looks_trained(network)
+
+
+def test_blocks_of_inception_resnet_and_of_a_network_with_a_name_like_a_block():
+    names = ["stem", "block35_1_conv", "block35_2_conv", "block17_1_conv", "conv_7b"]
+    layers = [keras.layers.Dense(2, name=name) for name in names]
+    network = keras.Sequential([keras.Input((2,)), *layers], name="vit_layer12")
+    wrapped = keras.Sequential([keras.Input((2,)), network])
+    for encoder in (network, wrapped):
+        stem, blocks, tail = encoders.find_blocks(encoder)
+        assert [len(part) for part in (stem, blocks, tail)] == [1, 3, 1]

@@ -8,6 +8,7 @@ from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.views import check_image_set, check_policy
 from keras_ssl.evaluation import judge
+from keras_ssl.evaluation.judgment import check_classes
 
 
 class EvaluationCallback(keras.callbacks.Callback):
@@ -65,6 +66,8 @@ class EvaluationCallback(keras.callbacks.Callback):
                 "`train` and `test` must have labels; with test=None, `val_rankme` needs none. "
                 f"Received: train labeled {train.has_labels}, test labeled {test.has_labels}"
             )
+        if test is not None:
+            check_classes(train, test)
         self.train, self.test = train, test
         self.every = check_count("every", every)
         if policy is not None:

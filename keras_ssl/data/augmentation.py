@@ -118,6 +118,11 @@ def check_batch(images: Tensor) -> None:
             "`images` must be a batch (N, height, width, channels), each at least 1. "
             f"Received: shape={shape if rank is None else tuple(shape)}"
         )
+    if shape[-1] is None:  # Color would be left as it is.
+        raise ValueError(
+            "`images` must have a known number of channels: decode them with channels=3, or say it "
+            f"with tf.ensure_shape. Received: shape={tuple(shape)}"
+        )
 
 
 def _in_range(images: Tensor, is_integer: bool) -> Tensor:

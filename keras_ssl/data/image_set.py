@@ -103,6 +103,10 @@ def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return to_unit_floats(images), labels
 
 
+# How names of files become bytes: they may hold what is no UTF-8.
+NAMES = ("utf-8", "surrogateescape")
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     """Images of one size, in a fixed order, with or without labels.
@@ -285,7 +289,7 @@ class ImageSet:
         name_of = self.name_of
         keys = self.keys.map(as_it_is(lambda key, _: (key, name_of(key))))
         for images, called in self.fetched(keys, batch_size).prefetch(tf.data.AUTOTUNE):
-            yield to_unit_floats(images).numpy(), [name.decode() for name in called.numpy()]
+            yield to_unit_floats(images).numpy(), [name.decode(*NAMES) for name in called.numpy()]
 
     def raw_batches(self, batch_size: int) -> Iterable[Any]:
         """Returns all images in order, as they are: batches (uint8 or float32, labels)."""
@@ -320,10 +324,9 @@ class ImageSet:
         """
         if check_count("count", count) >= self.size:
             return self
-        if self.groups is not None and (whole := count // int(np.bincount(self.groups).max())):
-            chosen = np.arange(whole) * self.example_count // whole
-            return self.subset(self.places(chosen))
         count = int(count)
+        if self.groups is not None and len(chosen := _spread_groups(self.groups, count)):
+            return self.subset(self.places(chosen))
         places = spread_places(self.size, count)
         if isinstance(self.keys, Places):
             return self.subset(places)
@@ -465,6 +468,18 @@ class ImageSet:
         else:
             keys = keys.map(as_it_is(lambda key, label: (key, -tf.ones_like(label))))
         return dataclasses.replace(self, keys=keys, class_names=None)
+
+
+def _spread_groups(groups: np.ndarray, count: int) -> np.ndarray:
+    """Returns evenly spaced groups of at most `count` images in all; none if one has more."""
+    sizes = np.bincount(groups)
+    wanted = len(sizes)
+    while wanted:
+        chosen = np.arange(wanted) * len(sizes) // wanted
+        if (total := sizes[chosen].sum()) <= count:
+            return chosen
+        wanted = min(wanted - 1, int(wanted * count / total))
+    return np.array([], int)
 
 
 def spread_places(size: int, count: int) -> np.ndarray:

@@ -165,8 +165,7 @@ class Views(Augmentation):
         for i in range(count):
             images = [one_by_one.unit_floats(batch[i]) for batch in batches]
             for j, change in enumerate(changes):
-                # Rounding may lift a pixel above 1; none falls below 0.
-                np.minimum(change(i, images[j % len(images)]), 1, out=views[j][i])
+                np.clip(change(i, images[j % len(images)]), 0, 1, out=views[j][i])
         return views
 
     @property

@@ -16,7 +16,10 @@ import keras
 
 from keras_ssl._keras import inner_layers
 
-_BLOCK = re.compile(r".*?(?:block|layer)s?_?\d+[a-z]?(?![a-z])")
+# Those of InceptionResNetV2 are "block35_1" to "block35_10", and so on.
+_BLOCK = re.compile(
+    r"(?:.*/)?block(?:35|17|8)_\d+(?![a-z\d])|.*?(?:block|layer)s?_?\d+[a-z]?(?![a-z])"
+)
 
 
 class Part(NamedTuple):
@@ -104,6 +107,8 @@ def find_blocks(encoder: keras.layers.Layer) -> Blocks:
 
 def _block_names(paths: list[str]) -> list[str | None]:
     """The name of the block that each path tells, or `None`."""
+    if all("/" in path for path in paths) and len({path.split("/")[0] for path in paths}) == 1:
+        paths = [path.split("/", 1)[1] for path in paths]  # The network's own name tells nothing.
     names = [match.group() if (match := _BLOCK.match(path)) else None for path in paths]
     # Keras itself names the first layer of a class "my_block", and the second "my_block_1".
     firsts = {name.removesuffix("_1") for name in names if name and name.endswith("_1")}

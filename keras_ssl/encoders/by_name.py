@@ -153,7 +153,10 @@ def build_encoder(
         if weights is not None:
             _load_weights(network, name, weights)
         return as_encoder(network, input_range)
-    return as_encoder(_application(name, shape, weights), input_range or _range(name, weights))
+    network = _application(name, shape, weights)
+    if input_range is None:
+        input_range = _range(name, weights) or _range_of_a_file(network, weights)
+    return as_encoder(network, input_range)
 
 
 def _application(name: str, shape: tuple[int | None, ...], weights: Any) -> keras.Model:
@@ -174,6 +177,24 @@ def _application(name: str, shape: tuple[int | None, ...], weights: Any) -> kera
             f"`weights` of ImageNet for {name!r} could not be had: {error}. A file of weights from "
             "another machine does as well. Received: weights='imagenet'"
         ) from error
+
+
+def _range_of_a_file(network: keras.Model, weights: Any) -> Any:
+    """The range for weights of EfficientNet (not V2) from a file that descends from ImageNet's.
+
+    Keras divides by the square root of the deviations once more after the normalization, but only
+    for `weights="imagenet"`. The range does the same.
+    """
+    layers = [one for one in network.layers if isinstance(one, keras.layers.Normalization)]
+    if weights in (None, "imagenet") or len(layers) != 1 or not layers[0].weights:
+        return None
+    mean, deviation = (np.ravel(w) for w in layers[0].get_weights()[:2])
+    published = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    if len(mean) != 3 or not np.allclose([mean, deviation], published, atol=1e-3):
+        return None
+    factor = deviation**-0.5
+    low, high = 255 * mean * (1 - factor), 255 * (mean + (1 - mean) * factor)
+    return low.tolist(), high.tolist()
 
 
 def _load_weights(network: keras.Model, name: str, weights: Any) -> None:

@@ -66,7 +66,8 @@ def load_backbone(
         converter = keras_hub.layers.ImageConverter.from_preset(name)
     except Exception:  # noqa: BLE001 (A preset need not have one.)
         return backbone, None
-    return backbone, converter_range(converter)
+    # Of checkpoints of other libraries, KerasHub may have no converter.
+    return backbone, None if converter is None else converter_range(converter)
 
 
 def converter_range(converter: Any) -> Any:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl._keras import all_layers, called_as
+from keras_ssl._keras import all_layers, called_as, inner_layers
 from keras_ssl._tensors import Tensor
 
 # The low and the high end, each a number or one number per channel; or a mode.
@@ -53,6 +53,8 @@ _CANDIDATES: tuple[Range, ...] = (UNIT, (0.0, 255.0), (-1.0, 1.0))
 # "Of order one": division by ImageNet's standard deviation turns [0, 1] into a range of width 4.4.
 # Where the division is meant for [0, 255], it turns [0, 1] into one of width 1 / 57.
 _ORDER_ONE = 20.0
+# What rounding changes, as a part of a range.
+_SLACK = 1e-3
 
 
 def parse_range(text: str | None) -> Any:
@@ -243,8 +245,8 @@ def looks_trained(model: keras.layers.Layer) -> bool:
         keras.initializers.Ones,
         keras.initializers.Constant,
     )
-    for layer in _leaves(model):
-        for weight in layer.weights:
+    for layer, weights in _with_own_weights(model):
+        for weight in weights:
             start = getattr(layer, f"{weight.name}_initializer", None)
             if isinstance(start, constants):
                 expected = start(weight.shape, dtype=weight.dtype)
@@ -263,7 +265,8 @@ class _Arrival(NamedTuple):
     @property
     def misfit(self) -> float:
         """How far the values are from numbers of order one around zero, which give 0."""
-        if self.spread == 0 or abs(self.center) > self.spread:
+        # Zero lies within them, but for rounding.
+        if self.spread == 0 or abs(self.center) > self.spread / 2 * (1 + _SLACK):
             return math.inf
         return max(abs(math.log(self.spread)) - math.log(_ORDER_ONE), 0.0)
 
@@ -286,12 +289,14 @@ def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Rang
     low, high = low[changes], high[changes]
     if not low.size:
         return _Arrival(0.0, 0.0, tells_nothing=True)
-    came = {float(value) for end in ends for value in end}
-    arrived = {float(value) for value in np.unique([low, high])}
+    came = np.unique(np.concatenate(ends))
+    arrived = np.unique([low, high])
+    # Resizing may round.
+    apart = np.abs(arrived[:, None] - came).min(axis=1).max()
     return _Arrival(
         center=float(np.mean(low + high)) / 2,
         spread=float(np.mean(np.abs(high - low))),
-        tells_nothing=arrived <= {float(np.float32(value)) for value in came},
+        tells_nothing=bool(apart <= _SLACK * np.ptp(came)),
     )
 
 
@@ -309,8 +314,8 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
     # layers. `Normalization` keeps its constants as weights.
     stops = [
         layer
-        for layer in _leaves(model)
-        if layer.weights and not isinstance(layer, keras.layers.Normalization)
+        for layer, _ in _with_own_weights(model)
+        if not isinstance(layer, keras.layers.Normalization)
     ]
     with contextlib.ExitStack() as stack:
         for layer in stops:
@@ -324,11 +329,15 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
     )
 
 
-def _leaves(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Yields all layers of a network that contain no other layers."""
+def _with_own_weights(
+    model: keras.layers.Layer,
+) -> Iterator[tuple[keras.layers.Layer, list[keras.Variable]]]:
+    """Yields all layers of a network with the weights that no layer inside them has, if any."""
     for layer in all_layers(model):
-        if not all_layers(layer, include_self=False):
-            yield layer
+        inner = {id(w) for one in inner_layers(layer) for w in one.weights}
+        own = [weight for weight in layer.weights if id(weight) not in inner]
+        if own:
+            yield layer, own
 
 
 def _text(ranges: Sequence[Any]) -> str:

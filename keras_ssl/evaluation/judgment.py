@@ -124,6 +124,20 @@ def judge_raw_pixels(
     return kept("raw-pixels", features, lambda: _figures(*features, label_free=True))
 
 
+def check_classes(train: ImageSet, test: ImageSet) -> None:
+    """Raises if a number is the label of one class in `train` and of another one in `test`."""
+    names = [images.class_names for images in (train, test)]
+    if any(one is None or all(map(str.isdecimal, one)) for one in names):
+        return  # Classes without names of their own.
+    for i, (one, other) in enumerate(zip(*names, strict=False)):
+        if one != other:
+            raise ValueError(
+                "`test` must have the classes of `train`, with the same numbers: pass the same "
+                f"`class_names` to both. Received: class {i} is {one!r} in `train`, {other!r} in "
+                "`test`"
+            )
+
+
 def _extracted(
     encoder: keras.Model,
     train: ImageSet,
@@ -135,6 +149,7 @@ def _extracted(
     check_image_set("train", train)
     if test is not None:
         check_image_set("test", test)
+        check_classes(train, test)
     check_count("max_images", max_images)
     encoder = prepared(encoder, train.image_shape)
     train_features = extract(encoder, train.spread(max_images), batch_size)

@@ -3,6 +3,8 @@
 import warnings
 from typing import Any
 
+import numpy as np
+
 from keras_ssl._validation import check_positive
 from keras_ssl.evaluation.features import Features
 from keras_ssl.evaluation.knn import check_labels
@@ -24,7 +26,7 @@ def linear_accuracy(train: Features, test: Features, regularization: float = 1.0
         Accuracy in [0, 1].
 
     Raises:
-        ValueError: if labels are missing, or the strength is not positive.
+        ValueError: if labels are missing or all the same, or the strength is not positive.
 
     Example:
         >>> import numpy as np
@@ -35,6 +37,12 @@ def linear_accuracy(train: Features, test: Features, regularization: float = 1.0
     """
     check_labels(train, test)
     strength = check_positive("regularization", regularization)
+    if len(np.unique(train.labels)) < 2:
+        raise ValueError(
+            "`train` must have labels of two classes or more, for a classifier to learn: without "
+            "labels (`labels=False`, --no-labels), an encoder is judged by its rank. Received: "
+            f"{len(train.labels)} labels of one class"
+        )
     return float(fitted_probe(train, strength).score(test.values, test.labels))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from keras_ssl._files import FolderLock, read_json, whole, write_whole
 from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
-from keras_ssl.data import Augmentation, ImageSet, fingerprint
+from keras_ssl.data import Augmentation, ImageSet, Stream, fingerprint
 from keras_ssl.data.augmentation import check_augmentation
 from keras_ssl.encoders import as_encoder, check_images, merged_encoder
 from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
@@ -287,6 +287,12 @@ class _Run:
         try:
             self._read()
             self.train, self.test = self.train.in_memory(), self.test.in_memory()
+            if isinstance(self.train, Stream):
+                raise ValueError(
+                    "`train` must be images that can be chosen from: of shards, at most 2 GiB of "
+                    "images, decoded; take some of them, train.spread(10000), or name fewer "
+                    f"shards. Received: {len(self.train)} images of {self.train.image_shape}"
+                )
             arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
             plan = [(f, seed, arm) for f in fractions for seed in range(seeds) for arm in arms]
             for number, (fraction, seed, arm) in enumerate(plan, start=1):

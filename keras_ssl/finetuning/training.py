@@ -236,11 +236,12 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
         >>> accuracy(build_classifier(encoder, images.class_names), images)
         0.75
     """
-    right = 0
+    right = count = 0
     for batch, labels in check_labeled("images", images).batches(batch_size):
         predicted = np.argmax(classifier.predict_on_batch(for_backend(batch)), axis=1)
         right += int(np.sum(predicted == np.asarray(labels)))
-    return right / len(images)
+        count += len(predicted)  # The size of a part of a stream is an estimate.
+    return right / count
 
 
 def _train_last(body: keras.Model, fraction: float) -> None:

@@ -371,8 +371,9 @@ def load_images(
     own = load(options.source, image_size, options.channels, scaling, labels)
     if options.evaluate_on is None:
         return own.train, own
-    height, _, channels = own.train.image_shape
-    size, channels = image_size or height, options.channels or channels
+    height, width, channels = own.train.image_shape
+    size = image_size or (height if height == width else None)
+    channels = options.channels or channels
     judge = load(options.evaluate_on, size, channels, own.train.scaling, True)
     if judge.test is None:
         raise ValueError(

@@ -385,6 +385,6 @@ def _finish(
     if not options.smoke:
         with runs.stage("writing the report"):
             report([folder.path], folder / "report.html")
-    judged = 0 if evaluate.test is None else min(len(evaluate.test), MAX_IMAGES)
+    judged = 0 if evaluate.test is None else len(evaluate.test.spread(MAX_IMAGES))
     _log.say(words.last_screen(options, folder, results, judged, watchers.doctor.diagnoses))
     return results

@@ -428,6 +428,13 @@ class TestArrays:
         with pytest.raises(ValueError, match=message):
             data.load(tmp_path / "a.npz")
 
+    def test_a_test_part_may_lack_the_last_class(self, tmp_path):
+        pixels = np.zeros((4, 8, 8), "uint8")
+        labels = {"y_train": np.array([0, 1, 2, 0]), "y_test": np.array([0, 1, 0, 1])}
+        np.savez(tmp_path / "a.npz", x_train=pixels, x_test=pixels, **labels)
+        train, test = data.load(tmp_path / "a.npz")
+        assert train.class_names == test.class_names == ("0", "1", "2")
+
     def test_bad_npz(self, tmp_path):
         np.savez(tmp_path / "a.npz", pictures=np.zeros(3))
         with pytest.raises(ValueError, match="x_train.*Received.*pictures"):

@@ -1,6 +1,7 @@
 """Sources beyond folders of photos: measurements, manifests with groups, buckets, large folders."""
 
 import csv
+import dataclasses
 import sys
 
 import keras
@@ -518,3 +519,30 @@ class TestBuckets:
         images = data.from_folder(f"{root}/train", 12)
         tf.io.gfile.remove(f"{root}/train/cat/1.png")
         assert len(_first(images)) == 6 and images.replaced == [f"{root}/train/cat/1.png"]
+
+
+class TestGroupsOfManySizes:
+    def test_a_few_are_spread_over_all(self):
+        sizes = [2] * 60 + [40]
+        groups = np.repeat(np.arange(61), sizes)
+        images = data.from_arrays(np.zeros((len(groups), 4, 4, 1), "uint8"))
+        images = dataclasses.replace(images, groups=groups)
+        some = images.spread(60)
+        assert len(some) == 60 and some.example_count == 30  # Before, the largest counted for all.
+        assert len(images.spread(1)) == 1
+        alike = dataclasses.replace(images, groups=np.arange(len(groups)) // 4)
+        assert len(alike.spread(42)) == 40
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_another_type_of_numbers_is_named(tmp_path, dtype, monkeypatch):
+    """Of a folder a hundred files are looked at; the others may have been written otherwise."""
+    for i in range(4):
+        _tiff(tmp_path / f"{i}.tif", np.full((8, 8), 3000 + i, "uint16"))
+    _tiff(tmp_path / "odd.tif", np.full((8, 8), 200, dtype))
+    monkeypatch.setattr(reading, "_SAMPLED", 1)
+    if dtype == "uint16":
+        assert len(data.from_folder(tmp_path, 8)) == 5
+        return
+    with pytest.raises(ValueError, match="one type of numbers.*odd.tif has numbers of uint8"):
+        data.from_folder(tmp_path, 8)

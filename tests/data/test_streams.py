@@ -142,6 +142,20 @@ class TestEpochs:
         assert rest == order[10:]
 
 
+def test_names_that_are_no_utf_8(tmp_path, caplog):
+    caplog.set_level("CRITICAL", "keras_ssl")  # pytest cannot pass such a name on.
+    with tarfile.open(tmp_path / "a.tar", "w", errors="surrogateescape") as tar:
+        for number in range(3):
+            member = tarfile.TarInfo(f"caf\udce9-{number}.png")
+            content = _png(number) if number else b"nothing"
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    images = data.from_webdataset(tmp_path / "a.tar", image_size=8)
+    assert len(next(iter(images.batches(3)))[0]) == 3 and "caf\udce9-0" in images.replaced[0]
+    named = [name for _, names in images.named_batches(3) for name in names]
+    assert all("caf\udce9" in name for name in named)
+
+
 class TestPartsAndSamples:
     def test_a_part_of_each_shard_is_held_out(self, folder):
         train, test = data.load(folder / "a-*.tar", 8, test_fraction=0.4)
@@ -322,6 +336,17 @@ class TestHuggingFace:
         assert sorted(_order(_epoch(data.make_views(images, STILL, 10), 0))) == list(range(30))
         assert len(data.split(images).test) == 6
         assert data.from_huggingface(rows, label="x", image_size=8).class_names[-1] == "29"
+
+    def test_labels_that_are_no_numbers_of_classes(self, rows):
+        rows = rows.remove_columns("kind")
+        for column, message in (
+            (["dog"] * 30, "class_encode_column.*label='kind', of string"),
+            ([1.5] * 30, "`label` must name a column of whole numbers.*of float"),
+            ([0] * 29 + [None], "all images have a label.* 1 of 30 have none"),
+            ([0] * 29 + [10**9], "`labels` must number the classes"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                data.from_huggingface(rows.add_column("kind", column), label="kind", image_size=8)
 
     @pytest.mark.parametrize("empty", [None, -1])
     def test_labels_that_say_nothing(self, rows, empty):

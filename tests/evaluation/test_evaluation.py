@@ -364,3 +364,23 @@ class TestFiguresThatAreKept:
         home.parent.write_text("a file, where a folder should be")
         first, _ = evaluation.judge_raw_pixels(*self.sets())
         assert evaluation.judge_raw_pixels(*self.sets()) == (first, False)
+
+
+def test_a_number_is_the_same_class_in_both_parts():
+    pixels, labels = np.zeros((4, 4, 4, 1), "uint8"), np.array([0, 1, 0, 1])
+    cats, birds, numbers = (
+        data.from_arrays(pixels, labels, names)
+        for names in (("cat", "dog", "fish"), ("cat", "fish"), None)
+    )
+    encoder = evaluation.raw_pixels((4, 4, 1))
+    with pytest.raises(ValueError, match="class 1 is 'dog' in `train`, 'fish' in `test`"):
+        evaluation.judge(encoder, cats, birds)
+    with pytest.raises(ValueError, match="`test` must have the classes of `train`"):
+        callbacks.EvaluationCallback(cats, birds)
+    assert evaluation.judge(encoder, cats, numbers, label_free=False)
+
+
+def test_one_class_is_nothing_to_learn():
+    one = Features(np.eye(3), np.array([2, 2, 2]))
+    with pytest.raises(ValueError, match="`train` must have labels of two classes or more"):
+        evaluation.linear_accuracy(one, one)

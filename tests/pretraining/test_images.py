@@ -53,6 +53,14 @@ class TestObjects:
 
 
 class TestJudgedByOthers:
+    def test_images_that_are_not_square_keep_their_shape(self, tmp_path):
+        for name in ("a.npz", "b.npz"):
+            pixels = np.random.RandomState(0).randint(0, 256, (20, 6, 9, 1)).astype("uint8")
+            np.savez(tmp_path / name, images=pixels, labels=np.arange(20) % 2)
+        given = options(str(tmp_path / "a.npz"), evaluate_on=str(tmp_path / "b.npz"))
+        train, judged = load_images(given, None)
+        assert train.image_shape == judged.test.image_shape == (6, 9, 1)
+
     def test_all_are_trained_on(self):
         train, judged = load_images(options(labeled(), evaluate_on=labeled(20)), None)
         assert len(train) == 40 and (len(judged.train), len(judged.test)) == (16, 4)

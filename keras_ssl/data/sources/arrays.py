@@ -1,11 +1,12 @@
 """Arrays of images, checked and made into an `ImageSet`."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_ssl._tensors import Tensor
-from keras_ssl.data.image_set import ImageSet, InMemory, Places
+from keras_ssl.data.image_set import ImageSet, InMemory, Places, Splits
 
 # Labels below this are accepted even if there are fewer images than classes.
 _FEW_CLASSES = 1000
@@ -56,7 +57,7 @@ def from_arrays(
             )
         numbers = np.full(len(images), -1)
     else:
-        numbers = _check_labels(labels, len(images))
+        numbers = check_labels(labels, len(images), class_names is not None)
         class_names = _check_class_names(class_names, int(numbers.max()))
     return ImageSet(
         keys=Places(np.arange(len(images)), numbers.astype(np.int64)),
@@ -109,8 +110,8 @@ def _check_images(images: Tensor) -> np.ndarray:
     return images.astype(np.uint8 if is_integer else np.float32, copy=False)
 
 
-def _check_labels(labels: Tensor, count: int) -> np.ndarray:
-    """Labels as int64 (count,), or raises."""
+def check_labels(labels: Tensor, count: int, has_names: bool = False) -> np.ndarray:
+    """Labels as int64 (count,), or raises; without names, they may be no ids."""
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] > 1:
         raise ValueError(
@@ -130,7 +131,7 @@ def _check_labels(labels: Tensor, count: int) -> np.ndarray:
             "`labels` must be at least 0; make a set of its own of the images without a label. "
             f"Received: {numbers.min()}"
         )
-    if numbers.max() >= max(_FEW_CLASSES, 2 * count):
+    if not has_names and numbers.max() >= max(_FEW_CLASSES, 2 * count):
         raise ValueError(
             "`labels` must number the classes from 0: np.unique(labels, return_inverse=True) does. "
             f"Received: labels up to {numbers.max()} for {count} images"
@@ -142,10 +143,18 @@ def _check_class_names(class_names: Sequence[str] | None, last: int) -> list[str
     """A name for every label up to `last`, all different, or raises."""
     if class_names is None:
         return [str(i) for i in range(last + 1)]
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    names = [class_names] if isinstance(class_names, str) else [str(n) for n in class_names]
     if len(names) <= last or len(set(names)) < len(names):
         raise ValueError(
             f"`class_names` must be {last + 1} different names, for labels from 0 to {last}. "
             f"Received: {names}"
         )
     return names
+
+
+def of_the_same_classes(train: ImageSet, test: ImageSet) -> Splits:
+    """Splits whose parts have the same classes, if these are numbers: of one, the last may lack."""
+    if train.class_names is None or test.class_names is None:
+        return Splits(train, test)
+    names = max(train.class_names, test.class_names, key=len)
+    return Splits(*(dataclasses.replace(part, class_names=names) for part in (train, test)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_ssl.data.image_set import TEST_NAMES, ByPython, ImageSet, Places, Splits
 from keras_ssl.data.sources import files, raw, reading, shards
+from keras_ssl.data.sources.arrays import check_labels
 from keras_ssl.data.sources.resizing import check_image_size
 
 SCHEME = "hf://"
@@ -167,6 +168,12 @@ def _image_set(
         )
     label = _column("label", label, features, datasets.ClassLabel) if labels else None
     names = getattr(features[label], "names", None) if label else None
+    kind = str(getattr(features.get(label), "dtype", "int64")) if label else "int64"
+    if not kind.startswith(("int", "uint", "bool")):
+        raise ValueError(
+            "`label` must name a column of whole numbers; dataset.class_encode_column(NAME) makes "
+            f"them of texts. Received: label={label!r}, of {kind}"
+        )
     wanted = [name for name in (image, label) if name is not None]
     dataset = dataset.select_columns(wanted).cast_column(image, datasets.Image(decode=False))
     dataset = dataset.with_format(None)
@@ -241,9 +248,16 @@ def _on_disk(
     if label is not None:
         column = dataset.select_columns([label]).with_format(None)[:][label]
         numbers = np.array([-1 if number is None else number for number in column])
-        if numbers.min() < 0:  # Test splits are often published so.
-            numbers, label = np.full(len(dataset), -1), None
+        if numbers.max() < 0:  # Test splits are often published so.
+            label = None
+        elif numbers.min() < 0:
+            raise ValueError(
+                "`label` must name a column in which all images have a label, or none: filter the "
+                f"data set, or pass labels=False. Received: {where}, where {np.sum(numbers < 0)} "
+                f"of {len(numbers)} have none"
+            )
         elif names is None:
+            check_labels(numbers, len(numbers))
             names = [str(i) for i in range(int(numbers.max()) + 1)]
 
     def read(i: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from keras_ssl.data.image_set import Splits
-from keras_ssl.data.sources.arrays import from_arrays
+from keras_ssl.data.sources.arrays import from_arrays, of_the_same_classes
 
 # The names that MNIST's authors chose; Fashion-MNIST and KMNIST use the same.
 IDX_FILES = "{}-{}-idx{}-ubyte.gz"
@@ -30,4 +30,4 @@ def read_idx(path: pathlib.Path) -> Splits:
     train, test = (
         from_arrays(read(part, "images", 3), read(part, "labels", 1)) for part in ("train", "t10k")
     )
-    return Splits(train, test)
+    return of_the_same_classes(train, test)

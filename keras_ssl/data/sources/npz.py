@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from keras_ssl.data.image_set import Splits
-from keras_ssl.data.sources.arrays import from_arrays
+from keras_ssl.data.sources.arrays import from_arrays, of_the_same_classes
 
 
 def read_npz(path: pathlib.Path) -> Splits:
@@ -40,7 +40,7 @@ def read_npz(path: pathlib.Path) -> Splits:
                     "`source` must hold x_test of the shape of x_train. "
                     f"Received: {path} with images of {train.image_shape} and {test.image_shape}"
                 )
-            return Splits(train, test)
+            return of_the_same_classes(train, test)
         return Splits(train, None)
     if "images" in arrays:
         return Splits(from_arrays(arrays["images"], arrays.get("labels")), None)

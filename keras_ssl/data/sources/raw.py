@@ -169,7 +169,9 @@ def to_channels(pixels: np.ndarray, channels: int, path: files.File) -> np.ndarr
     raise OtherKindError(f"{path} has {own} channels, not {channels}")
 
 
-def read(path: files.File, size: int, channels: int, scaling: Scaling) -> np.ndarray:
+def read(
+    path: files.File, size: int, channels: int, scaling: Scaling, dtype: str | None = None
+) -> np.ndarray:
     """Reads a file: scaled, resized, and cropped to the center as photos are.
 
     Args:
@@ -177,6 +179,7 @@ def read(path: files.File, size: int, channels: int, scaling: Scaling) -> np.nda
         size: Height and width, in pixels.
         channels: Number of channels.
         scaling: See the module.
+        dtype: Name of the type that the file's numbers must have, if not any.
 
     Returns:
         float32 in [0, 1], (size, size, channels). What is not a number, such as the pixels that a
@@ -186,7 +189,10 @@ def read(path: files.File, size: int, channels: int, scaling: Scaling) -> np.nda
     import PIL.ImageOps
 
     low, high = np.array(scaling, np.float64).T
-    numbers = to_channels(read_numbers(path), channels, path)
+    numbers = read_numbers(path)
+    if dtype is not None and numbers.dtype.name != dtype:
+        raise OtherKindError(f"{path} has numbers of {numbers.dtype.name}, not {dtype}")
+    numbers = to_channels(numbers, channels, path)
     scaled = np.clip((numbers - low) / (high - low), 0, 1)
     scaled = np.nan_to_num(scaled, nan=0.0).astype(np.float32)
     resized = [

@@ -40,11 +40,13 @@ class Decoding(NamedTuple):
         size: Height and width, in pixels.
         channels: Number of channels.
         scaling: Scaling of measurements, or `None` for photos; see `raw.py`.
+        numbers: Name of the type that the numbers of all measurements have, or `None` for any.
     """
 
     size: int
     channels: int
     scaling: raw.Scaling | None
+    numbers: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -60,7 +62,7 @@ class Decoding(NamedTuple):
         """Reads a file; an error of any kind says that it cannot be read."""
         if self.scaling is None:
             return files.read(path, self.size, self.channels)
-        return raw.read(path, self.size, self.channels, self.scaling)
+        return raw.read(path, self.size, self.channels, self.scaling, self.numbers)
 
 
 def check_channels(channels: Any, possible: Sequence[int] = ()) -> None:
@@ -120,6 +122,7 @@ def choose_decoding(
         return Decoding(size, channels, None)
 
     (most, _), *_ = found.most_common() or [(None, 0)]
+    numbers = None if most is None or channels is not None else most.dtype
     if channels is None:
         if others := [path for path, kind in kinds.items() if kind != most]:
             raise ValueError(
@@ -139,7 +142,7 @@ def choose_decoding(
             f"`scaling` must have one pair, or one for each of {channels} channels. "
             f"Received: scaling={scaling}"
         )
-    return Decoding(size, channels, scaling)
+    return Decoding(size, channels, scaling, numbers)
 
 
 def read_files(
@@ -250,7 +253,8 @@ def _check(
         good = np.flatnonzero(list(pool.map(is_readable, places)))
     if others:
         raise ValueError(
-            f"`path` must hold images of {decoding.channels} channels. Received: {where}, where "
+            f"`path` must hold images of {decoding.channels} channels and one type of numbers; "
+            f"pass `channels` if they may have others. Received: {where}, where "
             f"{len(others)} of {len(found)} differ: {first(sorted(others))}"
         )
     why = reasons[min(reasons)] if reasons else ""
