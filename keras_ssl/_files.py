@@ -112,6 +112,8 @@ def check_outside(name: str, out: str | os.PathLike[str], images: Any) -> None:
     """Raises if the folder `out` lies in a folder of images, which its pictures would join."""
     if not isinstance(images, (str, os.PathLike)) or not os.path.isdir(images):
         return
+    if any(pathlib.Path(images).glob("*-ubyte.gz")):  # MNIST's four files, which are no pictures.
+        return
     source, path = pathlib.Path(images).resolve(), pathlib.Path(out).resolve()
     # Hidden folders are left out where images are looked for.
     if not path.is_relative_to(source) or any(

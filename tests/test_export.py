@@ -20,7 +20,6 @@ from keras_ssl import data, encoders, exporting, runs
 from keras_ssl.commands.export import export
 from keras_ssl.exporting import FORMATS
 from keras_ssl.exporting.contract import Contract
-from keras_ssl.exporting.model_card import Training
 from tests.conftest import lora_encoder, tiny_encoder
 
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "export.md").read_text(encoding="utf-8")
@@ -265,10 +264,11 @@ class TestSafetensors:
     def test_the_numbers_of_measurements_are_inside(self, tmp_path):
         _packages("safetensors")
         encoder, pairs = ENCODERS["plain"](), [[0.0, 4000.0]]
-        training = Training({"options": {"source": "cells"}, "scaling": pairs}, {})
         out = tmp_path / "out"
-        exporting.write_folder(encoder, out, "safetensors", _pixels(), "5", training=training)
+        exporting.write_folder(encoder, out, "safetensors", _pixels(), "5", numbers=pairs)
         assert runs.scaling_of(out) == runs.scaling_of(out / "model.safetensors") == pairs
+        export(out, tmp_path / "again", format="safetensors", smoke=True, quiet=True)
+        assert runs.scaling_of(tmp_path / "again") == pairs
         assert "Numbers from 0 to 4000 became 0 to 1" in (out / "README.md").read_text()
 
     def test_a_config_of_something_else(self, folder):

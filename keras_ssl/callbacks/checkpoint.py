@@ -120,7 +120,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     Raises:
         ValueError: for a number out of its range; in training, before its first step, if the folder
-            holds a checkpoint of later than where it begins, or if Keras cannot save the model.
+            holds a checkpoint of a later epoch than the one that it begins with, or if Keras cannot
+            save the model.
         NonFiniteLossError: in training, if a weight is not finite; the last good checkpoint
             remains.
 
@@ -150,6 +151,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.signals = signals
         self._epoch, self._saved = 0, 0.0
         self._is_checked = False
+        self._replaced: list[pathlib.Path] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Starts the clock, removes unfinished files, and begins to answer signals."""
@@ -191,22 +193,27 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def _check_folder(self) -> None:
         # They would stay the latest ones, and what is trained now would be deleted as older.
         begin = Position(self._epoch, self.params.get("initial_step", 0))
-        later = [
-            file
-            for file in checkpoints(self.folder)
-            if position(file) > begin and _damage(file) is None
+        later = [file for file in checkpoints(self.folder) if position(file) > begin]
+        in_the_way = [
+            file for file in later if position(file).epoch > self._epoch and _damage(file) is None
         ]
-        if later:
+        if in_the_way:
             raise ValueError(
-                f"`folder` must hold no checkpoint of later than epoch {begin.epoch} and step "
-                f"{begin.step}, where training begins: go on from the latest one (`initial_epoch`, "
-                "`initial_step`), or name another folder. Received: "
-                f"folder={str(self.folder)!r}, which holds {later[-1].name}"
+                f"`folder` must hold no checkpoint of a later epoch than the {self._epoch} that "
+                "training begins with: go on from the latest one (`initial_epoch`), or name "
+                f"another folder. Received: folder={str(self.folder)!r}, which holds "
+                f"{in_the_way[-1].name}"
             )
+        # This epoch is done again: what is left of it goes when there is something new.
+        self._replaced = later
 
     def _save(self, name: str) -> None:
         save_model(self.model, self.folder / name)
         self._saved = time.monotonic()
+        for old in self._replaced:
+            if old.name != name:
+                old.unlink(missing_ok=True)
+        self._replaced = []
         for old in checkpoints(self.folder)[: -self.keep]:
             if old.name != name:
                 old.unlink()

@@ -14,7 +14,7 @@ from keras_ssl.exporting import Exported, write_folder
 from keras_ssl.exporting.folder import check_out, check_takes_images
 from keras_ssl.exporting.formats import check_format
 from keras_ssl.exporting.model_card import Training, read_training
-from keras_ssl.runs import stage
+from keras_ssl.runs import scaling_of, stage
 from keras_ssl.runs.images import load_for
 
 # Enough images for the largest of a thousand differences, few enough for seconds on a CPU.
@@ -79,7 +79,9 @@ def export(
         count = _SMOKE if smoke else _IMAGES
         batch, described = _images(encoder, model, images, training, count)
         with stage(f"exporting {model.name} as {format_.title}, and comparing it with Keras"):
-            exported = write_folder(model, out, format, batch, described, tolerance, training)
+            exported = write_folder(
+                model, out, format, batch, described, tolerance, training, scaling_of(encoder)
+            )
         _log.say(_summary(exported, described))
     return exported
 

@@ -118,10 +118,14 @@ def check_batch(images: Tensor) -> None:
             "`images` must be a batch (N, height, width, channels), each at least 1. "
             f"Received: shape={shape if rank is None else tuple(shape)}"
         )
-    if shape[-1] is None:  # Color would be left as it is.
+
+
+def check_channels_are_known(images: Tensor) -> None:
+    """Raises in a graph that does not know whether images have colors."""
+    if images.shape[-1] is None:
         raise ValueError(
             "`images` must have a known number of channels: decode them with channels=3, or say it "
-            f"with tf.ensure_shape. Received: shape={tuple(shape)}"
+            f"with tf.ensure_shape. Received: shape={tuple(images.shape)}"
         )
 
 
@@ -646,6 +650,7 @@ class RandomColorJitter(Augmentation):
 
 def gray(images: Tensor) -> Tensor:
     """Returns the luma of 3 channels, else the mean of all, (..., 1)."""
+    check_channels_are_known(images)
     if images.shape[-1] == 3:
         # A product of matrices takes a quarter of the time of a sum over so short an axis.
         return functions_for(images).tensordot(images, _LUMA[:, None], 1)

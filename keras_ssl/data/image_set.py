@@ -320,7 +320,7 @@ class ImageSet:
     def spread(self, count: int) -> ImageSet:
         """Returns at most `count` of the images, evenly spaced over all.
 
-        Groups stay whole, unless the largest has more images than `count`.
+        Groups stay whole, unless the first one has more images than `count`.
         """
         if check_count("count", count) >= self.size:
             return self
@@ -473,13 +473,17 @@ class ImageSet:
 def _spread_groups(groups: np.ndarray, count: int) -> np.ndarray:
     """Returns evenly spaced groups of at most `count` images in all; none if one has more."""
     sizes = np.bincount(groups)
+
+    def spread(wanted: int) -> np.ndarray:
+        return np.arange(wanted) * len(sizes) // max(wanted, 1)
+
     wanted = len(sizes)
-    while wanted:
-        chosen = np.arange(wanted) * len(sizes) // wanted
-        if (total := sizes[chosen].sum()) <= count:
-            return chosen
+    while (total := sizes[spread(wanted)].sum()) > count:
         wanted = min(wanted - 1, int(wanted * count / total))
-    return np.array([], int)
+    # A large group that is not among these may have counted for many.
+    while wanted < len(sizes) and sizes[spread(wanted + 1)].sum() <= count:
+        wanted += 1
+    return spread(wanted)
 
 
 def spread_places(size: int, count: int) -> np.ndarray:

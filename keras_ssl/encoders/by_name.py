@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssl import _log
 from keras_ssl.encoders.adapt import as_encoder
 from keras_ssl.encoders.resnets import (
     check_image_shape,
@@ -118,7 +119,9 @@ def build_encoder(
         weights: "imagenet" downloads the weights of `keras.applications`; or a file that
             `keras.Model.save_weights` of the same model wrote. Default: an untrained encoder.
         input_range: The range of images that the weights are for, see `as_encoder`. Default for
-            `keras.applications` with weights: that of the model's own `preprocess_input`.
+            `keras.applications` with weights: that of the model's own `preprocess_input`; of
+            EfficientNet (not V2) from a file that descends from ImageNet's weights, one that scales
+            as `weights="imagenet"` does (a file does not say whether it was trained so).
         pooling: "class" or "mean", for transformers. Default "mean".
         any_size: Whether the encoder takes images of any size. It is still made for images of
             `input_shape`. Transformers cannot.
@@ -192,6 +195,10 @@ def _range_of_a_file(network: keras.Model, weights: Any) -> Any:
     published = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     if len(mean) != 3 or not np.allclose([mean, deviation], published, atol=1e-3):
         return None
+    _log.say(
+        f"The weights of {network.name} descend from ImageNet's: images are scaled as for "
+        "weights='imagenet'. If they were trained without that, pass input_range=(0, 255)."
+    )
     factor = deviation**-0.5
     low, high = 255 * mean * (1 - factor), 255 * (mean + (1 - mean) * factor)
     return low.tolist(), high.tolist()

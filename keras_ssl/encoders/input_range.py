@@ -213,7 +213,7 @@ def find_range(model: keras.Model, image_shape: Sequence[int | None]) -> Range |
     arrivals = {range_: _arrival(model, image_shape, range_) for range_ in _CANDIDATES}
     if all(arrival.tells_nothing for arrival in arrivals.values()):
         return None
-    best = min(arrivals, key=lambda range_: arrivals[range_].misfit)  # the first of equals
+    best = min(arrivals, key=lambda range_: arrivals[range_].rank)  # the first of equals
     if math.isinf(arrivals[best].misfit) or arrivals[best].spread < 1 / _ORDER_ONE:
         raise ValueError(
             f"`input_range` must be given: {model.name!r} scales its images itself, but neither "
@@ -229,7 +229,7 @@ def contradicts(
     arrivals = {range_: _arrival(model, image_shape, range_) for range_ in _CANDIDATES}
     if all(arrival.tells_nothing for arrival in arrivals.values()):
         return None
-    best = min(arrivals, key=lambda range_: arrivals[range_].misfit)
+    best = min(arrivals, key=lambda range_: arrivals[range_].rank)
     ours = _arrival(model, image_shape, stated).misfit
     return best if ours > arrivals[best].misfit else None
 
@@ -265,10 +265,15 @@ class _Arrival(NamedTuple):
     @property
     def misfit(self) -> float:
         """How far the values are from numbers of order one around zero, which give 0."""
-        # Zero lies within them, but for rounding.
-        if self.spread == 0 or abs(self.center) > self.spread / 2 * (1 + _SLACK):
+        if self.spread == 0 or abs(self.center) > self.spread:
             return math.inf
         return max(abs(math.log(self.spread)) - math.log(_ORDER_ONE), 0.0)
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """By which arrivals are compared: one in which zero lies is better than one without."""
+        is_around_zero = abs(self.center) <= self.spread / 2 * (1 + _SLACK)
+        return math.isinf(self.misfit), not is_around_zero, self.misfit
 
 
 def _arrival(model: keras.Model, image_shape: Sequence[int | None], range_: Range) -> _Arrival:
@@ -311,11 +316,14 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
         raise _Reached(inputs)
 
     # A call that ends early also follows models that are not a graph, and operations between
-    # layers. `Normalization` keeps its constants as weights.
+    # layers. `Normalization` keeps its constants as weights. A layer that holds others with
+    # weights, and has some of its own, such as a token, may scale images before it uses them.
     stops = [
         layer
         for layer, _ in _with_own_weights(model)
         if not isinstance(layer, keras.layers.Normalization)
+        and not any(inner.weights for inner in inner_layers(layer))
+        and (layer is not model or not inner_layers(model))
     ]
     with contextlib.ExitStack() as stack:
         for layer in stops:

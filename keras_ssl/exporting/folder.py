@@ -67,6 +67,7 @@ def write_folder(
     described: str,
     tolerance: float = 1e-4,
     training: Training | None = None,
+    numbers: Any = None,
 ) -> Exported:
     """Exports an encoder to a new folder, after comparing it with Keras on images.
 
@@ -82,6 +83,7 @@ def write_folder(
         described: What these images are, for the reader of the card.
         tolerance: Largest difference that is accepted, as a part of the largest representation.
         training: What the card says of the training; see `read_training`.
+        numbers: For measurements, the numbers that became 0 and 1; see `runs.scaling_of`.
 
     Raises:
         ValueError: if the encoder does not take images or its representations are not finite, if
@@ -117,8 +119,7 @@ def write_folder(
             "`encoder` must give finite representations to be exported. "
             f"Received: encoder={encoder.name!r}, which gives NaN or infinity on {described}"
         )
-    numbers = training.config.get("scaling") if training else None
-    contract = format_.describe(Contract.of(exported, wanted[0], numbers))
+    contract = format_.describe(Contract.of(exported, wanted[0], numbers or None))
     with whole_folder(path) as partial:
         difference = _write_and_compare(format_, exported, partial, contract, batches, wanted)
         if not difference <= tolerance:

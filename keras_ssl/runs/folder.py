@@ -188,13 +188,14 @@ def scaling_of(encoder: Any) -> Any:
     Returns:
         The argument `scaling` of `keras_ssl.data.load`.
     """
-    folder = _folder_of(encoder)
-    contract = {} if folder is None else json_of(folder / CONTRACT)
-    if "format" in contract and isinstance(contract.get("input"), dict):
-        return contract["input"].get("numbers_that_became_0_and_1")
     config = _config_of(encoder)
-    # Earlier versions made bytes of all files.
-    return None if config is None else config.get("scaling", ())
+    if config is not None:
+        return config.get("scaling", ())  # Earlier versions made bytes of all files.
+    folder = _folder_of(encoder)
+    takes = {} if folder is None else json_of(folder / CONTRACT).get("input")
+    # The file of another program may have this name.
+    is_ours = isinstance(takes, dict) and "scaling_inside" in takes
+    return takes.get("numbers_that_became_0_and_1") if is_ours else None
 
 
 def size_of(encoder: Any) -> int | None:

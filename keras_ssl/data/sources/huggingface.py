@@ -97,7 +97,7 @@ def read_huggingface(
     parts = _load(name, download)
     train_name = "train" if "train" in parts else next(iter(parts))
     train = image_set(parts[train_name], channels, examples)
-    common["scaling"] = train.scaling or ()
+    common |= {"scaling": train.scaling or (), "partly": True}
     for test_name in TEST_NAMES if train.has_labels else ():
         if test_name not in parts or test_name == train_name:
             continue
@@ -151,6 +151,7 @@ def _image_set(
     labels: bool,
     scaling: Sequence[Sequence[float]] | None,
     shuffle_buffer: int,
+    partly: bool = False,
 ) -> ImageSet:
     datasets = import_datasets()
     if not isinstance(dataset, (datasets.Dataset, datasets.IterableDataset)):
@@ -190,7 +191,9 @@ def _image_set(
                 "`examples` must be left out for a datasets.Dataset, whose epochs are all of its "
                 f"images. Received: examples={examples!r}"
             )
-        on_disk = _on_disk(dataset, where, encoded, label, names, image_size, channels, scaling)
+        on_disk = _on_disk(
+            dataset, where, encoded, label, names, image_size, channels, scaling, partly
+        )
         return dataclasses.replace(on_disk, name_of=name_of)
 
     count = dataset.num_shards
@@ -237,8 +240,12 @@ def _on_disk(
     image_size: int,
     channels: int | None,
     scaling: Any,
+    partly: bool,
 ) -> ImageSet:
-    """The images of a `datasets.Dataset`, whose keys are numbers of rows."""
+    """The images of a `datasets.Dataset`, whose keys are numbers of rows.
+
+    If some have no label, all are `partly` labeled, and count as images without labels.
+    """
     size, ranges = check_image_size(image_size), raw.check_scaling(scaling)
     reading.check_channels(channels)
     step = max(len(dataset) // shards.SAMPLED, 1)
@@ -247,13 +254,14 @@ def _on_disk(
     numbers = np.full(len(dataset), -1)
     if label is not None:
         column = dataset.select_columns([label]).with_format(None)[:][label]
-        numbers = np.array([-1 if number is None else number for number in column])
-        if numbers.max() < 0:  # Test splits are often published so.
-            label = None
-        elif numbers.min() < 0:
+        numbers = np.array([-1 if number is None else int(number) for number in column])
+        lacking = int(np.sum(numbers < 0))
+        if lacking == len(numbers) or (lacking and partly):  # Test splits are often published so.
+            numbers, label = np.full(len(dataset), -1), None
+        elif lacking:
             raise ValueError(
                 "`label` must name a column in which all images have a label, or none: filter the "
-                f"data set, or pass labels=False. Received: {where}, where {np.sum(numbers < 0)} "
+                f"data set, or pass labels=False. Received: {where}, where {lacking} "
                 f"of {len(numbers)} have none"
             )
         elif names is None:

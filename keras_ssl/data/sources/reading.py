@@ -122,7 +122,8 @@ def choose_decoding(
         return Decoding(size, channels, None)
 
     (most, _), *_ = found.most_common() or [(None, 0)]
-    numbers = None if most is None or channels is not None else most.dtype
+    # A run that goes on takes what it began with, and `channels` says that files may differ.
+    numbers = None if most is None or channels or scaling else most.dtype
     if channels is None:
         if others := [path for path, kind in kinds.items() if kind != most]:
             raise ValueError(
@@ -252,9 +253,10 @@ def _check(
     with concurrent.futures.ThreadPoolExecutor() as pool:
         good = np.flatnonzero(list(pool.map(is_readable, places)))
     if others:
+        alike = " and one type of numbers; pass `channels` if they may differ"
         raise ValueError(
-            f"`path` must hold images of {decoding.channels} channels and one type of numbers; "
-            f"pass `channels` if they may have others. Received: {where}, where "
+            f"`path` must hold images of {decoding.channels} channels"
+            f"{alike if decoding.numbers else ''}. Received: {where}, where "
             f"{len(others)} of {len(found)} differ: {first(sorted(others))}"
         )
     why = reasons[min(reasons)] if reasons else ""

@@ -187,7 +187,7 @@ def as_stream(
         fetch=ByPython(read_key, images.decoding.shape, images.decoding.dtype),
         size=examples,
         image_shape=images.decoding.shape,
-        class_names=None if class_names is None else tuple(class_names),
+        class_names=None if class_names is None else tuple(map(str, class_names)),
         shuffle_buffer=min(examples, shuffle_buffer),
         replaced=images.replaced,
         name_of=operator.itemgetter(0),
