@@ -193,9 +193,9 @@ def scaling_of(encoder: Any) -> Any:
         return config.get("scaling", ())  # Earlier versions made bytes of all files.
     folder = _folder_of(encoder)
     takes = {} if folder is None else json_of(folder / CONTRACT).get("input")
-    # The file of another program may have this name.
-    is_ours = isinstance(takes, dict) and "scaling_inside" in takes
-    return takes.get("numbers_that_became_0_and_1") if is_ours else None
+    if not isinstance(takes, dict) or "scaling_inside" not in takes:
+        return None  # Or a file of another program that has this name.
+    return takes.get("numbers_that_became_0_and_1")
 
 
 def size_of(encoder: Any) -> int | None:
