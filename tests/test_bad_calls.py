@@ -137,7 +137,7 @@ CALLS = {
         encoder=_encoder(), images=_photos(tmp), out=tmp / "out.npz"
     ),
     "keras_ssl.neighbors": lambda tmp: dict(
-        embeddings=_encoder(), images=_photos(tmp), out=tmp / "neighbors"
+        embeddings=_encoder(), images=_photos(tmp), out=tmp.parent / f"{tmp.name}-out"
     ),
     "keras_ssl.evaluate": lambda tmp: dict(encoder=_encoder(), images="digits", smoke=True),
     "keras_ssl.export": lambda tmp: dict(encoder=_encoder(), out=tmp / "out"),
