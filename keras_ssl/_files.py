@@ -115,10 +115,10 @@ def check_outside(name: str, out: str | os.PathLike[str], images: Any) -> None:
     if any(pathlib.Path(images).glob("*-ubyte.gz")):  # MNIST's four files, which are no pictures.
         return
     source, path = pathlib.Path(images).resolve(), pathlib.Path(out).resolve()
+    if not path.is_relative_to(source):
+        return
     # Hidden folders are left out where images are looked for.
-    if not path.is_relative_to(source) or any(
-        part.startswith(".") for part in path.relative_to(source).parts
-    ):
+    if any(part.startswith(".") for part in path.relative_to(source).parts):
         return
     raise ValueError(
         f"`{name}` must not lie in the folder of the images, which its pictures would join: name "

@@ -82,6 +82,12 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the weights of a layer that no layer inside it has."""
+    theirs = {id(weight) for inner in inner_layers(layer) for weight in inner.weights}
+    return [weight for weight in layer.weights if id(weight) not in theirs]
+
+
 def renew_normalization(layer: keras.layers.Layer) -> None:
     """Makes every `keras.layers.Normalization` in a layer compute with weights it was assigned.
 

@@ -118,7 +118,7 @@ class CollapseDoctor(keras.callbacks.Callback):
                 self._log = self.inspector.log.share()
             if epoch == 0 and not self.params.get("initial_step"):
                 self._examine(self._course)
-            # Else the run goes on, and what was found here stands in its log.
+            # Otherwise the run goes on, and its log holds what was found here before.
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Examines the model if looks are counted in steps, or if a figure is not finite."""

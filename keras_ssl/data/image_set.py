@@ -13,6 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -101,10 +102,6 @@ def _readers() -> concurrent.futures.ThreadPoolExecutor:
 def unit_floats(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Returns a batch of images as floats in [0, 1], and its labels."""
     return to_unit_floats(images), labels
-
-
-# How names of files become bytes: they may hold what is no UTF-8.
-NAMES = ("utf-8", "surrogateescape")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -289,7 +286,7 @@ class ImageSet:
         name_of = self.name_of
         keys = self.keys.map(as_it_is(lambda key, _: (key, name_of(key))))
         for images, called in self.fetched(keys, batch_size).prefetch(tf.data.AUTOTUNE):
-            yield to_unit_floats(images).numpy(), [name.decode(*NAMES) for name in called.numpy()]
+            yield to_unit_floats(images).numpy(), list(map(os.fsdecode, called.numpy()))
 
     def raw_batches(self, batch_size: int) -> Iterable[Any]:
         """Returns all images in order, as they are: batches (uint8 or float32, labels)."""

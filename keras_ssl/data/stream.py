@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from keras_ssl import _require
 from keras_ssl._python import until_the_end
 from keras_ssl._tensorflow import tf
 from keras_ssl._validation import check_count
-from keras_ssl.data.image_set import NAMES, ImageSet
+from keras_ssl.data.image_set import ImageSet
 from keras_ssl.data.sources.files import Encoded
 
 # Images of a shard in order, each with its label, or -1.
@@ -192,7 +193,7 @@ def _blocks(read: Read, shard: bytes) -> Iterator[tuple[np.ndarray, list[int]]]:
     next_block = until_the_end(lambda: list(itertools.islice(images, _BLOCK)))
     try:
         while block := next_block():
-            keys = [[file.name.encode(*NAMES), file.content] for file, _ in block]
+            keys = [[os.fsencode(file.name), file.content] for file, _ in block]
             yield np.array(keys, object), [label for _, label in block]
     except ValueError as error:
         raise ValueError(_require.marked(str(error))) from error

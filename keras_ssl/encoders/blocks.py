@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_ssl._keras import inner_layers
+from keras_ssl._keras import inner_layers, own_weights
 
 # Those of InceptionResNetV2 are "block35_1" to "block35_10", and so on.
 _BLOCK = re.compile(
@@ -124,12 +124,10 @@ def _starts(path: str) -> Iterator[str]:
 
 
 def _parts(layer: keras.layers.Layer, path: str) -> Iterator[Part]:
-    inner = inner_layers(layer)
-    theirs = {id(variable) for child in inner for variable in child.weights}
-    if any(id(variable) not in theirs for variable in layer.weights):
+    if own_weights(layer):
         yield Part(path or layer.name, layer)
         return
-    for child in inner:
+    for child in inner_layers(layer):
         yield from _parts(child, f"{path}/{child.name}" if path else child.name)
 
 

@@ -4,14 +4,14 @@ A preset is a folder with a `config.json`, weights, and often an image converter
 images are scaled. KerasHub finds it by its name on Kaggle, by a handle, or on this machine.
 """
 
-import contextlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+
+from keras_ssl.encoders.exported import json_of
 
 # What a text begins with that names a preset. The first is ours, for KerasHub's own names.
 _OWN = "keras_hub:"
@@ -22,10 +22,7 @@ def is_preset(source: str) -> bool:
     """Whether a text names a preset of KerasHub, or a folder that holds one."""
     if source.startswith(HANDLES):
         return True
-    with contextlib.suppress(OSError, ValueError):
-        config = json.loads((pathlib.Path(source) / "config.json").read_text(encoding="utf-8"))
-        return "registered_name" in config
-    return False
+    return "registered_name" in json_of(pathlib.Path(source) / "config.json")
 
 
 def load_backbone(

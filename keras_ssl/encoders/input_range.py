@@ -8,14 +8,14 @@ wants the range that arrives there as numbers of order one.
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_ssl._keras import all_layers, called_as, inner_layers
+from keras_ssl._keras import all_layers, called_as, inner_layers, own_weights
 from keras_ssl._tensors import Tensor
 
 # The low and the high end, each a number or one number per channel; or a mode.
@@ -245,8 +245,8 @@ def looks_trained(model: keras.layers.Layer) -> bool:
         keras.initializers.Ones,
         keras.initializers.Constant,
     )
-    for layer, weights in _with_own_weights(model):
-        for weight in weights:
+    for layer in all_layers(model):
+        for weight in own_weights(layer):
             start = getattr(layer, f"{weight.name}_initializer", None)
             if isinstance(start, constants):
                 expected = start(weight.shape, dtype=weight.dtype)
@@ -271,7 +271,7 @@ class _Arrival(NamedTuple):
 
     @property
     def rank(self) -> tuple[bool, bool, float]:
-        """By which arrivals are compared: one in which zero lies is better than one without."""
+        """The key to compare arrivals by: the smallest fits best, and one with zero is smaller."""
         is_around_zero = abs(self.center) <= self.spread / 2 * (1 + _SLACK)
         return math.isinf(self.misfit), not is_around_zero, self.misfit
 
@@ -320,8 +320,9 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
     # weights, and has some of its own, such as a token, may scale images before it uses them.
     stops = [
         layer
-        for layer, _ in _with_own_weights(model)
-        if not isinstance(layer, keras.layers.Normalization)
+        for layer in all_layers(model)
+        if own_weights(layer)
+        and not isinstance(layer, keras.layers.Normalization)
         and not any(inner.weights for inner in inner_layers(layer))
         and (layer is not model or not inner_layers(model))
     ]
@@ -335,17 +336,6 @@ def _before_weights(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return np.concatenate(
         [np.ravel(ops.convert_to_numpy(x)) for x in keras.tree.flatten(reached)], dtype="float32"
     )
-
-
-def _with_own_weights(
-    model: keras.layers.Layer,
-) -> Iterator[tuple[keras.layers.Layer, list[keras.Variable]]]:
-    """Yields all layers of a network with the weights that no layer inside them has, if any."""
-    for layer in all_layers(model):
-        inner = {id(w) for one in inner_layers(layer) for w in one.weights}
-        own = [weight for weight in layer.weights if id(weight) not in inner]
-        if own:
-            yield layer, own
 
 
 def _text(ranges: Sequence[Any]) -> str:

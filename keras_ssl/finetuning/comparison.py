@@ -250,7 +250,7 @@ _SETTINGS = {
 
 def _classes(train: ImageSet, test: ImageSet) -> int:
     """A checksum of all labels, of which `fingerprint` sees 64, and of the names of the classes."""
-    checksum = zlib.crc32("\0".join(train.class_names or ()).encode("utf-8", "surrogateescape"))
+    checksum = zlib.crc32(os.fsencode("\0".join(train.class_names or ())))
     for images in (train, test):
         checksum = zlib.crc32(np.asarray(images.labels(), "int64").tobytes(), checksum)
     return checksum

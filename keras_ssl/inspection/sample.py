@@ -207,8 +207,9 @@ def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, 
 
 
 def whole_groups(z: np.ndarray, size: int) -> np.ndarray:
-    """Returns z, (N, M), with so many first rows once more that `size` divides the rows."""
-    return np.resize(z, (-(-len(z) // size) * size, z.shape[1]))
+    """Returns z, (N, M), with its first rows repeated until `size` divides the number of rows."""
+    rows = -(-len(z) // size) * size
+    return z if rows == len(z) else np.resize(z, (rows, z.shape[1]))
 
 
 def _singular_values(z: np.ndarray) -> np.ndarray:

@@ -327,7 +327,7 @@ def _fingerprint_images(images: ImageSet) -> str:
         return fingerprint(images)
     digest = hashlib.sha256()
     for name in images.names:
-        digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(os.fsencode(name) + b"\0")
         with contextlib.suppress(OSError):
             found = os.stat(name)
             digest.update(f"{found.st_size}, {found.st_mtime_ns}".encode())

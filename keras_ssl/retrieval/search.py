@@ -95,18 +95,14 @@ class Index:
         # Of vectors of length one, the nearest are the most similar. For this metric, scikit-learn
         # goes over blocks of both sides in compiled code, in float64 where float32 would cancel.
         self._search = NearestNeighbors(algorithm="brute", metric="euclidean")
-        self._search.fit(self._beside(np.einsum("nd,nd->n", self.units, self.units) == 0))
+        # Rows of zeros have no direction, and would be nearer to all than rows at a right angle.
+        # With a column in which they alone are 1, they are at a right angle, too.
+        is_zero = ~self.units.any(axis=1)
+        self._has_zeros = bool(is_zero.any())
+        self._search.fit(np.c_[self.units, is_zero] if self._has_zeros else self.units)
 
     def __len__(self) -> int:
         return len(self.units)
-
-    def _beside(self, is_zero: np.ndarray) -> np.ndarray:
-        """The units, with one more column if there are rows of zeros: these are 1 there.
-
-        They are then at a right angle to all others, and not nearer than these are.
-        """
-        self._more = int(is_zero.any())
-        return np.column_stack([self.units, is_zero]) if self._more else self.units
 
     def _unit(self, features: np.ndarray) -> np.ndarray:
         """Features of length one, float32, centered if that is wished."""
@@ -146,7 +142,7 @@ class Index:
         return Nearest(*map(np.concatenate, zip(*found, strict=True)))
 
     def _nearest(self, units: np.ndarray, k: int) -> Nearest:
-        queries = np.pad(units, ((0, 0), (0, self._more)))
+        queries = np.pad(units, ((0, 0), (0, 1))) if self._has_zeros else units
         indices = self._search.kneighbors(queries, k, return_distance=False)
         # The distance would be no good for a row of zeros, which has no direction.
         similarities = np.empty(indices.shape, np.float32)

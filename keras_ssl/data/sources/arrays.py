@@ -111,7 +111,7 @@ def _check_images(images: Tensor) -> np.ndarray:
 
 
 def check_labels(labels: Tensor, count: int, has_names: bool = False) -> np.ndarray:
-    """Labels as int64 (count,), or raises; without names, they may be no ids."""
+    """Labels as int64 (count,), or raises. Without names, they must number the classes."""
     numbers = np.asarray(labels)
     if numbers.ndim == 2 and numbers.shape[1] > 1:
         raise ValueError(
@@ -153,7 +153,7 @@ def _check_class_names(class_names: Sequence[str] | None, last: int) -> list[str
 
 
 def of_the_same_classes(train: ImageSet, test: ImageSet) -> Splits:
-    """Splits whose parts have the same classes, if these are numbers: of one, the last may lack."""
+    """Splits with the same classes in both parts: in one, the last ones may have no image."""
     if train.class_names is None or test.class_names is None:
         return Splits(train, test)
     names = max(train.class_names, test.class_names, key=len)

@@ -244,7 +244,8 @@ def _on_disk(
 ) -> ImageSet:
     """The images of a `datasets.Dataset`, whose keys are numbers of rows.
 
-    If some have no label, all are `partly` labeled, and count as images without labels.
+    If `partly`, a set in which some images have no label counts as one without labels; otherwise it
+    is refused.
     """
     size, ranges = check_image_size(image_size), raw.check_scaling(scaling)
     reading.check_channels(channels)

@@ -219,9 +219,9 @@ def read_files(
 def _check(
     where: str, root: str, found: Sequence[str], decoding: Decoding, in_memory: bool
 ) -> tuple[list[int], np.ndarray | None, str]:
-    """The places of the files that can be read, the pixels of all if they were decoded, and why.
+    """The places of files that can be read, the pixels of all if they were decoded, and a reason.
 
-    The last is what is known of the first file that cannot be read: "" or " (...)".
+    The reason says why the first of the other files cannot be read: "" or " (...)".
     """
     places = range(len(found))
     if not in_memory or len(found) > _DECODED_AT_ONCE:

@@ -13,7 +13,7 @@ import numpy as np
 from keras_ssl import _log
 from keras_ssl._tensorflow import check_installed, tf
 from keras_ssl._validation import check_count, check_optional_count
-from keras_ssl.data.image_set import NAMES, ByPython
+from keras_ssl.data.image_set import ByPython
 from keras_ssl.data.sources import files, raw, reading
 from keras_ssl.data.sources.resizing import check_image_size
 from keras_ssl.data.stream import Read, Stream, beginning, evenly, in_order
@@ -180,7 +180,7 @@ def as_stream(
         examples = count()
 
     def read_key(key: np.ndarray) -> np.ndarray:
-        return images.read(files.Encoded(key[0].decode(*NAMES), key[1]))
+        return images.read(files.Encoded(os.fsdecode(key[0]), key[1]))
 
     return Stream(
         keys=in_order(shards, read).take(examples),
@@ -217,7 +217,7 @@ class Decoder(NamedTuple):
         except files.UNREADABLE as error:
             reading.note(self.replaced, file.name, error)
         # The choice follows from the name, so that a resumed run makes the same one.
-        other = self.stand_ins[zlib.crc32(file.name.encode(*NAMES)) % len(self.stand_ins)]
+        other = self.stand_ins[zlib.crc32(os.fsencode(file.name)) % len(self.stand_ins)]
         return self.decoding.read(other)
 
 
