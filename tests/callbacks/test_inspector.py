@@ -96,6 +96,7 @@ def test_scalars_in_a_dozen_sections(events):
         events.scalars
     )
     assert events.scalars["training/learning_rate"][0][1] == pytest.approx(0.01)
+    assert events.scalars["training/images_per_second"][1][1] > 0
 
 
 def test_training_and_evaluation_are_the_first_sections(run, events):
@@ -168,9 +169,9 @@ def test_a_run_that_goes_on_within_an_epoch(images, tmp_path, every_steps, monke
     after = read_events(tmp_path / "logs").scalars["rank/embeddings"]
     assert second.steps == 3 and after[: len(before)] == before
     assert [x for x, _ in after] == ([0, 1, 2, 3] if every_steps else [0, 1])
-    # One step of 16 images was done since. The clock ticks whenever it is asked.
+    # One step of 16 images was done since. The clock ticks when it is asked, at both its ends.
     ((_, rate),) = read_events(tmp_path / "logs").scalars["training/images_per_second"]
-    assert rate in [16 / ticks for ticks in range(1, 9)]
+    assert rate == 16
 
 
 def test_a_layer_that_is_thawed_is_seen_so():
