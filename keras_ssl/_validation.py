@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -34,6 +34,19 @@ def check_fraction(name: str, value: Any) -> float:
     if not _is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}")
     return float(value)
+
+
+def check_range(
+    name: str, value: Sequence[float], upper: float | None = None
+) -> tuple[float, float]:
+    """Returns (low, high) as floats, or raises unless positive, ordered and at most `upper`."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 2:
+        raise ValueError(f"`{name}` must be two numbers (low, high). Received: {name}={value!r}")
+    low, high = (check_positive(name, v) for v in value)
+    if low > high or (upper is not None and high > upper):
+        limit = "" if upper is None else f", at most {upper}"
+        raise ValueError(f"`{name}` must be (low, high), low <= high{limit}. Received: {value!r}")
+    return (low, high)
 
 
 def check_count(name: str, value: Any) -> int:

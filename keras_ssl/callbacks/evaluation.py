@@ -6,7 +6,8 @@ import keras
 
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.views import check_image_set, check_policy
+from keras_ssl.data.image_set import check_image_set
+from keras_ssl.data.views import check_policy
 from keras_ssl.evaluation import judge
 from keras_ssl.evaluation.judgment import check_classes
 

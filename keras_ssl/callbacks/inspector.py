@@ -15,7 +15,7 @@ from keras_ssl._keras import schedule_of
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.views import mosaic
+from keras_ssl.data.pictures import mosaic
 from keras_ssl.inspection import EventLog, Inspection, Sample, summaries
 from keras_ssl.inspection.diagnosis import learning_rate
 from keras_ssl.inspection.event_log import RUN, tag

@@ -3,26 +3,20 @@
 from typing import TYPE_CHECKING
 
 from keras_ssl import _renames
-from keras_ssl.data.augmentation import (
-    Augmentation,
-    Compose,
-    RandomColorJitter,
-    RandomFlip,
-    RandomGaussianBlur,
-    RandomGrayscale,
-    RandomResizedCrop,
-    RandomSolarize,
-    functions_for,
-    to_unit_floats,
-)
+from keras_ssl.data.augmentation.base import Augmentation
+from keras_ssl.data.augmentation.blur import RandomGaussianBlur
+from keras_ssl.data.augmentation.colors import RandomColorJitter, RandomGrayscale, RandomSolarize
+from keras_ssl.data.augmentation.compose import Compose
+from keras_ssl.data.augmentation.geometry import RandomFlip, RandomResizedCrop
+from keras_ssl.data.augmentation.pixels import functions_for, to_unit_floats
+from keras_ssl.data.batches import make_batches, make_views
 from keras_ssl.data.epochs import Epochs
 from keras_ssl.data.fingerprint import fingerprint
 from keras_ssl.data.held_out import HeldOut, hold_out
 from keras_ssl.data.image_set import ImageSet, Splits, split
+from keras_ssl.data.pictures import view_grid
 from keras_ssl.data.policies import (
     POLICIES,
-    TwoViews,
-    Views,
     byol,
     colorless,
     multi_crop,
@@ -44,7 +38,7 @@ from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.sources.tfrecords import from_tfrecords
 from keras_ssl.data.sources.webdataset import from_webdataset
 from keras_ssl.data.stream import Stream
-from keras_ssl.data.views import make_batches, make_views, view_grid
+from keras_ssl.data.views import TwoViews, Views
 
 __all__ = [
     "POLICIES",

@@ -4,8 +4,7 @@ import zlib
 
 import numpy as np
 
-from keras_ssl.data.image_set import ImageSet, spread_places
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.image_set import ImageSet, check_image_set, spread_places
 
 # How many images are looked at, evenly spaced over all.
 _LOOKED_AT = 64

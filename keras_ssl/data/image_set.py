@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras.ops import convert_to_numpy
 
+from keras_ssl._backend import is_dataset
 from keras_ssl._keras import functions_of_tensorflow
 from keras_ssl._python import as_it_is, numpy_function
 from keras_ssl._require import marked
@@ -27,7 +28,7 @@ from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count, check_fraction, check_seed
 from keras_ssl.data import draws, without_tensorflow
-from keras_ssl.data.augmentation import to_unit_floats
+from keras_ssl.data.augmentation.pixels import to_unit_floats
 
 # The names that sources give their test split; the first that exists is taken.
 TEST_NAMES = ("test", "validation", "val")
@@ -578,3 +579,24 @@ def check_test_fraction(value: Any) -> float:
             f"images to test on. Received: test_fraction={value!r}"
         )
     return fraction
+
+
+def check_image_set(name: str, value: Any) -> ImageSet:
+    """Returns `value`, or raises an error that says how to make an `ImageSet` of it."""
+    if isinstance(value, ImageSet):
+        return value
+    if isinstance(value, Splits):
+        instead = "one of the two splits, such as `.train`"
+    elif is_dataset(value):
+        instead = (
+            "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of "
+            "your own batches becomes views by `dataset.map(lambda images: (policy(images),))`"
+        )
+    elif isinstance(value, (str, os.PathLike)):
+        instead = "loaded first, by keras_ssl.data.load"
+    else:
+        instead = "made of arrays by keras_ssl.data.from_arrays(images, labels)"
+    raise TypeError(
+        f"`{name}` must be a keras_ssl.data.ImageSet, {instead}. "
+        f"Received: {name} of type {type(value).__name__}"
+    )

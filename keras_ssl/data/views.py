@@ -1,297 +1,242 @@
-"""Makes batches of views from images, and a picture of them."""
+"""Several views of each image, each by an augmentation of its own."""
 
-from __future__ import annotations
-
-import dataclasses
-import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
-from keras.ops import convert_to_numpy
 
-from keras_ssl._backend import is_dataset
-from keras_ssl._keras import functions_of_tensorflow
-from keras_ssl._python import as_it_is, numpy_function
+from keras_ssl._python import numpy_function
 from keras_ssl._tensorflow import is_installed, tf
-from keras_ssl._text import plain
-from keras_ssl._validation import check_count, check_seed
-from keras_ssl.data import without_tensorflow
-from keras_ssl.data.augmentation import to_unit_floats
-from keras_ssl.data.epochs import Epochs
-from keras_ssl.data.image_set import (
-    ImageSet,
-    Splits,
-    captions,
-    spread_places,
-    unit_floats,
-)
-from keras_ssl.data.policies import Views
-
-# Passes over the probe's images in an epoch: without end, but a range needs one.
-_ENDLESS = 2**31
-
-# Up to so many cores, one thread makes views by OpenCV: it calls it from Python, and a second one
-# would wait for the first. On more, TensorFlow, which takes one to three times the work, uses all.
-_FEW_CORES = 4
-
-# Height of letters and lines of captions, in pixels, and the most characters of an image's name.
-_LETTER, _LINE, _LONGEST = 11, 15, 24
+from keras_ssl._tensors import Tensor
+from keras_ssl.data import draws
+from keras_ssl.data.augmentation import one_by_one
+from keras_ssl.data.augmentation.base import Augmentation, check_augmentation
+from keras_ssl.data.augmentation.pixels import check_batch, functions_for
+from keras_ssl.data.augmentation.seeds import whole_words
 
 
-def make_views(
-    images: ImageSet,
-    policy: Views,
-    batch_size: int,
-    seed: int = 0,
-    probe_images: ImageSet | None = None,
-) -> tf.data.Dataset:
-    """Makes batches of views of each image: all that `fit` of a method needs.
-
-        model.fit(make_views(images, policy, batch_size), epochs=20)
-
-    One pass is one epoch of `len(images) // batch_size` batches, in a new order and with new draws.
-    Both follow from (seed, epoch, step, image) alone, so that a run that stops and goes on is
-    exactly the same as one that did not stop. `keras_ssl.data.epochs` says how an epoch gets its
-    number.
-
-    If the images have groups (`ImageSet.groups`), an example is a group: view_1 is made of one of
-    its images, view_2 of another, and further views of the two in turn. An epoch has
-    `images.example_count // batch_size` batches.
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class Views(Augmentation):
+    """Makes views of each image of a batch, one with each of several augmentations.
 
     Args:
-        images: The images.
-        policy: The policy that makes the views.
-        batch_size: Images (or groups) per batch over all replicas, at most all of them. An epoch
-            leaves out the last images of its order, which do not fill a batch.
-        seed: Seed of orders and draws, a whole number of at least 0.
-        probe_images: Labeled images for the online probe, if not `images`.
+        views: A sequence of two or more `Augmentation`s, each of which makes one view. If one
+            stands in it several times, it draws anew each time. Views may have several sizes.
+        seed: Seed of the draws inside a model.
+        **kwargs: `name` and the other arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
+        training: `False` gives the images themselves, resized, once for each view.
+        seed: Whole numbers that decide all draws, see `Augmentation`. By default the layer uses the
+            next of its own seeds.
 
     Returns:
-        `tf.data.Dataset` of `((view_1, view_2), labels)`, or of more views if the policy makes
-        more; of `((view_1, view_2),)` if `images` has no labels; of
-        `((view_1, view_2), (images, labels))` with `probe_images`. Views are
-        float32 in [0, 1], (batch_size, height, width, channels); labels are int64, (batch_size,).
-        Without TensorFlow it is a `keras.utils.PyDataset` of the same batches, whose methods are
-        `take(count)` and `starting_at(step)`. The data set's attribute `epochs` is the
-        `keras_ssl.data.Epochs` that numbers its passes. Its method `starting_at(step)` returns the
-        same data set without the first `step` batches of each epoch.
+        Tuple of views, float32 in [0, 1], each (N, height, width, channels).
 
     Raises:
-        TypeError: if `images` is not an `ImageSet`, or `policy` not a `Views`.
-        ValueError: if the batch is larger than the data set, or `probe_images` has no labels.
+        TypeError: if `views` is not a sequence of augmentations.
+        ValueError: for fewer than two views.
 
     Example:
-        Of 10 images, an epoch makes 2 batches of 4, and leaves out 2 images.
-
         >>> import numpy as np
         >>> from keras_ssl import data
-        >>> images = data.from_arrays(np.zeros((10, 8, 8, 1)), labels=[0, 1] * 5)
-        >>> views = make_views(images, data.tiny_gray(), batch_size=4)
-        >>> (view_1, view_2), labels = next(iter(views))
-        >>> len(views), tuple(view_1.shape), tuple(view_2.shape), tuple(labels.shape)
-        (2, (4, 8, 8, 1), (4, 8, 8, 1), (4,))
+        >>> large = data.Compose([data.RandomResizedCrop((32, 32)), data.RandomFlip()])
+        >>> small = data.Compose([data.RandomResizedCrop((16, 16), (0.05, 0.4)), data.RandomFlip()])
+        >>> views = Views([large, large, small, small, small])(np.zeros((2, 40, 40, 3)))
+        >>> [tuple(view.shape[1:3]) for view in views]
+        [(32, 32), (32, 32), (16, 16), (16, 16), (16, 16)]
     """
-    check_image_set("images", images)
-    check_policy("policy", policy)
-    is_fastest = _cores() <= _FEW_CORES or not is_installed()
-    by_opencv = policy.fits_opencv(images.image_shape[2]) and is_fastest
 
-    def make(batches: Any, numbers: Any, xp: Any) -> Any:
-        return policy.of(batches, numbers, by_opencv)
+    gives_views = True
 
-    return _batches_of(images, make, 1 if by_opencv else None, batch_size, seed, probe_images)
+    def __init__(
+        self, views: Sequence[Augmentation], seed: int | None = None, **kwargs: Any
+    ) -> None:
+        if "probability" in kwargs:
+            raise TypeError(
+                f"`{type(self).__name__}` takes no `probability`: pass it to the augmentations."
+            )
+        super().__init__(seed=seed, **kwargs)
+        if not isinstance(views, (list, tuple)):
+            raise TypeError(
+                f"`views` must be a list of keras_ssl.data augmentations. Received: views={views!r}"
+            )
+        if len(views) < 2:
+            raise ValueError(f"`views` must be two or more. Received: {len(views)}")
+        self.views = [check_augmentation("views", view) for view in views]
+
+    @property
+    def draw_count(self) -> int:  # type: ignore[override]  # noqa: D102
+        return sum(1 + view.draw_count for view in self.views)
+
+    def draw(self, numbers: Tensor, size: Sequence[Any], xp: Any) -> dict[str, Tensor]:
+        """Returns what the views draw, as "view_1", "view_2", ..."""
+        drawn = {}
+        for i, view in enumerate(self.views, start=1):
+            count = 1 + view.draw_count
+            drawn[f"view_{i}"] = view.draw_all(numbers[:, :count], size, xp)
+            numbers = numbers[:, count:]
+        return drawn
+
+    def leave(self, images: Tensor) -> Tensor:  # noqa: D102
+        return tuple(view.leave(images) for view in self.views)
+
+    def augment(self, images: Tensor, drawn: dict[str, Tensor]) -> Tensor:  # noqa: D102
+        return tuple(
+            view.apply(images, drawn[f"view_{i}"]) for i, view in enumerate(self.views, start=1)
+        )
+
+    def of(self, batches: Sequence[Any], seed: Any, by_opencv: bool = True) -> tuple[Tensor, ...]:
+        """Makes the views of things of which there is one batch of images, or several.
+
+        It is for the CPU, where OpenCV makes the views, one image after the other; an augmentation
+        of your own that has no `augment_each` is applied by TensorFlow. The two agree to rounding.
+        Under XLA, call the policy itself. OpenCV takes less time on one core, and TensorFlow uses
+        many cores.
+
+        Args:
+            batches: One or more batches (N, height, width, channels) of one shape. The first view
+                is made of the first batch, the second of the second, and so on in turn.
+            seed: Whole numbers that decide all draws. Views draw the same whether there is one
+                batch or several.
+            by_opencv: Whether OpenCV makes them where it can.
+
+        Returns:
+            Tuple of views, float32 in [0, 1], each (N, height, width, channels).
+        """
+        if by_opencv and self.fits_opencv(batches[0].shape[-1]):
+            return self._by_opencv(batches, seed)
+        if len(batches) == 1:
+            return self(batches[0], training=True, seed=seed)
+        batches = [self.checked(images) for images in batches]
+        drawn = self.drawn(batches[0], seed)
+        views = (
+            view.apply(batches[i % len(batches)], drawn[f"view_{i + 1}"])
+            for i, view in enumerate(self.views)
+        )
+        return tuple(functions_for(view).clip(view, 0, 1) for view in views)
+
+    def fits_opencv(self, channels: int) -> bool:
+        """Whether OpenCV can make the views of images with so many channels."""
+        return self.goes_one_by_one and channels <= one_by_one.MOST_CHANNELS
+
+    def _by_opencv(self, batches: Sequence[Any], seed: Any) -> tuple[Tensor, ...]:
+        """Makes the views by OpenCV: in a graph or eagerly, or of arrays; see `of`."""
+        convert = tf.convert_to_tensor if is_installed() else np.asarray
+        # Bytes are never out of their range; they become floats one by one.
+        ready = [
+            x
+            if keras.backend.standardize_dtype(x.dtype) == "uint8"
+            else functions_for(x).clip(self.checked(x), 0, 1)
+            for x in map(convert, batches)
+        ]
+        check_batch(ready[0])
+        words = whole_words(seed)
+        if not is_installed():
+            return tuple(self._one_by_one(words, *map(keras.ops.convert_to_numpy, ready)))
+        outputs = [tf.float32] * len(self.views)
+        views = numpy_function(self._one_by_one, [words, *ready], outputs, stateful=False)
+        return tuple(map(tf.ensure_shape, views, self.compute_output_shape(ready[0].shape)))
+
+    def _one_by_one(self, seed: np.ndarray, *batches: np.ndarray) -> list[np.ndarray]:
+        """Makes the views of arrays by OpenCV; see `of`."""
+        count, *size, channels = batches[0].shape
+        key = draws.key(seed.tolist())
+        numbers = draws.numbers(key, np.arange(count, dtype="int32"), 1 + self.draw_count)
+        drawn = self.draw_all(numbers, size)
+        changes = [view.apply_each(drawn[f"view_{i + 1}"]) for i, view in enumerate(self.views)]
+        shapes = self.compute_output_shape((count, *size, channels))
+        views = [np.empty(shape, "float32") for shape in shapes]
+        for i in range(count):
+            images = [one_by_one.unit_floats(batch[i]) for batch in batches]
+            for j, change in enumerate(changes):
+                np.clip(change(i, images[j % len(images)]), 0, 1, out=views[j][i])
+        return views
+
+    @property
+    def goes_one_by_one(self) -> bool:
+        """Whether OpenCV can make the views: no subclass has changed how views are made."""
+        names = ("augment", "apply", "leave", "call", "checked", "drawn")
+        is_plain = all(getattr(type(self), name) is getattr(Views, name) for name in names)
+        return is_plain and all(view.goes_one_by_one for view in self.views)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple:  # noqa: D102
+        return tuple(view.compute_output_shape(input_shape) for view in self.views)
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        serialize = keras.saving.serialize_keras_object
+        config = {**super().get_config(), "views": [serialize(view) for view in self.views]}
+        del config["probability"]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Views":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        return cls(**{**config, "views": [deserialize(view) for view in config["views"]]})
 
 
-def make_batches(
-    images: ImageSet, batch_size: int, seed: int = 0, probe_images: ImageSet | None = None
-) -> tf.data.Dataset:
-    """Makes batches of images for a method that makes the views itself, on the device.
-
-        model = VICReg(encoder, views=policy)
-        model.fit(make_batches(images, batch_size), epochs=20)
-
-    Orders and draws are those of `make_views`: this trains what
-    `fit(make_views(images, policy, batch_size))` trains, to rounding, and goes on as exactly. The
-    device is fed images as they are, bytes for example, and the CPU makes no views.
+@keras.saving.register_keras_serializable(package="keras_ssl")
+class TwoViews(Views):
+    """Makes two views of each image of a batch, with two augmentations.
 
     Args:
-        images: The images, without groups.
-        batch_size: See `make_views`.
-        seed: See `make_views`.
-        probe_images: See `make_views`.
+        view_1: `Augmentation` that makes the first view.
+        view_2: `Augmentation` that makes the second view. Default: `view_1`, with other draws.
+        seed: Seed of the draws inside a model.
+        **kwargs: `name` and the other arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        images: (N, height, width, channels), integers in [0, 255] or floats in [0, 1].
+        training: `False` gives the images themselves, resized, twice.
+        seed: Whole numbers that decide all draws, see `Augmentation`. By default the layer uses the
+            next of its own seeds.
 
     Returns:
-        `tf.data.Dataset` of `((images, draws), labels)`, else as of `make_views`. Images are
-        uint8 or float32 (batch_size, height, width, channels). Draws are int32 (batch_size, 4): the
-        numbers (seed, epoch, step, place in the batch) that the draws of an image follow from.
-
-    Raises:
-        TypeError: if `images` is not an `ImageSet`.
-        ValueError: if the images have groups, and as of `make_views`.
+        Pair of views, float32 in [0, 1], each (N, height, width, channels).
 
     Example:
-        The draws of an image follow from seed 5, epoch 0, step 0 and its place.
-
         >>> import numpy as np
         >>> from keras_ssl import data
-        >>> images = data.from_arrays(np.zeros((4, 8, 8, 1)), labels=[0, 1, 0, 1])
-        >>> (batch, draws), labels = next(iter(make_batches(images, batch_size=2, seed=5)))
-        >>> tuple(batch.shape), np.asarray(draws).tolist()
-        ((2, 8, 8, 1), [[5, 0, 0, 0], [5, 0, 0, 1]])
+        >>> images = np.array([0.0, 1.0]).reshape(1, 1, 2, 1)
+        >>> view_1, view_2 = TwoViews(data.RandomFlip(0.0), data.RandomFlip(1.0))(images)
+        >>> print(np.asarray(view_1).ravel(), np.asarray(view_2).ravel())
+        [0. 1.] [1. 0.]
     """
-    if check_image_set("images", images).groups is not None:
-        raise ValueError(
-            "`images` must have no groups, whose views are of two images: use make_views. "
-            "Received: images with groups"
-        )
 
-    def make(batches: Any, numbers: Any, xp: Any) -> Any:
-        places = xp.arange(batch_size, dtype="int32")[:, None]
-        same = xp.broadcast_to(xp.array(numbers, "int32"), (batch_size, 3))
-        return batches[0], xp.concatenate([same, places], axis=1)
+    def __init__(
+        self,
+        view_1: Augmentation,
+        view_2: Augmentation | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_augmentation("view_1", view_1)
+        if view_2 is not None:
+            check_augmentation("view_2", view_2)
+        super().__init__([view_1, view_1 if view_2 is None else view_2], seed, **kwargs)
 
-    return _batches_of(images, make, None, batch_size, seed, probe_images)
+    @property
+    def view_1(self) -> Augmentation:
+        """The augmentation that makes the first view."""
+        return self.views[0]
 
+    @property
+    def view_2(self) -> Augmentation:
+        """The augmentation that makes the second view."""
+        return self.views[1]
 
-def _batches_of(
-    images: ImageSet,
-    make: Callable[[Any, Any, Any], Any],
-    threads: int | None,
-    batch_size: int,
-    seed: int,
-    probe_images: ImageSet | None,
-) -> tf.data.Dataset:
-    """Does what `make_views` does, with what `make(batches, (seed, epoch, step), xp)` returns.
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        config = super().get_config()
+        view_1, view_2 = config.pop("views")
+        return {**config, "view_1": view_1, "view_2": view_2}
 
-    `xp` has the functions for the batches, by NumPy's names; `threads` are as many as TensorFlow
-    likes if `None`.
-    """
-    batch_size, seed = check_count("batch_size", batch_size), check_seed("seed", seed)
-    count = images.example_count
-    if batch_size > count:
-        unit = "images" if images.groups is None else "groups"
-        raise ValueError(
-            f"`batch_size` must be at most the size of the data set, {count} {unit}. "
-            f"Received: batch_size={batch_size}"
-        )
-    if probe_images is not None and not check_image_set("probe_images", probe_images).has_labels:
-        raise ValueError("`probe_images` must have labels. Received: images without labels")
-    if not is_installed():
-        return _batches_by_python(images, make, batch_size, seed, probe_images)
-    epochs, steps = Epochs(), count // batch_size
-
-    def begin() -> np.ndarray:
-        """Returns the number of the epoch that begins, and the seeds of its orders."""
-        epoch = epochs.begin()
-        return np.array([epoch, *_order_seeds(seed, epoch)], np.int64)
-
-    def starting_at(first_step: int) -> tf.data.Dataset:
-        @as_it_is
-        def one_epoch(numbers: Any) -> tf.data.Dataset:
-            epoch, order, probe_order = tf.unstack(tf.ensure_shape(numbers, (3,)))
-
-            @as_it_is
-            def views(step: Any, batch: Any) -> Any:
-                batches = batch[0] if isinstance(batch[0], tuple) else batch[:1]
-                made = make(batches, tf.stack([seed, epoch, step]), functions_of_tensorflow())
-                return (made, batch[1]) if images.has_labels else (made,)
-
-            batches = _batches(images, batch_size, order, first_step, steps)
-            batches = batches.enumerate(first_step)
-            batches = batches.map(views, num_parallel_calls=threads or tf.data.AUTOTUNE)
-            if probe_images is not None:
-                size = min(batch_size, len(probe_images))
-                single = dataclasses.replace(probe_images, groups=None)
-                labeled = _batches(single, size, probe_order, first_step, steps)
-                labeled = labeled.map(as_it_is(unit_floats))
-                batches = tf.data.Dataset.zip(batches, labeled)
-                batches = batches.map(as_it_is(lambda data, probe: (data[0], probe)))
-            return batches
-
-        # The number is asked for when a pass begins, not when the data set is made.
-        ask = as_it_is(lambda _: numpy_function(begin, [], tf.int64))
-        numbers = tf.data.Dataset.range(1).map(ask)
-        passes = numbers.flat_map(one_epoch)
-        passes = passes.apply(tf.data.experimental.assert_cardinality(steps - first_step))
-        # Each of several machines takes its rows of every batch, not its files of the data set.
-        sharing = tf.data.Options()
-        sharing.experimental_distribute.auto_shard_policy = (
-            tf.data.experimental.AutoShardPolicy.DATA
-        )
-        dataset = passes.with_options(sharing).prefetch(tf.data.AUTOTUNE)
-        dataset.epochs, dataset.starting_at = epochs, starting_at
-        return dataset
-
-    return starting_at(0)
-
-
-def _batches_by_python(
-    images: ImageSet,
-    make: Callable[[Any, Any, Any], Any],
-    batch_size: int,
-    seed: int,
-    probe_images: ImageSet | None,
-) -> without_tensorflow.Batches:
-    """Does what `_batches_of` does without TensorFlow."""
-    steps = images.example_count // batch_size
-    examples = without_tensorflow.Shuffled(images, steps * batch_size)
-    if probe_images is not None:
-        size = min(batch_size, len(probe_images))
-        probes = without_tensorflow.Shuffled(
-            probe_images, len(probe_images) // size * size, in_groups=False
-        )
-
-    def batch(epoch: int, step: int) -> Any:
-        order, probe_order = _order_seeds(seed, epoch)
-        found, labels = examples.batch(order, step * batch_size, batch_size)
-        batches = found if isinstance(found, tuple) else (found,)
-        made = make(batches, np.array([seed, epoch, step]), np)
-        if probe_images is not None:
-            pixels, labels = probes.batch(probe_order, step * size, size)
-            return made, (without_tensorflow.unit_floats(pixels), labels)
-        return (made, labels) if images.has_labels else (made,)
-
-    return without_tensorflow.Batches(batch, range(steps), Epochs())
-
-
-def _order_seeds(seed: int, epoch: int) -> list[int]:
-    """The seeds of an epoch's order, and of the order of the probe's images."""
-    return [int(one) for one in np.random.SeedSequence([seed, epoch]).generate_state(2)]
-
-
-def _cores() -> int:
-    """The number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _batches(
-    images: ImageSet,
-    batch_size: int,
-    order: Any,
-    first_step: int,
-    last_step: int,
-) -> tf.data.Dataset:
-    """Makes the batches (images, labels) of steps `first_step` to `last_step`, shuffled each pass.
-
-    Images of earlier steps are skipped, and not fetched.
-    """
-    steps = images.example_count // batch_size
-
-    @as_it_is
-    def one_pass(number: Any) -> tf.data.Dataset:
-        # Without this, the order would depend on tf.random.set_seed besides `order`, and TensorFlow
-        # 2.21 fails to combine that global seed with one that is a tensor.
-        tf.compat.v1.get_default_graph().seed = None
-        done = tf.constant(first_step % steps * batch_size, tf.int64)
-        first = tf.where(number == first_step // steps, done, 0)
-        return images.shuffled_batches(batch_size, order + number, first)
-
-    passes = tf.data.Dataset.range(first_step // steps, _ENDLESS)
-    return passes.flat_map(one_pass).take(last_step - first_step)
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TwoViews":  # noqa: D102
+        deserialize = keras.saving.deserialize_keras_object
+        views = {view: deserialize(config[view]) for view in ("view_1", "view_2")}
+        return cls(**{**config, **views})
 
 
 def check_policy(name: str, value: Any) -> Views:
@@ -302,157 +247,3 @@ def check_policy(name: str, value: Any) -> Views:
             f"Received: {name}={value!r}"
         )
     return value
-
-
-def check_image_set(name: str, value: Any) -> ImageSet:
-    """Returns `value`, or raises an error that says how to make an `ImageSet` of it."""
-    if isinstance(value, ImageSet):
-        return value
-    if isinstance(value, Splits):
-        instead = "one of the two splits, such as `.train`"
-    elif is_dataset(value):
-        instead = (
-            "made by keras_ssl.data.load, from_folder or from_arrays; a tf.data.Dataset of "
-            "your own batches becomes views by `dataset.map(lambda images: (policy(images),))`"
-        )
-    elif isinstance(value, (str, os.PathLike)):
-        instead = "loaded first, by keras_ssl.data.load"
-    else:
-        instead = "made of arrays by keras_ssl.data.from_arrays(images, labels)"
-    raise TypeError(
-        f"`{name}` must be a keras_ssl.data.ImageSet, {instead}. "
-        f"Received: {name} of type {type(value).__name__}"
-    )
-
-
-def view_grid(
-    images: Any,
-    policy: Views,
-    path: str | os.PathLike[str],
-    count: int = 8,
-    draws: int = 3,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draws a grid of images and their views, and writes it to a picture file.
-
-    Each row shows one image and then its views, which are drawn `draws` times. A row has the name
-    of the image: of its file if it has one, else of its class if it has a label, else its place.
-    If the images have groups, it shows two of one group, and then the views of both.
-
-    Args:
-        images: An `ImageSet`, or an array (N, height, width, channels) of bytes or of floats in
-            [0, 1].
-        policy: The policy that makes the views.
-        path: Picture file to write, such as "views.png".
-        count: Number of images, evenly spaced over all.
-        draws: Number of times that each view is drawn.
-        seed: Seed of the draws.
-
-    Returns:
-        The picture, uint8 (rows, columns, 3).
-
-    Example:
-        >>> import os
-        >>> import tempfile
-        >>> from keras_ssl import data
-        >>> images = data.load("digits").train
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     picture = view_grid(images, data.tiny_gray(), f"{folder}/views.png", count=2)
-        ...     print(os.listdir(folder), picture.dtype, picture.shape[2])
-        ['views.png'] uint8 3
-    """
-    from PIL import Image
-
-    check_policy("policy", policy)
-    count, draws = check_count("count", count), check_count("draws", draws)
-    seed = check_seed("seed", seed)
-    if isinstance(images, ImageSet):
-        batches, _, names = images.sample(count, seed)
-    else:
-        places = spread_places(len(images), min(count, len(images)))
-        chosen = to_unit_floats(np.asarray(images)[places])
-        batches, names = (convert_to_numpy(chosen),), captions(places)
-    columns = [policy.leave(batch)[0] for batch in batches]
-    titles = ["image"] if len(batches) == 1 else [f"image {i + 1}" for i in range(len(batches))]
-    for draw in range(draws):
-        views = policy.of(batches, (seed, draw))
-        columns += views
-        titles += view_titles(len(views), f"\ndraw {draw + 1}" if draws > 1 else "")
-    picture = mosaic(columns, titles, names)
-    Image.fromarray(picture).save(path)
-    return picture
-
-
-def view_titles(count: int, end: str = "") -> list[str]:
-    """Returns "view 1", "view 2" and so on, `count` of them, each with `end` after it."""
-    return [f"view {number}{end}" for number in range(1, count + 1)]
-
-
-def mosaic(
-    columns: Sequence[Any], titles: Sequence[str] = (), names: Sequence[str] = ()
-) -> np.ndarray:
-    """Puts columns of images side by side in one picture.
-
-    Args:
-        columns: Floats in [0, 1], each (rows, height, width, channels). Smaller ones are enlarged.
-        titles: Text above each column, of one line or more. Default: none.
-        names: Text at the left of each row, of one line. Default: none.
-
-    Returns:
-        The picture, uint8 (pixels, pixels, 3).
-    """
-    columns = _enlarged([_rgb(convert_to_numpy(column)) for column in columns])
-    border = [(0, 0), (1, 1), (1, 1), (0, 0)]
-    tiles = [np.pad(column, border, constant_values=1.0) for column in columns]
-    grid = np.concatenate([np.concatenate(list(tile), axis=0) for tile in tiles], axis=1)
-    picture = np.round(grid * 255).astype(np.uint8)
-    # Tiny images are enlarged so that they can be seen: to about 64 pixels of height.
-    zoom = max(1, 64 // columns[0].shape[1])
-    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    return _captioned(picture, titles, names) if titles or names else picture
-
-
-def _captioned(picture: np.ndarray, titles: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """Adds a margin with titles above a picture, and one with names at its left."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    font = ImageFont.load_default(_LETTER)
-    names = [plain(name, _LONGEST) for name in names]
-    lines = [title.split("\n") for title in titles]
-    left = max((math.ceil(font.getlength(name)) + 8 for name in names), default=0)
-    top = _LINE * max(map(len, lines), default=0)
-    whole = Image.new("RGB", (left + picture.shape[1], top + picture.shape[0]), "white")
-    whole.paste(Image.fromarray(picture), (left, top))
-    draw = ImageDraw.Draw(whole)
-    for i, name in enumerate(names):
-        y = top + (i + 0.5) * picture.shape[0] / len(names)
-        draw.text((4, y), name, "black", font, anchor="lm")
-    for i, title in enumerate(lines):
-        x = left + (i + 0.5) * picture.shape[1] / len(titles)
-        for j, line in enumerate(title):
-            draw.text((x, (j + 0.5) * _LINE), line, "black", font, anchor="mm")
-    return np.asarray(whole)
-
-
-def _enlarged(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Enlarges all columns to the largest size, by repeated pixels and a white border."""
-    sizes = [max(column.shape[axis] for column in columns) for axis in (1, 2)]
-
-    def enlarge(column: np.ndarray) -> np.ndarray:
-        zoom = min(size // own for size, own in zip(sizes, column.shape[1:3], strict=True))
-        column = column.repeat(zoom, axis=1).repeat(zoom, axis=2)
-        rest = [size - own for size, own in zip(sizes, column.shape[1:3], strict=True)]
-        borders = [(size // 2, size - size // 2) for size in rest]
-        return np.pad(column, [(0, 0), *borders, (0, 0)], constant_values=1.0)
-
-    return [enlarge(column) for column in columns]
-
-
-def _rgb(images: np.ndarray) -> np.ndarray:
-    """Converts images to 3 channels: repeats one, adds zeros to two, takes the first 3 of more."""
-    channels = images.shape[-1]
-    if channels == 1:
-        return np.repeat(images, 3, axis=-1)
-    if channels == 2:
-        return np.concatenate([images, np.zeros_like(images[..., :1])], axis=-1)
-    return images[..., :3]

@@ -17,7 +17,7 @@ from keras_ssl import _log
 from keras_ssl._files import save_figure
 from keras_ssl._text import drawing, plain, short
 from keras_ssl.data import ImageSet
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.image_set import check_image_set
 from keras_ssl.evaluation.features import finite, represent_with
 
 

@@ -11,7 +11,8 @@ from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.views import check_image_set, check_policy
+from keras_ssl.data.image_set import check_image_set
+from keras_ssl.data.views import check_policy
 from keras_ssl.encoders import UNIT_INPUT, as_encoder
 from keras_ssl.models import JointEmbeddingModel
 

@@ -8,7 +8,8 @@ import keras
 from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.views import check_image_set, check_policy
+from keras_ssl.data.image_set import check_image_set
+from keras_ssl.data.views import check_policy
 from keras_ssl.evaluation.features import (
     Features,
     extract,

@@ -20,7 +20,7 @@ from keras_ssl._files import FolderLock, read_json, whole, write_whole
 from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
 from keras_ssl.data import Augmentation, ImageSet, Stream, fingerprint
-from keras_ssl.data.augmentation import check_augmentation
+from keras_ssl.data.augmentation.base import check_augmentation
 from keras_ssl.encoders import as_encoder, check_images, merged_encoder
 from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
 from keras_ssl.finetuning.subsets import check_label_fraction, label_subset

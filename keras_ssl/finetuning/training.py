@@ -36,8 +36,8 @@ from keras_ssl.data import (
     RandomResizedCrop,
     without_tensorflow,
 )
-from keras_ssl.data.augmentation import check_augmentation
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.augmentation.base import check_augmentation
+from keras_ssl.data.image_set import check_image_set
 from keras_ssl.encoders import as_encoder, check_images, find_blocks, merged_encoder
 from keras_ssl.evaluation import Features, extract
 from keras_ssl.evaluation.features import for_backend
@@ -292,7 +292,7 @@ def _batches(
         return without_tensorflow.Batches(batch, range(steps), Epochs())
 
     def one_pass(number: Any) -> tf.data.Dataset:
-        tf.compat.v1.get_default_graph().seed = None  # As in `keras_ssl.data.views`.
+        tf.compat.v1.get_default_graph().seed = None  # As in `keras_ssl.data.batches`.
         return images.shuffled_keys(order + number)
 
     def augment(step: Any, batch: Any) -> Any:

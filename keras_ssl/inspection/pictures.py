@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 
 from keras_ssl._text import drawing, legend
 from keras_ssl.data.image_set import spread_places
-from keras_ssl.data.views import mosaic, view_titles
+from keras_ssl.data.pictures import mosaic, view_titles
 from keras_ssl.inspection.sample import Inspection, Sample
 
 # The most rows and columns of a heat map: nobody could tell more apart.

@@ -16,8 +16,7 @@ from keras import ops
 from keras_ssl import _log
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_folder, load
-from keras_ssl.data.image_set import TEST_NAMES, Places
-from keras_ssl.data.views import check_image_set
+from keras_ssl.data.image_set import TEST_NAMES, Places, check_image_set
 from keras_ssl.encoders import check_images, describe_range
 from keras_ssl.encoders.adapt import square_size
 from keras_ssl.evaluation.features import prepared, represent_with

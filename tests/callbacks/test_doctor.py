@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_ssl import callbacks, data, encoders, inspection, layers, losses, models, recipes
 from keras_ssl._files import FolderLock
 from keras_ssl.callbacks import collapse_doctor
-from keras_ssl.data.augmentation import Augmentation
+from keras_ssl.data.augmentation.base import Augmentation
 from keras_ssl.inspection import diagnosis
 from keras_ssl.inspection.events import read_events
 from tests.conftest import tiny_encoder

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_ssl import data
-from keras_ssl.data.augmentation import resize_boxes
+from keras_ssl.data.augmentation.geometry import resize_boxes
 
 LAYERS = {
     # Up to 80 %: a crop to the whole image would change nothing.

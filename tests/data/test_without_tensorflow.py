@@ -14,7 +14,7 @@ from PIL import Image
 
 from keras_ssl import data, encoders, models
 from keras_ssl._tensorflow import is_installed
-from keras_ssl.data import views, without_tensorflow
+from keras_ssl.data import batches, without_tensorflow
 from keras_ssl.data.orders import shuffled
 from keras_ssl.data.sources.resizing import brought_to
 from keras_ssl.data.without_tensorflow import Batches
@@ -29,7 +29,7 @@ POLICY = data.simclr((8, 8))
 @pytest.fixture(autouse=True)
 def few_cores(monkeypatch):
     """On more than four, tf.data makes views by TensorFlow, which rounds otherwise."""
-    monkeypatch.setattr(views, "_cores", lambda: 2)
+    monkeypatch.setattr(batches, "_cores", lambda: 2)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_count
 from keras_ssl.data import without_tensorflow
-from keras_ssl.data.augmentation import gray
+from keras_ssl.data.augmentation.pixels import gray
 from keras_ssl.data.image_set import ImageSet, Splits
 
 # A larger height and width would make a single image take more than 200 MB.
