@@ -25,7 +25,7 @@ from keras_ssl import (
     spaces,
     studies,
 )
-from keras_ssl.studies.baselines import baselines
+from keras_ssl.studies.setup import setup_of
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -185,14 +185,10 @@ def fit_recipe(
     name: str, options: argparse.Namespace, images: data.HeldOut, **changes: object
 ) -> recipes.Recipe:
     """Returns a small recipe, changed by the options and by `changes`."""
-    recipe = recipes.methods()[name]
-    if recipe.policy in data.POLICIES:  # The user's own policy stays as it is.
-        changes["policy"] = data.policy_for(images.train.image_shape)
+    changes |= {"epochs": options.epochs, "batch_size": options.batch_size}
     if options.view_size is not None:
         changes["view_size"] = options.view_size
-    return dataclasses.replace(
-        recipe, epochs=options.epochs, batch_size=options.batch_size, **changes
-    )
+    return recipes.methods()[name].for_images(images.train.image_shape, **changes)
 
 
 @functools.cache
@@ -306,29 +302,12 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     if results is None:
         return  # This is a worker; its chief writes the report.
-    arm = next(iter(study.arms.values()))
-    recipe, finalists = arm.recipe, min(options.finalists, options.budget)
-    facts = {
-        "images": f"{options.dataset}: {len(images.train)} to train on, "
-        f"{len(images.validation)} to choose by"
-        + (f", {len(images.test)} to judge by" if images.test else ""),
-        "encoder": arm.encoder,
-        "training": f"{recipe.epochs} epochs of batches of {recipe.batch_size}, "
-        f"{recipe.optimizer.__name__}, policy {recipe.policy}"
-        + (f", views of {recipe.view_size} px" if recipe.view_size else ""),
-        "score": f"{results.score} of the last epoch",
-        "budget": f"{options.budget} draws per arm, of which the first is the defaults; "
-        + (f"{options.seeds} more seeds for the {finalists} best; " if finalists > 1 else "")
-        + f"then {options.seeds} seeds each for the defaults and the best draw",
-    }
-    if images.test is not None and results.score in ("knn", "linear"):
-        facts["for comparison"] = baselines(arm, images, results.score)
     report = studies.write_report(
         results,
         study.folder,
         ask.title,
         ask.question,
-        facts,
+        setup_of(study, results, options.dataset),
         ask.answer(results),
         ask.sections(results, study.folder),
     )

@@ -1,6 +1,5 @@
 """`keras-ssl study`."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -74,7 +73,7 @@ def study(
     """
     # These need keras-tuner.
     from keras_ssl import hypermodels, studies
-    from keras_ssl.studies.baselines import baselines
+    from keras_ssl.studies.setup import setup_of
 
     counts = {"trials": trials, "seeds": seeds, "finalists": finalists, "epochs": epochs}
     counts |= {"batch_size": batch_size, "max_images": max_images}
@@ -105,13 +104,8 @@ def study(
         encoders.check_encoder(name)
         arms = {
             method: hypermodels.PretrainingHyperModel(
-                dataclasses.replace(
-                    known[method],
-                    epochs=epochs,
-                    batch_size=batch_size,
-                    policy=data.policy_for(images.train.image_shape)
-                    if known[method].policy in data.POLICIES
-                    else known[method].policy,  # The user's own policy stays as it is.
+                known[method].for_images(
+                    images.train.image_shape, epochs=epochs, batch_size=batch_size
                 ),
                 images,
                 spaces.combine(spaces.criterion_settings, spaces.learning_rate),
@@ -124,31 +118,13 @@ def study(
         results = run.run(distribution.strategy(strategy), retry_failed)
         if results is None:  # This process is a worker of another, which writes the report.
             return pathlib.Path(run.folder)
-        facts = {
-            "images": f"{source}: {len(images.train)} to train on, {len(images.validation)} to "
-            f"choose by" + (f", {len(images.test)} to judge by" if images.test else ""),
-            "encoder": name,
-            "training": f"{epochs} epochs of batches of {batch_size}",
-            "budget": _budget(results, seeds),
-        }
-        if images.test is not None and score in ("knn", "linear"):
-            with runs.stage("judging raw pixels and the untrained encoder"):
-                facts["for comparison"] = baselines(next(iter(arms.values())), images, score)
         question = "Which of the methods suits these images, as it is and tuned?"
-        said = _answer(results)
+        setup, said = setup_of(run, results, source), _answer(results)
         path = studies.write_report(
-            results, run.folder, f"Methods on {source}", question, facts, said, {}
+            results, run.folder, f"Methods on {source}", question, setup, said
         )
         _log.say(f"{studies.arms_table(results)}\n\n{said}\n\nWritten to {path}")
         return pathlib.Path(path)
-
-
-def _budget(results: Any, seeds: int) -> str:
-    """Says how many runs there were, also those of an earlier call that asked for more."""
-    draws = max(len(arm.searched) for arm in results.arms.values())
-    confirmed = max(len(arm.confirmed) for arm in results.arms.values())
-    finalists = f", the best {confirmed} with {seeds} more seeds" if confirmed else ""
-    return f"{draws} draws per method{finalists}, then {seeds} seeds"
 
 
 def _answer(results: Any) -> str:

@@ -200,6 +200,23 @@ class Recipe:
             arguments[name] = _json_value(name, value)
         object.__setattr__(self, "arguments", arguments)
 
+    def for_images(self, image_shape: Sequence[int], **changes: Any) -> "Recipe":
+        """Returns the recipe with the policy that fits images; one of your own stays as it is.
+
+        Args:
+            image_shape: (height, width, channels) of the images to train on.
+            **changes: Other changes, as of `dataclasses.replace`.
+
+        Example:
+            >>> from keras_ssl import recipes
+            >>> recipe = recipes.SMALL["vicreg"].for_images((128, 128, 3), epochs=50)
+            >>> recipe.policy, recipe.epochs
+            ('byol', 50)
+        """
+        if _renames.renamed(self.policy, _renames.POLICIES) in data.POLICIES:
+            changes["policy"] = data.policy_for(image_shape)
+        return dataclasses.replace(self, **changes)
+
     @property
     def make_criterion(self) -> Callable[..., losses.Criterion]:
         """The class that makes the criterion: `criterion_class`, or the method's own."""
