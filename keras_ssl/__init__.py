@@ -35,13 +35,14 @@ from keras_ssl import (  # noqa: E402
 )
 
 if TYPE_CHECKING:
-    from keras_ssl import hypermodels, report, studies
+    from keras_ssl import hypermodels, studies
     from keras_ssl.commands.embed import embed
     from keras_ssl.commands.evaluate import evaluate
     from keras_ssl.commands.export import export
     from keras_ssl.commands.finetune import finetune
     from keras_ssl.commands.neighbors import neighbors
     from keras_ssl.commands.pretrain import pretrain
+    from keras_ssl.commands.report import report
     from keras_ssl.commands.study import study
 
 __all__ = [
@@ -73,10 +74,10 @@ __all__ = [
 # These need keras-tuner. They are imported on first use, so that `import keras_ssl` loads nothing
 # that `import keras` does not. In other modules, functions import the packages that only they need:
 # scikit-learn, SciPy, matplotlib, Pillow, TensorBoard, tensorflow-datasets.
-_LAZY = ("hypermodels", "studies", "report")
+_LAZY = ("hypermodels", "studies")
 
 # The commands of `keras-ssl` as functions, imported on first use.
-_COMMANDS = ("pretrain", "evaluate", "embed", "neighbors", "finetune", "export", "study")
+_COMMANDS = ("pretrain", "evaluate", "embed", "neighbors", "finetune", "export", "report", "study")
 
 
 def __getattr__(name: str) -> Any:

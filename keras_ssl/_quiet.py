@@ -40,8 +40,5 @@ def is_program() -> bool:
     In other programs, what TensorFlow logs is not ours to hide.
     """
     words = sys.orig_argv
-    module = words[words.index("-m") + 1 :][:1] if "-m" in words else [""]
-    return pathlib.Path(sys.argv[0]).stem == "keras-ssl" or (module or [""])[0] in (
-        "keras_ssl",
-        "keras_ssl.report",
-    )
+    module = words[words.index("-m") + 1 :][:1] if "-m" in words else []
+    return pathlib.Path(sys.argv[0]).stem == "keras-ssl" or module == ["keras_ssl"]

@@ -74,7 +74,7 @@ def public_modules():
     """Every package, and the modules that users import themselves."""
     found = pkgutil.walk_packages(keras_ssl.__path__, "keras_ssl.")
     packages = [module.name for module in found if module.ispkg]
-    modules = ["keras_ssl", "keras_ssl.recipes", "keras_ssl.hypermodels", "keras_ssl.report"]
+    modules = ["keras_ssl", "keras_ssl.recipes", "keras_ssl.hypermodels"]
     return [*modules, "keras_ssl.distribution", *packages]
 
 

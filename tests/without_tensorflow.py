@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 import keras_ssl
-from keras_ssl import callbacks, data, encoders, evaluation, models, report
+from keras_ssl import callbacks, data, encoders, evaluation, models
 from keras_ssl._tensorflow import is_installed
 from keras_ssl.inspection.events import read_events
 
@@ -91,7 +91,7 @@ def commands():
     keras_ssl.export(run, FOLDER / "exported", format="safetensors", **quick)
     study = keras_ssl.study("digits", methods=["vicreg"], out=FOLDER / "study", trials=2, **quick)
     assert study is not None
-    report.report([run], FOLDER / "report.html")
+    keras_ssl.report([run], FOLDER / "report.html", **quick)
     for file in ("features.npz", "neighbors/gallery.png", "finetuned/classifier.keras", "exported"):
         assert (FOLDER / file).exists(), file
     return json.loads((run / "results.json").read_text())["trained"]

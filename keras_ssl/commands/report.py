@@ -36,12 +36,12 @@ def report(
     Raises:
         ValueError: if a folder holds no run, or its files are damaged.
     """
-    from keras_ssl.report import report as write
+    from keras_ssl.reporting.page import write_page
 
     folders = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
     if output is None:
         output = pathlib.Path(folders[0]) / "report.html" if len(folders) == 1 else "report.html"
     with _log.shown(quiet):
-        path = write(folders, output)
+        path = write_page(folders, output)
         _log.say(f"Written to {plain(path)}")
         return path

@@ -369,7 +369,7 @@ def _finish(
     baselines: dict[str, Any],
 ) -> dict[str, dict[str, float]]:
     """Writes the encoder, its figures, a picture of the curves and the report."""
-    from keras_ssl.report import report
+    from keras_ssl.reporting.page import write_page
 
     folder, options, evaluate = setup.folder, setup.options, watchers.evaluate
     folder.save_encoder(model.encoder)
@@ -384,7 +384,7 @@ def _finish(
     runs.draw_curves(folder / "metrics.csv", folder / "curves.png")
     if not options.smoke:
         with runs.stage("writing the report"):
-            report([folder.path], folder / "report.html")
+            write_page([folder.path], folder / "report.html")
     judged = 0 if evaluate.test is None else len(evaluate.test.spread(MAX_IMAGES))
     _log.say(words.last_screen(options, folder, results, judged, watchers.doctor.diagnoses))
     return results

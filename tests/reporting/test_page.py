@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ssl import report
+from keras_ssl import cli
 from keras_ssl.inspection import EventLog, summaries
 from keras_ssl.inspection.events import read_events
+from keras_ssl.reporting.page import write_page
 from tests.test_text import NAMES
 
 COLLAPSE = {"name": "complete collapse", "finding": "All is <one>.", "remedy": "Mend it."}
@@ -44,7 +45,7 @@ def runs(tmp_path):
 
 def test_one_page_of_two_runs(runs, tmp_path):
     (runs[0] / "results.json").write_text('{"trained": {"knn": 0.98, "rankme": 30.5}}')
-    page = report.report(runs, tmp_path / "pages" / "report.html").read_text()
+    page = write_page(runs, tmp_path / "pages" / "report.html").read_text()
     assert "<h1>one, two</h1>" in page
     assert "<b>Complete collapse.</b> (first seen at 1, later gone) All is &lt;one&gt;." in page
     assert "Healthy at all 3 looks" in page
@@ -64,7 +65,7 @@ def test_a_run_whose_diagnoses_are_text_alone(tmp_path):
         log.write(step, lambda found=found: summaries.text("doctor/diagnosis", found))
         log.write(step, lambda: summaries.scalar("training/loss", 1.0))
     log.close()
-    page = report.report([tmp_path / "old"], tmp_path / "report.html").read_text()
+    page = write_page([tmp_path / "old"], tmp_path / "report.html").read_text()
     assert "At 0: Healthy: nothing was found." in page
     assert "At 1: **Complete collapse.** All is &lt;one&gt;. Mend it." in page
     assert page.count("Mend it.") == 1
@@ -87,7 +88,7 @@ def test_a_run_with_the_tags_of_earlier_versions(tmp_path):
         "training/loss": curve,
         "training/probe_accuracy": curve,
     }
-    page = report.report([tmp_path / "old"], tmp_path / "report.html").read_text()
+    page = write_page([tmp_path / "old"], tmp_path / "report.html").read_text()
     assert page.count("data:image/svg+xml") == 1 and "Images and their views" in page
 
 
@@ -97,7 +98,7 @@ def test_a_run_that_is_no_better_than_untrained_is_not_called_healthy(runs, tmp_
     for trained, is_healthy in ((0.4, False), (0.6, True)):
         figures["trained"]["knn"] = trained
         (healthy / "results.json").write_text(json.dumps(figures))
-        page = report.report([healthy], tmp_path / "page.html").read_text()
+        page = write_page([healthy], tmp_path / "page.html").read_text()
         assert ("Healthy at all" in page) == is_healthy
         assert ("no better kNN than the untrained one" in page) != is_healthy
         assert "knn (higher is better)" in page
@@ -108,14 +109,14 @@ def test_what_is_said_of_a_run_is_not_said_of_one_whose_name_goes_on(tmp_path):
     for folder, knn in zip(folders, (0.4, 0.6), strict=True):
         figures = {"untrained": {"knn": 0.5}, "trained": {"knn": knn}}
         (folder / "results.json").write_text(json.dumps(figures))
-    page = report.report(folders, tmp_path / "page.html").read_text()
+    page = write_page(folders, tmp_path / "page.html").read_text()
     assert page.count("no better kNN than the untrained one") == 1
     assert page.count("Healthy at all") == 1
 
 
 def test_the_command(runs, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        report.main([str(runs[0]), "--output", str(tmp_path / "one.html")])
+        cli.main(["report", str(runs[0]), "--output", str(tmp_path / "one.html")])
     assert end.value.code == 0
     assert "one.html" in capsys.readouterr().out
     assert "Complete collapse" in (tmp_path / "one.html").read_text()
@@ -123,7 +124,7 @@ def test_the_command(runs, tmp_path, capsys):
 
 def test_two_runs_that_wrote_to_one_folder_are_told_apart(runs, tmp_path):
     (runs[1] / "train").rename(runs[0] / "train-2")
-    page = report.report([runs[0]], tmp_path / "report.html").read_text()
+    page = write_page([runs[0]], tmp_path / "report.html").read_text()
     assert "<h1>one/train, one/train-2</h1>" in page
     with pytest.raises(ValueError, match="one run.*'train', 'train-2'"):
         read_events(runs[0])
@@ -133,7 +134,7 @@ def test_two_runs_that_wrote_to_one_folder_are_told_apart(runs, tmp_path):
 def test_keras_own_events(tmp_path):
     with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
         tf.summary.scalar("epoch_loss", 1.0, 0)
-    page = report.report([tmp_path], tmp_path / "report.html").read_text()
+    page = write_page([tmp_path], tmp_path / "report.html").read_text()
     assert "epoch loss" in page and page.count("data:image/svg+xml") == 1
 
 
@@ -143,7 +144,7 @@ def test_names_are_shown_and_not_run(tmp_path):
     names = [name.replace("/", "|") for name in names]
     runs = [write(tmp_path / name, 5.0, [], name) for name in names]
     (runs[0] / "results.json").write_text('{"<i>": {"a$_$b": 0.5}}')
-    page = report.report(runs, tmp_path / "report.html").read_text()
+    page = write_page(runs, tmp_path / "report.html").read_text()
     assert "<h3>a$_$b</h3>" in page and "<h3>two lines</h3>" in page
     assert "<h3>&lt;script&gt;alert(1)&lt;|script&gt;</h3>" in page
     assert "<script" not in page and "<i>" not in page
@@ -155,7 +156,7 @@ def test_figures_that_are_not_finite(tmp_path):
     for step, value in enumerate([float("nan"), float("inf"), 1.0, 1000.0]):
         log.write(step, lambda value=value: summaries.scalar("training/loss", value))
     log.close()
-    page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    page = write_page([tmp_path / "run"], tmp_path / "report.html").read_text()
     assert page.count("data:image/svg+xml") == 1
 
 
@@ -164,7 +165,7 @@ def test_figures_that_are_not_finite(tmp_path):
 )
 def test_damaged_results_are_named_in_the_page(content, runs, tmp_path):
     (runs[0] / "results.json").write_text(content)
-    page = report.report(runs, tmp_path / "report.html").read_text()
+    page = write_page(runs, tmp_path / "report.html").read_text()
     assert "results.json is damaged. Judge the encoder again" in page
     assert "Healthy at all 3 looks" in page  # The rest is there.
     assert (runs[0] / "results.json").read_text() == content
@@ -177,7 +178,7 @@ def test_damaged_events(kind, runs, tmp_path):
     broken = bytearray(content)
     broken[30] ^= 255  # In the first record: nothing after it can be read.
     file.write_bytes({"empty": b"", "garbage": b"?" * 500, "damaged inside": bytes(broken)}[kind])
-    page = report.report(runs, tmp_path / "report.html").read_text()
+    page = write_page(runs, tmp_path / "report.html").read_text()
     assert "This run holds no figures" in page and "Healthy at all 3 looks" in page
 
 
@@ -185,7 +186,7 @@ def test_a_run_without_a_finished_epoch(tmp_path):
     """The folder holds only what `keras-ssl pretrain` has written by then."""
     EventLog(tmp_path / "run").close()
     (tmp_path / "run" / "metrics.csv").touch()
-    page = report.report([tmp_path / "run"], tmp_path / "report.html").read_text()
+    page = write_page([tmp_path / "run"], tmp_path / "report.html").read_text()
     assert "This run holds no figures" in page
 
 
@@ -207,10 +208,10 @@ def test_bad_runs(runs, error, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     (tmp_path / "\udcff").mkdir()
     with pytest.raises(error, match=message):
-        report.report(runs)
+        write_page(runs)
     if isinstance(runs, list) and runs:
         with pytest.raises(SystemExit) as end:
-            report.main(runs)
+            cli.main(["report", *runs])
         said = capsys.readouterr().err
         assert (
             end.value.code == 2
@@ -227,6 +228,6 @@ def test_an_output_that_cannot_be_written(runs, tmp_path, capsys):
         (tmp_path / "file" / "report.html", "Not a directory|File exists"),
     ):
         with pytest.raises(SystemExit) as end:
-            report.main([str(runs[0]), "--output", str(output)])
+            cli.main(["report", str(runs[0]), "--output", str(output)])
         assert end.value.code == 2
         assert re.search(message, capsys.readouterr().err)
