@@ -60,7 +60,8 @@ def finetune(
         out: Folder for classifier.keras, classifier.json, few_labels.json and few_labels.md.
             Default: "finetuned" in the encoder's folder, or "finetuned-smoke" with `smoke`.
         labels: Fractions of the labels, each above 0 and at most 1, stratified by class.
-        seeds: Number of subsets of the labels, each with a training of its own.
+        seeds: Number of subsets of the labels, each with a training of its own. All labels are one
+            subset, and the seeds are trainings on it.
         train: What is trained: the linear head alone, also the last third of the encoder's layers,
             or all of them.
         baselines: Whether training from new weights and a frozen encoder stand beside it.

@@ -91,7 +91,8 @@ class Comparison:
 
         The last column is the mean difference over the label subsets, paired: its standard error is
         that of the differences, so what all trainings on one subset have in common does not count.
-        A dash stands for what was not run, and there is no error of a single seed.
+        A dash stands for what was not run, and there is no error of a single seed, nor of a frozen
+        encoder with all labels: they are one subset.
         """
         columns = {
             "frozen, kNN": (_FROZEN, "knn"),
@@ -104,7 +105,7 @@ class Comparison:
             some = [row for row in self.rows.values() if row["fraction"] == fraction]
             lines[f"{100 * fraction:g} % of labels"] = {
                 "images": str(some[0]["images"]),
-                "subsets": str(len({row["seed"] for row in some})),
+                "seeds": str(len({row["seed"] for row in some})),
                 **{
                     column: mean_and_error([*self.figures(*which, fraction).values()])
                     for column, which in columns.items()
@@ -294,7 +295,14 @@ class _Run:
                     f"shards. Received: {len(self.train)} images of {self.train.image_shape}"
                 )
             arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
-            plan = [(f, seed, arm) for f in fractions for seed in range(seeds) for arm in arms]
+            plan = [
+                (fraction, seed, arm)
+                for fraction in fractions
+                for seed in range(seeds)
+                for arm in arms
+                # All labels are one subset, and what is frozen draws nothing else.
+                if not (arm == _FROZEN and fraction == 1 and seed)
+            ]
             for number, (fraction, seed, arm) in enumerate(plan, start=1):
                 is_first = arm == _TUNED and fraction == fractions[-1] and seed == 0
                 is_kept = is_first and self._kept_fraction() < fraction

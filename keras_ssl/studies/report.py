@@ -16,6 +16,7 @@ from keras_ssl._backend import package_versions
 from keras_ssl._files import write_whole
 from keras_ssl._text import plain
 from keras_ssl.evaluation import table
+from keras_ssl.hypermodels import ACCURACIES
 from keras_ssl.studies.plan import LOST
 from keras_ssl.studies.plots import draw_arms, draw_search
 from keras_ssl.studies.results import Results
@@ -100,6 +101,50 @@ def arms_table(results: Results) -> str:
     return table(rows)
 
 
+def figures_table(results: Results) -> str:
+    """A table of what the final runs have beside the score: linear accuracy, RankMe, seconds, ...
+
+    It has the figures of all arms, under their names in trials.csv, but for those of images that
+    settings were chosen by where there are the same of test images, and for the loss, which means
+    something else in each arm. Accuracies are in percent.
+
+    Example:
+        >>> figures = {"test_knn": 0.75, "test_linear": 0.8, "val_knn": 0.7, "seconds": 90.0}
+        >>> run = {"stage": "final", "arm": "simclr", "draw": 0, "seed": 1, "status": "completed"}
+        >>> search = {**run, "stage": "search", "settings": {}, "figures": {"val_knn": 0.7}}
+        >>> rows = [search, {**run, "settings": {}, "figures": figures}]
+        >>> print(figures_table(Results(rows, "knn", ["simclr"])))
+        |        | seconds | test_knn | test_linear |
+        |--------|---------|----------|-------------|
+        | simclr | 90.00   | 75.0     | 80.0        |
+    """
+    runs = {}
+    for arm in results.arms.values():
+        kinds = ["default"] if arm.best_draw == 0 else ["default", "tuned"]
+        for kind in kinds:
+            name = arm.name if kind == "default" else f"{arm.name}, tuned"
+            runs[name] = {f: values[kind] for f, values in arm.figures.items() if len(values[kind])}
+    named = [figures for figures in runs.values() if figures]
+    shared = set(named[0]).intersection(*named) if named else set()
+    columns = [
+        name
+        for name in sorted(shared - {"loss"})
+        if not (name.startswith("val_") and f"test_{name.removeprefix('val_')}" in shared)
+    ]
+
+    def cell(name: str, values: np.ndarray) -> str:
+        is_accuracy = name.endswith(ACCURACIES)
+        return spread(values, 100.0 if is_accuracy else 1.0, 1 if is_accuracy else 2)
+
+    return table(
+        {
+            _markdown(name): {column: cell(column, figures[column]) for column in columns}
+            for name, figures in runs.items()
+            if figures
+        }
+    )
+
+
 def _settings(settings: Mapping[str, Any]) -> str:
     return _markdown(short(settings)) if settings else "-"
 
@@ -178,6 +223,8 @@ def write_report(
         "Mean ± standard deviation over the seeds. The gain has its standard error, from the "
         f"differences seed by seed. Tuned is {_chosen(results)}, run again with other seeds.",
         "![Default and tuned scores of each arm](arms.png)",
+        "## The other figures of these runs",
+        figures_table(results),
     ]
     for heading, text in (sections or {}).items():
         parts += [f"## {heading}", text]

@@ -280,6 +280,13 @@ class TestComparison:
             kept.append(json.loads((tmp_path / "classifier.json").read_text())["row"])
         assert [name.partition(" %")[0] for name in kept] == ["50", "50", "100"]
 
+    def test_all_labels_are_one_subset(self, splits, tmp_path):
+        arguments = dict(labels=[1.0], seeds=2, steps=2, augmentation=FLIPS)
+        comparison = finetuning.compare(tiny_encoder(), *splits, tmp_path, **arguments)
+        figures = {"frozen": "knn", "from scratch": "accuracy", "fine-tuned": "accuracy"}
+        found = {arm: sorted(comparison.figures(arm, name, 1.0)) for arm, name in figures.items()}
+        assert found == {"frozen": [0], "from scratch": [0, 1], "fine-tuned": [0, 1]}
+
     def test_the_classifier_is_a_plain_model(self, splits, tmp_path):
         comparison = _compare(splits, tmp_path, baselines=False)
         assert {row["arm"] for row in comparison.rows.values()} == {"fine-tuned"}
