@@ -311,7 +311,7 @@ NOTHING_TO_GET_WRONG = {
 TESTED_ELSEWHERE = (
     *("distribution.", "inspection.", "studies.", "data.ImageSet", "losses.gram."),
     *("data.Stream", "data.from_huggingface"),
-    *("conventions.", "hypermodels.", "recipes.", "spaces."),
+    *("conventions.", "hypermodels.", "keras_ssl.report", "recipes.", "spaces."),
 )
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import random
 
+import keras
 import numpy as np
 import pytest
 
@@ -88,6 +89,19 @@ def test_the_size_of_the_views():
         recipe.view_shape((8, 8))
     with pytest.raises(ValueError, match="`view_size` must be .*Received: view_size=0"):
         dataclasses.replace(recipe, view_size=0)
+
+
+def test_the_policy_that_fits_images(monkeypatch):
+    photos, small = (128, 128, 3), recipes.SMALL["vicreg"]
+    assert small.for_images(photos).policy == "byol"
+    assert small.for_images(photos, policy="weak", epochs=3).policy == "weak"
+    monkeypatch.setitem(keras.saving.get_custom_objects(), "mine>policy", data.weak)
+    assert dataclasses.replace(small, policy="mine>policy").for_images(photos).policy == (
+        "mine>policy"
+    )
+    # An old name is one of ours.
+    old = dataclasses.replace(small, policy="tiny_grey")
+    assert (old.policy, old.for_images(photos).policy) == ("tiny_gray", "byol")
 
 
 def test_views_of_several_sizes(monkeypatch):

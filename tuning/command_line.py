@@ -25,7 +25,6 @@ from keras_ssl import (
     spaces,
     studies,
 )
-from keras_ssl.studies.setup import setup_of
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -307,7 +306,7 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         study.folder,
         ask.title,
         ask.question,
-        setup_of(study, results, options.dataset),
+        studies.setup_of(study, results, options.dataset),
         ask.answer(results),
         ask.sections(results, study.folder),
     )

@@ -73,7 +73,6 @@ def study(
     """
     # These need keras-tuner.
     from keras_ssl import hypermodels, studies
-    from keras_ssl.studies.setup import setup_of
 
     counts = {"trials": trials, "seeds": seeds, "finalists": finalists, "epochs": epochs}
     counts |= {"batch_size": batch_size, "max_images": max_images}
@@ -119,7 +118,7 @@ def study(
         if results is None:  # This process is a worker of another, which writes the report.
             return pathlib.Path(run.folder)
         question = "Which of the methods suits these images, as it is and tuned?"
-        setup, said = setup_of(run, results, source), _answer(results)
+        setup, said = studies.setup_of(run, results, source), _answer(results)
         path = studies.write_report(
             results, run.folder, f"Methods on {source}", question, setup, said
         )

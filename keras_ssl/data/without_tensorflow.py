@@ -36,7 +36,7 @@ def fetch(images: ImageSet, places: Any) -> Any:
 
 
 def unit_floats(images: np.ndarray) -> np.ndarray:
-    """Returns images as floats in [0, 1], as `augmentation.to_unit_floats` does."""
+    """Returns images as floats in [0, 1], as `to_unit_floats` does."""
     return images if images.dtype == np.float32 else images.astype("float32") / np.float32(255)
 
 

@@ -387,11 +387,14 @@ class _Run:
         for name, value in self.settings.items():
             if name == "classes" and name not in before:  # A file of an earlier version.
                 continue
-            if before.get(name) != value:
+            found = before.get(name)
+            if name == "augmentation":
+                found = _without_names(found)
+            if found != value:
                 raise ValueError(
                     f"`folder` must hold rows of the same settings, or none: name another folder. "
-                    f"Received: {path}, where the {_SETTINGS.get(name, name)} was "
-                    f"{before.get(name)!r} and now is {value!r}"
+                    f"Received: {path}, where the {_SETTINGS.get(name, name)} was {found!r} and "
+                    f"now is {value!r}"
                 )
         self.rows = dict(content["rows"])
 
@@ -413,12 +416,14 @@ def _checksum(encoder: keras.Model) -> str:
 
 
 def _plain(augmentation: Augmentation) -> Any:
-    """Returns what describes an augmentation, as JSON gives it back, without its layers' names."""
+    """Returns what describes an augmentation, as JSON gives it back."""
+    serialized = _without_names(keras.saving.serialize_keras_object(augmentation))
+    return json.loads(json.dumps(serialized, default=str))
 
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: named(v) for key, v in value.items() if key not in ("name", "seed")}
-        return [named(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    serialized = keras.saving.serialize_keras_object(augmentation)
-    return json.loads(json.dumps(named(serialized), default=str))
+def _without_names(value: Any) -> Any:
+    """Leaves out of a serialized layer what its name, seed and module are: they change nothing."""
+    if isinstance(value, dict):
+        others = {key: v for key, v in value.items() if key not in ("name", "seed", "module")}
+        return {key: _without_names(v) for key, v in others.items()}
+    return [_without_names(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -144,6 +144,7 @@ class Recipe:
                 "`criterion` must be a dictionary of settings. Received: "
                 f"criterion={self.criterion!r}"
             )
+        object.__setattr__(self, "policy", _renames.renamed(self.policy, _renames.POLICIES))
         self._check_settings()
         self._check_arguments()
         check_count("batch_size", self.batch_size)
@@ -213,8 +214,8 @@ class Recipe:
             >>> recipe.policy, recipe.epochs
             ('byol', 50)
         """
-        if _renames.renamed(self.policy, _renames.POLICIES) in data.POLICIES:
-            changes["policy"] = data.policy_for(image_shape)
+        if self.policy in data.POLICIES:
+            changes.setdefault("policy", data.policy_for(image_shape))
         return dataclasses.replace(self, **changes)
 
     @property
@@ -235,8 +236,7 @@ class Recipe:
 
     @property
     def _make_policy(self) -> Callable[..., data.Views]:
-        name = _renames.renamed(self.policy, _renames.POLICIES)
-        return look_up("`policy`", name, data.POLICIES)
+        return look_up("`policy`", self.policy, data.POLICIES)
 
     def build_policy(self) -> data.Views:
         """Builds the policy, which makes the views of an image.

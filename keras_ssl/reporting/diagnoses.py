@@ -1,21 +1,19 @@
 """What the doctor found, run by run."""
 
-import contextlib
 import html
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_ssl._files import read_json
 from keras_ssl.inspection.diagnosis import RECORD, TEXT
 from keras_ssl.inspection.events import Events
 from keras_ssl.reporting.markup import escape
-from keras_ssl.reporting.tables import JUDGE_AGAIN
+from keras_ssl.reporting.tables import not_better
 
 
 def diagnosis_section(events: Mapping[str, Events], folders: Mapping[str, pathlib.Path]) -> str:
     """Every illness that the doctor found, and when; `folders` are those of the runs, by name."""
-    parts, not_better = ["<h2>Diagnosis</h2>"], _not_better(folders)
+    parts, same_or_worse = ["<h2>Diagnosis</h2>"], not_better(folders)
     for name, run in events.items():
         parts.append(f"<h3>{escape(name)}</h3>")
         if not run.scalars:
@@ -25,23 +23,12 @@ def diagnosis_section(events: Mapping[str, Events], folders: Mapping[str, pathli
             )
         looks, texts = run.records.get(RECORD), run.texts.get(TEXT)
         if looks:
-            parts.append(_illnesses(looks, name in not_better))
+            parts.append(_illnesses(looks, name in same_or_worse))
         elif texts:
             parts.append(_texts(texts))
         else:
             parts.append("<p>No CollapseDoctor took part in this run.</p>")
     return "".join(parts)
-
-
-def _not_better(folders: Mapping[str, pathlib.Path]) -> tuple[str, ...]:
-    """Names of the runs whose trained encoder has no better kNN than the untrained one."""
-    names = []
-    for name, folder in folders.items():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            results = read_json(folder / "results.json", JUDGE_AGAIN)
-            if results["trained"]["knn"] <= results["untrained"]["knn"]:
-                names.append(name)
-    return tuple(names)
 
 
 def _illnesses(

@@ -38,7 +38,7 @@ img { max-width: 100%; } .side { display: flex; flex-wrap: wrap; gap: 1.5em; }
 
 
 def write_page(
-    runs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str] = "report.html"
+    runs: Sequence[str | os.PathLike[str]], output: str | os.PathLike[str]
 ) -> pathlib.Path:
     """Writes the page.
 
@@ -53,10 +53,7 @@ def write_page(
         OSError: where the file cannot be written.
         ValueError: if `runs` is empty, or holds a path that is not a folder or has no TensorBoard
             events.
-        TypeError: for one folder that is not in a list.
     """
-    if isinstance(runs, (str, os.PathLike)):
-        raise TypeError(f"`runs` must be a list of folders. Received: runs={runs!r}")
     if not runs:
         raise ValueError("`runs` must name at least one folder. Received: none")
     output = pathlib.Path(output)

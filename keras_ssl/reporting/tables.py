@@ -1,5 +1,6 @@
 """Figures as tables: the evaluation, the last values, the options."""
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 
@@ -8,7 +9,7 @@ from keras_ssl.inspection.events import Events
 from keras_ssl.reporting.curves import tags_of
 from keras_ssl.reporting.markup import escape, number, table
 
-JUDGE_AGAIN = "Judge the encoder again (keras-ssl evaluate), or delete the file."
+_JUDGE_AGAIN = "Judge the encoder again (keras-ssl evaluate), or delete the file."
 # Which direction of a figure is good. Of the last four, none could tell good encoders from bad ones
 # by itself (docs/inspection.md).
 _BEST = {
@@ -33,10 +34,10 @@ def results_section(folders: Mapping[str, pathlib.Path]) -> str:
 
 def _results_table(file: pathlib.Path) -> str:
     try:
-        rows = read_json(file, JUDGE_AGAIN)
+        rows = read_json(file, _JUDGE_AGAIN)
         for name, figures in rows.items():
             if not isinstance(figures, dict):
-                raise damaged(file, JUDGE_AGAIN, f"{name}: {figures!r}")
+                raise damaged(file, _JUDGE_AGAIN, f"{name}: {figures!r}")
     except ValueError as error:
         return f'<div class="ill">{escape(str(error))}</div>'
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
@@ -45,6 +46,17 @@ def _results_table(file: pathlib.Path) -> str:
     }
     heads = [f"{column} ({_BEST[column]})" if column in _BEST else column for column in columns]
     return table(cells, heads, numbers=True)
+
+
+def not_better(folders: Mapping[str, pathlib.Path]) -> tuple[str, ...]:
+    """Names of the runs whose trained encoder has no better kNN than the untrained one."""
+    names = []
+    for name, folder in folders.items():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            results = read_json(folder / "results.json", _JUDGE_AGAIN)
+            if results["trained"]["knn"] <= results["untrained"]["knn"]:
+                names.append(name)
+    return tuple(names)
 
 
 def latest_section(events: Mapping[str, Events]) -> str:

@@ -3,6 +3,7 @@
 from keras_ssl.studies.plots import draw_arms, draw_curves, draw_path, draw_search
 from keras_ssl.studies.report import arms_table, difference, spread, write_report
 from keras_ssl.studies.results import ArmResult, Results
+from keras_ssl.studies.setup import setup_of
 from keras_ssl.studies.study import Study, StudyFolderError
 from keras_ssl.studies.workers import run_with_workers
 
@@ -18,6 +19,7 @@ __all__ = [
     "draw_path",
     "draw_search",
     "run_with_workers",
+    "setup_of",
     "spread",
     "write_report",
 ]

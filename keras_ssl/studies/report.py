@@ -206,7 +206,7 @@ def write_report(
     versions = ", ".join(f"{name} {version}" for name, version in found.items())
     minutes = sum(row["figures"].get("seconds", 0) for row in results.rows) / 60
     facts = {
-        **setup,
+        **{name: _markdown(value) for name, value in setup.items()},
         "trials": str(len(results.rows)),
         "time": f"{minutes:.0f} minutes, the sum over all completed trials; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -1,5 +1,6 @@
 """What the figures of a study depend on, and what needs no training: lines of its report."""
 
+import collections
 from collections.abc import Iterable
 
 import keras
@@ -9,6 +10,7 @@ from keras_ssl import data, evaluation, runs
 from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.recipes import Recipe
 from keras_ssl.studies.identity import name_of
+from keras_ssl.studies.plan import ARM, CONFIRM, DRAW, SEARCH, STAGE
 from keras_ssl.studies.results import Results
 from keras_ssl.studies.study import Study
 
@@ -22,6 +24,22 @@ def setup_of(study: Study, results: Results, source: object) -> dict[str, str]:
         study: The study, which has run.
         results: What it found.
         source: What its images are called.
+
+    Example:
+        Of a study that has run no trial yet.
+
+        >>> import tempfile
+        >>> from keras_ssl import recipes
+        >>> images = data.hold_out(data.load("digits"))
+        >>> recipe = recipes.SMALL["simclr"].for_images(images.train.image_shape, epochs=20)
+        >>> arms = {"simclr": PretrainingHyperModel(recipe, images)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     study = Study(folder, arms, trials=20)
+        >>> setup = setup_of(study, Results([], "knn", ["simclr"]), "digits")
+        >>> for name in ("images", "training"):
+        ...     print(setup[name])
+        digits: 1149 to train on, 288 to choose by, 360 to judge by
+        20 epochs of batches of 128, adamw, policy tiny_gray
     """
     arms = list(study.arms.values())
     images = arms[0].images
@@ -46,20 +64,24 @@ def _once_each(texts: Iterable[str]) -> str:
 
 def _training(recipe: Recipe) -> str:
     size = f", views of {recipe.view_size} px" if recipe.view_size else ""
+    optimizer = name_of(recipe.optimizer)
     return (
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {name_of(recipe.optimizer)}, "
-        f"policy {recipe.policy}{size}"
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {optimizer}, policy "
+        f"{recipe.policy}{size}"
     )
 
 
 def _budget(results: Results, seeds: int) -> str:
-    """Says how many runs there were, also those of an earlier call that asked for more."""
-    draws = max(len(arm.searched) for arm in results.arms.values())
-    confirmed = max(len(arm.confirmed) for arm in results.arms.values())
-    finalists = f"{seeds} more seeds for the {confirmed} best; " if confirmed else ""
+    """Says how many runs there were, failed ones and those of an earlier call included."""
+
+    def most(stage: str) -> int:
+        runs = {(row[ARM], row[DRAW]) for row in results.rows if row[STAGE] == stage}
+        return max(collections.Counter(arm for arm, _ in runs).values(), default=0)
+
+    finalists = f"{seeds} more seeds for the {most(CONFIRM)} best; " if most(CONFIRM) else ""
     return (
-        f"{draws} draws per arm, of which the first is the defaults; {finalists}then {seeds} seeds "
-        "each for the defaults and the best draw"
+        f"{most(SEARCH)} draws per arm, of which the first is the defaults; {finalists}then "
+        f"{seeds} seeds each for the defaults and the best draw"
     )
 
 

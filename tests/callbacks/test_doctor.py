@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras_ssl import callbacks, data, encoders, inspection, layers, losses, models, recipes
 from keras_ssl._files import FolderLock
 from keras_ssl.callbacks import collapse_doctor
-from keras_ssl.data.augmentation.base import Augmentation
 from keras_ssl.inspection import diagnosis
 from keras_ssl.inspection.events import read_events
 from tests.conftest import tiny_encoder
@@ -21,7 +20,7 @@ BATCH, STEPS = 64, 8
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Noise(Augmentation):
+class Noise(data.Augmentation):
     """Replaces the whole image by noise."""
 
     draw_count = 8 * 8 * 1
@@ -144,7 +143,7 @@ def test_dimensional_collapse(digits):
 
 @pytest.mark.long
 def test_identical_views(digits):
-    nothing = data.TwoViews(data.augmentation.RandomFlip(0.0))
+    nothing = data.TwoViews(data.RandomFlip(0.0))
     doctor = train(digits, policy=nothing, epochs=1)
     assert "identical views" in doctor.history
     assert "100 % of the images" in doctor.history["identical views"].finding

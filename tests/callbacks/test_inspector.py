@@ -267,7 +267,7 @@ def test_as_many_looks_as_keep_it_cheap(images):
     def every(count, total):
         pixels = np.zeros((total, 2, 2, 1), "uint8")
         return callbacks.EmbeddingInspector(
-            data.from_arrays(pixels), data.TwoViews(data.augmentation.RandomFlip()), count=count
+            data.from_arrays(pixels), data.TwoViews(data.RandomFlip()), count=count
         ).every
 
     assert every(15, 1000) == 1

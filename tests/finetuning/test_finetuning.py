@@ -269,6 +269,13 @@ class TestComparison:
         assert _compare(splits, tmp_path / "parts").rows == whole.rows and again.classifier.exists()
         assert len(fits) == 4
 
+        # Where a class of the library stands is no setting.
+        file = tmp_path / "parts" / "few_labels.json"
+        content = json.loads(file.read_text())
+        content["settings"]["augmentation"] |= {"module": "keras_ssl.data.elsewhere"}
+        file.write_text(json.dumps(content))
+        assert _compare(splits, tmp_path / "parts").rows == whole.rows and len(fits) == 4
+
         with pytest.raises(ValueError, match="of the same settings.*the batch size was 64 and now"):
             _compare(splits, tmp_path / "parts", batch_size=16)
 

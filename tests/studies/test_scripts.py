@@ -66,6 +66,9 @@ def test_every_script_answers(script, name, is_trained, tmp_path, monkeypatch, c
     report = (tmp_path / "report.md").read_text()
     answer = report.partition("**Answer.** ")[2].partition("\n")[0]
     assert any(character.isdigit() for character in answer) and "nan" not in answer
+    setup = report.partition("## Setup")[2]
+    assert "to choose by" in setup and "2 draws per arm, of which the first" in setup
+    assert re.search(r"for comparison: raw pixels kNN \d+\.\d, linear \d+\.\d; the untr", setup)
     for file in ("trials.csv", "arms.png", "search.png", picture or "study.json"):
         assert (tmp_path / file).is_file()
     assert list((tmp_path / "best").glob("*.json"))

@@ -32,7 +32,7 @@ def unit_floats(image: np.ndarray) -> np.ndarray:
 def resize_box(
     image: np.ndarray, box: Sequence[int] | None, size: tuple[int, int] | None
 ) -> np.ndarray:
-    """Cuts a rectangle out of an image and resizes it, as `augmentation.resize_boxes` does.
+    """Cuts a rectangle out of an image and resizes it, as `geometry.resize_boxes` does.
 
     Args:
         image: See the module.

@@ -84,15 +84,6 @@ def check_batch(images: Tensor) -> None:
         )
 
 
-def check_channels_are_known(images: Tensor) -> None:
-    """Raises in a graph that does not know whether images have colors."""
-    if images.shape[-1] is None:
-        raise ValueError(
-            "`images` must have a known number of channels: decode them with channels=3, or say it "
-            f"with tf.ensure_shape. Received: shape={tuple(images.shape)}"
-        )
-
-
 def in_range(images: Tensor, is_integer: bool) -> Tensor:
     """Returns unit floats as they are, or raises if any is outside [0, 1]; a graph at its step."""
     fn = functions_for(images)
@@ -115,7 +106,11 @@ def length(images: Tensor, axis: int) -> Tensor:
 
 def gray(images: Tensor) -> Tensor:
     """Returns the luma of 3 channels, else the mean of all, (..., 1)."""
-    check_channels_are_known(images)
+    if images.shape[-1] is None:  # In a graph that does not know whether images have colors.
+        raise ValueError(
+            "`images` must have a known number of channels: decode them with channels=3, or say it "
+            f"with tf.ensure_shape. Received: shape={tuple(images.shape)}"
+        )
     if images.shape[-1] == 3:
         # A product of matrices takes a quarter of the time of a sum over so short an axis.
         return functions_for(images).tensordot(images, LUMA[:, None], 1)
