@@ -11,8 +11,9 @@ of 256), with Table S6's criteria for VICReg-exp and VICReg-ctr, and EMP-SSL's o
 Each method is a run of `keras-ssl pretrain` in a folder of its own below `--output`. After
 `--minutes`, the run that is under way is stopped at a step; the same command goes on with it, and
 then with the others. Prints the figures of those that are done: kNN and logistic regression on the
-frozen features, fitted on all training images. `--smoke` shrinks every run, and the encoder to
-ResNet-8, for a CPU.
+frozen features, fitted on 10,000 training images, evenly spaced, and tested on all test images
+(`keras-ssl pretrain` judges so). `--smoke` shrinks every run, and the encoder to ResNet-8, for a
+CPU; it has a folder of its own.
 """
 
 import argparse
@@ -110,6 +111,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
+    # A run of other options is another run.
+    kind = "smoke" if options.smoke else f"{options.views}-views"
+    options.output /= f"{kind}-seed-{options.seed}"
 
     end = time.monotonic() + 60 * options.minutes
     for name in options.methods:

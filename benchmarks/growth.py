@@ -1,6 +1,6 @@
 """Measures how time and memory grow: with the batch, the projector, the images, and the features.
 
-    python benchmarks/growth.py                 # growth.json and growth.png, 6 minutes, seed 0
+    python benchmarks/growth.py            # runs/growth.json and growth.png, 6 minutes, seed 0
     python benchmarks/growth.py --most-files 100000 --panels files
 
 Each point is measured in a process of its own. The panels:
@@ -35,7 +35,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 from memory import peak_from_here
 
-HERE = pathlib.Path(__file__).parent
 PANELS = {
     "batch": [2**k for k in range(7, 13)],
     "projector": [2**k for k in range(8, 14)],
@@ -142,8 +141,12 @@ def features(count):
         labels = rng.randint(0, 10, size)
         values = rng.randn(size, 128) + np.eye(10, 128)[labels]
         made.append(evaluation.Features(values.astype("float32"), labels))
+    judges = evaluation.knn_accuracy, evaluation.linear_accuracy
+    some = [evaluation.Features(one.values[:100], one.labels[:100]) for one in made]
+    for judge in judges:  # Imports.
+        judge(*some)
     above, marks = peak_from_here(), [time.perf_counter()]
-    for judge in (evaluation.knn_accuracy, evaluation.linear_accuracy):
+    for judge in judges:
         judge(*made)
         marks.append(time.perf_counter())
     knn, linear = (b - a for a, b in zip(marks, marks[1:], strict=False))
@@ -191,13 +194,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--panels", nargs="+", choices=PANELS, default=list(PANELS))
     parser.add_argument("--most-files", type=int, default=30_000)
-    parser.add_argument("--output", type=pathlib.Path, default=HERE / "growth.json")
+    parser.add_argument("--output", type=pathlib.Path, default="runs/growth.json")
     parser.add_argument("--point", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.point:
         panel, size = arguments.point
         print(json.dumps(MEASURES[panel](int(size))))
         return
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     found = {}
     for panel in arguments.panels:
         sizes = PANELS[panel]
@@ -213,10 +217,10 @@ def main():
                 for name, value in point.items()
             )
             print(f"{panel} {size}: {figures}", flush=True)
+            arguments.output.write_text(json.dumps(found, indent=1) + "\n")
         for name in next(iter(found[panel].values())):
             values = [point[name] for point in found[panel].values()]
             print(f"  slope of {name.partition(',')[0]}: {slope(sizes, values):.2f}", flush=True)
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
     plot(found, arguments.output.with_suffix(".png"))
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import tempfile
 import time
 
+import keras
 from methods import build_encoder, fashion_mnist
 
 from keras_ssl import callbacks, data, encoders, recipes
@@ -74,6 +75,7 @@ def main():
     print("| images | epochs | looks every | training, s | looking, s | the first look, s ", end="")
     print("| part, % | without the first, % |\n|---|---|---|---|---|---|---|---|", flush=True)
     digits = data.load("digits").train
+    keras.utils.set_random_seed(0)
     measure("1,437 digits, 8 x 8", encoders.resnet8(digits.image_shape), digits, 40)
     fashion = fashion_mnist(options.data_dir, 10_000).train
     measure("10,000 of Fashion-MNIST", build_encoder(fashion.image_shape, 0), fashion, 20)

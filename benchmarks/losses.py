@@ -2,13 +2,14 @@
 
 The contenders are our criterion, the same on its other side, plain TensorFlow, and lightly's.
 
-    python benchmarks/losses.py      # the table, the curves, losses.json, losses.png
+    python benchmarks/losses.py      # the table, the curves, runs/losses.json, runs/losses.png
     python benchmarks/losses.py --criteria vicreg --grid 256x8192 --no-curves
 
 All figures of a row come from one run: the contenders take turns on the same embeddings, and the
-program prints the median of each one's turns, as a ratio to ours. Peak memory is that of a first
-step above its inputs, in a process of its own. `lightly` takes part if it can be imported
-(`pip install torch lightly torchvision`); nothing else depends on it.
+program prints the median of each one's turns, as a ratio to ours, and writes each row. Peak memory
+is that of a first step above its inputs, in a process of its own. `lightly` takes part if it can be
+imported (`pip install torch lightly torchvision`); nothing else depends on it. The record of the
+docs is benchmarks/losses.json, which is of several runs.
 """
 
 import argparse
@@ -29,7 +30,6 @@ from memory import peak_above
 
 from keras_ssl import losses
 
-HERE = pathlib.Path(__file__).parent
 GRID = [(256, 2048), (256, 8192), (1024, 8192), (1024, 256), (4096, 128)]
 # Times by M at one N, and by N at one M.
 CURVE_SAMPLES, CURVE_DIMENSIONS = 256, 128
@@ -37,8 +37,9 @@ CURVES = [(CURVE_SAMPLES, 2**k) for k in range(6, 14)] + [
     (2**k, CURVE_DIMENSIONS) for k in range(6, 13)
 ]
 LARGE_BATCH = (32_768, 128)
-# A Cholesky factor of more rows than this takes minutes.
+# A factor or a spectrum of more rows than this takes minutes.
 LARGEST_FACTOR = 4096
+FACTORING = ("tcr", "EMPSSLLoss", "IVNELoss", "MMCRLoss", "MatrixEntropyLoss")
 
 
 # --- The plain form, as one writes it ----------------------------------------------------------
@@ -266,7 +267,7 @@ def contenders(criterion, samples, dimensions, lightly_module):
     z_1 = rng.randn(samples, dimensions).astype("float32")
     z_2 = z_1 + 0.5 * rng.randn(samples, dimensions).astype("float32")
     steps = {"ours": tensorflow_step(ours(), z_1, z_2)}
-    if criterion == "tcr" and max(samples, dimensions) > LARGEST_FACTOR:
+    if criterion in FACTORING and max(samples, dimensions) > LARGEST_FACTOR:
         return steps
     if has_sides and samples != dimensions:
         other = "covariance" if samples <= dimensions else "gram"
@@ -284,22 +285,26 @@ def contenders(criterion, samples, dimensions, lightly_module):
 def time_in_turns(steps, seconds, turns=25):
     """Runs the steps in turns, and returns the median seconds of each and what each returned.
 
-    There are at most so many turns, and at least 3, or 1 if a turn takes four times the `seconds`.
-    A short step runs once more before it is timed, because the threads of the step before it keep a
-    core busy for a while.
+    There are at most so many turns, and at least 3. A short step runs once more before it is timed,
+    because the threads of the step before it keep a core busy for a while.
     """
-    results = {name: step() for name, step in steps.items()}  # This traces them, too.
+    results, first = {}, {}
+    for name, step in steps.items():
+        step()  # This traces it.
+        begin = time.perf_counter()
+        results[name] = step()
+        first[name] = time.perf_counter() - begin
     times = {name: [] for name in steps}
     start = time.perf_counter()
     for turn in range(turns):
         for name, step in steps.items():
-            if turn and min(times[name]) < 0.5:
+            if first[name] < 0.5:
                 step()
             begin = time.perf_counter()
             step()
             times[name].append(time.perf_counter() - begin)
         took = time.perf_counter() - start
-        if took > 4 * seconds or (turn >= 2 and took > seconds):
+        if turn >= min(3, turns) - 1 and took > seconds:
             break
     return {name: statistics.median(values) for name, values in times.items()}, results
 
@@ -318,7 +323,7 @@ def peak_memory(criterion, samples, dimensions, name):
 def memory_of(criterion, samples, dimensions):
     """Returns the peak memory by contender."""
     names = ["ours"] if CRITERIA[criterion][2] is None else ["ours", "dense"]
-    if criterion == "tcr" and max(samples, dimensions) > LARGEST_FACTOR:
+    if criterion in FACTORING and max(samples, dimensions) > LARGEST_FACTOR:
         return {"ours": peak_memory(criterion, samples, dimensions, "ours")}
     if CRITERIA[criterion][3] is not None and importlib.util.find_spec("lightly"):
         names.append("lightly")
@@ -455,8 +460,9 @@ def main():
     parser.add_argument("--turns", type=int, default=25, help="the most turns of one row")
     parser.add_argument("--no-curves", action="store_true", help="print only the table")
     parser.add_argument("--no-memory", action="store_true", help="measure only times")
-    parser.add_argument("--output", type=pathlib.Path, default=HERE / "losses.json")
+    parser.add_argument("--output", type=pathlib.Path, default="runs/losses.json")
     arguments = parser.parse_args()
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     grid = [tuple(map(int, shape.split("x"))) for shape in arguments.grid]
     jobs = [(criterion, *shape) for shape in grid for criterion in arguments.criteria]
     memory = [{} if arguments.no_memory else memory_of(*job) for job in jobs]
@@ -478,6 +484,7 @@ def main():
         }
         print(row_of(record), flush=True)
         records.append(record)
+        arguments.output.write_text(json.dumps(records, indent=1) + "\n")
     say_where_behind(records)
     if not arguments.no_curves:
         criteria = ["vicreg", "barlow-twins", "tcr"], ["simclr", "dcl", "spectral"]

@@ -10,7 +10,6 @@ seconds of one run each, and the peak of memory above the features, each in a pr
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -18,11 +17,12 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
+from memory import peak_from_here
 
 
 def _features(count, width, seed):
-    rng = np.random.RandomState(seed)
-    return rng.normal(size=(count, width)).astype("float32"), rng.randint(0, 10, count)
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((count, width), dtype="float32"), rng.integers(0, 10, count)
 
 
 def ours(stored, labels, queries, of_queries):
@@ -64,11 +64,11 @@ def main():
     sets = [_features(count, arguments.width, seed) for seed, count in enumerate(counts)]
     search = CONTENDERS[arguments.one]
     search(*(x[:100] for pair in sets for x in pair))  # Imports.
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    above = peak_from_here()
     start, busy = time.perf_counter(), time.process_time()
     accuracy = search(*(x for pair in sets for x in pair))
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    peak = above()
     print(
         f"{arguments.one:<10} {arguments.queries:,} of {arguments.stored:,}: {seconds:6.1f} s, "
         f"CPU {busy:6.1f} s, {peak:6.0f} MiB, accuracy {accuracy:.4f}",

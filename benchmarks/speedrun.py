@@ -16,7 +16,7 @@ timed, and the number of steps follows. The test images are looked at once per s
 (The curve is of 5,000 training images, judged by 5,000 others.)
 
 What is done stands in `--output`, and a stopped program goes on from there; a training that was
-stopped begins again.
+stopped begins again. The record of the docs is benchmarks/speedrun.json.
 """
 
 import argparse
@@ -159,7 +159,8 @@ def train(entry, images, seed, seconds, folder):
 def run(name, seed, options):
     """Trains an entry in a process of its own, judges its encoder, and returns the figures."""
     is_idea = options.ideas is not None
-    folder = options.folder / ("ideas" if is_idea else "record") / f"{name}, seed {seed}"
+    kind = f"ideas of {options.seconds:g} s" if is_idea else "record"
+    folder = options.folder / kind / f"{name}, seed {seed}"
     took = folder / "took.json"
     if not took.exists():
         shutil.rmtree(folder, ignore_errors=True)  # What a stopped training has left.
@@ -251,7 +252,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cifar", required=True, help="CIFAR-10 as an .npz file")
-    parser.add_argument("--output", type=pathlib.Path, default="benchmarks/speedrun.json")
+    parser.add_argument("--output", type=pathlib.Path, default="runs/speedrun.json")
     parser.add_argument("--folder", type=pathlib.Path, default="runs/speedrun", help="encoders")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=0, help="default: one per core")
@@ -270,6 +271,7 @@ def main():
         train(IDEAS[options.train], images, options.seeds[0], seconds, options.folder)
         return
 
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"linear": [], "runs": [], "ideas": {}}
     if options.output.is_file():
         record = json.loads(options.output.read_text())
