@@ -11,7 +11,7 @@ fine-tuned with 1 % and 10 % of the labels, and the same network is trained from
 same subsets, with as many steps: five subsets, whose differences are paired. The learning rates are
 those of `keras_ssl.finetuning.compare`: of two tried for each, the better on 2,000 of CIFAR-10's
 training images (from scratch 0.003 and 0.01, fine-tuned 0.001 and 0.003; higher was better twice).
-Prints a Markdown table, and writes the rows to `--output`. benchmarks/few_labels.json holds those of
+Prints a Markdown table, and writes the rows to `--output`. benchmarks/few_labels.json has those of
 the docs, of `--labels 0.1`.
 
 Measured at 10 % of the labels, fine-tuned minus from scratch: CIFAR-10 (JPEG copy) +2.0 ± 0.3

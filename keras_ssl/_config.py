@@ -6,6 +6,9 @@ from typing import Any
 
 import keras
 
+# Keys of configs of layers. A class is known by its name, and may move to another module.
+_SAYS_NOTHING = ("name", "seed", "module", "trainable", "shared_object_id")
+
 
 def arguments_of(constructor: Callable[..., Any]) -> list[str]:
     """Returns the names of the arguments of an `__init__`, except `*args` and `**kwargs`."""
@@ -65,3 +68,10 @@ def with_own_arguments(thing: Any, config: dict[str, Any]) -> dict[str, Any]:
             serialize = keras.saving.serialize_keras_object
             config = {**config, name: serialize(value) if is_part else value}
     return config
+
+
+def without_names(value: Any) -> Any:
+    """Returns a config without what changes nothing: names, seeds, modules, what is trainable."""
+    if isinstance(value, dict):
+        return {key: without_names(v) for key, v in value.items() if key not in _SAYS_NOTHING}
+    return [without_names(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -5,7 +5,7 @@ import os
 import keras
 
 from keras_ssl import _log, data, encoders, evaluation, runs
-from keras_ssl.evaluation.judgment import MAX_IMAGES
+from keras_ssl.evaluation.judgment import MAX_IMAGES, to_judge
 from keras_ssl.runs.images import load_for
 
 
@@ -72,7 +72,7 @@ def evaluate(
             )
         encoders.check_images(model, (None, *train.image_shape))
         keras.utils.set_random_seed(0)  # for the untrained encoder
-        train, test = train.spread(MAX_IMAGES), test.spread(MAX_IMAGES)
+        train, test = to_judge("train", train, MAX_IMAGES), to_judge("test", test, MAX_IMAGES)
         with runs.stage(f"judging on {len(train)} + {len(test)} images"):
             results = evaluation.judge_beside_baselines(model, train, test)
         if knn_grid:

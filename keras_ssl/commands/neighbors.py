@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -12,14 +12,19 @@ import numpy as np
 from keras_ssl import _log
 from keras_ssl._files import check_outside, write_whole
 from keras_ssl._validation import check_count
-from keras_ssl.data import ImageSet, from_arrays
+from keras_ssl.data import ImageSet, fingerprint, from_arrays
 from keras_ssl.data.sources import files
 from keras_ssl.data.sources.reading import Decoding
 from keras_ssl.encoders import load_encoder
 from keras_ssl.encoders.load import check_is_there
 from keras_ssl.evaluation import extract
 from keras_ssl.retrieval.duplicates import Pair, find_pairs, find_threshold, group
-from keras_ssl.retrieval.embeddings import Embeddings, is_embeddings, read_embeddings
+from keras_ssl.retrieval.embeddings import (
+    Embeddings,
+    is_embeddings,
+    place_of,
+    read_embeddings,
+)
 from keras_ssl.retrieval.extraction import (
     embed_images,
     fingerprint_encoder,
@@ -151,7 +156,7 @@ def neighbors(
     check_outside("out", folder, images)
     with _log.shown(quiet):
         found, pictures, model = _given(
-            embeddings, images, folder, image_size, batch_size, overwrite, smoke
+            embeddings, images, folder, image_size, batch_size, overwrite, smoke, encoder
         )
         with stage(f"reading {len(found.paths):,} rows of {found.features.shape[1]} numbers"):
             index = Index(found.features, center)
@@ -160,7 +165,7 @@ def neighbors(
         drawn: dict[str, list[list[_Cell]]] = {}
         if queries is not None:
             rows = [_find(found, str(query)) for query in queries]
-            result = _asked(found, index, rows, k, lambda: model or _encoder_of(found, encoder))
+            result = _asked(found, index, rows, k, model, encoder)
             folder.mkdir(parents=True, exist_ok=True)
         else:
             folder.mkdir(parents=True, exist_ok=True)
@@ -171,7 +176,7 @@ def neighbors(
             drawn["outliers.png"] = _write_outliers(folder, result)
         drawn["gallery.png"] = _write_nearest(folder, result)
         write_whole(folder / "neighbors.json", json.dumps(settings, indent=2) + "\n")
-        _draw(folder, drawn, found, pictures)
+        _draw(folder, drawn, found, pictures, encoder)
         _log.say(f"everything is in {folder}")
         return result
 
@@ -192,6 +197,7 @@ def _given(
     batch_size: int,
     overwrite: bool,
     smoke: bool,
+    encoder: Any,
 ) -> tuple[Embeddings, ImageSet | None, keras.Model | None]:
     """The embeddings, read or made; the images, if they were given; the encoder, if it was."""
     if is_embeddings(embeddings):
@@ -202,7 +208,7 @@ def _given(
             found = found._replace(
                 paths=found.paths[chosen], features=found.features[chosen], labels=labels
             )
-        are_files = not str(found.paths[0]).startswith("#")
+        are_files = place_of(str(found.paths[0])) is None
         if are_files != (images is None):
             raise ValueError(
                 "`images` must be left out: the embeddings say where the files are. "
@@ -212,12 +218,14 @@ def _given(
                 "which pictures need. Received: images=None"
             )
         shape = found.about.get("image_shape") or (None,) * 3
-        if images is None or isinstance(images, ImageSet):
-            return found, images, None
-        from keras_ssl.data import load
+        if images is None:
+            return found, None, None
+        if not isinstance(images, ImageSet):
+            from keras_ssl.data import load
 
-        scaling = _scaling(found)
-        return found, load(images, shape[0], shape[2], labels=False, scaling=scaling).train, None
+            scaling = _scaling(found, encoder)
+            images = load(images, shape[0], shape[2], labels=False, scaling=scaling).train
+        return found, _embedded(images, found), None
     if images is None:
         raise ValueError(
             "`images` must be given with an encoder; a file of embeddings ends in .npz, .csv or "
@@ -243,6 +251,22 @@ def _given(
         model, pictures, file, batch_size=batch_size, overwrite=overwrite, source=embeddings
     )
     return found, pictures, model
+
+
+def _embedded(images: ImageSet, embeddings: Embeddings) -> ImageSet:
+    """The images that were embedded, which `embed --smoke` chooses, or raises if these are others.
+
+    Where one side has labels and the other has none, only the number and the shape are compared.
+    """
+    said = (embeddings.about.get("identity") or {}).get("list of images")
+    for some in (images, images.spread(_SMOKE)):
+        ours = fingerprint(some)
+        is_like = images.has_labels != (embeddings.labels is not None)
+        if said in (None, ours) or (is_like and said.split(",")[0] == ours.split(",")[0]):
+            return some
+    raise ValueError(
+        f"`images` must be those that were embedded, {said}. Received: {fingerprint(images)}"
+    )
 
 
 def _find(embeddings: Embeddings, query: str) -> int | pathlib.Path:
@@ -276,11 +300,12 @@ def _ending_in(embeddings: Embeddings, end: str) -> list[int]:
     return [int(row) for row in np.flatnonzero(fits)]
 
 
-def _scaling(embeddings: Embeddings) -> Any:
+def _scaling(embeddings: Embeddings, encoder: Any) -> Any:
     """How the measurements that were embedded were scaled; `None` for photos."""
     about = embeddings.about
-    # Earlier versions did not note it, but the run of the encoder may have.
-    scaling = about["scaling"] if "scaling" in about else scaling_of(about.get("encoder"))
+    # Earlier versions did not note it, nor does a CSV file; the run of the encoder may have.
+    source = encoder if encoder is not None else about.get("encoder")
+    scaling = about["scaling"] if "scaling" in about else scaling_of(source)
     return scaling or None
 
 
@@ -310,33 +335,41 @@ def _asked(
     index: Index,
     places: Sequence[int | pathlib.Path],
     k: int,
-    encoder: Callable[[], keras.Model],
+    model: keras.Model | None,
+    encoder: Any,
 ) -> Neighborhood:
-    """The nearest of some images, which are rows or files."""
+    """The nearest of some images, which are rows or files.
+
+    `model` is the encoder that made the embeddings just now; else it is loaded for files.
+    """
     k = min(k, len(index) - 1)
     parts: list[Nearest] = []
-    model = encoder() if any(isinstance(place, pathlib.Path) for place in places) else None
+    if model is None and any(isinstance(place, pathlib.Path) for place in places):
+        model = _encoder_of(embeddings, encoder)
     for place in places:
-        if model is None or isinstance(place, int):
+        if isinstance(place, int):
             parts.append(index.nearest_of(np.array([place]), k))
         else:
-            parts.append(index.nearest(_features_of(place, model, embeddings), k))
+            parts.append(index.nearest(_features_of(place, model, embeddings, encoder), k))
     names = [str(embeddings.paths[p]) if isinstance(p, int) else str(p) for p in places]
     nearest = Nearest(*map(np.concatenate, zip(*parts, strict=True)))
     return Neighborhood(embeddings, names, nearest, None, [], [], np.empty(0, np.int64))
 
 
-def _features_of(path: pathlib.Path, encoder: keras.Model, embeddings: Embeddings) -> np.ndarray:
-    """The features of one image file, (1, D)."""
-    size, _, channels = embeddings.about.get("image_shape") or encoder.input_shape[1:]
+def _features_of(
+    path: pathlib.Path, model: keras.Model, embeddings: Embeddings, source: Any
+) -> np.ndarray:
+    """The features of one image file, (1, D); `source` is where the encoder was loaded from."""
+    size, _, channels = embeddings.about.get("image_shape") or model.input_shape[1:]
+    size, scaling = size or size_of(source) or 128, _scaling(embeddings, source)
     try:
-        pixels = Decoding(size or 128, channels or 3, _scaling(embeddings)).read(os.fspath(path))
+        pixels = Decoding(size, channels or 3, scaling).read(os.fspath(path))
     except files.UNREADABLE as error:
         raise ValueError(
             f"`queries` must be images that can be read. Received: {str(path)!r}; "
             f"{type(error).__name__}: {error}"
         ) from error
-    return extract(encoder, from_arrays(pixels[None])).values
+    return extract(model, from_arrays(pixels[None])).values
 
 
 def _all(
@@ -454,11 +487,12 @@ def _draw(
     pictures: dict[str, list[list[_Cell]]],
     embeddings: Embeddings,
     images: ImageSet | None,
+    encoder: Any,
 ) -> None:
     """Draws pictures by their names; those without photos are removed."""
     photos = {cell.photo for rows in pictures.values() for row in rows for cell in row}
     with stage(f"drawing {len(photos)} photos"):
-        pixels = read_photos(photos, embeddings, images, _scaling(embeddings))
+        pixels = read_photos(photos, embeddings, images, _scaling(embeddings, encoder))
         for name, rows in pictures.items():
             tiles = [[Tile(pixels[cell.photo], cell.lines) for cell in row] for row in rows]
             if tiles:

@@ -1,14 +1,16 @@
 """Judges an encoder, beside the two baselines that give a figure its meaning."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, Views
-from keras_ssl.data.image_set import check_image_set
+from keras_ssl.data.image_set import Places, check_image_set
 from keras_ssl.data.views import check_policy
 from keras_ssl.evaluation.features import (
     Features,
@@ -128,7 +130,7 @@ def judge_raw_pixels(
 def check_classes(train: ImageSet, test: ImageSet) -> None:
     """Raises if a number is the label of one class in `train` and of another one in `test`."""
     names = [images.class_names for images in (train, test)]
-    if any(one is None or all(map(str.isdecimal, one)) for one in names):
+    if any(one is None or [*one] == [*map(str, range(len(one)))] for one in names):
         return  # Classes without names of their own.
     for i, (one, other) in enumerate(zip(*names, strict=False)):
         if one != other:
@@ -153,10 +155,28 @@ def _extracted(
         check_classes(train, test)
     check_count("max_images", max_images)
     encoder = prepared(encoder, train.image_shape)
-    train_features = extract(encoder, train.spread(max_images), batch_size)
+    train_features = extract(encoder, to_judge("train", train, max_images), batch_size)
     if test is None:
         return train_features, None
-    return train_features, extract(encoder, test.spread(max_images), batch_size)
+    return train_features, extract(encoder, to_judge("test", test, max_images), batch_size)
+
+
+def to_judge(name: str, images: ImageSet, count: int) -> ImageSet:
+    """Returns at most `count` of some images, evenly spaced, and warns if they lack classes.
+
+    Of labels that alternate, every k-th image may have the same ones.
+    """
+    some = images.spread(count)
+    if len(some) < len(images) and images.has_labels and isinstance(images.keys, Places):
+        before, left = (len(np.unique(one.labels())) for one in (images, some))
+        if left < before:
+            warnings.warn(
+                f"`{name}` has images of {before} classes, and the {len(some):,} of them that are "
+                f"judged, evenly spaced, are of {left}: shuffle the images, or judge all, with "
+                f"max_images={len(images)}.",
+                stacklevel=4,
+            )
+    return some
 
 
 def _figures(train: Features, test: Features | None, label_free: bool) -> dict[str, float]:

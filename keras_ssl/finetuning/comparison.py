@@ -16,18 +16,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssl._config import without_names
 from keras_ssl._files import FolderLock, read_json, whole, write_whole
 from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
 from keras_ssl.data import Augmentation, ImageSet, Stream, fingerprint
 from keras_ssl.data.augmentation.base import check_augmentation
+from keras_ssl.data.image_set import Places
 from keras_ssl.encoders import as_encoder, check_images, merged_encoder
+from keras_ssl.encoders.computation import fingerprint_computation
 from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
 from keras_ssl.finetuning.subsets import check_label_fraction, label_subset
 from keras_ssl.finetuning.training import (
     accuracy,
     build_classifier,
     check_labeled,
+    check_last,
     check_part,
     default_augmentation,
     fit_classifier,
@@ -218,12 +222,14 @@ def compare(
     encoder = merged_encoder(as_encoder(encoder, image_shape=train.image_shape))
     check_images(encoder, (None, *train.image_shape))
     check_images(encoder, (None, *test.image_shape))
+    check_last(encoder, check_part("part", part))
     settings = {
         "encoder": _checksum(encoder),
+        "computation": fingerprint_computation(encoder),
         "train": fingerprint(train),
         "test": fingerprint(test),
         "classes": _classes(train, test),
-        "part": check_part("part", part),
+        "part": part,
         "steps": steps,
         "batch_size": batch_size,
         "augmentation": _plain(augmentation),
@@ -241,12 +247,16 @@ _SETTINGS = {
     "train": "checksum of the images to train on",
     "test": "checksum of the images to test on",
     "classes": "checksum of all labels and of the names of the classes",
+    "computation": "checksum of the encoder's layers, such as its range, pooling and precision",
     "part": "part of the encoder that is trained",
     "steps": "number of steps",
     "batch_size": "batch size",
     "learning_rate": "learning rate",
     "scratch_learning_rate": "learning rate from new weights",
 }
+
+# Earlier versions did not write these.
+_NEW_SETTINGS = ("classes", "computation")
 
 
 def _classes(train: ImageSet, test: ImageSet) -> int:
@@ -288,11 +298,12 @@ class _Run:
         try:
             self._read()
             self.train, self.test = self.train.in_memory(), self.test.in_memory()
-            if isinstance(self.train, Stream):
+            if isinstance(self.train, Stream) or not isinstance(self.train.keys, Places):
                 raise ValueError(
-                    "`train` must be images that can be chosen from: of shards, at most 2 GiB of "
-                    "images, decoded; take some of them, train.spread(10000), or name fewer "
-                    f"shards. Received: {len(self.train)} images of {self.train.image_shape}"
+                    "`train` must be images that can be chosen from: of shards and of "
+                    "tensorflow-datasets, at most 2 GiB of images, decoded; take some of them, "
+                    "train.spread(10000), smaller ones, or fewer shards. Received: "
+                    f"{len(self.train)} images of {self.train.image_shape}"
                 )
             arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
             plan = [
@@ -385,11 +396,11 @@ class _Run:
         content = read_json(path, _REMEDY)
         before = content.get("settings", {})
         for name, value in self.settings.items():
-            if name == "classes" and name not in before:  # A file of an earlier version.
+            if name in _NEW_SETTINGS and name not in before:  # A file of an earlier version.
                 continue
             found = before.get(name)
             if name == "augmentation":
-                found = _without_names(found)
+                found = without_names(found)
             if found != value:
                 raise ValueError(
                     f"`folder` must hold rows of the same settings, or none: name another folder. "
@@ -417,13 +428,5 @@ def _checksum(encoder: keras.Model) -> str:
 
 def _plain(augmentation: Augmentation) -> Any:
     """Returns what describes an augmentation, as JSON gives it back."""
-    serialized = _without_names(keras.saving.serialize_keras_object(augmentation))
+    serialized = without_names(keras.saving.serialize_keras_object(augmentation))
     return json.loads(json.dumps(serialized, default=str))
-
-
-def _without_names(value: Any) -> Any:
-    """Leaves out of a serialized layer what its name, seed and module are: they change nothing."""
-    if isinstance(value, dict):
-        others = {key: v for key, v in value.items() if key not in ("name", "seed", "module")}
-        return {key: _without_names(v) for key, v in others.items()}
-    return [_without_names(v) for v in value] if isinstance(value, (list, tuple)) else value

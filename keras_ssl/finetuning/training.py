@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl._keras import renew_normalization
+from keras_ssl._keras import all_layers, renew_normalization
 from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._validation import (
     check_choice,
@@ -27,6 +27,7 @@ from keras_ssl._validation import (
     check_positive,
     check_seed,
 )
+from keras_ssl.callbacks import StopOnNonFinite
 from keras_ssl.data import (
     Augmentation,
     Compose,
@@ -62,6 +63,15 @@ _ENDLESS = 2**31
 def check_part(name: str, value: Any) -> str:
     """Returns `value`, or raises if it is not the name of a part of the encoder."""
     return check_choice(name, value, PARTS)
+
+
+def check_last(encoder: keras.Model, part: str) -> None:
+    """Raises if the last third of an encoder's layers would be none of them."""
+    if part == "last" and len(find_blocks(encoder).parts) == 1:
+        raise ValueError(
+            "`train` must be 'head' or 'all' for an encoder that has its weights in one layer. "
+            f"Received: {part!r}"
+        )
 
 
 def check_labeled(name: str, value: Any) -> ImageSet:
@@ -163,7 +173,9 @@ def fit_classifier(
 
     Raises:
         TypeError: for images or an augmentation of another type.
-        ValueError: for images without labels, or a value out of its range.
+        ValueError: for images without labels, a value out of its range, or `train="last"` of an
+            encoder that has its weights in one layer.
+        keras_ssl.callbacks.NonFiniteLossError: if the loss or a weight becomes infinite or NaN.
 
     Example:
         >>> from keras_ssl import data
@@ -191,6 +203,7 @@ def fit_classifier(
     logits = keras.Model(classifier.inputs, softmax.input)
     body = keras.Model(classifier.inputs, head.input)
     check_images(body, (None, *images.image_shape))
+    check_last(body, train)
     if probe_first:
         head.set_weights(_logistic_regression(extract(body, images), head.units))
     _train_last(body, fraction)
@@ -202,7 +215,12 @@ def fit_classifier(
         warmup_steps=warmup,
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=decay)
-    optimizer.exclude_from_weight_decay([v for v in logits.trainable_variables if v.ndim == 1])
+    # Biases, scales, class tokens and positions are no kernels, whatever their shapes are.
+    others = [v for v in logits.trainable_variables if "kernel" not in v.name]
+    optimizer.exclude_from_weight_decay(others)
+    if any(layer.compute_dtype == "float16" for layer in all_layers(logits)):
+        # Keras asks the model alone, whose own policy is the process's.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(logits.trainable_variables)  # TensorFlow traces twice what creates variables.
     logits.compile(
         optimizer,
@@ -211,7 +229,8 @@ def fit_classifier(
         # not compile the step at all, and take a hundred times as long.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
-    logits.fit(_batches(images, augmentation, batch_size, steps, seed), verbose=0, shuffle=False)
+    batches = _batches(images, augmentation, batch_size, steps, seed)
+    logits.fit(batches, verbose=0, shuffle=False, callbacks=[StopOnNonFinite()])
     _train_last(classifier, 1.0)
 
 
@@ -225,7 +244,7 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
 
     Raises:
         TypeError: if `images` is not an `ImageSet`.
-        ValueError: if `images` has no labels.
+        ValueError: if `images` has no labels, or a probability is not finite.
 
     Example:
         A new classifier has no preference, and answers the first class.
@@ -238,7 +257,12 @@ def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -
     """
     right = count = 0
     for batch, labels in check_labeled("images", images).batches(batch_size):
-        predicted = np.argmax(classifier.predict_on_batch(for_backend(batch)), axis=1)
+        probabilities = classifier.predict_on_batch(for_backend(batch))
+        if not np.isfinite(probabilities).all():  # Of NaN, the first would be the largest.
+            raise ValueError(
+                "`classifier` must give finite probabilities. Received: infinite ones or NaN"
+            )
+        predicted = np.argmax(probabilities, axis=1)
         right += int(np.sum(predicted == np.asarray(labels)))
         count += len(predicted)  # The size of a part of a stream is an estimate.
     return right / count

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_ssl.data.sources import files
+from keras_ssl.data.sources import files, raw
 from keras_ssl.evaluation.features import finite
 from keras_ssl.retrieval.embeddings import Embeddings
 from keras_ssl.retrieval.search import Nearest
@@ -178,7 +178,9 @@ def _pixels(embeddings: Embeddings, row: int, contents: dict[int, bytes]) -> byt
     """A checksum of an image's pixels at full size; of what cannot be read, one of its own."""
     if row not in contents:
         try:
-            pixels = files.pixels(embeddings.file(row))
+            file = embeddings.file(row)
+            # Of measurements, Pillow would leave out bits, or all pages but the first.
+            pixels = raw.read_numbers(file) if raw.kind(file) else files.pixels(file)
             text = f"{pixels.shape}, {pixels.dtype}".encode()
             contents[row] = hashlib.sha256(text + pixels.tobytes()).digest()
         except files.UNREADABLE:

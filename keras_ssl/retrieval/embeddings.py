@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import struct
 import sys
 import tempfile
@@ -187,6 +188,11 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
             f"{os.fspath(path)!r} with features {shape} and paths {found.paths.shape}"
         )
     return found
+
+
+def place_of(path: str) -> int | None:
+    """Returns the place of an image that is not a file, 3 of "#3"; `None` for a file's path."""
+    return int(path[1:]) if re.fullmatch(r"#[0-9]+", path) else None
 
 
 def is_embeddings(path: Any) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,8 +18,10 @@ from keras_ssl import _log
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_folder, load
 from keras_ssl.data.image_set import TEST_NAMES, Places, check_image_set
+from keras_ssl.data.sources.idx import is_idx
 from keras_ssl.encoders import check_images, describe_range
 from keras_ssl.encoders.adapt import square_size
+from keras_ssl.encoders.computation import fingerprint_computation
 from keras_ssl.evaluation.features import prepared, represent_with
 from keras_ssl.retrieval.embeddings import (
     Embeddings,
@@ -92,8 +95,8 @@ def _open(
     source: Any, size: int | None, channels: int | None, labels: bool, scaling: Any
 ) -> ImageSet:
     """The images of a folder, or of another source of `load`."""
-    if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
-        root = pathlib.Path(source)
+    is_folder = isinstance(source, (str, os.PathLike)) and os.path.isdir(source)
+    if is_folder and not is_idx(root := pathlib.Path(source)):
         options: Any = {} if size is None else {"image_size": size}
         options.update(channels=channels, labels=False, scaling=scaling, in_memory=False)
         images = from_folder(root, **options)
@@ -106,7 +109,14 @@ def _classified(images: ImageSet, root: pathlib.Path) -> ImageSet:
     parts = [pathlib.Path(name).relative_to(root).parts for name in images.names or ()]
     if {folders[0] for folders in parts} <= {"train", *TEST_NAMES}:
         parts = [folders[1:] for folders in parts]
-    if any(len(folders) < 2 for folders in parts):
+    loose = sum(len(folders) < 2 for folders in parts)
+    if 0 < loose < len(parts):
+        warnings.warn(
+            f"{loose} of {len(parts)} images in {root} lie outside its sub-folders, so there are "
+            "no labels. Move these images if the sub-folders are classes.",
+            stacklevel=4,
+        )
+    if loose:
         return images
     names, labels = np.unique([folders[0] for folders in parts], return_inverse=True)
     if len(names) < 2:
@@ -303,8 +313,10 @@ def identify(encoder: keras.Model, images: ImageSet) -> dict[str, Any]:
         images: The images. Files are told apart by their paths, sizes and times; images that are
             not files by their number and some of their pixels.
     """
+    encoder = prepared(encoder, images.image_shape)
     return {
-        "encoder": fingerprint_encoder(prepared(encoder, images.image_shape)),
+        "encoder": fingerprint_encoder(encoder),
+        "layers of the encoder": fingerprint_computation(encoder),
         "list of images": _fingerprint_images(images),
         "image shape": list(images.image_shape),
         "scaling": images.scaling and [list(pair) for pair in images.scaling],

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ssl.data import ImageSet
 from keras_ssl.data.image_set import Places
-from keras_ssl.retrieval.embeddings import Embeddings
+from keras_ssl.retrieval.embeddings import Embeddings, place_of
 from keras_ssl.retrieval.gallery import as_tile, read_tile
 
 # Images that are decoded at a time.
@@ -33,8 +33,9 @@ def read_photos(
     places: dict[int, int | str] = {}  # Rows by places in `images`.
     for photo in photos:
         path = str(embeddings.paths[photo]) if isinstance(photo, int) else photo
-        if isinstance(photo, int) and images is not None and path.startswith("#"):
-            places[int(path[1:])] = photo
+        place = place_of(path) if isinstance(photo, int) else None
+        if images is not None and place is not None:
+            places[place] = photo
         else:
             file = embeddings.file(photo) if isinstance(photo, int) else photo
             found[photo] = read_tile(file, shape[2], scaling)

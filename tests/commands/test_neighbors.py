@@ -14,6 +14,7 @@ from PIL import Image
 from keras_ssl import data, evaluation, retrieval
 from keras_ssl.commands.embed import embed
 from keras_ssl.commands.neighbors import neighbors
+from keras_ssl.data.image_set import spread_places
 
 PICTURES = {"gallery.png", "outliers.png", "duplicates.png"}
 TABLES = {"nearest.csv", "outliers.csv", "duplicates.csv", "groups.csv", "neighbors.json"}
@@ -110,6 +111,18 @@ def test_images_that_are_not_files(tmp_path, monkeypatch):
     assert result.queries == ["#3"]
     picture = np.asarray(Image.open("neighbors/gallery.png"))
     assert (picture[4, 4] == pixels[3, 0, 0, 0]).all()
+    with pytest.raises(ValueError, match="`images` must be those that were embedded, 30 of 8x8x1"):
+        neighbors("e.npz", data.from_arrays(255 - pixels), quiet=True)
+
+
+def test_a_sample_that_was_embedded_to_try_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.RandomState(0).randint(0, 256, (200, 8, 8, 1)).astype("uint8")
+    np.savez("data.npz", x_train=pixels, y_train=np.arange(200) % 2)
+    embed(evaluation.raw_pixels((8, 8, 1)), "data.npz", out="e.npz", smoke=True, quiet=True)
+    neighbors("e.npz", "data.npz", queries=["#3"], quiet=True)
+    expected = pixels[spread_places(200, 64)[3], 0, 0, 0]
+    assert (np.asarray(Image.open("neighbors/gallery.png"))[4, 4] == expected).all()
 
 
 def test_images_in_shards(photos):
@@ -150,6 +163,13 @@ def test_measurements_keep_their_scaling(tmp_path, monkeypatch):
     assert result.nearest.similarities[0, 0] == pytest.approx(1, abs=1e-5)
     shown = np.asarray(Image.open("neighbors/gallery.png"))[4:132, 4:132]
     assert shown.mean() > 80
+    # A CSV file says nothing of it, but the run of the encoder does.
+    embed("encoder.keras", "photos", out="e.csv", quiet=True)
+    run = {"encoder.keras": found.about["scaling"]}
+    monkeypatch.setattr("keras_ssl.commands.neighbors.scaling_of", run.get)
+    given = {"queries": ["query.png"], "encoder": "encoder.keras"}
+    again = neighbors("e.csv", k=1, quiet=True, **given)
+    assert again.nearest.similarities[0, 0] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -378,6 +378,21 @@ def test_a_number_is_the_same_class_in_both_parts():
     with pytest.raises(ValueError, match="`test` must have the classes of `train`"):
         callbacks.EvaluationCallback(cats, birds)
     assert evaluation.judge(encoder, cats, numbers, label_free=False)
+    # Folders that are called by numbers.
+    names = ("3", "5", "7"), ("5", "7")
+    some, fewer = (data.from_arrays(pixels, labels, one) for one in names)
+    with pytest.raises(ValueError, match="class 0 is '3' in `train`, '5' in `test`"):
+        evaluation.judge(encoder, some, fewer)
+
+
+def test_every_second_of_labels_that_alternate_lacks_classes():
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 4, 4, 1)).astype("uint8")
+    images = data.from_arrays(pixels, np.arange(40) % 4)
+    encoder = evaluation.raw_pixels((4, 4, 1))
+    with pytest.warns(UserWarning, match="of 4 classes, and the 20 .* judged.* are of 2") as said:
+        evaluation.judge(encoder, images, images, max_images=20)
+    assert ["`train`" in str(said[0].message), "`test`" in str(said[1].message)] == [True, True]
+    evaluation.judge(encoder, images, images, max_images=39)
 
 
 def test_one_class_is_nothing_to_learn():

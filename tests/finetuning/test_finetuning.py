@@ -1,10 +1,11 @@
 import json
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
-from keras_ssl import data, encoders, evaluation, finetune, finetuning
+from keras_ssl import callbacks, data, encoders, evaluation, finetune, finetuning
 from keras_ssl.finetuning import comparison as comparison_file
 from keras_ssl.finetuning.training import _batches, _train_last, default_augmentation
 from tests.conftest import lora_encoder, tiny_encoder
@@ -161,6 +162,52 @@ class TestTraining:
         assert len(paths) == count and paths[:1] == ([] if first is None else [first])
         assert {v.path for v in body.trainable_variables} <= set(paths)
 
+    def test_the_last_third_of_one_layer_is_nothing(self, splits, tmp_path):
+        encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 8)])
+        encoder.add(keras.layers.Flatten())
+        with pytest.raises(ValueError, match="`train` must be 'head' or 'all' for an encoder that"):
+            finetuning.compare(encoder, *splits, tmp_path / "new", part="last")
+        assert not (tmp_path / "new").exists()
+
+    def test_half_precision_scales_the_loss(self, splits, monkeypatch):
+        """Keras would not: the layers are of mixed_float16, and the classifier is not."""
+        wrapped, wrap = [], keras.optimizers.LossScaleOptimizer
+        monkeypatch.setattr(
+            keras.optimizers, "LossScaleOptimizer", lambda o: wrapped.append(o) or wrap(o)
+        )
+        for dtype, count in (("float32", 0), ("mixed_float16", 1)):
+            encoder = keras.Sequential([keras.Input((8, 8, 1))])
+            encoder.add(keras.layers.Conv2D(4, 3, dtype=dtype))
+            encoder.add(keras.layers.GlobalAveragePooling2D())
+            classifier = finetuning.build_classifier(encoder, splits.train.class_names)
+            before = np.array(classifier.weights[0])
+            finetuning.fit_classifier(classifier, splits.train, steps=3, augmentation=FLIPS)
+            assert len(wrapped) == count and np.any(before != classifier.weights[0])
+
+    def test_kernels_alone_decay(self, splits):
+        encoder = encoders.vit((8, 8, 1), width=8, blocks=1, heads=2, patch_size=4)
+        classifier = finetuning.build_classifier(encoder, splits.train.class_names)
+        excluded = []
+        exclude = keras.optimizers.AdamW.exclude_from_weight_decay
+        with mock.patch.object(
+            keras.optimizers.AdamW,
+            "exclude_from_weight_decay",
+            lambda self, some: excluded.extend(v.path for v in some) or exclude(self, some),
+        ):
+            finetuning.fit_classifier(classifier, splits.train, steps=1, augmentation=FLIPS)
+        paths = [v.path for v in classifier.trainable_weights]
+        assert set(paths) - set(excluded) == {path for path in paths if path.endswith("kernel")}
+        assert any("query/bias" in path for path in excluded)
+
+    def test_a_training_that_diverges_is_no_accuracy(self, splits):
+        classifier = finetuning.build_classifier(tiny_encoder(), splits.train.class_names)
+        arguments = dict(steps=4, augmentation=FLIPS, learning_rate=1e38)
+        with pytest.raises(callbacks.NonFiniteLossError, match="Not finite"):
+            finetuning.fit_classifier(classifier, splits.train, **arguments)
+        classifier.layers[-2].bias.assign(np.full(10, np.nan))
+        with pytest.raises(ValueError, match="`classifier` must give finite probabilities"):
+            finetuning.accuracy(classifier, splits.test)
+
     def test_layers_inside_a_layer_count(self, splits):
         """A network of KerasHub may be one layer that holds all of its blocks."""
 
@@ -286,6 +333,22 @@ class TestComparison:
             finetuning.compare(encoder, *splits, tmp_path, labels=[fraction], **arguments)
             kept.append(json.loads((tmp_path / "classifier.json").read_text())["row"])
         assert [name.partition(" %")[0] for name in kept] == ["50", "50", "100"]
+
+    def test_an_encoder_of_the_same_weights_is_another_one(self, splits, tmp_path):
+        network = tiny_encoder()
+        arguments = dict(labels=[0.1], seeds=1, steps=2, augmentation=FLIPS, baselines=False)
+        bytes_, floats = (encoders.as_encoder(network, input_range=(0, m)) for m in (255, 1))
+        finetuning.compare(bytes_, *splits, tmp_path, **arguments)
+        with pytest.raises(ValueError, match="checksum of the encoder's layers, such as its range"):
+            finetuning.compare(floats, *splits, tmp_path, **arguments)
+        # One that was saved and loaded is the same, and a file of an earlier version says nothing.
+        bytes_.save(tmp_path / "bytes.keras")
+        again = encoders.load_encoder(tmp_path / "bytes.keras")
+        assert len(finetuning.compare(again, *splits, tmp_path, **arguments).rows) == 1
+        content = json.loads((tmp_path / "few_labels.json").read_text())
+        del content["settings"]["computation"]
+        (tmp_path / "few_labels.json").write_text(json.dumps(content))
+        assert len(finetuning.compare(again, *splits, tmp_path, **arguments).rows) == 1
 
     def test_all_labels_are_one_subset(self, splits, tmp_path):
         arguments = dict(labels=[1.0], seeds=2, steps=2, augmentation=FLIPS)

@@ -4,14 +4,15 @@ import os
 import shutil
 import tracemalloc
 
+import cv2
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ssl import data, evaluation, retrieval
+from keras_ssl import data, encoders, evaluation, retrieval
 from keras_ssl.retrieval import duplicates, embeddings, extraction
-from keras_ssl.retrieval.embeddings import Embeddings
+from keras_ssl.retrieval.embeddings import Embeddings, place_of
 from keras_ssl.retrieval.gallery import Tile, as_tile, draw_rows, read_tile
 from keras_ssl.retrieval.parts import Part, Parts, differing
 from tests.conftest import tiny_encoder
@@ -281,6 +282,27 @@ class TestEmbedImages:
         twin.set_weights(encoder.get_weights())
         assert extraction.fingerprint_encoder(twin) == ours
 
+    def test_the_identity_tells_precision_and_pooling_apart(self, images):
+        kinds = [
+            *(("mean", "float32"), ("class", "float32"), ("mean", "mixed_bfloat16")),
+            ("mean", "float32"),
+        ]
+        found = []
+        for pooling, dtype in kinds:
+            keras.utils.set_random_seed(0)
+            tokens = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Reshape((16, 4))])
+            tokens.add(keras.layers.Dense(3, dtype=dtype))
+            encoder = encoders.as_encoder(tokens, pooling=pooling)
+            found.append(extraction.identify(encoder, images))
+        assert found[3] == found[0] and found[1] != found[0] != found[2]
+        assert len({one["encoder"] for one in found}) == 1  # the same weights
+
+    def test_loose_images_leave_no_classes_and_it_is_said(self, encoder, tmp_path):
+        photos = _photos(tmp_path / "photos")
+        shutil.copy(photos / "hats" / "00.png", photos / "cover.png")
+        with pytest.warns(UserWarning, match="1 of 13 images in .* lie outside its sub-folders"):
+            assert not retrieval.open_images(photos, encoder).has_labels
+
 
 class TestSearch:
     X = np.random.RandomState(0).normal(3, 1, size=(50, 6)).astype("float32")
@@ -367,6 +389,17 @@ class TestDuplicates:
         groups = [[names[row] for row in rows] for rows in duplicates.group(pairs, 24)]
         assert groups == [["03.png", "x1.png", "x2.png"], ["05.png", "y.png"], ["07.png", "z.jpg"]]
 
+    def test_measurements_are_compared_whole(self, tmp_path):
+        """Of 16 bits in three channels, Pillow drops the lower eight."""
+        for i in range(2):
+            pixels = np.random.RandomState(i).randint(0, 256, (8, 8, 3)).astype("uint16")
+            cv2.imwrite(str(tmp_path / f"{i}.png"), pixels)
+        paths = np.array([str(tmp_path / f"{i}.png") for i in range(2)])
+        embeddings = retrieval.Embeddings(paths, np.ones((2, 3), "float32"))
+        nearest = retrieval.Nearest(np.array([[1], [0]]), np.ones((2, 1)))
+        (pair,) = duplicates.find_pairs(embeddings, nearest, 0.9)
+        assert pair.kind == "near"
+
     def test_no_pairs_are_no_groups(self):
         assert duplicates.group([], 3) == []
 
@@ -431,6 +464,10 @@ def test_an_identity_of_an_earlier_version_is_the_same_where_it_says_something()
     assert differing({"encoder": "b"}, now) == ["encoder"]
     assert differing({"encoder": "a", "scaling": None}, now) == ["scaling"]
     assert differing({}, now) == ["encoder", "scaling"]
+
+
+def test_a_name_that_begins_like_a_number_is_a_name():
+    assert [place_of(path) for path in ("#3", "#trip/1.jpg", "#", "3")] == [3, None, None, None]
 
 
 def test_a_path_of_a_bucket_stays_as_it_is():

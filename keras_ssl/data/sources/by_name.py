@@ -11,7 +11,7 @@ from keras_ssl.data.sources import files, raw, shards
 from keras_ssl.data.sources.digits import read_digits
 from keras_ssl.data.sources.folder import read_folder
 from keras_ssl.data.sources.huggingface import SCHEME, read_huggingface
-from keras_ssl.data.sources.idx import IDX_FILES, read_idx
+from keras_ssl.data.sources.idx import is_idx, read_idx
 from keras_ssl.data.sources.manifest import from_manifest
 from keras_ssl.data.sources.npz import read_npz
 from keras_ssl.data.sources.resizing import brought_to, check_image_size
@@ -132,7 +132,7 @@ def load(
                 f"`source` must be a folder, a .csv file or shards. Received: {source!r}"
             )
         splits = read_folder(name, image_size or 128, channels, labels, scaling)
-    elif (path / IDX_FILES.format("train", "images", 3)).is_file():
+    elif is_idx(path):
         splits = brought_to(read_idx(path), image_size, channels)
     elif path.is_dir():
         splits = read_folder(str(path), image_size or 128, channels, labels, scaling)

@@ -10,14 +10,19 @@ from keras_ssl.data.image_set import Splits
 from keras_ssl.data.sources.arrays import from_arrays, of_the_same_classes
 
 # The names that MNIST's authors chose; Fashion-MNIST and KMNIST use the same.
-IDX_FILES = "{}-{}-idx{}-ubyte.gz"
+_FILES = "{}-{}-idx{}-ubyte.gz"
+
+
+def is_idx(path: pathlib.Path) -> bool:
+    """Whether a folder holds the four files."""
+    return (path / _FILES.format("train", "images", 3)).is_file()
 
 
 def read_idx(path: pathlib.Path) -> Splits:
     """The splits of a folder of IDX files: a header of 4 + 4 bytes per axis, then the pixels."""
 
     def read(part: str, kind: str, axes: int) -> np.ndarray:
-        file = path / IDX_FILES.format(part, kind, axes)
+        file = path / _FILES.format(part, kind, axes)
         try:
             with gzip.open(file) as content:
                 header = np.frombuffer(content.read(4 + 4 * axes), ">u4")
