@@ -280,6 +280,12 @@ def may_decay(optimizer: keras.optimizers.Optimizer, variable: Any) -> bool:
     return optimizer._use_weight_decay(variable)
 
 
+def has_own_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the class of an optimizer decays weights in a way of its own, as Muon does."""
+    own = type(optimizer)._apply_weight_decay
+    return own is not keras.optimizers.Optimizer._apply_weight_decay
+
+
 def replace_update(
     optimizer: keras.optimizers.Optimizer, update_step: Callable[[Any, Any, Any], None]
 ) -> None:

@@ -439,6 +439,27 @@ class TestTrainedPart:
             model.encoder(images, training=True), model.encoder(images, training=False)
         )
 
+    @pytest.mark.long
+    def test_a_lora_of_the_users_own_goes_on(self, tmp_path):
+        """Keras' files hold W + A B, from which A and B would start at zero."""
+        encoder = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()])
+        encoder.add(keras.layers.Dense(6))
+        encoder.layers[-1].enable_lora(2)
+        model = _method(encoder)
+        trained = [w.name for w in model.encoder.trainable_weights]
+        _train(model, 1)
+        _train(model, 1)
+        model.save(tmp_path / "model.keras")
+        again = keras.models.load_model(tmp_path / "model.keras")
+        assert [w.name for w in again.encoder.trainable_weights] == trained and len(trained) == 3
+        for either in (model, again):
+            _train(either)
+        for a, b in zip(model.variables, again.variables, strict=True):
+            np.testing.assert_array_equal(a, b)
+        plain = encoders.plain_encoder(again.encoder)
+        assert len(plain.weights) == 2
+        np.testing.assert_allclose(_values(plain), _values(again.encoder), rtol=1e-5, atol=1e-6)
+
     def test_only_a_lora_is_merged(self):
         adapted, sums = lora_encoder()
         merged = encoders.merged_encoder(adapted)

@@ -325,7 +325,8 @@ class EmbeddingInspector(keras.callbacks.Callback):
             "embedding dimension": embeddings,
             "optimizer": type(optimizer).__name__,
             "learning rate": type(schedule).__name__ if schedule else learning_rate(optimizer),
-            "weight decay": optimizer.weight_decay,
+            # LARS adds it to the gradient, and tells Keras of none.
+            "weight decay": getattr(optimizer, "coupled_weight_decay", optimizer.weight_decay),
             "batch size": model.images_per_step,
             "micro batch size": model.micro_batch_size,
             "epochs": self.params.get("epochs"),

@@ -25,7 +25,8 @@ from keras_ssl.encoders.blocks import Blocks, Part, find_blocks
 
 # Queries and values, as their layers are called in Keras and KerasHub.
 _ATTENTION = ("query", "value", "query_dense", "value_dense")
-_FACTORS = ("lora_kernel_a", "lora_kernel_b")
+_FACTORS = tuple(f"lora_{of}_{i}" for of in ("kernel", "embeddings") for i in "ab")
+_TRAINS_LORA_ALONE = "trains_lora_alone"
 
 
 def prepare_training(
@@ -92,7 +93,12 @@ def describe_training(encoder: keras.layers.Layer) -> dict[str, Any]:
     """
     layers = all_layers(encoder)
     frozen = [i for i, layer in enumerate(layers) if not layer.trainable]
-    lora = {str(i): layer.lora_rank for i, layer in enumerate(layers) if has_lora(layer)}
+    # A LoRA that the user switched on is in the layer's config, and trains more than its factors.
+    lora = {
+        str(i): layer.lora_rank
+        for i, layer in enumerate(layers)
+        if has_lora(layer) and getattr(layer, _TRAINS_LORA_ALONE, False)
+    }
     return {"frozen": frozen, "lora": lora} if frozen or lora else {}
 
 
@@ -143,7 +149,7 @@ def plain_encoder(encoder: keras.Model) -> keras.Model:
         >>> [layer.trainable for layer in plain.layers]
         [True, True]
     """
-    if not describe_training(encoder):
+    if not describe_training(encoder) and not any(map(has_lora, all_layers(encoder))):
         return encoder
     config = _as_trained(keras.saving.serialize_keras_object(encoder))
     plain = keras.saving.deserialize_keras_object(config)
@@ -306,16 +312,36 @@ def _enable_lora(layer: Any, rank: int) -> None:
     layer.trainable = True
     if not has_lora(layer):  # A file of Keras may have restored it.
         layer.enable_lora(rank)
+    setattr(layer, _TRAINS_LORA_ALONE, True)
     for variable in layer.weights:
-        variable.trainable = any(variable is getattr(layer, name) for name in _FACTORS)
-    # They are set on the layer, because Keras made it. (Keras' files have only W + A B.)
+        variable.trainable = any(variable is getattr(layer, name) for name in _factors(layer))
+    _save_whole(layer)
+
+
+def keep_lora_apart(encoder: keras.layers.Layer) -> None:
+    """Makes files of an encoder hold W, A and B of its LoRA, and not only W + A B as Keras' do.
+
+    From the sum, training could not go on: Keras loads A = B = 0, where both gradients vanish.
+    """
+    for layer in all_layers(encoder):
+        if has_lora(layer):
+            _save_whole(layer)
+
+
+def _save_whole(layer: Any) -> None:
+    # They are set on the layer, because Keras made it.
     layer.save_own_variables = functools.partial(_save, layer)
     layer.load_own_variables = functools.partial(_load, layer)
 
 
+def _factors(layer: Any) -> list[str]:
+    """The names of A and B."""
+    return [name for name in _FACTORS if hasattr(layer, name)]
+
+
 def _save(layer: Any, store: Any) -> None:
     type(layer).save_own_variables(layer, store)
-    for name in _FACTORS:
+    for name in _factors(layer):
         store[name] = getattr(layer, name)
     store["kernel"] = _frozen_kernel(layer)
 
@@ -326,7 +352,7 @@ def _load(layer: Any, store: Any) -> None:
     type(layer).load_own_variables(layer, saved)
     if apart:
         _frozen_kernel(layer).assign(apart["kernel"])
-        for name in _FACTORS:
+        for name in _factors(layer):
             getattr(layer, name).assign(apart[name])
 
 

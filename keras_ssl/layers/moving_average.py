@@ -140,10 +140,17 @@ class MovingAverage(keras.layers.Layer):
         if self._copies and not self._has_started:
             if self.momentum != 1.0:
                 _refuse_half_precision(self.student)
-            if int(ops.convert_to_numpy(self.iterations)) == 0:
+            has_moved = int(ops.convert_to_numpy(self.iterations)) > 0
+            if not has_moved:
                 for layer, copy in zip(self.student, self._copies, strict=True):
                     give_weights(layer, copy)
-            self._has_started = True
+            # Until it moves, the student may get other weights. One that never moves stays.
+            self._has_started = has_moved or self.momentum == 1.0
+
+    def load_own_variables(self, store: Any) -> None:
+        """Keras' hook: what never moves is as it is in the file, and no copy any more."""
+        super().load_own_variables(store)
+        self._has_started = self.momentum == 1.0
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
         x = inputs

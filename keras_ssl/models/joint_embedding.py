@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, SupportsIndex
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ssl import replicas
@@ -42,6 +43,7 @@ from keras_ssl.encoders import (
     trust,
 )
 from keras_ssl.encoders.input_range import check_input_range
+from keras_ssl.encoders.training_part import keep_lora_apart
 from keras_ssl.layers import MovingAverage, OnlineProbe, Projector
 from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
@@ -158,6 +160,7 @@ class JointEmbeddingModel(Trainer):
         self.layer_decay = layer_decay
         self.micro_batch_size = check_optional_count("micro_batch_size", micro_batch_size)
         self.encoder = as_encoder(encoder, input_range)
+        keep_lora_apart(self.encoder)
         if layer_decay is not None:
             layer_factors(self.encoder, layer_decay)  # Raises for a bad one.
         # It is kept only for encoders that do not know the shape of their images before `build`.
@@ -198,6 +201,8 @@ class JointEmbeddingModel(Trainer):
         self._view_shapes: list[Any] | None = None
         # The batches set this, for callbacks that count images. None if batches vary in size.
         self.images_per_step: int | None = None
+        # The sums behind the metrics of an epoch that a file was saved in, until training begins.
+        self._figures_of_file: dict[str, np.ndarray] = {}
         self._batch_sizes: set[int | None] = set()
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
@@ -227,6 +232,7 @@ class JointEmbeddingModel(Trainer):
             self.built = True  # `embed` calls the model itself.
             embeddings = self.embed(symbolic)[1][0]  # Builds what a subclass adds.
         check_embeddings(embeddings, embeddings)
+        keep_lora_apart(self.encoder)  # Some layers make theirs when they are built.
 
     def get_build_config(self) -> dict[str, Any] | None:
         """Keras' hook: returns the shapes of the views, as lists, because JSON has no tuples."""
@@ -448,6 +454,7 @@ class JointEmbeddingModel(Trainer):
             finally:
                 # Otherwise Keras would begin the next fit where this one was restored.
                 forget_initial_epoch(self)
+                self._figures_of_file = {}
 
     def evaluate(self, *args: Any, check_range: bool = True, **kwargs: Any) -> Any:
         """Computes the loss, its terms and the probe's metrics: `keras.Model.evaluate`.
@@ -489,9 +496,20 @@ class JointEmbeddingModel(Trainer):
         if not self.built and own_strategy(self) is None:
             self.build_for_batch(batch)
         self.start_teachers()
-        if self.built and (self.views is not None or keras.backend.backend() == "torch"):
-            # Keras would call the model on images, as if these were views; and on PyTorch on a list
-            # of views, as if it were one.
+        if self.built and not self.trainable_weights and self.probe is None:
+            raise ValueError(
+                "A method must have something to train: thaw a part of its encoder or projector, "
+                "or give it a probe. Received: a model of which every layer is frozen"
+            )
+        self._build_metrics(batch)
+
+    def _build_metrics(self, batch: Any) -> None:
+        """Builds compiled metrics where Keras would call the model on a batch to do so.
+
+        It would call it on images, as if these were views, or on a list of views, as if it were
+        one.
+        """
+        if self.built and (self.views is not None or keras.backend.backend() != "tensorflow"):
             build_for(self, self.with_symbolic_views(batch))
 
     def start_teachers(self) -> None:
@@ -508,7 +526,15 @@ class JointEmbeddingModel(Trainer):
         if not self.built and own_strategy(self) is None:
             self.build_for_batch((x,) if y is None else (x, y))
         self.start_teachers()
+        if keras.backend.backend() != "tensorflow":
+            self._build_metrics((x,) if y is None else (x, y))
         return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates on one batch: `keras.Model.test_on_batch`."""
+        if keras.backend.backend() != "tensorflow":
+            self._build_metrics((x,) if y is None else (x, y))
+        return super().test_on_batch(x, y, *args, **kwargs)
 
     def build_for_batch(self, batch: Any) -> None:
         """Builds the model for batches such as this one, or as its specification."""
@@ -590,8 +616,7 @@ class JointEmbeddingModel(Trainer):
                 "`compile` takes no loss. The criterion is the loss: pass it to the model as "
                 f"`criterion`. Received: loss={self.loss!r}"
             )
-        of_labels = ("acc", "accuracy", "ce", "crossentropy")
-        if any(metric in of_labels for metric in keras.tree.flatten(metrics_as_given(self))):
+        if any(map(_is_of_labels, keras.tree.flatten(metrics_as_given(self)))):
             raise ValueError(
                 "`metrics` see the embeddings of the views, not labels: for an accuracy, pass "
                 f"`probe` to the model. Received: metrics={metrics_as_given(self)!r}"
@@ -649,10 +674,14 @@ class JointEmbeddingModel(Trainer):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics of a step: those of the loss, its terms, the probe and `compile`."""
+        """The metrics of a step: of the loss, its terms, the probe, `compile`, and of layers."""
         probe = self.probe.metrics if self.probe is not None else []
         compiled = compiled_metrics(self)
-        return [*self._trackers, *probe, *([] if compiled is None else [compiled])]
+        ours = [*self._trackers, *probe, *([] if compiled is None else [compiled])]
+        # Those of a subclass and of layers. Keras has a "loss" of its own, which nobody updates.
+        seen = {id(metric) for metric in ours}
+        others = (m for m in super().metrics if id(m) not in seen and m.name != "loss")
+        return [*ours, *others]
 
     def save_own_variables(self, store: Any) -> None:
         """Keras' hook: saves the state that Keras does not save but exact continuation needs."""
@@ -669,6 +698,21 @@ class JointEmbeddingModel(Trainer):
         if set(found) == set(forgotten):
             for name, variable in forgotten.items():
                 variable.assign(found[name])
+            self._figures_of_file = {
+                name: np.asarray(found[name]) for name in forgotten if name.startswith("figure_")
+            }
+
+    def figures_so_far(self) -> list[tuple[keras.Variable, np.ndarray]]:
+        """Returns the sums behind the metrics, also where an `evaluate` has reset those of a file.
+
+        A model that was saved within an epoch goes on with them.
+        """
+        names = {id(variable): name for name, variable in self._forgotten().items()}
+        return [
+            (v, self._figures_of_file.get(names.get(id(v), ""), ops.convert_to_numpy(v)))
+            for metric in self.metrics
+            for v in metric.variables
+        ]
 
     def _forgotten(self) -> dict[str, Any]:
         """Returns the sums behind the epoch's metrics so far, and the state of random layers."""
@@ -726,6 +770,18 @@ class JointEmbeddingModel(Trainer):
         trust(parts["encoder"])
         restore_training(parts["encoder"], training)
         return cls(**parts)
+
+
+def _is_of_labels(metric: Any) -> bool:
+    """Whether a metric, its class or its name is one of Keras' that compare with labels."""
+    if isinstance(metric, str):
+        name, is_of_keras = metric, True
+    else:
+        named = metric if hasattr(metric, "__name__") else type(metric)
+        name, is_of_keras = named.__name__, named.__module__.startswith("keras.")
+    words = ("acc", "ce", "accuracy", "crossentropy")
+    is_of_labels = name in words or name.replace("_", "").lower().endswith(words[2:])
+    return is_of_keras and is_of_labels
 
 
 def _mean(values: Sequence[Any]) -> Tensor:

@@ -226,6 +226,12 @@ class Distillation(JointEmbeddingModel):
             teacher.trainable = False
             replace_layer(self, "teacher", teacher)
 
+    def start_teachers(self) -> None:
+        """Freezes the teacher again, which `model.trainable = True` would have thawed."""
+        super().start_teachers()
+        if self.teacher.trainable:
+            self.teacher.trainable = False
+
     def embed(
         self, views: tuple[Any, ...], training: bool = False
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

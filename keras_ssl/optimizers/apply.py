@@ -26,6 +26,8 @@ def apply_gradients(
         gradients: This replica's share of the gradients, times the optimizer's loss scale.
         variables: The variables of the gradients.
     """
+    if not variables:
+        return  # Everything is frozen, and a probe alone is trained.
     inner = getattr(optimizer, "inner_optimizer", None)
     clips = any(
         getattr(inner or optimizer, limit) for limit in ("clipnorm", "clipvalue", "global_clipnorm")

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._keras import decays, replace_update, variable_index
+from keras_ssl._keras import decays, has_own_decay, replace_update, variable_index
 from keras_ssl._tensors import Tensor
 
 
@@ -24,7 +24,8 @@ def scale_learning_rates(
         factors: Pairs (variable, factor). Other variables have a factor of 1.
 
     Raises:
-        ValueError: for a `keras.optimizers.MultiOptimizer`.
+        ValueError: for a `keras.optimizers.MultiOptimizer`, for `Muon` and other optimizers that
+            decay weights in a way of their own, and for `Nadam` on PyTorch.
 
     Example:
         >>> first, last = keras.Variable(1.0), keras.Variable(1.0)
@@ -39,6 +40,13 @@ def scale_learning_rates(
         raise ValueError(
             "`optimizer` must be a single one where learning rates have factors (`layer_decay`). "
             f"Received: optimizer={inner.name!r}, a MultiOptimizer"
+        )
+    # Of Nadam, Keras' step on PyTorch does more than `update_step` does.
+    is_nadam = isinstance(inner, keras.optimizers.Nadam) and keras.backend.backend() == "torch"
+    if has_own_decay(inner) or is_nadam:
+        raise ValueError(
+            "`optimizer` must be another one where learning rates have factors (`layer_decay`), "
+            f"such as AdamW. Received: optimizer={type(inner).__name__}"
         )
     of_index: dict[int, float] = {}
     # The class's own, so that a second call replaces what the first one did.

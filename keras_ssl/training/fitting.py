@@ -5,7 +5,7 @@ import inspect
 import numbers
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -93,13 +93,17 @@ def look_at(call: dict[str, Any]) -> Any:
     leaves = keras.tree.flatten(x)
     if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
         return (x,) if call.get("y") is None else (x, call["y"])
-    return None
+    # A loader, such as Grain's or PyTorch's, begins anew each time; an iterator would not.
+    is_loader = isinstance(x, Iterable) and not isinstance(x, Iterator)
+    return next(iter(x), None) if is_loader else None
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     if first is not None:
         yield first
-    yield from rest
+    # Not by `yield from`, which would close the user's generator when Keras drops this one.
+    for batch in rest:  # noqa: UP028
+        yield batch
 
 
 def give_own_batches(call: dict[str, Any]) -> None:
@@ -174,13 +178,10 @@ class OneTraining(keras.callbacks.CallbackList):
     resets them at the beginning of every epoch.
     """
 
-    def __init__(
-        self, callbacks: Any, model: keras.Model, initial_step: int, **params: Any
-    ) -> None:
+    def __init__(self, callbacks: Any, model: Any, initial_step: int, **params: Any) -> None:
         self.is_first = self.is_last = False
         self._initial_step = initial_step
-        variables = [v for metric in model.metrics for v in metric.variables]
-        self._figures = [(v, keras.ops.convert_to_numpy(v)) for v in variables]
+        self._figures = model.figures_so_far()
         super().__init__(callbacks, model=model, initial_step=initial_step, **params)
 
     def on_train_begin(self, logs: Any = None) -> None:

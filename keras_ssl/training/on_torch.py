@@ -75,6 +75,8 @@ def gradients_of_each(
 
 def _gradient(y: Any, weights: list[keras.Variable], slopes: Any = None) -> list[Tensor]:
     """Returns the gradient of y at each weight; `None` where y does not depend on it."""
+    if not weights:
+        return []
     return list(torch.autograd.grad(y, [w.value for w in weights], slopes, allow_unused=True))
 
 

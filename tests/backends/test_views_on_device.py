@@ -83,3 +83,15 @@ def test_what_is_no_batch_of_images_is_refused():
         models.VICReg(tiny_encoder(), "9-8", views=lambda images: images)
     with pytest.raises(ValueError, match="these look like bytes"):
         model.fit(np.full((16, 8, 8, 1), 200, "float32"), verbose=0)
+
+
+def test_single_batches_with_metrics():
+    """Keras would build the metrics by a call on the images, as if these were views."""
+    model = models.VICReg(tiny_encoder(), "9-8", views=data.TwoViews(data.RandomFlip(), seed=3))
+    model.compile("sgd", metrics=["cosine_similarity"])
+    images = np.random.RandomState(0).randint(256, size=(6, 8, 8, 1)).astype("uint8")
+    for logs in (
+        model.train_on_batch(images, return_dict=True),
+        model.test_on_batch(images, return_dict=True),
+    ):
+        assert 0 < logs["cosine_similarity"] <= 1

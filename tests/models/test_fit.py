@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ssl import data, models, optimizers
+from keras_ssl.training import fitting
 from tests.conftest import quick_policy
 
 
@@ -360,3 +361,104 @@ def test_a_check_within_the_graph_says_one_sentence(images):
         ValueError, match=r"^A batch must hold at least 2 images; drop the remainder. Received: 1$"
     ):
         _model(run_eagerly=False).fit(rest, verbose=0)
+
+
+def test_a_model_saved_within_an_epoch_may_be_evaluated_first(own_views, whole, tmp_path):
+    model = _model(probe=3)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(own_views, epochs=3, verbose=0, callbacks=[_Stop(1, 2)])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    again.evaluate(own_views, verbose=0)
+    arguments = dict(epochs=2, initial_epoch=1, verbose=0)
+    found = again.fit(own_views, initial_step=2, **arguments).history
+    for name, values in whole[1].items():
+        assert found[name] == values[1:2], name
+    again.fit(own_views, **arguments)  # Another epoch begins with nothing.
+    assert again.figures_so_far()[0][1] == pytest.approx(float(again.metrics[0].total))
+
+
+def test_a_generator_is_not_closed(own_views):
+    def endless():
+        while True:
+            yield from own_views
+
+    batches, model = endless(), _model(probe=3)
+    for _ in range(2):
+        model.fit(batches, steps_per_epoch=1, verbose=0)
+    assert next(batches) is not None
+
+
+def test_the_first_batch_of_a_loader_is_looked_at(images):
+    """Grain's and PyTorch's are no data sets of Keras or TensorFlow; an iterator is left alone."""
+
+    class Loader:
+        def __iter__(self):
+            return iter([((np.zeros((4, 8, 8, 1)),) * 2,)])
+
+    (views,) = fitting.look_at({"x": Loader()})
+    assert len(views) == 2 and fitting.look_at({"x": iter(Loader())}) is None
+
+
+class Counting(models.VICReg):
+    """Holds a metric, as any Keras model may."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.steps = keras.metrics.Sum(name="steps")
+
+    def after_step(self):
+        super().after_step()
+        self.steps.update_state(1.0)
+
+
+def test_metrics_of_a_subclass_and_of_a_layer_are_logged(own_views):
+    class Watched(keras.layers.Dense):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.calls = keras.metrics.Sum(name="calls")
+
+        def call(self, inputs):
+            self.calls.update_state(1.0)
+            return super().call(inputs)
+
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), Watched(4)])
+    model = Counting(encoder, keras.layers.Dense(6), probe=3)
+    model.compile(keras.optimizers.SGD(0.01), metrics=["cosine_similarity"], run_eagerly=True)
+    history = model.fit(own_views, epochs=2, verbose=0).history
+    assert history["steps"] == [3, 3] and history["calls"] == [6, 6]
+    names = [metric.name for metric in model.metrics]
+    assert len(set(names)) == len(names) and names[0] == "loss"
+
+
+def test_nothing_to_train_is_said_unless_there_is_a_probe(own_views):
+    for probe in (None, 3):
+        model = _model(probe=probe)
+        model.encoder.trainable = model.projector.trainable = False
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+        if probe is None:
+            with pytest.raises(ValueError, match="A method must have something to train"):
+                model.fit(own_views, verbose=0)
+            continue
+        model.build((None, 8, 8, 1))
+        before = [np.array(w) for w in model.encoder.weights + model.probe.weights]
+        model.fit(own_views, verbose=0)
+        after = model.encoder.weights + model.probe.weights
+        same = [np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+        assert all(same[:2]) and not all(same[-2:])
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        *("accuracy", "acc", "sparse_categorical_accuracy", "categorical_crossentropy"),
+        keras.metrics.SparseCategoricalAccuracy(),
+        keras.metrics.categorical_accuracy,
+    ],
+    ids=str,
+)
+def test_metrics_of_labels_are_refused(own_views, metric):
+    model = models.VICReg(_encoder(), keras.layers.Dense(6))
+    model.compile("sgd", metrics=[metric], run_eagerly=True)
+    with pytest.raises(ValueError, match="`metrics` see the embeddings of the views, not labels"):
+        model.fit(own_views, verbose=0)

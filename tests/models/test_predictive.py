@@ -140,6 +140,55 @@ def test_a_teacher_begins_as_its_student_also_if_a_graph_built_it(train):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_teacher_that_has_not_moved_is_its_student():
+    """Its student may have got other weights after the untrained model was judged."""
+    model = models.BYOL(tiny_encoder(), "8-6", hidden="5", momentum=0.5)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.evaluate(tf.data.Dataset.from_tensors((VIEWS,)), verbose=0)
+    model.encoder.set_weights([w + 1 for w in model.encoder.get_weights()])
+    model.start_teachers()
+    kernels = model.encoder.weights[0], model.teacher._copies[0].weights[0]
+    np.testing.assert_array_equal(*kernels)
+    model.train_on_batch(VIEWS)  # From now on, it follows.
+    model.encoder.set_weights([w + 1 for w in model.encoder.get_weights()])
+    model.start_teachers()
+    assert np.any(np.array(kernels[0]) != np.array(kernels[1]))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Anchored(models.VICReg):
+    """Holds the encoder as it was, which is never updated."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.anchor = layers.MovingAverage(self.encoder, momentum=1.0)
+        self.anchor.build()
+
+
+def test_a_teacher_that_never_moves_is_as_it_was_in_the_file(tmp_path):
+    model = Anchored(tiny_encoder(), keras.layers.Dense(6))
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    model.train_on_batch(VIEWS)
+    first = np.array(model.anchor._copies[0].weights[0])
+    assert np.any(first != np.array(model.encoder.weights[0]))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    again.train_on_batch(VIEWS)
+    np.testing.assert_array_equal(again.anchor._copies[0].weights[0], first)
+
+
+def test_the_teacher_of_a_distillation_stays_frozen():
+    model = models.Distillation(tiny_encoder(), teacher=tiny_encoder())
+    model.trainable = False
+    model.trainable = True
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.5), run_eagerly=True)
+    before = model.teacher.get_weights()
+    model.train_on_batch(VIEWS)
+    assert not model.teacher.trainable_weights
+    for a, b in zip(before, model.teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_published_momenta_and_widths():
     assert build(models.BYOL).momentum == 0.996
     assert build(models.MoCoV3).momentum == 0.99

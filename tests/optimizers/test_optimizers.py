@@ -60,6 +60,8 @@ def test_lars_leaves_out_what_is_excluded_from_its_decay():
     not hasattr(keras.optimizers, "MultiOptimizer"), reason="Keras has no MultiOptimizer"
 )
 def test_factors_of_learning_rates_need_one_optimizer():
+    with pytest.raises(ValueError, match="such as AdamW. Received: optimizer=Muon"):
+        optimizers.scale_learning_rates(keras.optimizers.Muon(0.1), [])
     several = keras.optimizers.MultiOptimizer({"a": keras.optimizers.SGD(0.1)})
     with pytest.raises(ValueError, match="`optimizer` must be a single one"):
         optimizers.scale_learning_rates(several, [])
