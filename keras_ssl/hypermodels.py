@@ -34,18 +34,17 @@ from keras_ssl._validation import (
     check_seed,
 )
 from keras_ssl.callbacks import StopOnNonFinite
+from keras_ssl.evaluation.figures import ACCURACIES
 from keras_ssl.evaluation.judgment import check_classes
 from keras_ssl.recipes import Recipe
 
-__all__ = ["ACCURACIES", "Encoder", "OBJECTIVES", "PretrainingHyperModel"]
+__all__ = ["Encoder", "OBJECTIVES", "PretrainingHyperModel"]
 
 Encoder = Callable[[keras_tuner.HyperParameters, Sequence[int | None]], keras.Model]
 """A function of `hp` and the shape of the images that builds an encoder."""
 
 OBJECTIVES = ("knn", "linear", "probe", "rankme", "lidar")
 """Names of figures in the results that can be a `score`; for all of them, larger is better."""
-ACCURACIES = ("knn", "linear", "probe")
-"""Those that need labels; they are accuracies in [0, 1]."""
 
 
 class PretrainingHyperModel(keras_tuner.HyperModel):

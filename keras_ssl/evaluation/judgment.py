@@ -19,6 +19,7 @@ from keras_ssl.evaluation.features import (
     prepared,
     raw_pixels,
 )
+from keras_ssl.evaluation.figures import ACCURACIES, FIGURES
 from keras_ssl.evaluation.hypersphere import uniformity
 from keras_ssl.evaluation.kept import kept
 from keras_ssl.evaluation.knn import knn_accuracy
@@ -277,9 +278,10 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     def cell(column: str, value: Any) -> str:
         if value is None or isinstance(value, str):
             return value or "-"
-        if column in ("knn", "linear"):
+        if column in ACCURACIES:
             return f"{100 * value:.1f} %"
-        digits = 2 if column in ("alpha_req", "uniformity", "temperature") else 1
+        known = FIGURES.get(column)
+        digits = known.digits if known else 2 if column == "temperature" else 1
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     body = [[name, *(cell(c, row.get(c)) for c in columns)] for name, row in rows.items()]

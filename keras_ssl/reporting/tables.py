@@ -5,21 +5,12 @@ import pathlib
 from collections.abc import Mapping
 
 from keras_ssl._files import damaged, read_json
+from keras_ssl.evaluation.figures import FIGURES
 from keras_ssl.inspection.events import Events
 from keras_ssl.reporting.curves import tags_of
 from keras_ssl.reporting.markup import escape, number, table
 
 _JUDGE_AGAIN = "Judge the encoder again (keras-ssl evaluate), or delete the file."
-# Which direction of a figure is good. Of the last four, none could tell good encoders from bad ones
-# by itself (docs/inspection.md).
-_BEST = {
-    "knn": "higher is better",
-    "linear": "higher is better",
-    "rankme": "higher uses more directions",
-    "alpha_req": "1 is said to be best",
-    "uniformity": "lower is more uniform",
-    "lidar": "higher is said to be better",
-}
 
 
 def results_section(folders: Mapping[str, pathlib.Path]) -> str:
@@ -44,7 +35,7 @@ def _results_table(file: pathlib.Path) -> str:
     cells = {
         row: [number(figures.get(column)) for column in columns] for row, figures in rows.items()
     }
-    heads = [f"{column} ({_BEST[column]})" if column in _BEST else column for column in columns]
+    heads = [f"{c} ({FIGURES[c].best})" if c in FIGURES else c for c in columns]
     return table(cells, heads, numbers=True)
 
 

@@ -16,7 +16,7 @@ from keras_ssl._backend import package_versions
 from keras_ssl._files import write_whole
 from keras_ssl._text import plain
 from keras_ssl.evaluation import table
-from keras_ssl.hypermodels import ACCURACIES
+from keras_ssl.evaluation.figures import ACCURACIES
 from keras_ssl.studies.plan import LOST
 from keras_ssl.studies.plots import draw_arms, draw_search
 from keras_ssl.studies.results import Results

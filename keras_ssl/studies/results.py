@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_ssl._files import write_whole
 from keras_ssl._validation import check_choice
-from keras_ssl.hypermodels import ACCURACIES
+from keras_ssl.evaluation.figures import ACCURACIES, FIGURES
+from keras_ssl.hypermodels import OBJECTIVES
 from keras_ssl.studies.plan import (
     ARM,
     CONFIRM,
@@ -27,15 +28,6 @@ from keras_ssl.studies.plan import (
 
 # The first columns of the table, in this order. Settings follow, then figures.
 _FIRST = ("trial", STAGE, ARM, DRAW, SEED, "status", "reason")
-
-# What scores are called in tables and pictures.
-LABELS = {
-    "knn": "kNN accuracy",
-    "linear": "linear probe's accuracy",
-    "probe": "online probe's accuracy",
-    "rankme": "RankMe",
-    "lidar": "LiDAR",
-}
 
 
 def rows_of(trials: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,7 +183,7 @@ class Results:
         has_test: bool = True,
         finalists: int = 1,
     ) -> None:
-        check_choice("score", score, LABELS)
+        check_choice("score", score, OBJECTIVES)
         self.rows, self.score, self.finalists = rows, score, finalists
         self.split = "test" if has_test else "val"
         self.arms = {name: self._arm(name) for name in arms}
@@ -199,7 +191,7 @@ class Results:
     @property
     def label(self) -> str:
         """The score in words, with its unit: "kNN accuracy, %"."""
-        return LABELS[self.score] + (", %" if self.scale == 100 else "")
+        return FIGURES[self.score].label + (" accuracy, %" if self.scale == 100 else "")
 
     @property
     def scale(self) -> float:

@@ -12,27 +12,19 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams_api
 
+from keras_ssl.evaluation.figures import FIGURES
 from keras_ssl.inspection import EventLog, summaries
 from keras_ssl.studies.plan import ARM, CONFIRM, DRAW, FINAL, SEARCH, SEED, STAGE, file_name
 
-# Section and name of a figure's tag.
-_FIGURES = {
-    "knn": "kNN",
-    "linear": "linear probe",
-    "probe": "online probe",
-    "rankme": "RankMe",
-    "lidar": "LiDAR",
-    "alpha_req": "alpha-ReQ",
-    "uniformity": "uniformity",
-}
+# The section of a figure's tag.
 _SPLITS = {"val": "validation", "test": "test"}
 
 
 def figure_tag(name: str) -> str:
     """The tag of a figure: `val_knn` is "validation/kNN"."""
     split, _, figure = name.partition("_")
-    if split in _SPLITS and figure in _FIGURES:
-        return f"{_SPLITS[split]}/{_FIGURES[figure]}"
+    if split in _SPLITS and figure in FIGURES:
+        return f"{_SPLITS[split]}/{FIGURES[figure].label}"
     if name in ("seconds", "memory_mib"):
         return f"trial/{name}"
     return f"figures/{name}"
