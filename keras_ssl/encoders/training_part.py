@@ -324,7 +324,8 @@ def keep_lora_apart(encoder: keras.layers.Layer) -> None:
     From the sum, training could not go on: Keras loads A = B = 0, where both gradients vanish.
     """
     for layer in all_layers(encoder):
-        if has_lora(layer):
+        # Of what is quantized, Keras also merges the scale.
+        if has_lora(layer) and not getattr(layer, "quantization_mode", None):
             _save_whole(layer)
 
 

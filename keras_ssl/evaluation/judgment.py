@@ -130,9 +130,13 @@ def judge_raw_pixels(
 
 def check_classes(train: ImageSet, test: ImageSet) -> None:
     """Raises if a number is the label of one class in `train` and of another one in `test`."""
-    names = [images.class_names for images in (train, test)]
-    if any(one is None or [*one] == [*map(str, range(len(one)))] for one in names):
-        return  # Classes without names of their own.
+    given = train.class_names, test.class_names
+    names = [one for one in given if one is not None]
+    if len(names) < 2:
+        return
+    without_own = any([*one] == [*map(str, range(len(one)))] for one in names)
+    if without_own and not all(all(map(str.isdecimal, one)) for one in names):
+        return  # Numbers on one side, and names on the other.
     for i, (one, other) in enumerate(zip(*names, strict=False)):
         if one != other:
             raise ValueError(
@@ -173,8 +177,8 @@ def to_judge(name: str, images: ImageSet, count: int) -> ImageSet:
         if left < before:
             warnings.warn(
                 f"`{name}` has images of {before} classes, and the {len(some):,} of them that are "
-                f"judged, evenly spaced, are of {left}: shuffle the images, or judge all, with "
-                f"max_images={len(images)}.",
+                f"judged, evenly spaced, are of {left}: shuffle the images if their classes "
+                "alternate, or leave out classes of very few.",
                 stacklevel=4,
             )
     return some

@@ -20,9 +20,9 @@ from keras_ssl._config import without_names
 from keras_ssl._files import FolderLock, read_json, whole, write_whole
 from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
+from keras_ssl.callbacks import NonFiniteLossError
 from keras_ssl.data import Augmentation, ImageSet, Stream, fingerprint
 from keras_ssl.data.augmentation.base import check_augmentation
-from keras_ssl.data.image_set import Places
 from keras_ssl.encoders import as_encoder, check_images, merged_encoder
 from keras_ssl.encoders.computation import fingerprint_computation
 from keras_ssl.evaluation import Features, extract, knn_accuracy, linear_accuracy, table, untrained
@@ -298,12 +298,11 @@ class _Run:
         try:
             self._read()
             self.train, self.test = self.train.in_memory(), self.test.in_memory()
-            if isinstance(self.train, Stream) or not isinstance(self.train.keys, Places):
+            if isinstance(self.train, Stream):
                 raise ValueError(
-                    "`train` must be images that can be chosen from: of shards and of "
-                    "tensorflow-datasets, at most 2 GiB of images, decoded; take some of them, "
-                    "train.spread(10000), smaller ones, or fewer shards. Received: "
-                    f"{len(self.train)} images of {self.train.image_shape}"
+                    "`train` must be images that can be chosen from: of shards, at most 2 GiB of "
+                    "images, decoded; take some of them, train.spread(10000), or name fewer "
+                    f"shards. Received: {len(self.train)} images of {self.train.image_shape}"
                 )
             arms = [_FROZEN, _SCRATCH, _TUNED] if baselines else [_TUNED]
             plan = [
@@ -320,7 +319,11 @@ class _Run:
                 name = f"{100 * fraction:g} %, seed {seed}, {arm}"
                 if name not in self.rows or is_kept:
                     start = time.monotonic()
-                    self.rows[name] = self._row(fraction, seed, arm, name if is_kept else None)
+                    try:
+                        row = self._row(fraction, seed, arm, name if is_kept else None)
+                    except NonFiniteLossError as error:
+                        raise NonFiniteLossError(f"In {name}: {error}") from error
+                    self.rows[name] = row
                     self._write()
                     took = duration(time.monotonic() - start)
                     say(f"{number} of {len(plan)}: {name}: {_figures(self.rows[name])} ({took})")

@@ -230,8 +230,10 @@ def fit_classifier(
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
     batches = _batches(images, augmentation, batch_size, steps, seed)
-    logits.fit(batches, verbose=0, shuffle=False, callbacks=[StopOnNonFinite()])
-    _train_last(classifier, 1.0)
+    try:
+        logits.fit(batches, verbose=0, shuffle=False, callbacks=[StopOnNonFinite()])
+    finally:
+        _train_last(classifier, 1.0)
 
 
 def accuracy(classifier: keras.Model, images: ImageSet, batch_size: int = 256) -> float:

@@ -128,11 +128,15 @@ class MovingAverage(keras.layers.Layer):
         for own, _ in self._averaged():
             own.trainable = False  # Not on the layer: it would then not normalize by batches.
 
-    def start(self) -> None:
-        """Copies the student's weights once more, unless there was an `update`.
+    def start(self, training: bool = True) -> None:
+        """Copies the student's weights once more, unless it has trained before.
 
         What is assigned while a step is traced is lost, so a method that was built there calls this
         before it trains.
+
+        Args:
+            training: Whether training begins. After an evaluation, the student may get other
+                weights, and the copy starts again.
 
         Raises:
             ValueError: if the weights are of half precision, in which small steps are lost.
@@ -140,17 +144,12 @@ class MovingAverage(keras.layers.Layer):
         if self._copies and not self._has_started:
             if self.momentum != 1.0:
                 _refuse_half_precision(self.student)
-            has_moved = int(ops.convert_to_numpy(self.iterations)) > 0
-            if not has_moved:
+            if int(ops.convert_to_numpy(self.iterations)) == 0:
                 for layer, copy in zip(self.student, self._copies, strict=True):
                     give_weights(layer, copy)
-            # Until it moves, the student may get other weights. One that never moves stays.
-            self._has_started = has_moved or self.momentum == 1.0
-
-    def load_own_variables(self, store: Any) -> None:
-        """Keras' hook: what never moves is as it is in the file, and no copy any more."""
-        super().load_own_variables(store)
-        self._has_started = self.momentum == 1.0
+                if training and self.momentum == 1.0:
+                    self.iterations.assign(1)  # It may never move: a file says that it has begun.
+            self._has_started = training
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
         x = inputs

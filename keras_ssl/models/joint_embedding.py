@@ -405,7 +405,8 @@ class JointEmbeddingModel(Trainer):
             *args: See `keras.Model.fit`.
             initial_step: The number of batches of the first epoch that the model was already
                 trained on, for a model that was saved within an epoch. The epoch's metrics continue
-                from the values in the saved model (those of compiled metrics begin again).
+                from the values in the saved model (those of metrics that are compiled, or that a
+                subclass or a layer holds, begin again).
             check_range: Whether to check the first batch, and to refuse views that look like bytes
                 as floats: images from 0 to more than 2. Pass `False` if the values are intended.
             **kwargs: See `keras.Model.fit`. `class_weight` must be None.
@@ -436,9 +437,14 @@ class JointEmbeddingModel(Trainer):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle.
         fitting.give_own_batches(call)
         with fitting.held(sources, epoch), readable_errors():
-            batch = fitting.look_at(call)
+            batch = fitting.look_at(call, self.built)
             if batch is not None:
                 self._prepare(batch, check_range)
+            if self.built and not self.trainable_weights and self.probe is None:
+                raise ValueError(
+                    "A method must have something to train: thaw a part of its encoder or "
+                    "projector, or give it a probe. Received: a model that is frozen as a whole"
+                )
             if call.get("validation_data") is not None:
                 self._check_validation(call["validation_data"], check_range)
             if self.optimizer is not None:
@@ -470,9 +476,9 @@ class JointEmbeddingModel(Trainer):
         with fitting.held(epochs_of(call.get("x")), 0), readable_errors():
             # Within a fit, Keras evaluates the same data after every epoch.
             if not is_within_fit(call):
-                batch = fitting.look_at(call)
+                batch = fitting.look_at(call, self.built)
                 if batch is not None:
-                    self._prepare(batch, check_range)
+                    self._prepare(batch, check_range, training=False)
             return super().evaluate(**call)
 
     def _check_validation(self, validation_data: Any, check_range: bool) -> None:
@@ -482,12 +488,12 @@ class JointEmbeddingModel(Trainer):
         with fitting.held(epochs_of(x), 0):
             if isinstance(x, types.GeneratorType):
                 return  # It yields its first batch only once.
-            batch = fitting.look_at({"x": x, "y": y})
+            batch = fitting.look_at({"x": x, "y": y}, self.built)
             if batch is not None:
                 self._prepare(batch, check_range)
 
-    def _prepare(self, batch: Any, check_range: bool) -> None:
-        """Checks a batch before anything is trained, and builds the model for it."""
+    def _prepare(self, batch: Any, check_range: bool, training: bool = True) -> None:
+        """Checks a batch before anything is trained or evaluated, and builds the model for it."""
         x, _, _ = self._check_batch(batch)
         fitting.check_no_strategy()
         if check_range:
@@ -495,12 +501,7 @@ class JointEmbeddingModel(Trainer):
         # Under a strategy, `ReplicatedModel` builds the model.
         if not self.built and own_strategy(self) is None:
             self.build_for_batch(batch)
-        self.start_teachers()
-        if self.built and not self.trainable_weights and self.probe is None:
-            raise ValueError(
-                "A method must have something to train: thaw a part of its encoder or projector, "
-                "or give it a probe. Received: a model of which every layer is frozen"
-            )
+        self.start_teachers(training)
         self._build_metrics(batch)
 
     def _build_metrics(self, batch: Any) -> None:
@@ -512,14 +513,18 @@ class JointEmbeddingModel(Trainer):
         if self.built and (self.views is not None or keras.backend.backend() != "tensorflow"):
             build_for(self, self.with_symbolic_views(batch))
 
-    def start_teachers(self) -> None:
-        """Gives teachers the flags of their students, and those built in a graph their weights."""
+    def start_teachers(self, training: bool = True) -> None:
+        """Gives teachers the flags of their students, and those built in a graph their weights.
+
+        Args:
+            training: Whether training begins, after which teachers do not start again.
+        """
         for layer in all_layers(self):
             if isinstance(layer, MovingAverage) and layer.built:
                 layer.follow_flags()
         for layer in inner_layers(self):
             if isinstance(layer, MovingAverage):
-                layer.start()
+                layer.start(training)
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch: `keras.Model.train_on_batch`."""
@@ -543,9 +548,10 @@ class JointEmbeddingModel(Trainer):
 
     def with_symbolic_views(self, batch: Any) -> Any:
         """Returns a batch with symbolic views in the place of images, if the model makes views."""
-        if self.views is None:
-            return batch
         x, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        if self.views is None:  # A list would be one view.
+            x = tuple(x) if isinstance(x, list) else x
+            return (x,) if labels is None else (x, labels)
         images, _ = self._images_and_draws(x)
         shapes = self.views.compute_output_shape((None, *images.shape[1:]))
         made = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
@@ -678,10 +684,16 @@ class JointEmbeddingModel(Trainer):
         probe = self.probe.metrics if self.probe is not None else []
         compiled = compiled_metrics(self)
         ours = [*self._trackers, *probe, *([] if compiled is None else [compiled])]
-        # Those of a subclass and of layers. Keras has a "loss" of its own, which nobody updates.
-        seen = {id(metric) for metric in ours}
-        others = (m for m in super().metrics if id(m) not in seen and m.name != "loss")
-        return [*ours, *others]
+        # Those of a subclass and of layers, which Keras lists once for each layer around them; but
+        # not those of a teacher's copies, nor Keras' own of a compiled model, which nobody updates.
+        teachers = (layer for layer in all_layers(self) if isinstance(layer, MovingAverage))
+        known = {id(m) for m in (*ours, *(m for teacher in teachers for m in teacher.metrics))}
+        others = {
+            id(metric): metric
+            for metric in super().metrics
+            if id(metric) not in known and metric.name not in ("loss", "compile_metrics")
+        }
+        return [*ours, *others.values()]
 
     def save_own_variables(self, store: Any) -> None:
         """Keras' hook: saves the state that Keras does not save but exact continuation needs."""
@@ -775,10 +787,10 @@ class JointEmbeddingModel(Trainer):
 def _is_of_labels(metric: Any) -> bool:
     """Whether a metric, its class or its name is one of Keras' that compare with labels."""
     if isinstance(metric, str):
-        name, is_of_keras = metric, True
+        name, is_of_keras = metric, ">" not in metric  # "package>name" is the user's own.
     else:
         named = metric if hasattr(metric, "__name__") else type(metric)
-        name, is_of_keras = named.__name__, named.__module__.startswith("keras.")
+        name, is_of_keras = named.__name__, (named.__module__ or "").startswith("keras.")
     words = ("acc", "ce", "accuracy", "crossentropy")
     is_of_labels = name in words or name.replace("_", "").lower().endswith(words[2:])
     return is_of_keras and is_of_labels

@@ -226,9 +226,9 @@ class Distillation(JointEmbeddingModel):
             teacher.trainable = False
             replace_layer(self, "teacher", teacher)
 
-    def start_teachers(self) -> None:
+    def start_teachers(self, training: bool = True) -> None:
         """Freezes the teacher again, which `model.trainable = True` would have thawed."""
-        super().start_teachers()
+        super().start_teachers(training)
         if self.teacher.trainable:
             self.teacher.trainable = False
 

@@ -5,7 +5,7 @@ import inspect
 import numbers
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -71,10 +71,11 @@ def check_source(x: Any, name: str = "x") -> None:
         )
 
 
-def look_at(call: dict[str, Any]) -> Any:
+def look_at(call: dict[str, Any], is_built: bool = False) -> Any:
     """Returns the first batch of the data in `call`, or its shapes and dtypes if they are enough.
 
-    A generator yields its first batch only once, so `call` gets a new one that yields it again.
+    A generator yields its first batch only once, so `call` gets a new one that yields it again. At
+    a loader of another library it looks only for a model that is not built.
 
     Returns:
         A structure as in a training step, or `None` for another kind of data.
@@ -93,9 +94,28 @@ def look_at(call: dict[str, Any]) -> Any:
     leaves = keras.tree.flatten(x)
     if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
         return (x,) if call.get("y") is None else (x, call["y"])
-    # A loader, such as Grain's or PyTorch's, begins anew each time; an iterator would not.
-    is_loader = isinstance(x, Iterable) and not isinstance(x, Iterator)
-    return next(iter(x), None) if is_loader else None
+    return None if is_built else _first_of_loader(x)
+
+
+def _first_of_loader(x: Any) -> Any:
+    """Returns the first batch of a loader of Grain or PyTorch, which begins anew each time."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(x).__mro__}
+    if "grain" in packages:
+        return next(iter(x), None)
+    if "torch" not in packages or not hasattr(x, "dataset"):
+        return None
+    import torch
+
+    if isinstance(x.dataset, torch.utils.data.IterableDataset):
+        return None  # It may have its images only once.
+    own = [x.generator] if getattr(x, "generator", None) is not None else []
+    states = [generator.get_state() for generator in own]
+    try:
+        with torch.random.fork_rng(devices=[]):  # A look draws nothing that training would draw.
+            return next(iter(x), None)
+    finally:
+        for generator, state in zip(own, states, strict=True):
+            generator.set_state(state)
 
 
 def _put_back(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -119,7 +119,7 @@ def _cached_gradients(model: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         rest = model.optimizer.scale_loss(model.layer_loss() / len(parts))
         pulled = [(y, slope) for y, slope in zip(z, part_slopes, strict=True) if y.requires_grad]
         pulled += [(rest, torch.ones_like(rest))] if rest.requires_grad else []
-        ys, slopes_of_ys = zip(*pulled, strict=True)
+        ys, slopes_of_ys = zip(*pulled, strict=True) if pulled else ((), ())
         added = _gradient(ys, weights, slopes_of_ys)
         gradients = [
             a if g is None else g if a is None else g + a

@@ -383,6 +383,9 @@ def test_a_number_is_the_same_class_in_both_parts():
     some, fewer = (data.from_arrays(pixels, labels, one) for one in names)
     with pytest.raises(ValueError, match="class 0 is '3' in `train`, '5' in `test`"):
         evaluation.judge(encoder, some, fewer)
+    of_eleven = data.from_arrays(pixels, labels, sorted(map(str, range(11))))
+    with pytest.raises(ValueError, match="class 2 is '10' in `train`, '2' in `test`"):
+        evaluation.judge(encoder, of_eleven, data.from_arrays(pixels, labels, list("0123")))
 
 
 def test_every_second_of_labels_that_alternate_lacks_classes():

@@ -390,14 +390,16 @@ def test_a_generator_is_not_closed(own_views):
 
 
 def test_the_first_batch_of_a_loader_is_looked_at(images):
-    """Grain's and PyTorch's are no data sets of Keras or TensorFlow; an iterator is left alone."""
+    """Grain's and PyTorch's are no data sets of Keras or TensorFlow."""
 
     class Loader:
         def __iter__(self):
             return iter([((np.zeros((4, 8, 8, 1)),) * 2,)])
 
+    assert fitting.look_at({"x": Loader()}) is None
+    Loader.__module__ = "grain.anything"
     (views,) = fitting.look_at({"x": Loader()})
-    assert len(views) == 2 and fitting.look_at({"x": iter(Loader())}) is None
+    assert len(views) == 2 and fitting.look_at({"x": Loader()}, is_built=True) is None
 
 
 class Counting(models.VICReg):
@@ -412,23 +414,31 @@ class Counting(models.VICReg):
         self.steps.update_state(1.0)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Watched(keras.layers.Dense):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.calls = keras.metrics.Sum(name="calls")
+
+    def call(self, inputs):
+        self.calls.update_state(1.0)
+        return super().call(inputs)
+
+
 def test_metrics_of_a_subclass_and_of_a_layer_are_logged(own_views):
-    class Watched(keras.layers.Dense):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.calls = keras.metrics.Sum(name="calls")
+    def encoder():
+        return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), Watched(4)])
 
-        def call(self, inputs):
-            self.calls.update_state(1.0)
-            return super().call(inputs)
-
-    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), Watched(4)])
-    model = Counting(encoder, keras.layers.Dense(6), probe=3)
-    model.compile(keras.optimizers.SGD(0.01), metrics=["cosine_similarity"], run_eagerly=True)
-    history = model.fit(own_views, epochs=2, verbose=0).history
-    assert history["steps"] == [3, 3] and history["calls"] == [6, 6]
-    names = [metric.name for metric in model.metrics]
-    assert len(set(names)) == len(names) and names[0] == "loss"
+    counting = Counting(encoder(), keras.layers.Dense(6), probe=3)
+    byol = models.BYOL(encoder(), "6", hidden="5")  # Its teacher is a copy.
+    for model in (counting, byol):
+        model.compile(keras.optimizers.SGD(0.01), metrics=["cosine_similarity"], run_eagerly=True)
+        batches = own_views if model is counting else own_views.map(lambda views, _: (views,))
+        history = model.fit(batches, epochs=2, verbose=0).history
+        assert history["calls"] == [6, 6]
+        names = [metric.name for metric in model.metrics]
+        assert len(set(names)) == len(names) and names[0] == "loss"
+    assert counting.steps.result() == 3
 
 
 def test_nothing_to_train_is_said_unless_there_is_a_probe(own_views):
@@ -439,6 +449,7 @@ def test_nothing_to_train_is_said_unless_there_is_a_probe(own_views):
         if probe is None:
             with pytest.raises(ValueError, match="A method must have something to train"):
                 model.fit(own_views, verbose=0)
+            assert np.isfinite(model.evaluate(own_views, verbose=0)).all()
             continue
         model.build((None, 8, 8, 1))
         before = [np.array(w) for w in model.encoder.weights + model.probe.weights]
@@ -455,7 +466,7 @@ def test_nothing_to_train_is_said_unless_there_is_a_probe(own_views):
         keras.metrics.SparseCategoricalAccuracy(),
         keras.metrics.categorical_accuracy,
     ],
-    ids=str,
+    ids=["accuracy", "acc", "sparse", "cross-entropy", "an object", "a function"],
 )
 def test_metrics_of_labels_are_refused(own_views, metric):
     model = models.VICReg(_encoder(), keras.layers.Dense(6))

@@ -146,7 +146,7 @@ def test_a_teacher_that_has_not_moved_is_its_student():
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     model.evaluate(tf.data.Dataset.from_tensors((VIEWS,)), verbose=0)
     model.encoder.set_weights([w + 1 for w in model.encoder.get_weights()])
-    model.start_teachers()
+    model.start_teachers(training=False)
     kernels = model.encoder.weights[0], model.teacher._copies[0].weights[0]
     np.testing.assert_array_equal(*kernels)
     model.train_on_batch(VIEWS)  # From now on, it follows.
