@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import keras_tuner
 
 from keras_ssl import (
     data,
@@ -225,6 +226,15 @@ class Transfer:
         return {**figures, "transfer_knn": evaluation.knn_accuracy(train, test)}
 
 
+def transfer_baselines(arm: hypermodels.PretrainingHyperModel, others: data.Splits) -> str:
+    """Says what raw pixels and an arm's untrained encoder reach on the images of `--transfer`."""
+    keras.utils.set_random_seed(arm.seed)
+    encoder = arm.build_encoder(keras_tuner.HyperParameters())
+    pixels = 100 * evaluation.judge_raw_pixels(*others)[0]["knn"]
+    untrained = 100 * evaluation.judge(encoder, *others, label_free=False)["knn"]
+    return f"raw pixels {pixels:.1f}, the untrained encoder {untrained:.1f}"
+
+
 def hypermodel(
     recipe: recipes.Recipe,
     options: argparse.Namespace,
@@ -301,12 +311,17 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     if results is None:
         return  # This is a worker; its chief writes the report.
+    setup = studies.setup_of(study, results, options.dataset)
+    if options.transfer is not None:
+        others = load_others(options.transfer, images.train.image_shape)
+        first = next(iter(study.arms.values()))
+        setup["for comparison, kNN on --transfer"] = transfer_baselines(first, others)
     report = studies.write_report(
         results,
         study.folder,
         ask.title,
         ask.question,
-        studies.setup_of(study, results, options.dataset),
+        setup,
         ask.answer(results),
         ask.sections(results, study.folder),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import itertools
 import json
 import pathlib
 import re
@@ -10,6 +11,7 @@ import sys
 import keras_tuner
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_ssl import data, encoders, hypermodels, recipes, studies
 from keras_ssl.studies import tuner
@@ -99,6 +101,20 @@ def test_a_method_of_the_users_own(script, name, tmp_path, monkeypatch):
     found = [recipes.Recipe.from_config(content["recipe"]) for content in contents]
     assert {recipe.model.__name__ for recipe in found} == {"SimCLR", "Uniformity"}
     assert (tmp_path / "trials.csv").read_text().count("stranger>Uniformity")
+
+
+@pytest.mark.long
+def test_transfer_stands_beside_what_needs_no_training(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuner.StudyTuner, "run_trial", run_trial_without_training)
+    rng = np.random.RandomState(0)
+    for split, name in itertools.product(("train", "test"), ("hats", "shoes")):
+        folder = tmp_path / "others" / split / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(rng.randint(0, 256, (8, 8), "uint8")).save(folder / f"{i}.png")
+    run(script("normalization"), tmp_path / "study", "--transfer", str(tmp_path / "others"))
+    setup = (tmp_path / "study" / "report.md").read_text().partition("## Setup")[2]
+    assert re.search(r"kNN on --transfer: raw pixels \d+\.\d, the untrained encoder \d", setup)
 
 
 def test_a_module_that_is_not_there(script, tmp_path):
