@@ -24,7 +24,7 @@ because no paper publishes any for images as small as these.
 import numpy as np
 from command_line import Question, chosen, criterion_arm, main
 
-from keras_ssl import evaluation, models, recipes, studies
+from keras_ssl import models, recipes
 
 SAMPLE_CONTRASTIVE = (models.SimCLR, models.DCL, models.SpectralContrastive, models.VICRegCtr)
 DIMENSION_CONTRASTIVE = (models.VICReg, models.VICRegExp, models.BarlowTwins, models.TCR)
@@ -90,26 +90,6 @@ def answer(results):
     return f"{'; '.join(text)}. Mean gain by tuning {np.mean(gains):+.1f}."
 
 
-def sections(results, folder):
-    """Shows every figure of the final runs, as means and standard deviations over the seeds."""
-    # What the runs may have recorded, and its scale; accuracies are in [0, 1].
-    shown = {
-        "kNN, %": (f"{results.split}_knn", 100),
-        "linear, %": (f"{results.split}_linear", 100),
-        "RankMe": (f"{results.split}_rankme", 1),
-        "transfer kNN, %": ("transfer_knn", 100),
-        "minutes": ("seconds", 1 / 60),
-    }
-    rows = {}
-    for name, arm in results.arms.items():
-        for kind in ("default", "tuned") if arm.best_draw else ("default",):
-            rows[f"{name}, {kind}"] = {
-                label: studies.spread(arm.figures.get(figure, {}).get(kind, np.array([])), scale)
-                for label, (figure, scale) in shown.items()
-            }
-    return {"The final runs": evaluation.table(rows)}
-
-
 ASK = Question(
     "tuning_gap",
     "How much of the gap is tuning?",
@@ -117,7 +97,6 @@ ASK = Question(
     "far apart are they tuned? (The paper's sections 5 and 6.)",
     arms,
     answer,
-    sections,
 )
 
 if __name__ == "__main__":

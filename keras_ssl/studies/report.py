@@ -16,7 +16,7 @@ from keras_ssl._backend import package_versions
 from keras_ssl._files import write_whole
 from keras_ssl._text import plain
 from keras_ssl.evaluation import table
-from keras_ssl.evaluation.figures import ACCURACIES
+from keras_ssl.evaluation.figures import ACCURACIES, FIGURES
 from keras_ssl.studies.plan import LOST
 from keras_ssl.studies.plots import draw_arms, draw_search
 from keras_ssl.studies.results import Results
@@ -116,7 +116,7 @@ def figures_table(results: Results) -> str:
         >>> print(figures_table(Results(rows, "knn", ["simclr"])))
         |        | seconds | test_knn | test_linear |
         |--------|---------|----------|-------------|
-        | simclr | 90.00   | 75.0     | 80.0        |
+        | simclr | 90.0    | 75.0     | 80.0        |
     """
     runs = {}
     for arm in results.arms.values():
@@ -133,8 +133,9 @@ def figures_table(results: Results) -> str:
     ]
 
     def cell(name: str, values: np.ndarray) -> str:
-        is_accuracy = name.endswith(ACCURACIES)
-        return spread(values, 100.0 if is_accuracy else 1.0, 1 if is_accuracy else 2)
+        known = FIGURES.get(name.partition("_")[2])
+        scale = 100.0 if name.endswith(ACCURACIES) else 1.0
+        return spread(values, scale, known.digits if known else 1)
 
     return table(
         {
