@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import keras_tuner
 
 from keras_ssl import (
     data,
@@ -26,6 +25,7 @@ from keras_ssl import (
     spaces,
     studies,
 )
+from keras_ssl.studies.setup import baselines
 
 SMOKE = {"images": 200, "epochs": 1, "budget": 2, "seeds": 1, "batch_size": 32}
 
@@ -226,15 +226,6 @@ class Transfer:
         return {**figures, "transfer_knn": evaluation.knn_accuracy(train, test)}
 
 
-def transfer_baselines(arm: hypermodels.PretrainingHyperModel, others: data.Splits) -> str:
-    """Says what raw pixels and an arm's untrained encoder reach on the images of `--transfer`."""
-    keras.utils.set_random_seed(arm.seed)
-    encoder = arm.build_encoder(keras_tuner.HyperParameters())
-    pixels = 100 * evaluation.judge_raw_pixels(*others)[0]["knn"]
-    untrained = 100 * evaluation.judge(encoder, *others, label_free=False)["knn"]
-    return f"raw pixels {pixels:.1f}, the untrained encoder {untrained:.1f}"
-
-
 def hypermodel(
     recipe: recipes.Recipe,
     options: argparse.Namespace,
@@ -314,8 +305,10 @@ def main(text: str, ask: Question, arguments: list[str] | None = None) -> None:
     setup = studies.setup_of(study, results, options.dataset)
     if options.transfer is not None:
         others = load_others(options.transfer, images.train.image_shape)
-        first = next(iter(study.arms.values()))
-        setup["for comparison, kNN on --transfer"] = transfer_baselines(first, others)
+        found = baselines(next(iter(study.arms.values())), *others)
+        setup["for comparison, kNN on --transfer"] = ", ".join(
+            f"{name} {100 * figures['knn']:.1f}" for name, figures in found.items()
+        )
     report = studies.write_report(
         results,
         study.folder,

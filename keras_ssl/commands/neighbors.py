@@ -259,10 +259,12 @@ def _embedded(images: ImageSet, embeddings: Embeddings) -> ImageSet:
     Where one side has labels and the other has none, only the number and the shape are compared.
     """
     said = (embeddings.about.get("identity") or {}).get("list of images")
+    if said is None:  # A file of an earlier version, or a table.
+        return images
+    in_both = images.has_labels == (embeddings.labels is not None)
     for some in (images, images.spread(_SMOKE)):
         ours = fingerprint(some)
-        is_like = images.has_labels != (embeddings.labels is not None)
-        if said in (None, ours) or (is_like and said.split(",")[0] == ours.split(",")[0]):
+        if ours == said or (not in_both and ours.split(",")[0] == said.split(",")[0]):
             return some
     raise ValueError(
         f"`images` must be those that were embedded, {said}. Received: {fingerprint(images)}"

@@ -129,7 +129,7 @@ class MovingAverage(keras.layers.Layer):
             own.trainable = False  # Not on the layer: it would then not normalize by batches.
 
     def start(self, training: bool = True) -> None:
-        """Copies the student's weights once more, unless it has trained before.
+        """Copies the student's weights once more, unless training has begun before.
 
         What is assigned while a step is traced is lost, so a method that was built there calls this
         before it trains.
@@ -148,7 +148,9 @@ class MovingAverage(keras.layers.Layer):
                 for layer, copy in zip(self.student, self._copies, strict=True):
                     give_weights(layer, copy)
                 if training and self.momentum == 1.0:
-                    self.iterations.assign(1)  # It may never move: a file says that it has begun.
+                    self.iterations.assign(
+                        1
+                    )  # It may never move, and a file must say that it began.
             self._has_started = training
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102

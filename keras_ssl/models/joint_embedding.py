@@ -528,11 +528,12 @@ class JointEmbeddingModel(Trainer):
 
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains on one batch: `keras.Model.train_on_batch`."""
+        batch = (x,) if y is None else (x, y)
         if not self.built and own_strategy(self) is None:
-            self.build_for_batch((x,) if y is None else (x, y))
+            self.build_for_batch(batch)
         self.start_teachers()
         if keras.backend.backend() != "tensorflow":
-            self._build_metrics((x,) if y is None else (x, y))
+            self._build_metrics(batch)
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -791,9 +792,8 @@ def _is_of_labels(metric: Any) -> bool:
     else:
         named = metric if hasattr(metric, "__name__") else type(metric)
         name, is_of_keras = named.__name__, (named.__module__ or "").startswith("keras.")
-    words = ("acc", "ce", "accuracy", "crossentropy")
-    is_of_labels = name in words or name.replace("_", "").lower().endswith(words[2:])
-    return is_of_keras and is_of_labels
+    word = name.replace("_", "").lower()
+    return is_of_keras and (word in ("acc", "ce") or word.endswith(("accuracy", "crossentropy")))
 
 
 def _mean(values: Sequence[Any]) -> Tensor:

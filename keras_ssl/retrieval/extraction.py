@@ -6,7 +6,6 @@ import hashlib
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from keras_ssl import _log
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_folder, load
 from keras_ssl.data.image_set import TEST_NAMES, Places, check_image_set
+from keras_ssl.data.sources.folder import warn_of_loose
 from keras_ssl.data.sources.idx import is_idx
 from keras_ssl.encoders import check_images, describe_range
 from keras_ssl.encoders.adapt import square_size
@@ -110,12 +110,7 @@ def _classified(images: ImageSet, root: pathlib.Path) -> ImageSet:
     if {folders[0] for folders in parts} <= {"train", *TEST_NAMES}:
         parts = [folders[1:] for folders in parts]
     loose = sum(len(folders) < 2 for folders in parts)
-    if 0 < loose < len(parts):
-        warnings.warn(
-            f"{loose} of {len(parts)} images in {root} lie outside its sub-folders, so there are "
-            "no labels. Move these images if the sub-folders are classes.",
-            stacklevel=4,
-        )
+    warn_of_loose(loose, len(parts), root, stacklevel=5)
     if loose:
         return images
     names, labels = np.unique([folders[0] for folders in parts], return_inverse=True)

@@ -54,7 +54,10 @@ def setup_of(study: Study, results: Results, source: object) -> dict[str, str]:
     }
     if images.test is not None and images.test.has_labels:
         with runs.stage("judging raw pixels and the untrained encoder"):
-            setup["for comparison"] = _baselines(arms[0], images)
+            setup["for comparison"] = "; ".join(
+                f"{name} kNN {100 * found['knn']:.1f}, linear {100 * found['linear']:.1f}"
+                for name, found in baselines(arms[0], images.train, images.test).items()
+            )
     return setup
 
 
@@ -85,13 +88,13 @@ def _budget(results: Results, seeds: int) -> str:
     )
 
 
-def _baselines(arm: PretrainingHyperModel, images: data.HeldOut) -> str:
-    """Says what raw pixels and the untrained encoder of an arm reach on the test images, in %."""
+def baselines(
+    arm: PretrainingHyperModel, train: data.ImageSet, test: data.ImageSet
+) -> dict[str, dict[str, float]]:
+    """Returns the accuracies of raw pixels and of an arm's untrained encoder, by their names."""
     keras.utils.set_random_seed(arm.seed)
     encoder = arm.build_encoder(keras_tuner.HyperParameters())
-    pixels, _ = evaluation.judge_raw_pixels(images.train, images.test)
-    untrained = evaluation.judge(encoder, images.train, images.test, label_free=False)
-    return "; ".join(
-        f"{name} kNN {100 * figures['knn']:.1f}, linear {100 * figures['linear']:.1f}"
-        for name, figures in (("raw pixels", pixels), ("the untrained encoder", untrained))
-    )
+    return {
+        "raw pixels": evaluation.judge_raw_pixels(train, test)[0],
+        "the untrained encoder": evaluation.judge(encoder, train, test, label_free=False),
+    }

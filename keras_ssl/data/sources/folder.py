@@ -110,18 +110,23 @@ def from_folder(
     return reading.read_files(root, root, found, unreadable, decoding, classes, in_memory)
 
 
+def warn_of_loose(loose: int, count: int, root: str | os.PathLike[str], stacklevel: int) -> None:
+    """Warns if some of a folder's images, but not all, lie outside its sub-folders."""
+    if 0 < loose < count:
+        warnings.warn(
+            f"{loose} of {count} images in {root} lie outside its sub-folders, so there are no "
+            "labels. Move these images if the sub-folders are classes.",
+            stacklevel=stacklevel,
+        )
+
+
 def _classes(
     root: str, found: Sequence[str], class_names: Sequence[str] | None
 ) -> tuple[np.ndarray | None, Sequence[str] | None]:
     """The label of each file by its sub-folder, and the names; `None` if there are no classes."""
     folders = [pathlib.PurePath(file).parts[0] for file in found]
     loose = sum(folder == file for folder, file in zip(folders, found, strict=True))
-    if 0 < loose < len(found):
-        warnings.warn(
-            f"{loose} of {len(found)} images in {root} lie outside its sub-folders, so there are "
-            "no labels. Move these images if the sub-folders are classes.",
-            stacklevel=5,
-        )
+    warn_of_loose(loose, len(found), root, stacklevel=6)
     if loose or (class_names is None and len(set(folders)) < 2):
         return None, None
     if class_names is None:

@@ -14,7 +14,7 @@ _FILES = "{}-{}-idx{}-ubyte.gz"
 
 
 def is_idx(path: pathlib.Path) -> bool:
-    """Whether a folder holds the four files."""
+    """Whether a folder holds the four files, of which the first is looked for."""
     return (path / _FILES.format("train", "images", 3)).is_file()
 
 
