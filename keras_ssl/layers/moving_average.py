@@ -148,9 +148,8 @@ class MovingAverage(keras.layers.Layer):
                 for layer, copy in zip(self.student, self._copies, strict=True):
                     give_weights(layer, copy)
                 if training and self.momentum == 1.0:
-                    self.iterations.assign(
-                        1
-                    )  # It may never move, and a file must say that it began.
+                    # It may never move, and a file must say that it has begun.
+                    self.iterations.assign(1)
             self._has_started = training
 
     def call(self, inputs: Any, training: bool = False) -> Tensor:  # noqa: D102
