@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -14,8 +15,18 @@ from keras_ssl._files import LOCK
 from keras_ssl.inspection.event_log import figure_name
 from keras_ssl.inspection.summaries import RECORDS
 
+_FILES = "events.out.tfevents.*"
 _EVERYTHING = {"tensors": 0}
 _SESSION_START = "_hparams_/session_start_info"
+
+# What is read of an event, by the plugin of TensorBoard that shows it.
+_CONTENT: dict[str, Callable[[Any], Any]] = {
+    "scalars": lambda tensor: float(make_ndarray(tensor)),
+    "images": lambda tensor: tensor.string_val[2],  # after width and height: the first picture
+    "text": lambda tensor: tensor.string_val[0].decode(errors="replace"),
+    RECORDS: lambda tensor: json.loads(tensor.string_val[0]),
+}
+_Figures = dict[tuple[str, str], dict[int, Any]]  # by plugin and name, by step
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -58,7 +69,7 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
             "`folder` must have a name in UTF-8: TensorBoard cannot read others. Rename it. "
             f"Received: folder={str(folder)!r}"
         ) from None
-    files = sorted(pathlib.Path(folder).rglob("events.out.tfevents.*"))
+    files = sorted(pathlib.Path(folder).rglob(_FILES))
     files = [file for file in files if file.is_file()]
     if not files:
         raise ValueError(f"`folder` holds no TensorBoard events. Received: folder={str(folder)!r}")
@@ -69,7 +80,9 @@ def find_runs(folder: str | os.PathLike[str]) -> list[pathlib.Path]:
 def read_events(folder: str | os.PathLike[str]) -> Events:
     """Reads the event files of one run, but skips a last record that a killed run left unfinished.
 
-    If a run was interrupted and went on, the later one counts of a step that was done twice.
+    What the run wrote last counts. If it was interrupted and went on, that is the later event of a
+    step that was done twice. If it began again, as a second `fit` does that has the same `log_dir`,
+    its earlier events are left out.
 
     Args:
         folder: The folder of a run, or the `log_dir` of its `EmbeddingInspector`.
@@ -83,39 +96,67 @@ def read_events(folder: str | os.PathLike[str]) -> Events:
             f"`folder` must hold one run. Received: folder={str(folder)!r}, with "
             f"{[str(part.relative_to(folder)) for part in parts]}"
         )
-    scalars: dict[str, dict[int, float]] = {}
-    images: dict[str, dict[int, bytes]] = {}
-    texts: dict[str, dict[int, str]] = {}
-    records: dict[str, dict[int, Any]] = {}
+    merged: _Figures = {}
     hparams: dict[str, str] = {}
     for part in parts:
-        accumulator = EventAccumulator(str(part), _EVERYTHING)
-        accumulator.Reload()
-        for tag in accumulator.Tags()["tensors"]:
-            metadata = accumulator.SummaryMetadata(tag)
-            plugin, name = metadata.plugin_data.plugin_name, figure_name(tag)
-            for event in accumulator.Tensors(tag):
-                if plugin == "scalars":
-                    value = float(make_ndarray(event.tensor_proto))
-                    scalars.setdefault(name, {})[event.step] = value
-                elif plugin == "images":  # width, height, and the pictures
-                    images.setdefault(name, {})[event.step] = event.tensor_proto.string_val[2]
-                elif plugin == "text":
-                    text = event.tensor_proto.string_val[0].decode(errors="replace")
-                    texts.setdefault(name, {})[event.step] = text
-                elif plugin == RECORDS:
-                    content = json.loads(event.tensor_proto.string_val[0])
-                    records.setdefault(name, {})[event.step] = content
-        if _SESSION_START in accumulator.Tags()["tensors"]:
-            content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content
-            start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
-            for option, value in start.hparams.items():
-                hparams[option] = str(getattr(value, value.WhichOneof("kind") or "string_value"))
+        files: list[_Figures] = []
+        for path in sorted(path for path in part.glob(_FILES) if path.is_file()):
+            accumulator = EventAccumulator(str(path), _EVERYTHING)
+            accumulator.Reload()
+            hparams.update(_hparams(accumulator))
+            figures = _figures(accumulator)
+            files = [*(_without_what_was_done_again(file, figures) for file in files), figures]
+        for file in files:
+            for key, values in file.items():
+                merged.setdefault(key, {}).update(values)
+    content: dict[str, dict[str, Any]] = {plugin: {} for plugin in _CONTENT}
+    for (plugin, name), values in merged.items():
+        content[plugin][name] = [(step, values[step]) for step in sorted(values)]
     return Events(
-        {tag: sorted(values.items()) for tag, values in scalars.items()},
-        {tag: sorted(values.items()) for tag, values in images.items()},
-        {tag: sorted(values.items()) for tag, values in texts.items()},
-        # Sorted by step alone: dictionaries have no order.
-        {tag: [(step, values[step]) for step in sorted(values)] for tag, values in records.items()},
+        content["scalars"],
+        content["images"],
+        content["text"],
+        content[RECORDS],
         dict(sorted(hparams.items())),
     )
+
+
+def _figures(accumulator: EventAccumulator) -> _Figures:
+    """Returns the events of a file."""
+    figures: _Figures = {}
+    for tag in accumulator.Tags()["tensors"]:
+        plugin = accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+        if plugin in _CONTENT:
+            values = figures.setdefault((plugin, figure_name(tag)), {})
+            for event in accumulator.Tensors(tag):
+                values[event.step] = _CONTENT[plugin](event.tensor_proto)
+    return figures
+
+
+def _without_what_was_done_again(earlier: _Figures, later: _Figures) -> _Figures:
+    """Returns the events of an earlier file, up to the first step of a later one.
+
+    All of them, if the files have no name in common: `keras.callbacks.TensorBoard` writes other
+    names than the inspector, to a file of its own. The first step itself stays: a resumed run goes
+    on there, and may not judge the encoder again.
+    """
+    if earlier.keys().isdisjoint(later):
+        return earlier
+    first = min(min(values) for values in later.values())
+    return {
+        name: kept
+        for name, values in earlier.items()
+        if (kept := {step: value for step, value in values.items() if step <= first})
+    }
+
+
+def _hparams(accumulator: EventAccumulator) -> dict[str, str]:
+    """Returns the options in a file for the HParams tab."""
+    if _SESSION_START not in accumulator.Tags()["tensors"]:
+        return {}
+    content = accumulator.SummaryMetadata(_SESSION_START).plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    return {
+        option: str(getattr(value, value.WhichOneof("kind") or "string_value"))
+        for option, value in start.hparams.items()
+    }

@@ -131,6 +131,27 @@ def test_two_runs_that_wrote_to_one_folder_are_told_apart(runs, tmp_path):
     assert read_events(runs[0] / "train-2").scalars["training/loss"][0] == (0, 7.0)
 
 
+def test_a_second_fit_in_the_same_folder(tmp_path):
+    """The report is of the last one. (A resumed run is one run: it does not begin again at 0.)"""
+    for values in ((5.0, 4.0, 3.0), (6.0, 2.0)):
+        log = EventLog(tmp_path)
+        for step, value in enumerate(values):
+            log.write(step, lambda value=value: summaries.scalar("1_training/loss", value))
+        log.write(0, lambda count=len(values): summaries.text("doctor/diagnosis", str(count)))
+        log.close()
+        with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
+            tf.summary.scalar("epoch_loss", values[0], 0)
+    events = read_events(tmp_path)
+    assert events.scalars == {"training/loss": [(0, 6.0), (1, 2.0)], "epoch_loss": [(0, 6.0)]}
+    assert events.texts == {"doctor/diagnosis": [(0, "2")]}
+    log = EventLog(tmp_path)  # goes on from step 1, which the killed run did judge
+    log.write(1, lambda: summaries.scalar("rank/embeddings", 7.0))
+    log.write(2, lambda: summaries.scalar("1_training/loss", 1.0))
+    log.close()
+    loss = read_events(tmp_path).scalars["training/loss"]
+    assert loss == [(0, 6.0), (1, 2.0), (2, 1.0)]
+
+
 def test_keras_own_events(tmp_path):
     with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
         tf.summary.scalar("epoch_loss", 1.0, 0)
