@@ -17,7 +17,7 @@ from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import ImageSet, Views
 from keras_ssl.data.image_set import captions, spread_places
 from keras_ssl.evaluation import alignment, alpha_req, rankme, uniformity
-from keras_ssl.training.trainer import embedder, gradients_of_each
+from keras_ssl.training.trainer import differentiated, embedder
 
 # Each takes some 60 ms for 256 images.
 _MOST_PAIRS = 10
@@ -155,9 +155,10 @@ class Sample:
         if not model.built:
             model.build(keras.tree.map_structure(lambda x: (None, *x.shape[1:]), self.views))
         # Traced once per model, and again if other layers are trainable: a graph keeps that.
-        traced = (model, *(layer.trainable for layer in all_layers(model)))
+        traced = (model, model.criterion, *(layer.trainable for layer in all_layers(model)))
         if self._traced != traced:
             self._traced, self._embed = traced, embedder(model, self.views)
+            self._differentiate = differentiated(model, functools.partial(_terms, model))
         rows = np.array_split(np.arange(len(self)), -(-len(self) // batch_size))
         outputs = [
             self._embed(
@@ -171,12 +172,27 @@ class Sample:
         representations, embeddings = (
             tuple(np.asarray(x, np.float64) for x in several) for several in whole
         )
-        pairs = tuple(
-            tuple(keras.ops.convert_to_numpy(z) for z in pair) for pair in model.pairs(embeddings)
+        with keras.StatelessScope():  # receives assignments, and is dropped
+            pairs = tuple(
+                tuple(ops.convert_to_numpy(z) for z in pair) for pair in model.pairs(embeddings)
+            )
+        terms, norms = self._terms_and_norms(model.criterion, embeddings)
+        return Inspection(self.views, representations, embeddings, pairs, terms, norms)
+
+    def _terms_and_norms(
+        self, criterion: Any, embeddings: tuple[np.ndarray, ...]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Computes the unweighted terms, and the gradient norms of the weighted ones."""
+        z = tuple(
+            ops.convert_to_tensor(whole_groups(one, criterion.group_size), criterion.dtype)
+            for one in embeddings
         )
-        return Inspection(
-            self.views, representations, embeddings, pairs, *_terms(model, embeddings)
-        )
+        terms, slopes = self._differentiate(z)
+        norms = {}
+        for name, weight in criterion.weights.items():
+            squares = [np.sum(np.square(ops.convert_to_numpy(slope))) for slope in slopes[name]]
+            norms[name] = abs(weight) * float(np.sqrt(sum(squares)))
+        return {name: float(term) for name, term in terms.items()}, norms
 
     @property
     def embed_graph(self) -> Any:
@@ -184,26 +200,12 @@ class Sample:
         return getattr(self._embed, "graph", None)
 
 
-def _terms(model: Any, embeddings: Tensor) -> tuple[dict[str, float], dict[str, float]]:
-    """Computes the criterion's unweighted terms, and the gradient norms of the weighted ones."""
-    criterion = model.criterion
-    z = tuple(
-        ops.convert_to_tensor(whole_groups(one, criterion.group_size), criterion.dtype)
-        for one in embeddings
-    )
-
-    def terms_of(z: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        measured = [criterion.measure(*pair) for pair in model.pairs(z)]
-        return {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
-
+def _terms(model: Any, embeddings: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Computes the criterion's unweighted terms: means over the pairs that it compares."""
     # A callback has the whole batch, not a replica's part of it.
     with replicas.alone():
-        terms, slopes = gradients_of_each(terms_of, z)
-    norms = {}
-    for name, weight in criterion.weights.items():
-        squares = [np.sum(np.square(ops.convert_to_numpy(slope))) for slope in slopes[name]]
-        norms[name] = abs(weight) * float(np.sqrt(sum(squares)))
-    return {name: float(term) for name, term in terms.items()}, norms
+        measured = [model.criterion.measure(*pair) for pair in model.pairs(embeddings)]
+    return {name: sum(one[name] for one in measured) / len(measured) for name in measured[0]}
 
 
 def whole_groups(z: np.ndarray, size: int) -> np.ndarray:

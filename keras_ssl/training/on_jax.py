@@ -166,17 +166,24 @@ def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
     return lambda views: embed([v.value for v in model.variables], views)
 
 
-def gradients_of_each(
-    function: Callable[[Any], dict[str, Tensor]], tensors: tuple[Tensor, ...]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def differentiated(
+    model: Any, function: Callable[[Any], dict[str, Tensor]]
+) -> Callable[[tuple[Tensor, ...]], tuple[dict[str, Tensor], dict[str, Any]]]:
     """See `keras_ssl.training.trainer`."""
 
-    def twice(tensors: tuple[Tensor, ...]) -> tuple[Any, Any]:
-        values = function(tensors)
-        return values, values
+    def twice(tensors: tuple[Tensor, ...], values: list[Tensor]) -> tuple[Any, Any]:
+        with keras.StatelessScope(zip(model.variables, values, strict=True)):
+            scalars = function(tensors)
+        return scalars, scalars
 
-    slopes, values = jax.jacrev(twice, has_aux=True)(tensors)
-    return values, slopes
+    # Without it, JAX would compile each loop of a criterion again at every look.
+    slopes_and_values = jax.jit(jax.jacrev(twice, has_aux=True))
+
+    def values_and_slopes(tensors: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        slopes, values = slopes_and_values(tensors, [v.value for v in model.variables])
+        return values, slopes
+
+    return values_and_slopes
 
 
 # --- Gradient caching: see keras_ssl.training.gradient_caching ------------------------------------

@@ -67,15 +67,19 @@ def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
     return tf.function(embed, autograph=False).get_concrete_function(specs)
 
 
-def gradients_of_each(
-    function: Callable[[Any], dict[str, Tensor]], tensors: tuple[Tensor, ...]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def differentiated(
+    model: Any, function: Callable[[Any], dict[str, Tensor]]
+) -> Callable[[tuple[Tensor, ...]], tuple[dict[str, Tensor], dict[str, Any]]]:
     """See `keras_ssl.training.trainer`."""
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(tensors)
-        values = function(tensors)
-    zero = tf.UnconnectedGradients.ZERO
-    return values, {
-        name: tape.gradient(value, tensors, unconnected_gradients=zero)
-        for name, value in values.items()
-    }
+
+    def values_and_slopes(tensors: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        with tf.GradientTape(persistent=True) as tape, keras.StatelessScope():
+            tape.watch(tensors)
+            values = function(tensors)
+        zero = tf.UnconnectedGradients.ZERO
+        return values, {
+            name: tape.gradient(value, tensors, unconnected_gradients=zero)
+            for name, value in values.items()
+        }
+
+    return values_and_slopes

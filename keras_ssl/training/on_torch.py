@@ -58,19 +58,24 @@ def embedder(model: Any, views: tuple[Any, ...]) -> Callable[[Any], Any]:
     return embed
 
 
-def gradients_of_each(
-    function: Callable[[Any], dict[str, Tensor]], tensors: tuple[Tensor, ...]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def differentiated(
+    model: Any, function: Callable[[Any], dict[str, Tensor]]
+) -> Callable[[tuple[Tensor, ...]], tuple[dict[str, Tensor], dict[str, Any]]]:
     """See `keras_ssl.training.trainer`."""
-    tensors = tuple(x.detach().requires_grad_() for x in tensors)
-    values = function(tensors)
-    slopes = {
-        name: torch.autograd.grad(
-            value, tensors, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        for name, value in values.items()
-    }
-    return {name: value.detach() for name, value in values.items()}, slopes
+
+    def values_and_slopes(tensors: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = tuple(x.detach().requires_grad_() for x in tensors)
+        with keras.StatelessScope():
+            values = function(tensors)
+        slopes = {
+            name: torch.autograd.grad(
+                value, tensors, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            for name, value in values.items()
+        }
+        return {name: value.detach() for name, value in values.items()}, slopes
+
+    return values_and_slopes
 
 
 def _gradient(y: Any, weights: list[keras.Variable], slopes: Any = None) -> list[Tensor]:

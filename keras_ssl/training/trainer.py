@@ -12,8 +12,9 @@ A page also has two functions for those who look at a model:
 
 - `embedder(model, views)`: makes a function that does `model.embed(views, training=True)` for any
   number of such views, and changes nothing;
-- `gradients_of_each(f, tensors)`: the named scalars that `f(tensors)` returns, and the gradient of
-  each at each tensor.
+- `differentiated(model, f)`: makes a function from tensors to the named scalars that `f(tensors)`
+  returns, and to the gradient of each at each tensor. `f` may read variables of the model, and what
+  it assigns to them is forgotten.
 """
 
 import keras
@@ -27,4 +28,4 @@ else:
 
 Trainer = page.Trainer
 embedder = page.embedder
-gradients_of_each = page.gradients_of_each
+differentiated = page.differentiated

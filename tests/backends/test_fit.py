@@ -6,6 +6,7 @@ import pytest
 
 from keras_ssl import callbacks, data, models
 from keras_ssl._keras import all_layers
+from keras_ssl.inspection import Sample
 from tests.conftest import quick_policy, tiny_encoder
 
 pytestmark = pytest.mark.every_backend
@@ -176,6 +177,40 @@ def test_callbacks_look(images, tmp_path):
     history = model.fit(views, epochs=1, verbose=0, callbacks=looks).history
     assert inspector.latest.is_finite and 0 <= history["val_knn"][0] <= 1
     assert callbacks.latest_checkpoint(tmp_path / "checkpoints") is not None
+
+
+class Scaled(models.SimCLR):
+    """Compares embeddings times a weight, and counts how often its pairs are asked for."""
+
+    asked = 0
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.factor = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+    def pairs(self, embeddings):
+        self.asked += 1
+        self.factor.assign(2 * self.factor)  # which is forgotten, as all that a look changes
+        return super().pairs([z + self.factor for z in embeddings])
+
+
+def test_looks_follow_the_weights_and_are_compiled_once():
+    model, (views, _) = make(Scaled), batches(1)
+    model.build(tuple(x.shape for x in views))
+    sample = Sample.of(views)
+    found = []
+    for value in (1.0, 1.0, 5.0):
+        model.factor.assign(value)
+        asked, inspection = model.asked, sample.inspect(model)
+        z = [keras.ops.convert_to_tensor(z, "float32") + 2 * value for z in inspection.embeddings]
+        terms = {name: float(term) for name, term in model.criterion.measure(*z).items()}
+        assert inspection.terms == pytest.approx(terms, rel=1e-4)
+        assert model.factor == value
+        found.append((inspection.gradient_norms, model.asked - asked))
+    (first, _), (again, times), (other, _) = found
+    assert first == pytest.approx(again) != pytest.approx(other)
+    if keras.backend.backend() == "jax":
+        assert times == 1  # for the inspection's own pairs, and not to compile the terms again
 
 
 @pytest.mark.long

@@ -137,7 +137,8 @@ def test_a_second_fit_in_the_same_folder(tmp_path):
         log = EventLog(tmp_path)
         for step, value in enumerate(values):
             log.write(step, lambda value=value: summaries.scalar("1_training/loss", value))
-        log.write(0, lambda count=len(values): summaries.text("doctor/diagnosis", str(count)))
+        text = str(len(values))
+        log.write(0, lambda text=text: summaries.text("doctor/diagnosis", text))
         log.close()
         with tf.summary.create_file_writer(str(tmp_path / "train")).as_default():
             tf.summary.scalar("epoch_loss", values[0], 0)
