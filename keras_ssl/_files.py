@@ -131,6 +131,15 @@ def partial_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return [file for file in folder.glob("*.partial*") if _PARTIAL.search(file.name)]
 
 
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes a JSON file whole or not at all; what JSON does not know becomes its text.
+
+    Raises:
+        OSError: if the file cannot be written; `path` is then unchanged.
+    """
+    write_whole(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
 def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     """Reads a JSON object from a file.
 
@@ -143,10 +152,8 @@ def read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
         ValueError: if the file is missing or cannot be read. It may be intact.
     """
     try:
-        text = path.read_bytes().decode(
-            "utf-8-sig"
-        )  # Some Windows editors put a mark at the beginning.
-        content = json.loads(text)
+        # Some Windows editors put a mark at the beginning.
+        content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -16,9 +16,9 @@ from typing import Any
 from keras_ssl._keras import not_translated
 from keras_ssl._tensorflow import tf
 
-# Seconds. A thread that is about to call Python does so well within the first time; on a machine
-# with more to do than it can, one program of some hundreds needed more. An exit is held up no
-# longer than the last.
+# Seconds without a call after which no thread is about to call Python; the same on a machine that
+# has more to do than it can, where one program of some hundreds needed it; the longest that an exit
+# waits.
 _QUIET, _QUIET_IF_BUSY, _LONGEST = 0.1, 0.5, 10.0
 
 

@@ -11,7 +11,8 @@ from keras import ops
 Tensor: TypeAlias = Any
 
 
-# Many functions of Keras 3.15 turn float64 into float32, but on TensorFlow. The next three do not.
+# Many functions of Keras 3.15 turn float64 into float32, except on TensorFlow. The next three keep
+# it on all backends.
 
 
 def _is_double(x: Tensor) -> bool:

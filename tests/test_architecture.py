@@ -149,8 +149,8 @@ def test_no_picture_changes_how_others_are_shown():
 
 
 def test_every_room_and_every_file_that_the_page_names_is_there():
-    """And what is there is named: a package, and a file that has a line of its own."""
-    home, named = None, set()
+    """And what is there is named, but for private files and those that are one of many alike."""
+    home, named, files = None, set(), set()
     for line in _block("Where things live"):
         if line.startswith("keras_ssl/"):
             home = line.split()[0]
@@ -163,8 +163,16 @@ def test_every_room_and_every_file_that_the_page_names_is_there():
             folder = ROOT.parent / home
             found = [*folder.rglob(file)] if folder.is_dir() else [folder]
             assert found, f"{home} has no {file}"
+            files |= {path for path in found if path.parent == folder}
     rooms = {room for room in ROOMS if not room.startswith("_")}
     assert rooms <= named, f"not on the page: {sorted(rooms - named)}"
+    alike = ("losses", "sources", "commands")  # one file for each criterion, source or command
+    others = {
+        path.relative_to(ROOT)
+        for path in set(ROOT.glob("*/**/*.py")) - files
+        if not path.name.startswith("_") and path.parent.name not in alike
+    }
+    assert not others, f"not on the page: {sorted(map(str, others))}"
 
 
 def test_every_path_in_code_marks_is_there():

@@ -91,7 +91,9 @@ class StopSignals:
             # Not by `print`, which a signal may have interrupted. A terminal that is gone is no
             # reason not to save.
             with contextlib.suppress(OSError):
-                os.write(2, b"\nStopping after this step, and saving. Once more stops at once.\n")
+                os.write(
+                    2, b"\nStopping after this step, and saving. Interrupt again to stop at once.\n"
+                )
 
 
 class EpochCheckpoint(keras.callbacks.Callback):

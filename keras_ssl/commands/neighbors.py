@@ -1,6 +1,5 @@
 """`neighbors`: what is alike in a set of images, what is there twice, and what is unlike all."""
 
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_ssl import _log
-from keras_ssl._files import check_outside, write_whole
+from keras_ssl._files import check_outside, write_json
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_arrays
 from keras_ssl.data.sources import files
@@ -175,7 +174,7 @@ def neighbors(
             drawn["duplicates.png"] = _write_doubles(folder, result)
             drawn["outliers.png"] = _write_outliers(folder, result)
         drawn["gallery.png"] = _write_nearest(folder, result)
-        write_whole(folder / "neighbors.json", json.dumps(settings, indent=2) + "\n")
+        write_json(folder / "neighbors.json", settings)
         _draw(folder, drawn, found, pictures, encoder)
         _log.say(f"everything is in {folder}")
         return result

@@ -45,7 +45,7 @@ def fingerprint(images: ImageSet | None) -> str:
 
 
 def _some(images: ImageSet) -> ImageSet:
-    """The images that are looked at: never others, because files of earlier versions name them."""
+    """The images that are looked at. This must not change: files hold the checksum of these."""
     if images.groups is None or len(images) <= _LOOKED_AT:
         return images.spread(_LOOKED_AT)
     whole = _LOOKED_AT // int(np.bincount(images.groups).max())

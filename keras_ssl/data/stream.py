@@ -83,7 +83,7 @@ class Stream(ImageSet):
         some = evenly(self.shards, min(count, _SPREAD_OVER))
         others = [shard for shard in self.shards if shard not in some]
         names = tf.data.Dataset.from_tensor_slices([*some, *others])
-        # The size of a part is an estimate: an image is rather missing than there twice.
+        # The size of a part is an estimate: better to miss an image than to have it twice.
         return self._listed(once_in_turns(names, self.read, len(some)).take(count), count)
 
     def sample(self, count: int, seed: int = 0) -> tuple[tuple[Any, ...], Any, list[str]]:

@@ -1,4 +1,4 @@
-"""Encoders in folders that `keras-ssl export` wrote: safetensors is loaded, what is not is said."""
+"""Encoders in folders that `keras-ssl export` wrote: loads those that hold safetensors."""
 
 import collections
 import contextlib

@@ -199,18 +199,14 @@ def judge_beside_baselines(
     encoder: keras.Model,
     train: ImageSet,
     test: ImageSet | None = None,
-    batch_size: int = 256,
-    policy: Views | None = None,
 ) -> dict[str, dict[str, float]]:
     """Judges raw pixels (`judge_raw_pixels`), the encoder with new weights, and the encoder.
 
     Args:
-        encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`.
-            `keras.models.clone_model` makes the untrained one.
+        encoder: A trained encoder, see `keras_ssl.encoders.as_encoder`. The untrained one is a
+            copy of it with new weights, and with the normalization of its images.
         train: See `judge`.
         test: See `judge`.
-        batch_size: Images per step.
-        policy: See `judge`.
 
     Returns:
         Figures by "raw pixels", "untrained", "trained", in this order.
@@ -231,17 +227,11 @@ def judge_beside_baselines(
     """
     encoder = prepared(encoder, check_image_set("train", train).image_shape)
 
-    def judged(encoder: keras.Model) -> dict[str, float]:
-        return judge(encoder, train, test, batch_size, policy=policy)
-
-    if policy is None:
-        pixels, _ = judge_raw_pixels(train, test, batch_size)
-    else:  # LiDAR follows from the policy, too.
-        pixels = judged(raw_pixels(train.image_shape))
+    pixels, _ = judge_raw_pixels(train, test)
     return {
         "raw pixels": pixels,
-        "untrained": judged(untrained(encoder)),
-        "trained": judged(encoder),
+        "untrained": judge(untrained(encoder), train, test),
+        "trained": judge(encoder, train, test),
     }
 
 

@@ -3,14 +3,13 @@
 import contextlib
 import hashlib
 import inspect
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from keras_ssl._files import read_json, write_whole
+from keras_ssl._files import read_json, write_json
 from keras_ssl.evaluation import knn, linear_probe, spectrum
 from keras_ssl.evaluation.features import Features
 
@@ -60,5 +59,5 @@ def kept(
     figures = compute()
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(figures))
+        write_json(file, figures)
     return figures, False

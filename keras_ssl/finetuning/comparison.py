@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_ssl._config import without_names
-from keras_ssl._files import FolderLock, read_json, whole, write_whole
+from keras_ssl._files import FolderLock, read_json, whole, write_json, write_whole
 from keras_ssl._log import say
 from keras_ssl._validation import check_count, check_optional_count, check_positive
 from keras_ssl.callbacks import NonFiniteLossError
@@ -382,7 +382,7 @@ class _Run:
         (self.folder / ABOUT).unlink(missing_ok=True)  # It never describes another classifier.
         with whole(self.folder / CLASSIFIER) as partial:
             classifier.save(partial)
-        write_whole(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+        write_json(self.folder / ABOUT, about)
 
     def _kept_fraction(self) -> float:
         """The fraction of the labels that the classifier in the folder was fine-tuned on, or 0."""
@@ -413,8 +413,7 @@ class _Run:
         self.rows = dict(content["rows"])
 
     def _write(self) -> None:
-        content = {"settings": self.settings, "rows": self.rows}
-        write_whole(self.folder / ROWS, json.dumps(content, indent=1) + "\n")
+        write_json(self.folder / ROWS, {"settings": self.settings, "rows": self.rows})
 
 
 def _figures(row: dict[str, Any]) -> str:

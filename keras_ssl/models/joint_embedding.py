@@ -58,7 +58,7 @@ from keras_ssl.training.trainer import Trainer
 
 @keras.saving.register_keras_serializable(package="keras_ssl")
 class JointEmbeddingModel(Trainer):
-    """A method of the paper: two views -> encoder -> projector -> embeddings -> criterion.
+    """A method: two or more views -> encoder -> projector -> embeddings -> criterion.
 
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`. A tuple
     always holds views: two or more, of the same size or of different sizes. A view is a batch of

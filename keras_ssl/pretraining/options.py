@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_ssl import _renames, data, models, recipes, registry, runs
+from keras_ssl._files import read_json
 from keras_ssl._tensorflow import check_installed
 from keras_ssl._validation import (
     check_choice,
@@ -204,7 +205,7 @@ def check_batches(
 def read_config(options: Options) -> dict[str, Any]:
     """Reads the file of `config`: a recipe, and perhaps an encoder."""
     try:
-        config = json.loads(pathlib.Path(options.config).read_text())
+        config = read_json(pathlib.Path(options.config), "Name another file.")
         recipe = recipes.Recipe.from_config(config["recipe"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(

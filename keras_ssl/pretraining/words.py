@@ -99,7 +99,7 @@ def last_screen(
         ]
     else:
         commands = [f"keras-ssl {name} {path} {source}" for name in ("embed", "neighbors")]
-        if options.data_dir or options.examples:  # Both have no such option.
+        if options.data_dir or options.examples:  # Neither has these options.
             more, commands = "", []
         commands.append(f"keras-ssl export {path} exported")
     ill = "".join(f"The doctor says: {diagnosis}\n" for diagnosis in diagnoses)

@@ -36,7 +36,7 @@ _CRITERIA = {
 }
 
 
-# Arguments of every method; a recipe gives the first three, and whoever builds it the others.
+# Arguments of every method, which a recipe or whoever builds it gives.
 _OF_EVERY_METHOD = ("encoder", "projector", "criterion", "probe", "name")
 
 

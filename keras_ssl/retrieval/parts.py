@@ -1,7 +1,6 @@
 """`Parts`: what is embedded already, in whole files, so that a killed `embed` goes on."""
 
 import contextlib
-import json
 import os
 import pathlib
 import re
@@ -17,7 +16,7 @@ from keras_ssl._files import (
     partial_files,
     read_json,
     whole,
-    write_whole,
+    write_json,
 )
 
 _IDENTITY = "identity.json"
@@ -97,7 +96,7 @@ class Parts:
             if old not in kept:
                 old.unlink()
         if other:
-            write_whole(file, json.dumps(identity, indent=2) + "\n")
+            write_json(file, identity)
 
     def files(self) -> list[pathlib.Path]:
         """Returns the parts in order, as far as none is missing."""

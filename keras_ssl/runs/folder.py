@@ -1,6 +1,5 @@
 """The folder of a run, which one process at a time writes to, in whole files."""
 
-import json
 import os
 import pathlib
 import platform
@@ -12,7 +11,7 @@ import keras
 
 from keras_ssl import _renames
 from keras_ssl._backend import package_versions
-from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_whole
+from keras_ssl._files import LOCK, FolderLock, damaged, partial_files, read_json, whole, write_json
 from keras_ssl.encoders import plain_encoder
 from keras_ssl.encoders.exported import CONTRACT, json_of
 
@@ -165,7 +164,7 @@ class RunFolder:
             )
             self.write_json(CONFIG, self._config)
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self / name, json.dumps(content, indent=2, default=str) + "\n")
+        write_json(self / name, content)
 
     def save_encoder(self, encoder: keras.Model) -> None:
         """Writes encoder.keras, whole or not at all, without frozen layers and LoRA.

@@ -104,9 +104,9 @@ def arms_table(results: Results) -> str:
 def figures_table(results: Results) -> str:
     """A table of what the final runs have beside the score: linear accuracy, RankMe, seconds, ...
 
-    It has the figures of all arms, under their names in trials.csv, but for those of images that
-    settings were chosen by where there are the same of test images, and for the loss, which means
-    something else in each arm. Accuracies are in percent.
+    It has the figures that all arms have, under their names in trials.csv. Two kinds are left out:
+    those of the images that settings were chosen by, where there are the same of test images; and
+    the loss, which means something else in each arm. Accuracies are in percent.
 
     Example:
         >>> figures = {"test_knn": 0.75, "test_linear": 0.8, "val_knn": 0.7, "seconds": 90.0}

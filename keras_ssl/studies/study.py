@@ -16,7 +16,7 @@ import keras
 import keras_tuner
 
 from keras_ssl import _renames
-from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_whole
+from keras_ssl._files import LOCK, DamagedFileError, FolderLock, read_json, write_json
 from keras_ssl._tensorflow import is_installed, tf
 from keras_ssl._validation import check_count, check_seed
 from keras_ssl.data import fingerprint
@@ -198,7 +198,7 @@ class Study:
                 f"Received: folder={str(self.folder)} with {sorted(strange)[:5]}"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _as_text(mine))
+        write_json(path, mine)
 
     def _rename(self, identity: dict[str, Any]) -> None:
         """Gives the recipes of an identity that an earlier version wrote their names of today."""
@@ -219,7 +219,7 @@ class Study:
                 f"{asked.name}, which is beside it; otherwise name another folder.",
             )
         except DamagedFileError:
-            write_whole(asked, _as_text(mine))
+            write_json(asked, mine)
             raise
 
     # --- Running -------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ class Study:
         }
         folder = self.folder / "best"
         folder.mkdir(exist_ok=True)
-        write_whole(folder / f"{file_name(name)}.json", _as_text(content))
+        write_json(folder / f"{file_name(name)}.json", content)
 
 
 def _check_arms(arms: Any) -> None:
@@ -360,11 +360,6 @@ def _check_arms(arms: Any) -> None:
             "`arms` must have names that differ in letters or digits, which name their files. "
             f"Received: {list(arms)}"
         )
-
-
-def _as_text(content: Any) -> str:
-    """JSON with line breaks."""
-    return json.dumps(content, indent=2, default=str) + "\n"
 
 
 @contextlib.contextmanager

@@ -142,7 +142,8 @@ def _has_value(variable: keras.Variable) -> bool:
 def scope(model: Trainer, state: State) -> Any:
     """Opens a scope in which a model's variables have the values of a state.
 
-    It gives a function that returns the state as it is by then.
+    Yields:
+        A function that returns the state at the time of its call.
     """
     variables = _variables(model, bool(state[2]))
     mapping = [

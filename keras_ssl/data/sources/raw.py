@@ -221,7 +221,7 @@ def measure(paths: Iterable[files.File], dtype: str, channels: int) -> tuple[Sca
     for path in paths:
         try:
             pixels = to_channels(read_numbers(path), channels, path).reshape(-1, channels)
-        except files.UNREADABLE:  # Whoever reads all files says which cannot be.
+        except files.UNREADABLE:  # The caller reads all files, and names these.
             continue
         measured.append(pixels[:: len(pixels) // _MEASURED + 1])
     if not measured:
