@@ -464,7 +464,13 @@ def main():
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     grid = [tuple(map(int, shape.split("x"))) for shape in arguments.grid]
-    jobs = [(criterion, *shape) for shape in grid for criterion in arguments.criteria]
+    jobs = [
+        (criterion, samples, dimensions)
+        for samples, dimensions in grid
+        for criterion in arguments.criteria
+        # It whitens: it needs more samples than dimensions.
+        if criterion != "WMSELoss" or samples > dimensions
+    ]
     memory = [{} if arguments.no_memory else memory_of(*job) for job in jobs]
     records = []
     if not arguments.no_memory:

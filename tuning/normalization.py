@@ -49,7 +49,8 @@ def answer(results):
         part = f"{name}, tuned: {studies.spread(arm.tuned, results.scale)}"
         classical = results.arms.get("classical", arm)
         if arm is not classical:
-            part += f" ({studies.difference(arm.tuned, classical.tuned, results.scale)})"
+            gap = studies.difference(arm.final["tuned"], classical.final["tuned"], results.scale)
+            part += f" ({gap})"
         parts.append(part)
     return "; ".join(parts) + "."
 

@@ -81,10 +81,13 @@ def answer(results):
             for family, methods in FAMILIES.items()
             if (found := [method for method in methods if method in means])
         )
+        deviation = np.std(list(means.values()), ddof=1) if len(means) > 1 else 0.0
         text.append(
             f"{kind}: from {means[worst]:.1f} ({worst}) to {means[best]:.1f} ({best}), standard "
-            f"deviation between methods {np.std(list(means.values())):.2f}, means {families}"
+            f"deviation between methods {deviation:.2f}, means {families}"
         )
+    if all(len(arm.searched) < 2 for arm in results.arms.values()):
+        return f"{text[0]}. Nothing was tuned: each arm has the defaults alone."
     gains = [results.scale * arm.gain for arm in results.arms.values() if len(arm.gains)]
     if not gains:
         return f"{'; '.join(text)}."

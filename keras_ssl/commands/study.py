@@ -138,11 +138,16 @@ def _answer(results: Any) -> str:
     first, *others = arms
     best = f"Tuned, {first.name} has the highest mean, {results.scale * first.tuned.mean():.1f}"
     ahead = "; ".join(
-        f"{studies.difference(first.tuned, other.tuned, results.scale)} above {other.name}"
+        f"{studies.difference(first.final['tuned'], other.final['tuned'], results.scale)} above "
+        f"{other.name}"
         for other in others
     )
-    if min(len(arm.tuned) for arm in arms) < 2:
+    seeds = min(len(arm.tuned) for arm in arms)
+    if seeds < 2:
         errors = "One seed does not tell whether a difference is chance."
     else:
-        errors = "A difference of less than two of its standard errors (±) may be chance."
+        errors = (
+            f"With {seeds} seeds, a difference of less than {studies.chance_limit(seeds):.1f} of "
+            "its standard errors (±) may be chance."
+        )
     return f"{best}: {ahead}. {errors}" if others else f"{best}."

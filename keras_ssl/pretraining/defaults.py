@@ -90,7 +90,7 @@ def method(image_shape: tuple[int, int, int], may_be_tuned: bool = True) -> Choi
 def encoder(image_shape: tuple[int, int, int], method: Any = None) -> Choice:
     """Chooses the encoder of a run without a budget."""
     if method in list(_TUNED_ENCODERS):
-        return Choice(_TUNED_ENCODERS[method][-1], f", which {method} was found with")
+        return Choice(_TUNED_ENCODERS[method][-1], f", which goes with {method}")
     name = encoders(image_shape, method)[0]
     return Choice(name, f", for {image_shape[0]} px {machine()}")
 

@@ -1,4 +1,7 @@
-"""Settings that a program of ours found for images of one kind, whichever method they take."""
+"""Settings of our own for images of one kind, whichever method they take.
+
+benchmarks/speedrun.py measures them.
+"""
 
 import dataclasses
 

@@ -19,7 +19,7 @@ from keras_ssl.evaluation import table
 from keras_ssl.evaluation.figures import ACCURACIES, FIGURES
 from keras_ssl.studies.plan import LOST
 from keras_ssl.studies.plots import draw_arms, draw_search
-from keras_ssl.studies.results import Results
+from keras_ssl.studies.results import Results, paired
 
 
 def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
@@ -37,25 +37,47 @@ def spread(values: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
     return f"{mean} ± {scale * np.std(values, ddof=1):.{digits}f}"
 
 
-def difference(a: np.ndarray, b: np.ndarray, scale: float = 100.0, digits: int = 1) -> str:
+def difference(
+    a: Mapping[int, float], b: Mapping[int, float], scale: float = 100.0, digits: int = 1
+) -> str:
     """Mean of `a` minus mean of `b` with its standard error, as text: "+1.2 ± 0.4".
 
-    The error is that of independent samples, `sqrt(s_a^2 / n_a + s_b^2 / n_b)`: two arms have
-    nothing in common except their seeds.
+    The runs are paired by their seeds, and the error is that of their n differences, s / sqrt(n):
+    arms of a study have the same seeds, and with them initial weights, orders and draws, so that a
+    seed that is good for one arm is often good for another.
+
+    Args:
+        a: Score of each final run of an arm, by seed, such as `arm.final["tuned"]`.
+        b: The same of another arm. Seeds that only one of them has are left out.
+        scale: Factor by which the scores are shown.
+        digits: Digits after the point.
 
     Example:
-        The mean of the first two has a standard error of 0.01, and that of the others none.
-
-        >>> difference(np.array([0.82, 0.84]), np.array([0.80, 0.80]))
+        >>> difference({1: 0.82, 2: 0.85}, {1: 0.80, 2: 0.81})
         '+3.0 ± 1.0'
     """
-    if len(a) == 0 or len(b) == 0:
+    pairs = scale * paired(a, b)
+    if len(pairs) == 0:
         return "-"
-    mean = f"{scale * (np.mean(a) - np.mean(b)):+.{digits}f}"
-    if len(a) < 2 or len(b) < 2:
+    mean = f"{np.mean(pairs):+.{digits}f}"
+    if len(pairs) < 2:
         return mean
-    error = np.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
-    return f"{mean} ± {scale * error:.{digits}f}"
+    return f"{mean} ± {np.std(pairs, ddof=1) / np.sqrt(len(pairs)):.{digits}f}"
+
+
+def chance_limit(seeds: int) -> float:
+    """How many standard errors a difference over some seeds must have, not to be chance.
+
+    Chance alone exceeds it in 5 % of cases: this is the quantile of 97.5 % of Student's t with
+    `seeds - 1` degrees of freedom. It is infinite for one seed.
+
+    Example:
+        >>> [round(chance_limit(seeds), 1) for seeds in (2, 3, 5, 10)]
+        [12.7, 4.3, 2.8, 2.3]
+    """
+    from scipy.stats import t  # It takes a second to import.
+
+    return float(t.ppf(0.975, seeds - 1)) if seeds > 1 else math.inf
 
 
 def short(settings: Mapping[str, Any]) -> str:

@@ -81,6 +81,11 @@ def write_csv(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
     write_whole(path, text.getvalue())
 
 
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> np.ndarray:
+    """Score of `a` minus score of `b`, for each seed that both have."""
+    return np.array([a[seed] - b[seed] for seed in a if seed in b])
+
+
 @dataclasses.dataclass(frozen=True)
 class ArmResult:
     """What a study found about one arm.
@@ -131,8 +136,7 @@ class ArmResult:
     @property
     def gains(self) -> np.ndarray:
         """Tuned minus default, for each seed that both have."""
-        default, tuned = self.final["default"], self.final["tuned"]
-        return np.array([tuned[seed] - default[seed] for seed in tuned if seed in default])
+        return paired(self.final["tuned"], self.final["default"])
 
     @property
     def gain(self) -> float:

@@ -228,12 +228,17 @@ def test_gains_are_of_seeds_that_both_have():
 
 
 def test_differences_have_an_error():
-    a, b = np.array([0.80, 0.82, 0.84]), np.array([0.70, 0.71])
-    error = 100 * np.sqrt(0.02**2 / 3 + 0.01**2 / 2 / 2)
-    assert studies.difference(a, b) == f"+11.5 ± {error:.1f}"
-    assert studies.difference(a[:1], b) == "+9.5"
-    assert studies.difference(a[:0], b) == "-"
-    assert studies.spread(a) == "82.0 ± 2.0" and studies.spread(a[:1]) == "80.0"
+    """That of the differences seed by seed: what a seed does to both arms cancels."""
+    b = {1: 0.70, 2: 0.80, 3: 0.75}
+    a = {seed: b[seed] + more for seed, more in {3: 0.02, 1: 0.03, 2: 0.04}.items()}
+    assert studies.difference(a, b) == f"+3.0 ± {1 / np.sqrt(3):.1f}"
+    assert studies.difference(b, {**a, 4: 0.0}) == f"-3.0 ± {1 / np.sqrt(3):.1f}"
+    assert studies.difference({1: a[1]}, b) == "+3.0"
+    assert studies.difference({4: 0.5}, b) == "-"
+    values = np.array([0.80, 0.82, 0.84])
+    assert studies.spread(values) == "82.0 ± 2.0" and studies.spread(values[:1]) == "80.0"
+    assert studies.chance_limit(3) == pytest.approx(4.303, abs=1e-3)
+    assert studies.chance_limit(1) == float("inf")
 
 
 class TestFolder:
