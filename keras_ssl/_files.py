@@ -108,24 +108,6 @@ def write_whole(path: pathlib.Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def check_outside(name: str, out: str | os.PathLike[str], images: Any) -> None:
-    """Raises if the folder `out` lies in a folder of images, which its pictures would join."""
-    if not isinstance(images, (str, os.PathLike)) or not os.path.isdir(images):
-        return
-    if any(pathlib.Path(images).glob("*-ubyte.gz")):  # MNIST's four files, which are no pictures.
-        return
-    source, path = pathlib.Path(images).resolve(), pathlib.Path(out).resolve()
-    if not path.is_relative_to(source):
-        return
-    # Hidden folders are left out where images are looked for.
-    if any(part.startswith(".") for part in path.relative_to(source).parts):
-        return
-    raise ValueError(
-        f"`{name}` must not lie in the folder of the images, which its pictures would join: name "
-        f"another. Received: {name}={os.fspath(out)!r}, in {os.fspath(images)!r}"
-    )
-
-
 def partial_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the unfinished files that killed processes have left."""
     return [file for file in folder.glob("*.partial*") if _PARTIAL.search(file.name)]

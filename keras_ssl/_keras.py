@@ -52,7 +52,6 @@ PRIVATE_NAMES = (
     ("keras_tuner.Oracle", "_project_dir"),
     ("keras_tuner.Oracle", "_record_values"),
     ("keras_tuner.Oracle", "_retry_queue"),
-    ("keras_tuner.Tuner", "_is_worker"),
 )
 
 # (owner, name): methods that their owner calls and that our subclasses, `replace_moments`
@@ -224,13 +223,17 @@ def is_within_fit(arguments: Mapping[str, Any]) -> bool:
 # --- Optimizers ----------------------------------------------------------------------------------
 
 
+def unscaled(optimizer: Any) -> Any:
+    """Returns the optimizer inside a `LossScaleOptimizer`; any other is returned as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def schedule_of(
     optimizer: keras.optimizers.Optimizer,
 ) -> keras.optimizers.schedules.LearningRateSchedule | None:
     """Returns the schedule of the learning rate, or `None` if it is a number or a function."""
     # `Optimizer.learning_rate` gives only the schedule's current value.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = getattr(optimizer, "_learning_rate", None)
+    rate = getattr(unscaled(optimizer), "_learning_rate", None)
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
@@ -238,7 +241,7 @@ def schedule_of(
 def schedule_read_once(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """A scope of one step, on one replica, in which the optimizer's schedule is computed once."""
     # Keras computes it again for every variable that decays: seventy times a step for ResNet-8.
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = unscaled(optimizer)
     schedule = schedule_of(optimizer)
     if schedule is None:
         yield
@@ -446,9 +449,3 @@ def record_values(oracle: Any, trial: Any) -> None:
     """Tells a search not to draw the values of a trial again."""
     # The oracle does this for trials that it created; ours come from the trials' files.
     oracle._record_values(trial)
-
-
-def is_worker(tuner: Any) -> bool:
-    """Whether another process, the chief, hands out the trials of this tuner."""
-    # keras-tuner reads this from environment variables, and only it knows what they mean.
-    return tuner._is_worker()

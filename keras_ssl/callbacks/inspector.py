@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssl._keras import schedule_of
+from keras_ssl._keras import schedule_of, unscaled
 from keras_ssl._text import plain
 from keras_ssl._validation import check_count, check_optional_count
 from keras_ssl.data import ImageSet, Views
@@ -314,7 +314,7 @@ class EmbeddingInspector(keras.callbacks.Callback):
     def _options(self) -> dict[str, Any]:
         """Returns the options of the run that the model and `fit` know."""
         model = self.model
-        optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+        optimizer = unscaled(model.optimizer)
         schedule = schedule_of(optimizer)
         widths = getattr(model.projector, "widths", None)
         embeddings = self.latest.embeddings[0].shape[1] if self.latest else None

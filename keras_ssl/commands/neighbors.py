@@ -9,10 +9,11 @@ import keras
 import numpy as np
 
 from keras_ssl import _log
-from keras_ssl._files import check_outside, write_json
+from keras_ssl._files import write_json
 from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_arrays
 from keras_ssl.data.sources import files
+from keras_ssl.data.sources.folder import check_outside
 from keras_ssl.data.sources.reading import Decoding
 from keras_ssl.encoders import load_encoder
 from keras_ssl.encoders.load import check_is_there

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_ssl import _log, data, distribution, encoders, recipes, runs, spaces
-from keras_ssl._files import check_outside
 from keras_ssl._validation import check_count, check_fraction, check_optional_count
+from keras_ssl.data.sources.folder import check_outside
 from keras_ssl.pretraining import defaults
 
 

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from keras_ssl import replicas
-from keras_ssl._keras import all_layers
+from keras_ssl._keras import all_layers, unscaled
 from keras_ssl.inspection.sample import Inspection, whole_groups
 
 # Where diagnoses are among the events of a run: as text for people, and as data for the report.
@@ -100,7 +100,7 @@ class Course:
 
 def learning_rate(optimizer: Any) -> float | None:
     """The current learning rate, or `None` for an optimizer that has none."""
-    rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "learning_rate", None)
+    rate = getattr(unscaled(optimizer), "learning_rate", None)
     return None if rate is None else float(keras.ops.convert_to_numpy(rate))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssl._keras import decays, has_own_decay, replace_update, variable_index
+from keras_ssl._keras import decays, has_own_decay, replace_update, unscaled, variable_index
 from keras_ssl._tensors import Tensor
 
 
@@ -35,7 +35,7 @@ def scale_learning_rates(
         >>> round(float(first.value), 3), round(float(last.value), 3)  # steps of 0.05 and 0.5
         (0.95, 0.5)
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = unscaled(optimizer)
     if hasattr(inner, "optimizers"):  # `MultiOptimizer`, of Keras 3.15 and later.
         raise ValueError(
             "`optimizer` must be a single one where learning rates have factors (`layer_decay`). "

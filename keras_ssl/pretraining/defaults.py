@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keras_ssl import data
 from keras_ssl._backend import has_accelerator
+from keras_ssl.data.sources.idx import is_idx
 from keras_ssl.data.sources.shards import is_shards
 
 # Pixels to a side for photos. Without an accelerator, four times the pixels are four times the
@@ -59,7 +60,7 @@ def image_size(source: Any) -> Choice | None:
         "://" in str(source)
         or path.suffix in (".csv", ".tsv")
         or is_shards(str(source))
-        or (path.is_dir() and not any(path.glob("*-idx3-ubyte*")))
+        or (path.is_dir() and not is_idx(path))
     )
     if not is_photos:
         return None

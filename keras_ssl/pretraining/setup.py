@@ -11,9 +11,9 @@ from typing import Any
 import keras
 
 from keras_ssl import data, distribution, encoders, recipes, runs
-from keras_ssl._files import check_outside
 from keras_ssl._seeds import same_seeds
 from keras_ssl.data.image_set import spread_places
+from keras_ssl.data.sources.folder import check_outside
 from keras_ssl.pretraining import budget, defaults
 from keras_ssl.pretraining import options as options_
 from keras_ssl.pretraining.options import Options, label, source_name

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_ssl import _renames, data, losses, models
-from keras_ssl._config import arguments_of
+from keras_ssl._config import arguments_of, takes_others
 from keras_ssl._seeds import same_seeds
 from keras_ssl._validation import (
     check_choice,
@@ -161,9 +161,9 @@ class Recipe:
         make = self.criterion_class or self.model.default_criterion
         if make is None:
             return  # `make_criterion` says so when it is needed.
-        known = inspect.signature(make).parameters
-        if any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        if takes_others(make):
             return
+        known = inspect.signature(make).parameters
         wrong = [name for name in self.criterion if name not in known]
         if wrong:
             raise ValueError(

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -58,3 +59,22 @@ def _watch(descriptor: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(SECONDS_TO_STOP)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def ends_when_told() -> Iterator[None]:
+    """A scope that SIGTERM ends as Ctrl-C does: the trial in it is not counted as a fatal one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def is_worker() -> bool:
+    """Whether this process works for a chief, by keras-tuner's own rule."""
+    has_chief = "KERASTUNER_ORACLE_IP" in os.environ
+    return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")

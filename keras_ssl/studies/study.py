@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -27,7 +23,7 @@ from keras_ssl.studies.plan import RESERVED, file_name
 from keras_ssl.studies.progress import Progress
 from keras_ssl.studies.results import Results, rows_of, write_csv
 from keras_ssl.studies.settings import space_of
-from keras_ssl.studies.starter import end_with_starter
+from keras_ssl.studies.starter import end_with_starter, ends_when_told, is_worker
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.tuner import StudyHyperModel, StudyTuner
 from keras_ssl.training.one_program import OneProgram
@@ -250,7 +246,7 @@ class Study:
             )
         end_with_starter()
         lock = None
-        if not _is_worker():
+        if not is_worker():
             try:
                 lock = FolderLock(self.folder)
             except BlockingIOError:
@@ -295,14 +291,14 @@ class Study:
             directory=str(self.folder),
             project_name=_TRIALS,
         )
-        if not _is_worker():
+        if not is_worker():
             progress.begin(oracle)
             # Figures that every trial has. Losses are not among them: they are of different kinds.
             is_labeled = all(arm.images.validation.has_labels for arm in self.arms.values())
             names = [f"val_{self.score}", *(("val_linear", "val_knn") if is_labeled else ())]
             write_columns(log_dir, self.spaces, [*dict.fromkeys(names), "seconds"])
         tuner.search(verbose=0)
-        if _is_worker():
+        if is_worker():
             return None
         rows = rows_of(oracle.trials)
         write_csv(rows, self.folder / "trials.csv")
@@ -360,22 +356,3 @@ def _check_arms(arms: Any) -> None:
             "`arms` must have names that differ in letters or digits, which name their files. "
             f"Received: {list(arms)}"
         )
-
-
-@contextlib.contextmanager
-def ends_when_told() -> Iterator[None]:
-    """A scope that SIGTERM ends as Ctrl-C does: the trial in it is not counted as a fatal one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _is_worker() -> bool:
-    """Whether this process works for a chief, by keras-tuner's own rule."""
-    has_chief = "KERASTUNER_ORACLE_IP" in os.environ
-    return has_chief and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")

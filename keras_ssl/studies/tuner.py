@@ -11,11 +11,11 @@ import keras
 import keras_tuner
 
 from keras_ssl._files import write_whole
-from keras_ssl._keras import is_worker
 from keras_ssl.hypermodels import PretrainingHyperModel
 from keras_ssl.studies.oracle import StudyOracle
 from keras_ssl.studies.plan import ARM, FINAL, STAGE
 from keras_ssl.studies.settings import declared
+from keras_ssl.studies.starter import is_worker
 from keras_ssl.studies.tensorboard import TrialLog
 from keras_ssl.studies.trial_files import REASON, STARTS
 
@@ -82,7 +82,7 @@ class StudyTuner(keras_tuner.Tuner):
         super().__init__(oracle=oracle, hypermodel=hypermodel, **kwargs)
 
     def _populate_initial_space(self) -> None:
-        if not is_worker(self):
+        if not is_worker():
             self.oracle.reload()
 
     def save(self) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
@@ -101,24 +100,23 @@ def _run(
     chief = subprocess.Popen(command, env=environment, pass_fds=[descriptor])
     workers = {number: start(number) for number in range(1, count + 1)}
     deaths = dict.fromkeys(workers, 0)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        while chief.poll() is None:
-            for number, worker in workers.items():
-                status = worker.poll()
-                if status is not None and status < 0 and deaths[number] < _MOST_DEATHS:
-                    deaths[number] += 1
-                    workers[number] = start(number)
-                elif status:
-                    print(
-                        f"worker {number} ended with status {status}: see {log_of(number)}",
-                        file=sys.stderr,
-                    )
-                    return status
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return chief.returncode
+        with starter.ends_when_told():
+            while chief.poll() is None:
+                for number, worker in workers.items():
+                    status = worker.poll()
+                    if status is not None and status < 0 and deaths[number] < _MOST_DEATHS:
+                        deaths[number] += 1
+                        workers[number] = start(number)
+                    elif status:
+                        print(
+                            f"worker {number} ended with status {status}: see {log_of(number)}",
+                            file=sys.stderr,
+                        )
+                        return status
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            return chief.returncode
     finally:
-        signal.signal(signal.SIGTERM, before)
         _stop([chief, *workers.values()])
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_ssl._backend import is_dataset
-from keras_ssl._keras import schedule_of
+from keras_ssl._keras import schedule_of, unscaled
 from keras_ssl._tensorflow import is_loaded, tf
 from keras_ssl.data import Epochs, ImageSet, Splits
 from keras_ssl.data.without_tensorflow import Batches
@@ -349,7 +349,7 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | None) -> None:
     Args:
         optimizer: The model's optimizer, or `None`, which Keras handles.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = unscaled(optimizer)
     # Those of a `keras.optimizers.MultiOptimizer`, or the optimizer itself.
     several = getattr(optimizer, "optimizers", None) or [optimizer]
     steps = max(getattr(one, "gradient_accumulation_steps", None) or 0 for one in several)
@@ -371,7 +371,7 @@ def warn_if_nothing_will_be_learned(
         optimizer: The optimizer.
         steps: Steps of the fit, or `None` if unknown.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = unscaled(optimizer)
     schedule = schedule_of(optimizer)
     if steps == 0 or schedule is None:
         return  # There are no steps, or the rate is a number, which a callback may change.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_ssl._keras import all_layers, cross_device_ops, own_state
+from keras_ssl._keras import all_layers, cross_device_ops, own_state, unscaled
 from keras_ssl._tensorflow import tf
 from keras_ssl._tensors import Tensor
 
@@ -51,7 +51,7 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer | None) -> None:
     Raises:
         ValueError: if `ema_overwrite_frequency` is set.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = unscaled(optimizer)
     frequency = getattr(optimizer, "ema_overwrite_frequency", None)
     if frequency:
         raise ValueError(

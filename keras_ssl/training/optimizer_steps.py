@@ -9,7 +9,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_ssl._keras import decays, has_own_update, moments_of, updated_by, variable_index
+from keras_ssl._keras import (
+    decays,
+    has_own_update,
+    moments_of,
+    unscaled,
+    updated_by,
+    variable_index,
+)
 from keras_ssl._tensors import Tensor
 from keras_ssl.optimizers import LARS
 
@@ -31,7 +38,7 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     Args:
         optimizer: The optimizer, which may be a `keras.optimizers.LossScaleOptimizer`.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    inner = unscaled(optimizer)
     make_update = _UPDATES.get(type(inner))  # Not of a subclass, which may do anything.
     is_stock = not (has_own_update(inner) or getattr(inner, "amsgrad", False))
     if make_update is None or not is_stock or tf.distribute.has_strategy():

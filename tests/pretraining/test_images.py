@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from keras_ssl import data, neighbors, pretrain, recipes, study
-from keras_ssl._files import check_outside
 from keras_ssl.data.sources import reading
+from keras_ssl.data.sources.folder import check_outside
 from keras_ssl.evaluation import raw_pixels
 from keras_ssl.pretraining import setup as setups
 from keras_ssl.pretraining.options import Options, load_images

@@ -28,7 +28,6 @@ from keras_ssl import _log, recipes, spaces, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import plan, starter
 from keras_ssl.studies import results as tables
-from keras_ssl.studies import study as runs
 from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.tensorboard import write_columns
 from keras_ssl.studies.trial_files import step_of
@@ -807,7 +806,7 @@ class TestFailures:
 
 def test_told_to_stop_it_ends_as_by_ctrl_c():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit), runs.ends_when_told():
+    with pytest.raises(SystemExit), starter.ends_when_told():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -4,11 +4,13 @@ import os
 import pathlib
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources import files, raw, reading
+from keras_ssl.data.sources.idx import is_idx
 from keras_ssl.data.sources.resizing import check_image_size
 
 
@@ -166,3 +168,21 @@ def read_folder(
         if test.has_labels:
             return Splits(train, test)
     return Splits(train, None)
+
+
+def check_outside(name: str, out: str | os.PathLike[str], images: Any) -> None:
+    """Raises if the folder `out` lies in a folder of images, which its pictures would join."""
+    if not isinstance(images, (str, os.PathLike)) or not os.path.isdir(images):
+        return
+    if is_idx(pathlib.Path(images)):
+        return
+    source, path = pathlib.Path(images).resolve(), pathlib.Path(out).resolve()
+    if not path.is_relative_to(source):
+        return
+    # Hidden folders are left out where images are looked for.
+    if any(part.startswith(".") for part in path.relative_to(source).parts):
+        return
+    raise ValueError(
+        f"`{name}` must not lie in the folder of the images, which its pictures would join: name "
+        f"another. Received: {name}={os.fspath(out)!r}, in {os.fspath(images)!r}"
+    )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_ssl.data.augmentation.pixels import LUMA
 from keras_ssl.data.sources import files
 
 Scaling = tuple[tuple[float, float], ...]
@@ -165,7 +166,7 @@ def to_channels(pixels: np.ndarray, channels: int, path: files.File) -> np.ndarr
     if own == 1:
         return np.repeat(numbers, channels, axis=-1)
     if own == 3 and channels == 1:
-        return numbers @ np.array([[0.299], [0.587], [0.114]], np.float32)  # ITU-R BT.601
+        return numbers @ LUMA[:, None]
     raise OtherKindError(f"{path} has {own} channels, not {channels}")
 
 

@@ -11,9 +11,7 @@ from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_choice
 from keras_ssl.data.image_set import TEST_NAMES, ImageSet, Splits
 from keras_ssl.data.sources.resizing import fit
-
-# Encoded images that are held in memory to be shuffled: 1 GiB at 100 KB each.
-_ENCODED_BUFFER = 10_000
+from keras_ssl.data.sources.shards import SHUFFLE_BUFFER
 
 
 def read_tfds(
@@ -131,5 +129,5 @@ def _tfds_split(
         size=size,
         image_shape=(height, width, channels),
         class_names=names,
-        shuffle_buffer=min(size, _ENCODED_BUFFER),
+        shuffle_buffer=min(size, SHUFFLE_BUFFER),
     )
