@@ -81,6 +81,11 @@ def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers(include_self=False, recursive=False))
 
 
+def layer_metrics(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Returns the variables of the metrics that the layers inside `layer` hold."""
+    return [v for inner in inner_layers(layer) for v in inner.metrics_variables]
+
+
 def own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Returns the weights of a layer that no layer inside it has."""
     theirs = {id(weight) for inner in inner_layers(layer) for weight in inner.weights}

@@ -30,7 +30,7 @@ from keras_ssl._keras import (
 from keras_ssl._require import readable_errors, require
 from keras_ssl._tensors import Tensor
 from keras_ssl._validation import check_optional_count
-from keras_ssl.data import Views
+from keras_ssl.data import Views, to_unit_floats
 from keras_ssl.data.epochs import epochs_of
 from keras_ssl.data.views import check_policy
 from keras_ssl.encoders import (
@@ -63,7 +63,8 @@ class JointEmbeddingModel(Trainer):
     `fit` and `evaluate` take batches `((view_1, view_2), labels)` or `((view_1, view_2),)`. A tuple
     always holds views: two or more, of the same size or of different sizes. A view is a batch of
     float images (N, height, width, channels) in [0, 1], or anything else that the encoder takes:
-    any Keras structure except a tuple, whose arrays have the N rows of the batch. Only the online
+    any Keras structure except a tuple, whose arrays have the N rows of the batch (a dictionary, if
+    it has several: Keras' `predict` makes a tuple of a list). Only the online
     probe sees the labels; the criterion and the encoder never do. If the probe has its own labeled
     images, a pair `(images, labels)` takes the place of the labels. `predict` and a call of the
     model return representations, because the encoder is trained for these.
@@ -199,11 +200,12 @@ class JointEmbeddingModel(Trainer):
         if is_default:
             warn_if_heavy(self.projector)
         self._view_shapes: list[Any] | None = None
-        # The batches set this, for callbacks that count images. None if batches vary in size.
+        # `fit` and its steps set this, for callbacks that count images. None if batches vary in
+        # size.
         self.images_per_step: int | None = None
         # The sums behind the metrics of an epoch that a file was saved in, until training begins.
         self._figures_of_file: dict[str, np.ndarray] = {}
-        self._batch_sizes: set[int | None] = set()
+        self._batch_sizes: set[int] = set()
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
         ]
@@ -257,6 +259,8 @@ class JointEmbeddingModel(Trainer):
         replace_layer(self, "encoder", encoder)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:  # noqa: D102
+        if self.views is not None and views.is_with_draws(images):  # a batch of `make_batches`
+            return self._represent(to_unit_floats(images[0]), training)
         if isinstance(images, tuple):
             return tuple(self._represent(view, training) for view in images)
         return self._represent(images, training)
@@ -440,6 +444,8 @@ class JointEmbeddingModel(Trainer):
             batch = fitting.look_at(call, self.built)
             if batch is not None:
                 self._prepare(batch, check_range)
+                self.images_per_step = fitting.rows_of_batches(call, batch)
+            self._batch_sizes = set()
             if self.built and not self.trainable_weights and self.probe is None:
                 raise ValueError(
                     "A method must have something to train: thaw a part of its encoder or "
@@ -483,8 +489,9 @@ class JointEmbeddingModel(Trainer):
 
     def _check_validation(self, validation_data: Any, check_range: bool) -> None:
         """Checks the first batch of the data that a fit evaluates on."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(validation_data)
         fitting.check_source(x, "validation_data")
+        fitting.check_weights(sample_weight)
         with fitting.held(epochs_of(x), 0):
             if isinstance(x, types.GeneratorType):
                 return  # It yields its first batch only once.
@@ -495,6 +502,13 @@ class JointEmbeddingModel(Trainer):
     def _prepare(self, batch: Any, check_range: bool, training: bool = True) -> None:
         """Checks a batch before anything is trained or evaluated, and builds the model for it."""
         x, _, _ = self._check_batch(batch)
+        terms = [tracker.name for tracker in self._trackers[1:]]
+        if terms != list(self.criterion.weights):
+            raise ValueError(
+                "`criterion` was replaced by one with other terms: make a new method, with the "
+                f"same encoder and projector. Received: terms {list(self.criterion.weights)} "
+                f"instead of {terms}"
+            )
         fitting.check_no_strategy()
         if check_range:
             fitting.check_range(x)
@@ -572,9 +586,10 @@ class JointEmbeddingModel(Trainer):
     ) -> None:
         """Does what a training step does after the gradients: optimizer, teacher and probe."""
         rows = views.batch_size(representations)
-        self._batch_sizes.add(rows)
-        varies = len(self._batch_sizes) > 1
-        self.images_per_step = None if rows is None or varies else rows * replicas.replica_count()
+        if rows is not None:
+            self._batch_sizes.add(rows * replicas.replica_count())
+            varies = len(self._batch_sizes) > 1
+            self.images_per_step = None if varies else max(self._batch_sizes)
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)
@@ -616,8 +631,7 @@ class JointEmbeddingModel(Trainer):
                 "two views or more; make it with keras_ssl.data.make_views. "
                 f"Received: {keras.tree.map_structure(_shape, data)}"
             )
-        if sample_weight is not None:
-            raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
+        fitting.check_weights(sample_weight)
         if self.loss is not None:
             raise ValueError(
                 "`compile` takes no loss. The criterion is the loss: pass it to the model as "
@@ -749,9 +763,17 @@ class JointEmbeddingModel(Trainer):
         # Only where there is one: a subclass may have a constructor of its own.
         decay = {} if self.layer_decay is None else {"layer_decay": self.layer_decay}
         training = describe_training(self.encoder)
+        # Of what a subclass makes itself, such as a predictor; a teacher is never trained.
+        parts_training = {
+            attribute: found
+            for attribute, part in vars(self).items()
+            if isinstance(part, keras.layers.Layer) and not isinstance(part, MovingAverage)
+            if attribute not in parts and (found := describe_training(part))
+        }
         config = {
             **decay,
             **({"training": training} if training else {}),
+            **({"parts_training": parts_training} if parts_training else {}),
             "name": self.name,
             "micro_batch_size": self.micro_batch_size,
             "input_range": self.input_range,
@@ -775,14 +797,17 @@ class JointEmbeddingModel(Trainer):
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
-        training = config.pop("training", {})
+        training, others = config.pop("training", {}), config.pop("parts_training", {})
         parts = {
             key: deserialize(value) if isinstance(value, dict) else value
             for key, value in config.items()
         }
         trust(parts["encoder"])
         restore_training(parts["encoder"], training)
-        return cls(**parts)
+        model = cls(**parts)
+        for attribute, training in others.items():
+            restore_training(getattr(model, attribute), training)
+        return model
 
 
 def _is_of_labels(metric: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import numbers
 import types
 import warnings
@@ -56,7 +57,12 @@ def check_numbers(call: Mapping[str, Any], initial_step: Any) -> None:
             raise ValueError(
                 f"`{name}` must be a whole number of at least 0. Received: {name}={value!r}"
             )
-    if call.get("sample_weight") is not None:
+    check_weights(call.get("sample_weight"))
+
+
+def check_weights(sample_weight: Any) -> None:
+    """Raises a `ValueError` if there are weights of samples."""
+    if sample_weight is not None:
         raise ValueError("`sample_weight` has no meaning for criteria of whole batches.")
 
 
@@ -95,6 +101,31 @@ def look_at(call: dict[str, Any], is_built: bool = False) -> Any:
     if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
         return (x,) if call.get("y") is None else (x, call["y"])
     return None if is_built else _first_of_loader(x)
+
+
+def rows_of_batches(call: Mapping[str, Any], batch: Any) -> int | None:
+    """Returns the rows of a whole batch of the data in `call`, or `None` if it is unknown.
+
+    Args:
+        call: Arguments of `fit`.
+        batch: What `look_at` found.
+
+    Raises:
+        ValueError: if the last batch of arrays would hold a single image.
+    """
+    rows = keras.tree.flatten(batch)[0].shape[0]
+    leaves = keras.tree.flatten(call.get("x"))
+    if is_dataset(call.get("x")) or not all(hasattr(leaf, "shape") for leaf in leaves):
+        return rows
+    size = call.get("batch_size") or 32  # Keras' own default.
+    split = call.get("validation_split") or 0.0
+    rows = math.floor(rows * (1 - split))  # as Keras rounds it
+    if rows > 1 and rows % size == 1:
+        raise ValueError(
+            "Every batch must hold at least 2 images, and the last one would hold 1: leave out an "
+            f"image, or choose another `batch_size`. Received: {rows} images, batch_size={size}"
+        )
+    return min(size, rows)
 
 
 def _first_of_loader(x: Any) -> Any:
@@ -305,6 +336,12 @@ def settle_steps(call: dict[str, Any], sources: list[Epochs], initial_step: int)
                 f"steps_per_epoch={given}, for epochs of {steps} batches"
             )
         call["x"], steps = x if given == steps else x.take(given), given
+    elif sources and call.get("steps_per_epoch") is not None:
+        raise ValueError(
+            "`steps_per_epoch` must be None for batches whose number cannot be changed: an epoch "
+            f"ends with them. Received: steps_per_epoch={call['steps_per_epoch']}, for "
+            f"{type(x).__name__}"
+        )
     if initial_step == 0:
         return
     if not sources or steps is None or not 0 < initial_step < steps:

@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from keras_ssl import replicas
-from keras_ssl._keras import clear_losses
+from keras_ssl._keras import clear_losses, layer_metrics
 from keras_ssl._tensors import Tensor
 
 
@@ -86,9 +86,11 @@ def cached_gradients(
         `model.trainable_weights`.
     """
     parts = _MicroBatches(views, model.micro_batch_size)
-    states = [variable.value for variable in model.non_trainable_variables]
+    # Metrics that layers hold are among them: they see each image once, in the second pass.
+    states = [v.value for v in (*model.non_trainable_variables, *layer_metrics(model))]
     before = [tf.identity(state) for state in states]
-    averaged = [i for i, state in enumerate(states) if state.dtype.is_floating]
+    count = len(model.non_trainable_variables)
+    averaged = [i for i, state in enumerate(states[:count]) if state.dtype.is_floating]
 
     def begin() -> None:
         # As in the second pass: what a micro-batch changes, such as a center, no other one sees.

@@ -63,7 +63,9 @@ class Trainer(OneProgramModel):
             if self.micro_batch_size is None:
                 representations, embeddings = self.embed(x, training=False)
             else:
-                representations, embeddings = _embed_in_parts(self, values(), x)
+                (representations, embeddings), after = _embed_in_parts(self, values(), x)
+                for variable, value in zip(self.metrics_variables, after, strict=True):
+                    variable.assign(value)
             self.finish_evaluation(x, embeddings, representations, labels)
             logs = self.get_metrics_result()
         weights, others, _, metrics = values()
@@ -107,9 +109,11 @@ def _kept(model: Any) -> Iterator[None]:
     before = [variable.value for variable in variables]
     try:
         yield
-    except Exception as error:
+    except BaseException as error:  # Ctrl-C, too: a first step may compile for half a minute.
+        if any(value.is_deleted() for value in before):
+            # Of a step that ran, the values before it are gone. Only `fit` puts back the others.
+            model.jax_state_sync()
         for variable, value in zip(variables, before, strict=True):
-            # Of a step that ran, the values before it are gone, and Keras has put back the others.
             if not value.is_deleted() and not _has_value(variable):
                 variable.assign(value)
         if type(error).__name__ != "IndivisibleError":
@@ -215,26 +219,27 @@ def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list
     slopes, metrics_after = jax.grad(loss, has_aux=True)(embeddings)
 
     def pull(carry: Any, part_and_slopes: Any) -> tuple[Any, None]:
-        others, gradients, sums = carry
+        others, figures, gradients, sums = carry
         part, slopes = part_and_slopes
 
-        def outputs(weights: list[Tensor]) -> tuple[Any, list[Tensor]]:
-            with scope(model, (weights, others, optimizer, metrics)) as values:
+        def outputs(weights: list[Tensor]) -> tuple[Any, tuple[list[Tensor], list[Tensor]]]:
+            with scope(model, (weights, others, optimizer, figures)) as values:
                 _, z = model.embed(part, training=True)
                 # In total, regularizers of weights count once, and those of activations are
                 # averaged.
                 rest = model.optimizer.scale_loss(model.layer_loss() / count)
-                return (z, rest), values()[1]
+                return (z, rest), (values()[1], values()[3])
 
-        (_, rest), pullback, after = jax.vjp(outputs, weights, has_aux=True)
+        (_, rest), pullback, (after, figures) = jax.vjp(outputs, weights, has_aux=True)
         (added,) = pullback((slopes, jnp.ones_like(rest)))
         gradients = [g + a for g, a in zip(gradients, added, strict=True)]
         sums = [s + (a - b) for s, a, b in zip(sums, after, before, strict=True)]
-        return (renewed(after), gradients, sums), None
+        return (renewed(after), figures, gradients, sums), None
 
     nothing = [jnp.zeros_like(w) for w in weights], [jnp.zeros_like(b) for b in before]
-    (others, gradients, sums), _ = jax.lax.scan(
-        pull, (before, *nothing), (parts, _split(slopes, model.micro_batch_size))
+    # Metrics that layers hold see each image once: in this pass, and not in the first one.
+    (others, metrics_after, gradients, sums), _ = jax.lax.scan(
+        pull, (before, metrics_after, *nothing), (parts, _split(slopes, model.micro_batch_size))
     )
     others = [
         b + s / count if _is_averaged(b) else o
@@ -243,14 +248,22 @@ def _cached_gradients(model: Any, state: State, x: Tensor) -> tuple[Tensor, list
     return representations, gradients, (weights, others, optimizer, metrics_after)
 
 
-def _embed_in_parts(model: Any, state: State, x: Tensor) -> tuple[Any, Any]:
-    """Does `model.embed(x)` in inference mode, `model.micro_batch_size` images at a time."""
+def _embed_in_parts(model: Any, state: State, x: Tensor) -> tuple[Any, list[Tensor]]:
+    """Does `model.embed(x)` in inference mode, `model.micro_batch_size` images at a time.
 
-    def embed(part: Tensor) -> Any:
-        with scope(model, state):  # Losses that layers add here are left out, as on TensorFlow.
-            return model.embed(part, training=False)
+    Returns:
+        What `embed` returns, and the values of the metrics, which layers may hold.
+    """
+    weights, others, optimizer, metrics = state
 
-    return _joined(jax.lax.map(embed, _split(x, model.micro_batch_size)))
+    def embed(metrics: list[Tensor], part: Tensor) -> tuple[list[Tensor], Any]:
+        # Losses that layers add here are left out, as on TensorFlow.
+        with scope(model, (weights, others, optimizer, metrics)) as values:
+            outputs = model.embed(part, training=False)
+            return values()[3], outputs
+
+    metrics, outputs = jax.lax.scan(embed, metrics, _split(x, model.micro_batch_size))
+    return _joined(outputs), metrics
 
 
 def _is_averaged(state: Tensor) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import torch
 
-from keras_ssl._keras import clear_losses
+from keras_ssl._keras import clear_losses, layer_metrics
 from keras_ssl._tensors import Tensor
 from keras_ssl.training.one_program import OneProgramModel, check_micro_batches
 
@@ -91,10 +91,12 @@ def _gradient(y: Any, weights: list[keras.Variable], slopes: Any = None) -> list
 def _cached_gradients(model: Any, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Does what `_gradients` does, with `model.micro_batch_size` images at a time."""
     parts = _split(x, model.micro_batch_size)
-    states = [v.value for v in model.non_trainable_variables]
+    # Metrics that layers hold are among them: they see each image once, in the second pass.
+    states = [v.value for v in (*model.non_trainable_variables, *layer_metrics(model))]
     before = [state.clone() for state in states]
     generators = _generators()
-    averaged = [i for i, state in enumerate(states) if state.is_floating_point()]
+    count = len(model.non_trainable_variables)
+    averaged = [i for i, state in enumerate(states[:count]) if state.is_floating_point()]
     outputs = []
     with torch.no_grad():
         for part in parts:

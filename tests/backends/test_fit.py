@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ssl import callbacks, data, models
+from keras_ssl import callbacks, data, losses, models
 from keras_ssl._keras import all_layers
 from keras_ssl.inspection import Sample
 from tests.conftest import quick_policy, tiny_encoder
@@ -104,6 +104,25 @@ class TestMicroBatches:
         terms = sum(w * found[name] for name, w in model.criterion.weights.items())
         kernel = next(v for v in model.trainable_weights if v.path.endswith("dense/kernel"))
         assert found["loss"] == pytest.approx(terms + 0.01 * np.sum(array(kernel) ** 2), rel=1e-4)
+
+    def test_metrics_of_layers_count_each_image_once(self):
+        for size in (None, 4):
+            encoder = keras.Sequential([keras.Input((8, 8, 1)), Counting(), tiny_encoder()])
+            model = make(encoder=encoder, micro_batch_size=size)
+            x, y = batches(2)
+            logs = model.fit(x, y, batch_size=12, verbose=0, validation_data=(x, y)).history
+            assert logs["images"] == logs["val_images"] == [48]  # 24, two views of each
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.images = keras.metrics.Sum(name="images")
+
+    def call(self, x):
+        self.images.update_state(keras.ops.ones_like(x[:, 0, 0, 0]))
+        return x
 
 
 def test_the_default_of_jit_compile_is_no_choice_for_another_backend():
@@ -287,6 +306,126 @@ def test_a_batch_that_is_refused_leaves_the_model_as_it_was():
         np.testing.assert_array_equal(a, b)
     model.fit(x, y, batch_size=12, verbose=0)
     assert model.images_per_step == 12
+
+
+class Broken(keras.utils.PyDataset):
+    """Batches, of which the last one cannot be read."""
+
+    def __init__(self, x, size):
+        super().__init__()
+        self.x, self.size = x, size
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        if i == 3:
+            raise OSError("this batch cannot be read")
+        rows = slice(i * self.size, (i + 1) * self.size)
+        return keras.tree.map_structure(lambda x: x[rows], self.x)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "predict"])
+def test_a_source_that_fails_leaves_the_model_as_it_was(verb):
+    model = make()
+    x, y = batches()
+    model.fit(x, y, batch_size=12, verbose=0)
+    before = model.get_weights()
+    source = Broken((x, y) if verb == "evaluate" else (x[0],), 12)
+    with pytest.raises(Exception, match="this batch cannot be read"):
+        getattr(model, verb)(source, verbose=0)
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.fit(x, y, batch_size=12, verbose=0)
+
+
+def test_steps_per_epoch_of_batches_of_ones_own_are_refused():
+    """Keras would go on within the epoch, and mix two of them."""
+    x, y = batches()
+    source = Broken((x, y), 12)
+    source.epochs = data.Epochs()
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be None for batches whose number"):
+        make().fit(source, epochs=2, steps_per_epoch=2, verbose=0)
+
+
+class Impatient(models.VICReg):
+    """Its user presses Ctrl-C while the first step is compiled."""
+
+    is_interrupted = False
+
+    def embed(self, views, training=False):
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        return super().embed(views, training)
+
+
+def test_ctrl_c_while_a_step_compiles_leaves_the_model_as_it_was():
+    model = make(Impatient)
+    x, y = batches(1)
+    model.build((None, 8, 8, 1))
+    before = model.get_weights()
+    model.is_interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=12, verbose=0)
+    model.is_interrupted = False
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.fit(x, y, batch_size=12, verbose=0)
+
+
+def test_a_frozen_predictor_is_frozen_in_a_file(tmp_path):
+    model = models.BYOL(tiny_encoder(), "9-8", hidden="5")
+    model.predictor.trainable = False
+    model.compile("adam")
+    x, _ = batches()
+    model.fit(x, batch_size=12, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.predictor.trainable and loaded.projector.trainable
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)
+    assert int(loaded.optimizer.iterations) == 3
+
+
+def test_images_per_step_is_that_of_the_latest_fit():
+    model = make()
+    x, y = batches(4)
+    for size in (12, 6, 12):
+        model.fit(x, y, batch_size=size, verbose=0)
+        assert model.images_per_step == size
+
+
+def test_a_last_batch_of_one_image_is_refused_before_training():
+    model = make()
+    x, y = batches()  # 36 rows
+    for arguments in ({"batch_size": 5}, {"batch_size": 8, "validation_split": 0.3}):
+        with pytest.raises(ValueError, match="the last one would hold 1"):
+            model.fit(x, y, verbose=0, **arguments)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_weights_of_validation_samples_are_refused_before_training():
+    model = make()
+    x, y = batches()
+    with pytest.raises(ValueError, match="`sample_weight` has no meaning"):
+        model.fit(x, y, batch_size=12, verbose=0, validation_data=(x, y, np.ones(36)))
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_a_criterion_of_other_terms_is_refused():
+    model = make()
+    model.criterion = losses.BarlowTwinsLoss()
+    model.compile("sgd")
+    x, y = batches(1)
+    with pytest.raises(ValueError, match="`criterion` was replaced by one with other terms"):
+        model.fit(x, y, batch_size=12, verbose=0)
+
+
+def test_predictions_of_batches_without_views(images):
+    model = make(views=quick_policy())
+    batches_of_images = data.make_batches(images, 16)
+    model.fit(batches_of_images, verbose=0)
+    found = model.predict(batches_of_images, verbose=0)
+    assert found.shape == (len(images) // 16 * 16, model.encoder.output_shape[-1])
 
 
 def test_metrics_see_batches_of_make_views(images):
