@@ -75,7 +75,7 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Raises:
         OSError: if the folder cannot be written.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).resolve()  # A link stays, and leads to the new folder.
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     made = [folder for folder in path.parents if not folder.exists()]  # the lowest first
     try:

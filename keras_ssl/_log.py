@@ -29,7 +29,12 @@ class _Printer(logging.Handler):
         # A name of a file may hold what a terminal cannot show, or no text can.
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
-        print(text, file=sys.stdout, flush=True)
+        try:
+            print(text, file=sys.stdout, flush=True)
+        except BrokenPipeError:
+            raise  # Whoever was reading has gone.
+        except OSError:
+            pass  # A full disk under a log is no reason to end a run.
 
 
 @contextlib.contextmanager

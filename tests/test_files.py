@@ -4,7 +4,14 @@ import os
 
 import pytest
 
-from keras_ssl._files import DamagedFileError, partial_files, read_json, whole, write_whole
+from keras_ssl._files import (
+    DamagedFileError,
+    partial_files,
+    read_json,
+    whole,
+    whole_folder,
+    write_whole,
+)
 
 DAMAGED = {
     "empty": (b"", "an empty file"),
@@ -83,3 +90,12 @@ def test_what_killed_processes_left_is_known_by_its_name(tmp_path):
     for name in left + own:
         (tmp_path / name).touch()
     assert sorted(file.name for file in partial_files(tmp_path)) == sorted(left)
+
+
+def test_a_folder_may_be_reached_by_a_link(tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "out").symlink_to("volume")
+    with whole_folder(tmp_path / "out") as partial:
+        (partial / "file").write_text("all of it")
+    assert (tmp_path / "volume" / "file").read_text() == "all of it"
+    assert (tmp_path / "out").is_symlink()

@@ -295,4 +295,8 @@ def test_a_study_and_a_run_from_its_best_settings(best, tmp_path, monkeypatch):
     # A run that goes on names the module again.
     options = parse(["--resume", str(run), "--import", "tests.stranger"])
     assert options_.make_recipe(options, (8, 8, 1)) == found
-    assert resume_command(runs.RunFolder(run)).endswith(f"{run} --import tests.stranger")
+    assert resume_command(runs.RunFolder(run), options).endswith(f"{run} --import tests.stranger")
+    options.source = data.load("digits").train
+    assert resume_command(runs.RunFolder(run), options) == (
+        f"keras_ssl.pretrain(resume={str(run)!r}, source=source)"
+    )

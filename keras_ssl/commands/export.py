@@ -98,7 +98,7 @@ def _images(
             if not isinstance(options["source"], str):
                 raise ValueError("they were an object of Python")
             return _real(source, encoder, options["source"], count, options.get("data_dir"))
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, ImportError) as error:
             _log.say(f"The run's images cannot be read, so random ones are used: {error}")
     else:
         _log.say("No images were given, so random ones are used: --images names real ones.")

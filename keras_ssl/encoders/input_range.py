@@ -57,14 +57,16 @@ _ORDER_ONE = 20.0
 _SLACK = 1e-3
 
 
-def parse_range(text: str | None) -> Any:
+def parse_range(text: Any) -> Any:
     """Reads an `input_range` of a command line: "0,255" is a pair, a word is a mode.
+
+    What is no text, as a pair of Python's numbers, stays as it is.
 
     Example:
         >>> parse_range("0,255"), parse_range("caffe")
         (['0', '255'], 'caffe')
     """
-    parts = text.split(",") if text is not None else []
+    parts = text.split(",") if isinstance(text, str) else []
     return parts if len(parts) > 1 else text
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,11 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
 def is_plain(value: Any) -> bool:
     """Whether an option can be written on a command line and to config.json."""
     return value is None or isinstance(value, (str, int, float, pathlib.PurePath))
+
+
+def is_object(options: Options, name: str) -> bool:
+    """Whether an option is an object of Python, which config.json does not hold."""
+    return name not in HOW_TO_RUN and not is_plain(getattr(options, name))
 
 
 def stored(options: Options) -> dict[str, Any]:
@@ -217,7 +223,23 @@ def read_config(options: Options) -> dict[str, Any]:
             "`encoder` must be given: the study of `config` made its encoders by its own function, "
             f"with {config['settings']}. Received: {options.config!r}"
         )
-    return {"recipe": recipe, "encoder": config.get("encoder")}
+    options_of_run = config.get("options") if isinstance(config.get("options"), dict) else {}
+    return {"recipe": recipe, "encoder": config.get("encoder"), "options": options_of_run}
+
+
+# Options that make a model and are not part of a recipe.
+_OF_ENCODER = ("weights", "input_range", "pooling", "freeze", "lora_rank")
+_OF_MODEL = ("layer_decay", "micro_batch_size")
+
+
+def take_from_config(options: Options) -> None:
+    """Takes from the file of `config`, if it is a run's, what made its model and is not given."""
+    if options.config is None or options.resume is not None:
+        return
+    began = read_config(options)["options"]
+    for name in (*(_OF_ENCODER if options.encoder is None else ()), *_OF_MODEL):
+        if getattr(options, name) is None:
+            setattr(options, name, began.get(name))
 
 
 # What is tuned together is taken together: a run that is given one of these is not the tuned one.
@@ -295,6 +317,11 @@ def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:
                 f"`temperature` has no meaning for {label(options)}, whose criterion takes "
                 f"{arguments}. Received: {options.temperature}"
             )
+        if "temperature" in re.findall(r"(\w+)\s*=", options.criterion or ""):
+            raise ValueError(
+                "`temperature` and `criterion` both give a temperature: leave one out. Received: "
+                f"temperature={options.temperature}, criterion={options.criterion!r}"
+            )
         settings["temperature"] = options.temperature
     for setting in (options.criterion or "").split(",") if options.criterion else ():
         name, _, text = (part.strip() for part in setting.partition("="))
@@ -313,10 +340,10 @@ def _criterion(options: Options, recipe: recipes.Recipe) -> dict[str, Any]:
     return settings
 
 
-def parse_freeze(text: str | None) -> int | float | list[str] | None:
+def parse_freeze(text: Any) -> int | float | list[str] | None:
     """Reads `freeze`: a number of blocks, a fraction of them, or names of layers."""
-    if text is None:
-        return None
+    if not isinstance(text, str):  # In Python it may be what it means.
+        return text
     for kind in (int, float):
         try:
             return kind(text)

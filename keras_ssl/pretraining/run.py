@@ -58,10 +58,26 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
     # A run that only tries the command has no time to fit anything to.
     clock = budget.Clock(None if options.smoke else options.budget)
     setup = prepare(options)
-    folder, writes = setup.folder, setup.writes
+    if setup.is_new and setup.writes:
+        # Now, because minutes of work come before the first file.
+        setup.folder.take(may_be_renamed=options.out is None)
+    try:
+        return _train(setup, clock, signals)
+    finally:
+        setup.folder.leave()
+
+
+def _train(setup: Setup, clock: budget.Clock, signals: callbacks.StopSignals) -> Pretrained:
+    options, folder, writes = setup.options, setup.folder, setup.writes
     encoder, why, speed = _choose_encoder(setup, clock)
-    model = setup.build_model(encoder)
     checkpoint = None if setup.is_new else callbacks.latest_checkpoint(folder.checkpoints)
+    # A checkpoint holds all of the encoder. What the run began from may be gone; it is only needed
+    # if nothing was trained or judged yet.
+    is_judged = (folder / BASELINES).is_file()
+    if checkpoint is not None and is_judged:
+        model = _load(setup, checkpoint)
+    else:
+        model = setup.build_model(encoder)
     begin = callbacks.position(checkpoint) if checkpoint else callbacks.Position(0, 0)
     _log.say(words.header(setup, model, _text(encoder) + why, begin))
 
@@ -86,6 +102,7 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
         folder.begin(
             {
                 "command": [sys.executable, *sys.argv],
+                "directory": os.getcwd(),
                 "options": options_.stored(options),
                 "recipe": recipe.get_config(),
                 "encoder": _text(encoder),
@@ -109,18 +126,25 @@ def train(options: Options, signals: callbacks.StopSignals) -> Pretrained:
 
     results: dict[str, dict[str, float]] = {}
     with _explaining(setup):
-        if checkpoint is not None:
-            with setup.strategy.scope():
-                model = keras.models.load_model(checkpoint)
+        if checkpoint is not None and not is_judged:
+            model = _load(setup, checkpoint)
         _fit(setup, model, recipe.epochs, begin, watchers, signals)
         if writes:
             results = _finish(setup, model, recipe.epochs, watchers, baselines)
     return Pretrained(folder.path, model.encoder if writes else None, results)
 
 
+def _load(setup: Setup, checkpoint: pathlib.Path) -> keras.Model:
+    """Loads the model of a checkpoint, with its optimizer."""
+    with setup.strategy.scope():
+        return keras.models.load_model(checkpoint)
+
+
 def _text(name: Any) -> str:
-    """The name of an encoder, which may also be a model."""
-    return name if isinstance(name, str) else str(getattr(name, "name", name))
+    """The name of an encoder, which may also be a path or a model."""
+    if isinstance(name, (str, os.PathLike)):
+        return os.fspath(name)
+    return str(getattr(name, "name", name))
 
 
 # --- Choices -------------------------------------------------------------------------------------
@@ -165,11 +189,18 @@ def _fit_to_budget(
     left = clock.left()
     every = setup.options.evaluate_every
     once = speed.compiling + setup.time_to_decode()
+    if speed.epoch > budget.seconds(setup.options.budget):
+        raise ValueError(
+            f"`budget` must pay for an epoch, which takes about {runs.duration(speed.epoch)} here: "
+            "give more time, a smaller `image_size` or `view_size`, or a faster `encoder`. "
+            f"Received: budget={setup.options.budget!r}"
+        )
     plan = budget.spend(left, speed.epoch, judgment, once, every)
+    fits = "they fit" if plan.seconds <= max(left, 0) else "the fewest, which take more than"
     _log.say(
-        f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: they fit the budget of "
+        f"  epochs     {plan.epochs}, judged every {plan.evaluate_every}: {fits} the budget of "
         f"{setup.options.budget}, of which {runs.duration(max(left, 0))} are left; compiling, "
-        f"judgments and pictures take about {runs.duration(plan.others)} of it"
+        f"judgments and pictures take about {runs.duration(plan.others)}"
     )
     return plan
 
@@ -345,7 +376,7 @@ def _explaining(setup: Setup) -> Iterator[None]:
     except OSError as error:
         error.add_note(
             "Make room or repair the disk, then go on from the last checkpoint: "
-            f"{words.resume_command(folder)}"
+            f"{words.resume_command(folder, setup.options)}"
         )
         raise
     except KeyboardInterrupt:
@@ -354,7 +385,7 @@ def _explaining(setup: Setup) -> Iterator[None]:
         if kept and setup.writes:
             folder.save_encoder(keras.models.load_model(kept[-1], compile=False).encoder)
             stopped = f"Stopped. The encoder so far is {folder / 'encoder.keras'}"
-        going_on = f"Go on exactly from there: {words.resume_command(folder)}"
+        going_on = f"Go on exactly from there: {words.resume_command(folder, setup.options)}"
         print(f"\n{stopped}\n{going_on}", file=sys.stderr, flush=True)
         raise
     finally:

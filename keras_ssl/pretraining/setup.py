@@ -152,6 +152,7 @@ def prepare(options: Options) -> Setup:
         ValueError: for an option that is wrong.
     """
     options_.check(options)
+    options_.take_from_config(options)
     # This comes first: several machines must find each other before TensorFlow does anything else.
     strategy = distribution.strategy(options.strategy)
     replicas, writes = strategy.num_replicas_in_sync, distribution.is_chief(strategy)

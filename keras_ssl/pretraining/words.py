@@ -9,7 +9,14 @@ import keras
 
 from keras_ssl import callbacks, data, encoders, evaluation, registry, runs
 from keras_ssl.inspection.diagnosis import Diagnosis
-from keras_ssl.pretraining.options import Options, choose_policy, is_plain, label, source_name
+from keras_ssl.pretraining.options import (
+    Options,
+    choose_policy,
+    is_object,
+    is_plain,
+    label,
+    source_name,
+)
 from keras_ssl.pretraining.setup import Setup
 from keras_ssl.training.strategies import describe
 
@@ -66,10 +73,19 @@ def _classes(images: data.ImageSet) -> str:
     return f"{len(names)} classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
 
 
-def resume_command(folder: runs.RunFolder) -> str:
-    """Returns the command that goes on with a run."""
+def resume_command(folder: runs.RunFolder, options: Options) -> str:
+    """Returns the command that goes on with a run, or the call, if it began with objects."""
+    objects = [name for name in vars(options) if is_object(options, name)]
+    if objects:
+        given = "".join(f", {name}={name}" for name in objects)
+        return f"keras_ssl.pretrain(resume={str(folder.path)!r}{given})"
+    return _command("pretrain", "--resume", str(folder.path))
+
+
+def _command(*words: str) -> str:
+    """Returns a command that a shell takes, with the modules that this process imported."""
     imports = [word for name in registry.IMPORTED for word in ("--import", name)]
-    return shlex.join(["keras-ssl", "pretrain", "--resume", str(folder.path), *imports])
+    return shlex.join(["keras-ssl", *words, *imports])
 
 
 def last_screen(
@@ -88,7 +104,7 @@ def last_screen(
         judged: Number of images that the accuracies are of.
         diagnoses: What the doctor says of the model at the end.
     """
-    path, source = shlex.quote(str(folder.path)), shlex.quote(source_name(options))
+    path, source = str(folder.path), source_name(options)
     more = "write a row of features for each image, to see which images look alike, and to "
     if not is_plain(options.source):  # A command line cannot name the images.
         run = repr(str(folder.path))
@@ -98,13 +114,13 @@ def last_screen(
             f"keras_ssl.export({run}, 'exported', images=images)",
         ]
     else:
-        commands = [f"keras-ssl {name} {path} {source}" for name in ("embed", "neighbors")]
+        commands = [_command(name, path, source) for name in ("embed", "neighbors")]
         if options.data_dir or options.examples:  # Neither has these options.
             more, commands = "", []
-        commands.append(f"keras-ssl export {path} exported")
+        commands.append(_command("export", path, "exported"))
     ill = "".join(f"The doctor says: {diagnosis}\n" for diagnosis in diagnoses)
     if ill:
-        ill += f"After another run, compare both: keras-ssl report {path} runs/ANOTHER\n"
+        ill += f"After another run, compare both: {_command('report', path, 'runs/ANOTHER')}\n"
     return (
         f"\n{evaluation.table(results)}\n\n{learned(results, judged)}\n{ill}"
         f"Everything is in {folder.path}{'' if options.smoke else ': open report.html first'}.\n\n"

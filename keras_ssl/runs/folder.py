@@ -1,5 +1,7 @@
 """The folder of a run, which one process at a time writes to, in whole files."""
 
+import contextlib
+import glob
 import os
 import pathlib
 import platform
@@ -20,6 +22,9 @@ RESULTS = "results.json"
 BASELINES = "baselines.json"
 _PACKAGES = ("keras-ssl", "keras", "tensorflow", "tensorflow-datasets", "numpy", "scikit-learn")
 
+
+# Options that may be paths.
+_PATHS = ("source", "evaluate_on", "encoder", "weights", "config", "data_dir")
 
 _REMEDY = "Repair it, or start another run."
 
@@ -42,6 +47,7 @@ class RunFolder:
         self.path = pathlib.Path(path)
         self._config: Mapping[str, Any] | None = None
         self._lock: FolderLock | None = None
+        self._made: list[pathlib.Path] = []
 
     def __truediv__(self, name: str) -> pathlib.Path:
         return self.path / name
@@ -62,6 +68,42 @@ class RunFolder:
                 f"The run folder {self.path} already holds files: name another with `out`, or "
                 f"continue its run with `resume`: {self.path}"
             )
+
+    def take(self, may_be_renamed: bool = False) -> None:
+        """Takes the folder for a run that will begin, so that no other run gets it meanwhile.
+
+        Args:
+            may_be_renamed: Whether another name will do if a run of the same second has this one:
+                "-2", "-3", ... is put behind it.
+
+        Raises:
+            ValueError: if the folder holds files, or another process writes to it.
+            OSError: if it cannot be made.
+        """
+        wanted, number = self.path, 1
+        while True:
+            missing = [path for path in (self.path, *self.path.parents) if not path.exists()]
+            try:
+                self.path.mkdir(parents=True)
+                self._made = missing  # the lowest first
+            except FileExistsError:
+                if may_be_renamed:
+                    number += 1
+                    self.path = wanted.with_name(f"{wanted.name}-{number}")
+                    continue
+            break
+        self.check_new()
+        self._take_lock()
+
+    def leave(self) -> None:
+        """Lets others write to the folder; one that was made for nothing is removed."""
+        self.close()
+        if not self._made or not self.path.is_dir() or self._files():
+            return
+        with contextlib.suppress(OSError):
+            (self / LOCK).unlink(missing_ok=True)
+            for path in self._made:
+                path.rmdir()
 
     def begin(self, config: Mapping[str, Any]) -> None:
         """Takes the folder for a new run, and writes the run's config.
@@ -85,6 +127,12 @@ class RunFolder:
         Raises:
             ValueError: if another process writes to the folder.
         """
+        self._take_lock()
+        self._config = config
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
         try:
             self._lock = FolderLock(self.path)
         except BlockingIOError:
@@ -92,7 +140,6 @@ class RunFolder:
                 f"Another process is writing to the run folder {self.path}: wait until it ends, or "
                 "stop it."
             ) from None
-        self._config = config
 
     def note_continuation(self, begin: str) -> None:
         """Adds to the config where the run goes on, and on what; see `versions`.
@@ -139,7 +186,7 @@ class RunFolder:
         config = read_json(self / CONFIG, _REMEDY)
         if not isinstance(config.get("options"), dict):
             raise damaged(self / CONFIG, _REMEDY, f"no options, but {sorted(config)}")
-        config["options"] = _renames.options(config["options"])
+        config["options"] = _found(_renames.options(config["options"]), config.get("directory"))
         return config
 
     def read_json(self, name: str) -> dict[str, Any] | None:
@@ -175,6 +222,26 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with whole(self / "encoder.keras") as partial:
             plain_encoder(encoder).save(partial)
+
+
+def _found(options: dict[str, Any], directory: str | None) -> dict[str, Any]:
+    """Returns the options of a run with its relative paths as they are seen from here.
+
+    Args:
+        options: The options.
+        directory: Where the run began; earlier versions do not say it.
+    """
+    if directory is None or os.path.realpath(directory) == os.getcwd():
+        return options
+    seen = dict(options)
+    for name in _PATHS:
+        value = options.get(name)
+        if not isinstance(value, str) or "://" in value or os.path.isabs(value):
+            continue
+        there = os.path.join(directory, value)
+        if not os.path.exists(value) and glob.glob(there):  # Shards have wildcards.
+            seen[name] = there
+    return seen
 
 
 def scaling_of(encoder: Any) -> Any:

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -86,6 +87,13 @@ def short(settings: Mapping[str, Any]) -> str:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in sorted(settings.items())
     )
+
+
+def _command() -> str:
+    """Returns the command of this process, for a shell."""
+    program = sys.argv[0]
+    is_ours = pathlib.Path(program).stem == "keras-ssl"
+    return shlex.join([*(["keras-ssl"] if is_ours else ["python", program]), *sys.argv[1:]])
 
 
 def _markdown(text: Any) -> str:
@@ -234,7 +242,7 @@ def write_report(
         "time": f"{minutes:.0f} minutes, the sum over all completed trials; workers share them",
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "versions": f"{versions}, Python {platform.python_version()}, on {keras.backend.backend()}",
-        "command": f"`python {' '.join(sys.argv)}`",
+        "command": f"`{_command()}`",
     }
     failures = [row for row in results.rows if row["status"] == "failed"]
     parts = [

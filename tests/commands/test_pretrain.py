@@ -91,6 +91,29 @@ def test_what_is_tuned_together_is_taken_together(given):
     assert options_.may_be_tuned(options) == (not given)
 
 
+@pytest.mark.parametrize("value", [0.5, 3, ["conv"], None])
+def test_in_python_freeze_is_what_it_is(value):
+    assert options_.parse_freeze(value) == value
+
+
+def test_two_temperatures_are_refused():
+    options = parse(["--method", "simclr", "--temperature", "0.1"])
+    options.criterion = "temperature=0.5"
+    with pytest.raises(ValueError, match="both give a temperature"):
+        options_.make_recipe(options, (8, 8, 1))
+
+
+def test_the_config_of_a_run_brings_what_made_its_encoder(run, tmp_path):
+    config = json.loads((run / "config.json").read_text())
+    config["encoder"] = "resnet8"
+    config["options"] |= {"freeze": "2", "input_range": "0,255", "layer_decay": 0.7}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for words, freeze in (([], "2"), (["--freeze", "1"], "1"), (["--encoder", "resnet18"], None)):
+        options = parse(["--config", str(tmp_path / "config.json"), *words])
+        options_.take_from_config(options)
+        assert (options.freeze, options.layer_decay) == (freeze, 0.7)
+
+
 def test_pretrain_leaves_a_run_folder(run):
     for name in ("views.png", "curves.png"):
         with Image.open(run / name) as picture:
@@ -313,6 +336,16 @@ class TestResume:
         assert after == before
         assert [entry.pop("at") for entry in continued] == ["epoch 3, step 0"] * 2
         assert continued == [runs.versions()] * 2
+
+    @pytest.mark.long
+    def test_what_the_encoder_was_loaded_from_is_gone(self, run, tmp_path, monkeypatch):
+        """The checkpoint has it."""
+        monkeypatch.setattr(options_, "SMOKE_EPOCHS", 2)
+        shutil.copy(run / "encoder.keras", tmp_path / "mine.keras")
+        words = ["--smoke", "--encoder", str(tmp_path / "mine.keras")]
+        folder = pretrain([*words, "--out", str(tmp_path / "run")])
+        (tmp_path / "mine.keras").unlink()
+        assert self._resume(folder) == folder
 
     def test_a_run_that_was_stopped_before_it_had_begun(self, tmp_path):
         (tmp_path / "config.json.123.partial").write_text("{")

@@ -1,11 +1,12 @@
 import random
+import types
 
 import keras
 import numpy as np
 import pytest
 
 from keras_ssl import data, models
-from keras_ssl.pretraining import budget
+from keras_ssl.pretraining import budget, run
 from tests.conftest import quick_policy, tiny_encoder
 
 
@@ -107,3 +108,25 @@ def test_measure_leaves_no_trace(images, tmp_path, monkeypatch):
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "said"),
+    [
+        (3 * 3600.0, None),
+        (500.0, "1, judged every 1: the fewest, which take more than the budget of 10min"),
+        (5.0, ": they fit the budget of 10min"),
+    ],
+)
+def test_a_budget_that_pays_for_no_epoch_is_refused(per_epoch, said, caplog):
+    options = types.SimpleNamespace(budget="10min", evaluate_every=None)
+    setup = types.SimpleNamespace(options=options, time_to_decode=lambda: 0.0)
+    clock = types.SimpleNamespace(left=lambda: 300.0)
+    speed = budget.Speed(per_epoch, 1.0)
+    if said is None:
+        with pytest.raises(ValueError, match="must pay for an epoch, which takes about 3 h"):
+            run._fit_to_budget(setup, clock, speed, 1.0)
+        return
+    with caplog.at_level("INFO", "keras_ssl"):
+        run._fit_to_budget(setup, clock, speed, 1.0)
+    assert said in caplog.text

@@ -99,3 +99,40 @@ def test_curves_take_names_as_text(tmp_path):
 def test_versions_are_plain_json():
     versions = runs.versions()
     assert json.loads(json.dumps(versions)) == versions and "keras" in versions["versions"]
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
+    folders = [runs.RunFolder(tmp_path / "runs" / "now") for _ in range(3)]
+    for folder in folders:
+        folder.take(may_be_renamed=True)
+    assert [folder.path.name for folder in folders] == ["now", "now-2", "now-3"]
+    folders[1].begin({"options": {}})
+    for folder in folders:
+        folder.leave()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["now-2"]
+
+
+def test_a_folder_that_cannot_be_made_is_known_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        runs.RunFolder(tmp_path / "file" / "run").take()
+    with pytest.raises(ValueError, match="already holds files"):
+        runs.RunFolder(tmp_path).take()
+    folder = runs.RunFolder(tmp_path / "new" / "run")
+    folder.take()
+    folder.leave()
+    assert [path.name for path in tmp_path.iterdir()] == ["file", ".lock"][:1]
+
+
+def test_relative_paths_are_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "a" / "photos").mkdir(parents=True)
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    options = {"source": "photos", "encoder": "resnet8", "evaluate_on": None}
+    folder = runs.RunFolder(tmp_path / "run")
+    folder.begin({"options": options, "directory": str(tmp_path / "a")})
+    folder.close()
+    assert folder.read_config()["options"] == options
+    monkeypatch.chdir(tmp_path / "b")
+    there = {**options, "source": str(tmp_path / "a" / "photos")}
+    assert folder.read_config()["options"] == there

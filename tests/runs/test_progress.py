@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import re
 import time
@@ -97,3 +98,11 @@ def test_quiet_says_nothing(views, monkeypatch, capsys):
         callbacks = [runs.Progress()]
         model.fit(views, callbacks=callbacks, verbose=0, steps_per_epoch=2, shuffle=False)
     assert capsys.readouterr().out == ""
+
+
+def test_a_full_disk_under_the_log_ends_no_run():
+    with open("/dev/full", "w") as full, contextlib.redirect_stdout(full), _log.shown():
+        with runs.stage("counting sheep"):
+            pass
+        with contextlib.suppress(OSError):
+            full.close()

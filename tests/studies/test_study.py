@@ -27,6 +27,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from keras_ssl import _log, recipes, spaces, studies
 from keras_ssl.studies import oracle as oracles
 from keras_ssl.studies import plan, starter
+from keras_ssl.studies import report as reports
 from keras_ssl.studies import results as tables
 from keras_ssl.studies.settings import space_of
 from keras_ssl.studies.tensorboard import write_columns
@@ -214,6 +215,15 @@ def test_settings_are_those_that_were_trained_with(tmp_path):
     settings = tables.rows_of({"0": trial})[0]["settings"]
     assert settings["temperature"] == 0.15 and settings["rate"] != used["rate"]
     assert all(np.float32(settings[name]) == used[name] for name in used)
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [("/env/bin/keras-ssl", "keras-ssl"), ("tuning/my gap.py", "python 'tuning/my gap.py'")],
+)
+def test_the_command_of_a_report_is_one_for_a_shell(program, command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program, "my photos", "--methods", "mine>Method"])
+    assert reports._command() == f"{command} 'my photos' --methods 'mine>Method'"
 
 
 def test_gains_are_of_seeds_that_both_have():
