@@ -79,6 +79,8 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
             "show_default": parameter.default not in (None, False),
         }
         kind = _plain(hints[parameter.name])
+        if set(typing.get_args(kind) or [kind]) - {type(None)} == {int}:
+            settings["converter"] = _whole_number
         if kind is bool and not parameter.default:
             settings["negative"] = ()
         elif _is_sequence(kind):
@@ -88,6 +90,14 @@ def _annotated(function: Callable[..., Any]) -> Callable[..., Any]:
     called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     return called
+
+
+def _whole_number(kind: Any, tokens: Sequence[Any]) -> int:
+    """Reads a whole number. Cyclopts would round any other."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"it must be a whole number, and not {tokens[0].value!r}") from None
 
 
 def _text(function: Callable[..., Any]) -> str:

@@ -45,6 +45,7 @@ def test_each_command_is_a_function_of_the_package():
     [
         ("pretrain nowhere", "`source`|--source must be .*'nowhere'"),
         ("pretrain --epochs many", "--epochs"),
+        ("pretrain --epochs 1.5", "must be a whole number, and not '1.5'"),
         ("pretrain --epoch 3", "--epoch"),
         ("pretrain --budget soon", "--budget must be a time such as 90s.*'soon'"),
         ("pretrain --resume nowhere", "nowhere does not exist"),

@@ -397,6 +397,24 @@ def test_a_run_is_checked_on_its_images_and_told_in_the_card(tmp_path, file):
     assert "not l2-normalized" in card
 
 
+def test_a_card_says_what_was_trained_and_judged(tmp_path):
+    """After Ctrl-C, on other images, from an encoder in a file."""
+    run = _run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["encoder"] = "/home/me/private/encoder.keras"
+    config["options"]["evaluate_on"] = "../secret/labeled"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "metrics.csv").write_text("epoch,loss\n0,3.0\n1,2.0\n")
+    export(run, tmp_path / "out", quiet=True)
+    card = (tmp_path / "out" / "README.md").read_text()
+    for text in ("- epochs: 2 of 20", "- encoder: encoder.keras", "On other images (labeled)"):
+        assert text in card
+    assert "private" not in card and "secret" not in card
+    (run / "results.json").write_text('{"trained": {"rankme": 12.0}}')
+    export(run, tmp_path / "again", quiet=True)
+    assert "Without labels: `rankme`" in (tmp_path / "again" / "README.md").read_text()
+
+
 def test_a_run_whose_images_are_gone_is_checked_on_random_ones(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     run = _run(tmp_path / "run", str(tmp_path / "secret" / "photos"))

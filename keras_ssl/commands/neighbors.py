@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from keras_ssl._validation import check_count
 from keras_ssl.data import ImageSet, fingerprint, from_arrays
 from keras_ssl.data.sources import files
 from keras_ssl.data.sources.folder import check_outside
-from keras_ssl.data.sources.reading import Decoding
+from keras_ssl.data.sources.reading import Decoding, first
 from keras_ssl.encoders import load_encoder
 from keras_ssl.encoders.load import check_is_there
 from keras_ssl.evaluation import extract
@@ -98,7 +99,9 @@ def neighbors(
     The folder OUT then holds gallery.png (images and their nearest), nearest.csv, and of all images
     duplicates.csv and duplicates.png (pairs that are the same file, the same pixels or nearly the
     same), groups.csv (the same in groups), outliers.csv and outliers.png (the least similar to
-    their nearest), and neighbors.json (the settings and the threshold). The search is exact.
+    their nearest), and neighbors.json (the settings and the threshold). The search is exact. With
+    `queries` it holds queries.png, queries.csv and queries.json instead, and what was found of all
+    images stays.
 
     Similarity is the cosine of two images' features, at most 1. What is high depends on the
     encoder: compare with others of the same set.
@@ -163,19 +166,25 @@ def neighbors(
         source = getattr(embeddings, "name", embeddings)  # A path, or the name of a Keras model.
         settings = {"embeddings": str(source), "k": k, "center": center}
         drawn: dict[str, list[list[_Cell]]] = {}
+        gallery, table, about = "gallery.png", "nearest.csv", "neighbors.json"
         if queries is not None:
+            gallery, table, about = "queries.png", "queries.csv", "queries.json"
             rows = [_find(found, str(query)) for query in queries]
             result = _asked(found, index, rows, k, model, encoder)
             folder.mkdir(parents=True, exist_ok=True)
         else:
             folder.mkdir(parents=True, exist_ok=True)
+            _warn_of_missing(found)
             result = _all(found, index, k, threshold, outliers)
             how = "given" if threshold is not None else _HOW
             settings |= {"threshold": result.threshold, "threshold_is": how}
             drawn["duplicates.png"] = _write_doubles(folder, result)
             drawn["outliers.png"] = _write_outliers(folder, result)
-        drawn["gallery.png"] = _write_nearest(folder, result)
-        write_json(folder / "neighbors.json", settings)
+        drawn[gallery] = _write_nearest(folder / table, result)
+        _log.say(
+            f"nearest: of {len(result.queries):,} images in {table}, some of them in {gallery}"
+        )
+        write_json(folder / about, settings)
         _draw(folder, drawn, found, pictures, encoder)
         _log.say(f"everything is in {folder}")
         return result
@@ -374,6 +383,19 @@ def _features_of(
     return extract(model, from_arrays(pixels[None])).values
 
 
+def _warn_of_missing(embeddings: Embeddings) -> None:
+    """Warns if files are not where they were embedded: their content cannot be compared."""
+    rows = [row for row, path in enumerate(embeddings.paths) if place_of(str(path)) is None]
+    names = [embeddings.file(row) for row in rows]
+    missing = [name for name in names if not files.has_scheme(name) and not os.path.exists(name)]
+    if missing:
+        warnings.warn(
+            f"{len(missing)} of {len(names)} files are not where they were embedded: their content "
+            f"is not compared, and their pictures are gray: {first(missing)}",
+            stacklevel=3,
+        )
+
+
 def _all(
     embeddings: Embeddings, index: Index, k: int, threshold: float | None, outliers: int
 ) -> Neighborhood:
@@ -405,11 +427,11 @@ def _name(path: Any) -> str:
     return pathlib.PurePath(str(path)).name
 
 
-def _write_nearest(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cell]]:
-    """nearest.csv; returns the rows of gallery.png, of an even sample."""
+def _write_nearest(file: pathlib.Path, result: Neighborhood) -> list[list[_Cell]]:
+    """Writes the nearest of each query; returns the rows of a picture, of an even sample."""
     paths, (indices, similarities) = result.embeddings.paths, result.nearest
     write_table(
-        folder / "nearest.csv",
+        file,
         ["path", "rank", "neighbor", "similarity"],
         (
             (query, rank + 1, paths[row], f"{similarity:.4f}")
@@ -429,7 +451,6 @@ def _write_nearest(folder: pathlib.Path, result: Neighborhood) -> list[list[_Cel
             for row, value in zip(indices[i, :10], similarities[i], strict=False)
         ]
         cells.append([own, *found])
-    _log.say(f"nearest: of {count:,} images in nearest.csv, of {len(shown)} of them in gallery.png")
     return cells
 
 
@@ -498,6 +519,7 @@ def _draw(
         for name, rows in pictures.items():
             tiles = [[Tile(pixels[cell.photo], cell.lines) for cell in row] for row in rows]
             if tiles:
-                draw_rows(folder / name, tiles, lead=1 if name == "gallery.png" else 0)
+                has_queries = name in ("gallery.png", "queries.png")
+                draw_rows(folder / name, tiles, lead=1 if has_queries else 0)
             else:
                 (folder / name).unlink(missing_ok=True)

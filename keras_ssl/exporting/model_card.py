@@ -9,6 +9,7 @@ from keras_ssl.encoders.exported import CONTRACT
 from keras_ssl.evaluation import table
 from keras_ssl.exporting.formats import Format
 from keras_ssl.runs.folder import RESULTS, RunFolder, is_run
+from keras_ssl.runs.metrics_log import read_metrics
 
 CARD = "README.md"
 
@@ -19,10 +20,12 @@ class Training(NamedTuple):
     Attributes:
         config: The config of the run, see `RunFolder.read_config`.
         results: The figures by row, empty if the run was not judged.
+        epochs: Number of epochs that were trained; `None` if it is not known.
     """
 
     config: dict[str, Any]
     results: dict[str, Any]
+    epochs: int | None = None
 
 
 def read_training(source: Any) -> Training | None:
@@ -42,7 +45,8 @@ def read_training(source: Any) -> Training | None:
     if not is_run(path):
         return None
     folder = RunFolder(path)
-    return Training(folder.read_config(), folder.read_json(RESULTS) or {})
+    epochs = len(read_metrics(folder / "metrics.csv")) or None
+    return Training(folder.read_config(), folder.read_json(RESULTS) or {}, epochs)
 
 
 def model_card(
@@ -94,7 +98,7 @@ def model_card(
         "## Training",
         _training_text(training, method, data),
         *(
-            ["## Figures", _FIGURES, table(training.results)]
+            ["## Figures", _figures_text(training), table(training.results)]
             if training and training.results
             else []
         ),
@@ -108,10 +112,19 @@ def model_card(
     return "\n\n".join(sections) + "\n"
 
 
-_FIGURES = (
-    "On held-out images of the same source: `knn` and `linear` are accuracies of a k-nearest-"
-    "neighbor and a linear classifier on frozen representations (higher is better)."
-)
+def _figures_text(training: Training) -> str:
+    """Says which images the figures are of, and what they are."""
+    if not any("knn" in figures for figures in training.results.values()):
+        return "Without labels: `rankme` is the number of directions that the representations use."
+    other = _last_part(training.config["options"].get("evaluate_on"))
+    if training.config["options"].get("evaluate_on") is None:
+        where = "On held-out images of the same source"
+    else:
+        where = "On other images" + (f" ({other})" if other else "")
+    return (
+        f"{where}: `knn` and `linear` are accuracies of a k-nearest-neighbor and a linear "
+        "classifier on frozen representations (higher is better)."
+    )
 
 
 def _method(training: Training | None) -> str | None:
@@ -120,10 +133,15 @@ def _method(training: Training | None) -> str | None:
 
 def _data(training: Training | None) -> str | None:
     """The name of the images; of a path, its last part."""
-    source = training and training.config["options"].get("source")
-    if not isinstance(source, str):  # An object of Python has no name.
+    return training and _last_part(training.config["options"].get("source"))
+
+
+def _last_part(name: Any) -> str | None:
+    """The name of images or of an encoder; of a path, its last part."""
+    if not isinstance(name, str):  # An object of Python has no name.
         return None
-    return pathlib.Path(source).name if os.path.exists(source) or os.path.isabs(source) else source
+    is_path = os.path.exists(name) or os.path.isabs(name) or name.startswith((".", "~"))
+    return pathlib.Path(name).name if is_path else name
 
 
 def _training_text(training: Training | None, method: str | None, data: str | None) -> str:
@@ -134,10 +152,13 @@ def _training_text(training: Training | None, method: str | None, data: str | No
         "method": method,
         "images": data,
         "set": training.config.get("data", {}).get("training"),
-        "encoder": training.config.get("encoder"),
+        "encoder": _last_part(training.config.get("encoder")),
+        "epochs": recipe.get("epochs")
+        if training.epochs in (None, recipe.get("epochs"))
+        else f"{training.epochs} of {recipe.get('epochs')}",
         **{
             key.replace("_", " "): recipe.get(key)
-            for key in ("epochs", "batch_size", "policy", "projector", "optimizer")
+            for key in ("batch_size", "policy", "projector", "optimizer")
         },
         "seed": training.config["options"].get("seed"),
         "smoke test": "yes: it was not trained to be used"

@@ -17,6 +17,7 @@ from keras_ssl.commands.neighbors import neighbors
 from keras_ssl.data.image_set import spread_places
 
 PICTURES = {"gallery.png", "outliers.png", "duplicates.png"}
+QUERIES = {"queries.png", "queries.csv", "queries.json"}
 TABLES = {"nearest.csv", "outliers.csv", "duplicates.csv", "groups.csv", "neighbors.json"}
 
 
@@ -83,11 +84,18 @@ def test_queries_by_row_by_path_and_from_elsewhere(photos, encoder):
     assert result.nearest.indices[-1, 0] == 7
     assert result.nearest.similarities[-1, 0] == pytest.approx(1, abs=1e-5)
     assert not (result.nearest.indices[:4, 0] == [3, 4, 5, 6]).any()
-    assert {path.name for path in (photos.parent / "neighbors").iterdir()} == {
-        "gallery.png",
-        "nearest.csv",
-        "neighbors.json",
-    }
+    assert {path.name for path in (photos.parent / "neighbors").iterdir()} == QUERIES
+    neighbors("embeddings.npz", k=2, quiet=True)
+    before = (photos.parent / "neighbors" / "nearest.csv").read_bytes()
+    neighbors("embeddings.npz", queries=["4"], quiet=True)
+    assert (photos.parent / "neighbors" / "nearest.csv").read_bytes() == before
+
+
+def test_photos_that_were_moved_are_named(photos, encoder):
+    embed(encoder, "photos", quiet=True)
+    photos.rename("moved")
+    with pytest.warns(UserWarning, match="20 of 20 files are not where they were embedded"):
+        neighbors("embeddings.npz", k=2, quiet=True)
 
 
 def test_an_encoder_embeds_first_and_once(photos, encoder):
@@ -109,7 +117,7 @@ def test_images_that_are_not_files(tmp_path, monkeypatch):
         neighbors("e.npz", quiet=True)
     result = neighbors("e.npz", images, queries=["#3"], quiet=True)
     assert result.queries == ["#3"]
-    picture = np.asarray(Image.open("neighbors/gallery.png"))
+    picture = np.asarray(Image.open("neighbors/queries.png"))
     assert (picture[4, 4] == pixels[3, 0, 0, 0]).all()
     with pytest.raises(ValueError, match="`images` must be those that were embedded, 30 of 8x8x1"):
         neighbors("e.npz", data.from_arrays(255 - pixels), quiet=True)
@@ -122,7 +130,7 @@ def test_a_sample_that_was_embedded_to_try_it(tmp_path, monkeypatch):
     embed(evaluation.raw_pixels((8, 8, 1)), "data.npz", out="e.npz", smoke=True, quiet=True)
     neighbors("e.npz", "data.npz", queries=["#3"], quiet=True)
     expected = pixels[spread_places(200, 64)[3], 0, 0, 0]
-    assert (np.asarray(Image.open("neighbors/gallery.png"))[4, 4] == expected).all()
+    assert (np.asarray(Image.open("neighbors/queries.png"))[4, 4] == expected).all()
 
 
 def test_images_in_shards(photos):
@@ -161,7 +169,7 @@ def test_measurements_keep_their_scaling(tmp_path, monkeypatch):
     result = neighbors("embeddings.npz", queries=["query.png"], k=1, quiet=True)
     assert result.nearest.indices.tolist() == [[3]]
     assert result.nearest.similarities[0, 0] == pytest.approx(1, abs=1e-5)
-    shown = np.asarray(Image.open("neighbors/gallery.png"))[4:132, 4:132]
+    shown = np.asarray(Image.open("neighbors/queries.png"))[4:132, 4:132]
     assert shown.mean() > 80
     # A CSV file says nothing of it, but the run of the encoder does.
     embed("encoder.keras", "photos", out="e.csv", quiet=True)
