@@ -21,7 +21,6 @@ from keras_ssl._keras import (
     forget_initial_epoch,
     inner_layers,
     is_within_fit,
-    metrics_as_given,
     optimizer_config,
     own_losses,
     own_strategy,
@@ -48,7 +47,7 @@ from keras_ssl.layers import MovingAverage, OnlineProbe, Projector
 from keras_ssl.layers.projector import warn_if_heavy
 from keras_ssl.losses import Criterion
 from keras_ssl.losses.criterion import check_embeddings
-from keras_ssl.models import views
+from keras_ssl.models import batches, views
 from keras_ssl.optimizers import scale_learning_rates
 from keras_ssl.optimizers.apply import apply_gradients
 from keras_ssl.training import fitting
@@ -501,7 +500,7 @@ class JointEmbeddingModel(Trainer):
 
     def _prepare(self, batch: Any, check_range: bool, training: bool = True) -> None:
         """Checks a batch before anything is trained or evaluated, and builds the model for it."""
-        x, _, _ = self._check_batch(batch)
+        x, _ = batches.check(self, batch)
         terms = [tracker.name for tracker in self._trackers[1:]]
         if terms != list(self.criterion.weights):
             raise ValueError(
@@ -558,19 +557,12 @@ class JointEmbeddingModel(Trainer):
 
     def build_for_batch(self, batch: Any) -> None:
         """Builds the model for batches such as this one, or as its specification."""
-        x, _, _ = self._check_batch(self.with_symbolic_views(batch), made=True)
+        x, _ = batches.check(self, self.with_symbolic_views(batch), made=True)
         self.build(keras.tree.map_structure(lambda array: (None, *array.shape[1:]), x))
 
     def with_symbolic_views(self, batch: Any) -> Any:
         """Returns a batch with symbolic views in the place of images, if the model makes views."""
-        x, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        if self.views is None:  # A list would be one view.
-            x = tuple(x) if isinstance(x, list) else x
-            return (x,) if labels is None else (x, labels)
-        images, _ = self._images_and_draws(x)
-        shapes = self.views.compute_output_shape((None, *images.shape[1:]))
-        made = tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
-        return (made,) if labels is None else (made, labels)
+        return batches.with_symbolic_views(self.views, batch)
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' hook: makes the function that trains.
@@ -616,70 +608,11 @@ class JointEmbeddingModel(Trainer):
         """Returns the loss times the scale that keeps half-precision gradients from vanishing."""
         return self.optimizer.scale_loss(self.compute_loss(x=x, y_pred=embeddings))
 
-    def _check_batch(self, data: Any, made: bool = False) -> tuple[Any, Any, Any]:
-        """Returns the views, labels and weights of a batch, after checking its structure.
-
-        The images in the place of the views, if the model makes these and has not `made` them.
-        """
-        x, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        makes_views = self.views is not None and not made
-        if makes_views:
-            x = self._images_and_draws(x)[0]
-        elif not isinstance(x, (tuple, list)) or len(x) < 2:
-            raise ValueError(
-                "A batch must be ((view_1, view_2, ...), labels) or ((view_1, view_2, ...),), with "
-                "two views or more; make it with keras_ssl.data.make_views. "
-                f"Received: {keras.tree.map_structure(_shape, data)}"
-            )
-        fitting.check_weights(sample_weight)
-        if self.loss is not None:
-            raise ValueError(
-                "`compile` takes no loss. The criterion is the loss: pass it to the model as "
-                f"`criterion`. Received: loss={self.loss!r}"
-            )
-        if any(map(_is_of_labels, keras.tree.flatten(metrics_as_given(self)))):
-            raise ValueError(
-                "`metrics` see the embeddings of the views, not labels: for an accuracy, pass "
-                f"`probe` to the model. Received: metrics={metrics_as_given(self)!r}"
-            )
-        if self.probe is not None and labels is not None:
-            own = labels[-1] if isinstance(labels, (tuple, list)) else labels
-            self.probe.check_labels(own)
-        if self.probe is not None and labels is None:
-            raise ValueError(
-                "The online probe needs labels: batches ((view_1, view_2), labels) or "
-                "((view_1, view_2), (images, labels)). Received: "
-                f"{keras.tree.map_structure(_shape, data)}"
-            )
-        return x if makes_views else tuple(x), labels, sample_weight
-
-    def _images_and_draws(self, x: Any) -> tuple[Tensor, Tensor]:
-        """Returns the images of a batch, and what their draws follow from, or `None`."""
-        images, draws = x if isinstance(x, (tuple, list)) and len(x) == 2 else (x, None)
-        if len(getattr(images, "shape", ())) != 4:
-            raise ValueError(
-                "A batch of a method with `views` must be (images, labels) or ((images, draws), "
-                "labels), with images (N, height, width, channels); make it with "
-                f"keras_ssl.data.make_batches. Received: {keras.tree.map_structure(_shape, x)}"
-            )
-        return images, draws
-
-    def _made_views(self, x: Any) -> tuple[Tensor, ...]:
-        """Returns the views that the model's own policy makes of images."""
-        images, draws = self._images_and_draws(x)
-        policy: Any = self.views
-        if draws is None:
-            return policy(images, training=True)
-        # They are the same in all rows. A replica may have none, and then nothing to draw.
-        nothing = ops.zeros((1, 3), draws.dtype)
-        seed = ops.max(ops.concatenate([nothing, draws[:, :3]]), axis=0)
-        return policy(images, training=True, seed=[seed[i] for i in range(3)], places=draws[:, 3])
-
     def unpacked(self, data: Any) -> tuple[Any, Any]:
         """Returns the views and labels of a batch, and checks them while a step is traced."""
-        x, labels, _ = self._check_batch(data)
+        x, labels = batches.check(self, data)
         if self.views is not None:
-            x = self._made_views(keras.utils.unpack_x_y_sample_weight(data)[0])
+            x = batches.made_views(self.views, keras.utils.unpack_x_y_sample_weight(data)[0])
         # If the batch size is unknown until the batch comes, the criterion cannot check it, and a
         # single image would turn every weight into NaN. (XLA, which knows all sizes, skips this.)
         count = replicas.batch_size(keras.tree.flatten(x)[0])
@@ -810,21 +743,6 @@ class JointEmbeddingModel(Trainer):
         return model
 
 
-def _is_of_labels(metric: Any) -> bool:
-    """Whether a metric, its class or its name is one of Keras' that compare with labels."""
-    if isinstance(metric, str):
-        name, is_of_keras = metric, ">" not in metric  # "package>name" is the user's own.
-    else:
-        named = metric if hasattr(metric, "__name__") else type(metric)
-        name, is_of_keras = named.__name__, (named.__module__ or "").startswith("keras.")
-    word = name.replace("_", "").lower()
-    return is_of_keras and (word in ("acc", "ce") or word.endswith(("accuracy", "crossentropy")))
-
-
 def _mean(values: Sequence[Any]) -> Tensor:
     """Returns the mean of scalars. The mean of one scalar is that scalar, bit for bit."""
     return values[0] if len(values) == 1 else sum(values) / len(values)
-
-
-def _shape(x: Tensor) -> Any:
-    return tuple(x.shape) if hasattr(x, "shape") else type(x).__name__
