@@ -1,7 +1,8 @@
 """`keras-ssl`: the functions of `keras_ssl.commands` as a command line, which cyclopts makes.
 
 A parameter of a function is an option, its entry in the docstring is the option's help. What is
-wrong ends in one line and the status 2; what the world did (a full disk) with 1; Ctrl-C with 130.
+wrong ends in one line and the status 2; what the world did (a full disk, a loss that is NaN) with
+1; Ctrl-C with 130.
 """
 
 import functools
@@ -174,8 +175,12 @@ def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
     """An error as a user of the command line reads it: arguments are options."""
     text = plain(error) or type(error).__name__
     if arguments and arguments[0] in COMMANDS:
-        for name in inspect.signature(command(arguments[0])).parameters:
-            text = text.replace(f"`{name}`", f"--{name.replace('_', '-')}")
+        names = inspect.signature(command(arguments[0])).parameters
+        options = {name: f"--{name.replace('_', '-')}" for name in names}
+        if "out" in names:  # What the classes below the commands call it.
+            options.setdefault("folder", "--out")
+        for name, option in options.items():
+            text = text.replace(f"`{name}`", option)
     return re.sub(r"\s*\n\s*", " ", text)
 
 
@@ -218,5 +223,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError, NonFiniteLossError, cyclopts.CycloptsError) as error:
         notes = getattr(error, "__notes__", [])
         print(f"error: {_one_line(error, words)}", *notes, sep="\n", file=sys.stderr)
-        sys.exit(1 if notes else 2)
+        sys.exit(1 if isinstance(error, (OSError, NonFiniteLossError)) else 2)
     sys.exit(0)

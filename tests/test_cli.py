@@ -9,6 +9,7 @@ import pytest
 
 import keras_ssl
 from keras_ssl import cli
+from keras_ssl.callbacks import NonFiniteLossError
 
 RUN = [sys.executable, "-m", "keras_ssl"]
 
@@ -68,6 +69,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, message, tmp_path, monk
     assert said.startswith("error: ") and said.count("\n") == 1
     assert re.search(message, said), said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OSError(28, "No space left on device"), 1),
+        (NonFiniteLossError("NaN"), 1),
+        (ValueError("x"), 2),
+    ],
+)
+def test_what_the_world_did_has_another_status_than_bad_input(error, status, monkeypatch, capsys):
+    def fail(words):
+        raise error
+
+    monkeypatch.setattr(cli, "call", fail)
+    assert end("embed", "encoder.keras", "photos") == status
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_errors_of_a_folder_name_the_option(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert end("study", "digits", "--smoke", "--out", str(tmp_path / "file")) == 2
+    assert "--out must be a folder" in capsys.readouterr().err
 
 
 @pytest.mark.long
