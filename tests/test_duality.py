@@ -236,3 +236,15 @@ def test_numbers_of_few_bits_do_not_overflow(dtype):
         exact = np.sum((k.astype("float64").T @ k.astype("float64")) ** 2)
         assert float(sides.samples) == pytest.approx(exact, rel=1e-5)
         assert float(sides.dimensions) == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-7, 1e-12, 1e12])
+def test_cosines_do_not_depend_on_the_size_of_embeddings(scale):
+    k = np.random.RandomState(0).rand(20, 6).astype("float32")
+    moments = duality.negative_pair_moments(scale * k)
+    metric = duality.NegativePairMean(6)
+    metric.update_state(None, np.float32(scale) * k)
+    assert float(moments.mean) == pytest.approx(float(metric.result()), rel=1e-4)
+    assert float(moments.mean) == pytest.approx(
+        float(duality.negative_pair_moments(k).mean), rel=1e-5
+    )

@@ -98,7 +98,7 @@ class _SumMetric(_EmbeddingMetric):
 
     def _add(self, k: Tensor) -> None:
         if self._unit:
-            k = unit_embeddings(k)
+            k = unit_embeddings(k, smallest_norm=1e-30)
         squared_norms = ops.sum(ops.square(k), axis=1)
         self.count.assign_add(ops.cast(ops.shape(k)[0], self.dtype))
         self.total.assign_add(ops.sum(k, axis=0))

@@ -273,7 +273,7 @@ def negative_pair_moments(k: Tensor) -> Moments:
         >>> print(f"{float(moments.variance):.3f}")
         0.100
     """
-    k = unit_embeddings(as_matrix(k))
+    k = unit_embeddings(as_matrix(k), smallest_norm=1e-30)
     samples = k.shape[0]
     if samples is not None and samples < 2:
         raise ValueError(f"`k` must hold at least 2 samples. Received: k.shape={tuple(k.shape)}")

@@ -66,6 +66,7 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
         -4.000 = -2 * 2
     """
     from scipy.spatial.distance import pdist
+    from scipy.special import logsumexp
     from sklearn.preprocessing import normalize
 
     temperature = check_positive("temperature", temperature)
@@ -74,4 +75,5 @@ def uniformity(features: Any, temperature: float = 2.0, max_samples: int = 2048)
     x = normalize(features[:: max(1, -(-len(features) // most))])
     if len(x) < 2:
         raise ValueError(f"`features` must hold at least 2 samples. Received: {len(x)}")
-    return float(np.log(np.exp(-temperature * pdist(x, "sqeuclidean")).mean()))
+    exponents = -temperature * pdist(x, "sqeuclidean")
+    return float(logsumexp(exponents) - np.log(len(exponents)))

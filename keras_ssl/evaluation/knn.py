@@ -56,19 +56,21 @@ def knn_grid(
     distances, indices = search.kneighbors(_directions(test.values, 1))
     distances = np.square(distances) / 2  # 1 - cosine
     distances -= distances[:, :1]  # Otherwise all votes may be 0 at a small temperature.
-    votes = train.labels[indices]  # (N, k)
-    classes = max(train.labels.max(), test.labels.max()) + 1
+    classes, codes = np.unique(train.labels, return_inverse=True)
+    votes = codes[indices]  # (N, k)
 
     accuracy = {}
     for temperature in temperatures:
         # This is exp(cosine / t) up to a factor that all candidates share.
         weights = np.exp(-distances / temperature)
-        scores = np.zeros((len(test.values), classes))
+        scores = np.zeros((len(test.values), len(classes)))
         rows = np.arange(len(scores))
         for i in range(ks[-1]):
             scores[rows, votes[:, i]] += weights[:, i]
             if i + 1 in ks:
-                accuracy[i + 1, temperature] = float(np.mean(scores.argmax(1) == test.labels))
+                accuracy[i + 1, temperature] = float(
+                    np.mean(classes[scores.argmax(1)] == test.labels)
+                )
     return accuracy
 
 
@@ -80,6 +82,9 @@ def _directions(values: np.ndarray, axis: int) -> np.ndarray:
     """
     if values.dtype.itemsize < 4:
         values = values.astype("float32")  # The squares of half precision overflow.
+    # Divided by the largest entry first: the squares of large and of small numbers have no room.
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    values = values / np.where(largest > 0, largest, 1)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     count, width = values.shape
     units = np.zeros((count, width + 2), lengths.dtype)
@@ -133,7 +138,7 @@ def check_labels(*features: Features) -> None:
                 "`train` and `test` must be features of the same width. Received: "
                 f"{[f.values.shape[1] for f in features]}"
             )
-        if not len(part.labels) or part.labels.min() < 0:
+        if not len(labels) or labels.min() < 0:
             raise ValueError(
                 "Labels are needed to judge an encoder by classification: give labeled images "
                 "(the encoder itself needs none). Received: features without labels"

@@ -96,7 +96,8 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
     Args:
         features: Float (images N, views Q, D), Q >= 2; one row holds the views of one image. The
             paper uses 1,000 images; ten views are enough for methods trained with augmentations.
-        delta: Regularization of W, positive; 1e-4 in the paper.
+        delta: Regularization of W, positive; 1e-4 in the paper. If the rounding error of W is
+            larger, it takes the place of delta.
 
     Returns:
         From 1 to min(N - 1, D) (up to the 1e-7).
@@ -124,7 +125,10 @@ def lidar(features: Any, delta: float = 1e-4) -> float:
     means = features.mean(axis=1)
     between = means - means.mean(axis=0)
     within = (features - means[:, None]).reshape(-1, dimensions)
-    w = within.T @ within / len(within) + delta * np.eye(dimensions)
+    w = within.T @ within / len(within)
+    # Of very large features, rounding makes eigenvalues of W more negative than delta.
+    rounding = dimensions * np.finfo(np.float64).eps * np.trace(w)
+    w += max(delta, rounding) * np.eye(dimensions)
     # W = L L^T: the eigenvalues of W^-1/2 B W^-1/2 are the squares of the singular values of
     # L^-1 times the centered means.
     whitened = np.linalg.solve(np.linalg.cholesky(w), between.T) / np.sqrt(images)

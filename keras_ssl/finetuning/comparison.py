@@ -311,7 +311,7 @@ class _Run:
                 for seed in range(seeds)
                 for arm in arms
                 # All labels are one subset, and what is frozen draws nothing else.
-                if not (arm == _FROZEN and fraction == 1 and seed)
+                if not (arm == _FROZEN and seed and self._is_all(fraction))
             ]
             for number, (fraction, seed, arm) in enumerate(plan, start=1):
                 is_first = arm == _TUNED and fraction == fractions[-1] and seed == 0
@@ -383,6 +383,11 @@ class _Run:
         with whole(self.folder / CLASSIFIER) as partial:
             classifier.save(partial)
         write_json(self.folder / ABOUT, about)
+
+    def _is_all(self, fraction: float) -> bool:
+        """Whether a fraction of the labels is all of them: of each class, it is rounded up."""
+        labels = self.train.labels()
+        return len(label_subset(labels, fraction)) == len(labels)
 
     def _kept_fraction(self) -> float:
         """The fraction of the labels that the classifier in the folder was fine-tuned on, or 0."""

@@ -62,7 +62,8 @@ def warmup_cosine(
         )
     steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
     peak = scaled_learning_rate(base_learning_rate, batch_size)
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    # One step is left for the decay, however the warm-up is rounded.
+    warmup_steps = min(round(warmup_epochs * steps_per_epoch), epochs * steps_per_epoch - 1)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup_steps else peak,
         decay_steps=epochs * steps_per_epoch - warmup_steps,

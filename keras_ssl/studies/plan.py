@@ -218,14 +218,17 @@ class Plan:
         if is_running or not _have_ended(search, records):
             return None
         best = finalists_of(scores_of(records, arm, SEARCH), self.finalists)
-        first = self.arms[arm] + _TO_CONFIRM
-        seeds = range(first, first + self.seeds)
+        seeds = _seeds(self.arms[arm] + _TO_CONFIRM, self.seeds)
         return [Step(arm, CONFIRM, draw, seed) for draw in best for seed in seeds]
 
     def _final_steps(self, arm: str, draw: int) -> list[Step]:
         """Final runs of a draw, with seeds that played no part in choosing it."""
-        first = self.arms[arm] + 1
-        return [Step(arm, FINAL, draw, seed) for seed in range(first, first + self.seeds)]
+        return [Step(arm, FINAL, draw, seed) for seed in _seeds(self.arms[arm] + 1, self.seeds)]
+
+
+def _seeds(first: int, count: int) -> list[int]:
+    """Seeds one after the other, of which the largest that is allowed is followed by 0."""
+    return [seed % 2**31 for seed in range(first, first + count)]
 
 
 def scores_of(records: Iterable[Record], arm: str, stage: str) -> list[tuple[int, float]]:

@@ -240,7 +240,7 @@ def draw_path(
             means = []
             for x, arm in enumerate(names):
                 found = results.arms[arm].figures.get(name, {}).get(kind, np.array([]))
-                values = found * (results.scale if title.endswith("%") else 1)
+                values = found * (100.0 if title.endswith("%") else 1.0)
                 axis.plot(np.full(len(values), x), values, ".", color=color, alpha=0.4)
                 _error_bar(axis, x, values, None, fmt="o", color=color)
                 means.append(np.mean(values) if len(values) else np.nan)

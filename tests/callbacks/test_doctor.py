@@ -149,6 +149,33 @@ def test_identical_views(digits):
     assert "100 % of the images" in doctor.history["identical views"].finding
 
 
+def test_mostly_empty_images_are_not_identical():
+    """Their views differ in few pixels, as different images do."""
+    random = np.random.RandomState(0)
+    stars = np.zeros((32, 24, 24, 1), "float32")
+    for image in stars:
+        image[random.randint(4, 20, 4), random.randint(4, 20, 4)] = 1
+    moved = np.roll(stars, 2, axis=(1, 2))
+    model = models.VICReg(keras.Sequential([keras.Input((24, 24, 1)), keras.layers.Flatten()]), "8")
+    for views, found in (((stars, moved), False), ((stars, stars.copy()), True)):
+        look = inspection.Sample.of(views).inspect(model)
+        course = inspection.Course(model, look, look)
+        assert (diagnosis.identical_views(course) is not None) == found
+
+
+@pytest.mark.parametrize(("classes", "is_ill"), [(10, True), (200, False)])
+def test_a_probe_of_many_classes_may_be_right_in_few_cases(classes, is_ill):
+    """Early in training it gives all images one class, whose share is below a percent."""
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    model = models.VICReg(encoder, "8", probe=classes)
+    model.build((None, 8, 8, 1))
+    model.probe.bias.assign(np.eye(classes)[3] * 100)
+    sample = inspection.Sample.of(tuple(np.random.RandomState(0).rand(2, 16, 8, 8, 1)))
+    looks = [sample.inspect(model) for _ in range(2)]
+    course = inspection.Course(model, *looks, logs={"probe_accuracy": 0.004}, steps=1)
+    assert (diagnosis.probe_without_labels(course) is not None) == is_ill
+
+
 @pytest.mark.long
 def test_views_that_share_nothing(digits):
     doctor = train(digits, policy=data.TwoViews(Noise()), epochs=3)

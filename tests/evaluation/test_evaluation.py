@@ -402,3 +402,28 @@ def test_one_class_is_nothing_to_learn():
     one = Features(np.eye(3), np.array([2, 2, 2]))
     with pytest.raises(ValueError, match="`train` must have labels of two classes or more"):
         evaluation.linear_accuracy(one, one)
+
+
+def test_lidar_of_very_large_features():
+    """Rounding alone would make their covariance indefinite."""
+    random = np.random.RandomState(0)
+    one = random.randn(50, 1, 1) * np.ones(40) + 1e-3 * random.randn(50, 10, 1) * np.ones(40)
+    assert evaluation.lidar(1e8 * one) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e20])
+def test_knn_of_features_of_any_size(scale):
+    values = np.random.RandomState(0).randn(30, 5).astype("float32") * np.float32(scale)
+    features = evaluation.Features(values, np.arange(30))
+    assert evaluation.knn_accuracy(features, features, 1) == 1.0
+
+
+@pytest.mark.parametrize("labels", [np.array([250, 255] * 5, "uint8"), [10**12, 3] * 5])
+def test_knn_of_any_whole_labels(labels):
+    values = np.array([[1.0, 0.1], [-1.0, 0.1]] * 5)
+    features = evaluation.Features(values, labels)
+    assert evaluation.knn_accuracy(features, features, 1) == 1.0
+
+
+def test_uniformity_at_a_large_temperature():
+    assert evaluation.uniformity(np.eye(8), temperature=400.0) == pytest.approx(-800)

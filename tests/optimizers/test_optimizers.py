@@ -149,6 +149,11 @@ def test_warmup_cosine():
     assert float(schedule(1000)) == pytest.approx(0.001 * peak, rel=1e-3)
 
 
+def test_a_warmup_of_nearly_all_epochs_leaves_a_step():
+    schedule = optimizers.warmup_cosine(0.3, 256, 10, 1, warmup_epochs=0.96)
+    assert (schedule.warmup_steps, schedule.decay_steps) == (9, 1)
+
+
 def test_no_warmup():
     schedule = optimizers.warmup_cosine(0.3, 256, 10, 10, warmup_epochs=0)
     assert float(schedule(0)) == pytest.approx(0.3)

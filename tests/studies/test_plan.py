@@ -173,3 +173,8 @@ def test_a_trials_walk_is_one_way():
     # Reading results does not need the modules that run trials.
     for name in ("results", "plots", "report"):
         assert above[name] <= {"plan", "results", "plots"}, name
+
+
+def test_seeds_after_the_largest_begin_anew():
+    plan = Plan({"a": 2**31 - 2}, {"a": 1}, 3, 1)
+    assert [r.step.seed for r in run(plan)] == [2**31 - 2, 2**31 - 1, 0, 1]
