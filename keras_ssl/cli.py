@@ -158,6 +158,10 @@ def make_app() -> Any:
     return app
 
 
+# Errors of the system that say that a path is not what it was taken for.
+_WRONG_PATHS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
 def _call(words: list[str]) -> None:
     """Calls a command. What the library says inside a graph of TensorFlow is a `ValueError`."""
     try:
@@ -177,8 +181,8 @@ def _one_line(error: BaseException, arguments: Sequence[str]) -> str:
     if arguments and arguments[0] in COMMANDS:
         names = inspect.signature(command(arguments[0])).parameters
         options = {name: f"--{name.replace('_', '-')}" for name in names}
-        if "out" in names:  # What the classes below the commands call it.
-            options.setdefault("folder", "--out")
+        if arguments[0] in ("study", "finetune"):  # The classes below them call it so.
+            options["folder"] = "--out"
         for name, option in options.items():
             text = text.replace(f"`{name}`", option)
     return re.sub(r"\s*\n\s*", " ", text)
@@ -223,5 +227,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ImportError, NonFiniteLossError, cyclopts.CycloptsError) as error:
         notes = getattr(error, "__notes__", [])
         print(f"error: {_one_line(error, words)}", *notes, sep="\n", file=sys.stderr)
-        sys.exit(1 if isinstance(error, (OSError, NonFiniteLossError)) else 2)
+        is_world = isinstance(error, (OSError, NonFiniteLossError))
+        sys.exit(1 if is_world and not isinstance(error, _WRONG_PATHS) else 2)
     sys.exit(0)

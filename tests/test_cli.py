@@ -77,6 +77,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(words, message, tmp_path, monk
         (OSError(28, "No space left on device"), 1),
         (NonFiniteLossError("NaN"), 1),
         (ValueError("x"), 2),
+        (NotADirectoryError(20, "Not a directory"), 2),
     ],
 )
 def test_what_the_world_did_has_another_status_than_bad_input(error, status, monkeypatch, capsys):

@@ -142,7 +142,10 @@ def _answer(results: Any) -> str:
         f"{other.name}"
         for other in others
     )
-    seeds = min(len(arm.tuned) for arm in arms)
+    seeds = min(
+        (len(first.final["tuned"].keys() & other.final["tuned"].keys()) for other in others),
+        default=0,
+    )
     if seeds < 2:
         errors = "One seed does not tell whether a difference is chance."
     else:

@@ -29,7 +29,7 @@ class EventFile:
 
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a folder in the order of their names.
-        name = f"{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        name = f"{int(time.time()):010}.{socket.gethostname()}.{os.getpid()}.{next(_numbers):06}"
         path = folder / f"events.out.tfevents.{name}.v2"
         self._file = RecordWriter(path.open("wb"))
         self.add(Event(file_version="brain.Event:2"))

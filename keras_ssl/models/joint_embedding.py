@@ -199,12 +199,11 @@ class JointEmbeddingModel(Trainer):
         if is_default:
             warn_if_heavy(self.projector)
         self._view_shapes: list[Any] | None = None
-        # `fit` and its steps set this, for callbacks that count images. None if batches vary in
-        # size.
+        # The images of a whole batch of the latest `fit`, for callbacks that count images; None if
+        # they are unknown.
         self.images_per_step: int | None = None
         # The sums behind the metrics of an epoch that a file was saved in, until training begins.
         self._figures_of_file: dict[str, np.ndarray] = {}
-        self._batch_sizes: set[int] = set()
         self._trackers = [
             keras.metrics.Mean(name=term) for term in ("loss", *self.criterion.weights)
         ]
@@ -236,13 +235,31 @@ class JointEmbeddingModel(Trainer):
         keep_lora_apart(self.encoder)  # Some layers make theirs when they are built.
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """Keras' hook: returns the shapes of the views, as lists, because JSON has no tuples."""
-        return {"view_shapes": self._view_shapes} if self._view_shapes is not None else None
+        """Keras' hook: returns the shapes of the views, as lists, because JSON has no tuples.
+
+        And which parts are frozen that a subclass makes itself, such as a predictor.
+        """
+        if self._view_shapes is None:
+            return None
+        frozen = [i for i, part in enumerate(self._own_parts()) if not part.trainable]
+        return {"view_shapes": self._view_shapes, **({"frozen": frozen} if frozen else {})}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Keras' hook: builds from a file, which may be an older one with an `input_shape`."""
         shapes = config["view_shapes"] if "view_shapes" in config else config["input_shape"]
         self.build(shapes if views.is_shape(shapes) else tuple(shapes))
+        for i, part in enumerate(self._own_parts()):
+            if i in config.get("frozen", ()):
+                part.trainable = False
+
+    def _own_parts(self) -> list[keras.layers.Layer]:
+        """Returns the layers that are not arguments; a teacher is never trained."""
+        given = (self.encoder, self.projector, self.probe)
+        return [
+            part
+            for part in inner_layers(self)
+            if not (isinstance(part, MovingAverage) or any(part is one for one in given))
+        ]
 
     def _complete_encoder(self, image_shape: tuple[int | None, ...]) -> None:
         """Completes the encoder, now that the shape of its images is known."""
@@ -440,11 +457,10 @@ class JointEmbeddingModel(Trainer):
             call.setdefault("shuffle", False)  # Keras would warn that it cannot shuffle.
         fitting.give_own_batches(call)
         with fitting.held(sources, epoch), readable_errors():
-            batch = fitting.look_at(call, self.built)
+            batch, self.images_per_step = fitting.look_at(call, self.built), None
             if batch is not None:
                 self._prepare(batch, check_range)
                 self.images_per_step = fitting.rows_of_batches(call, batch)
-            self._batch_sizes = set()
             if self.built and not self.trainable_weights and self.probe is None:
                 raise ValueError(
                     "A method must have something to train: thaw a part of its encoder or "
@@ -578,10 +594,8 @@ class JointEmbeddingModel(Trainer):
     ) -> None:
         """Does what a training step does after the gradients: optimizer, teacher and probe."""
         rows = views.batch_size(representations)
-        if rows is not None:
-            self._batch_sizes.add(rows * replicas.replica_count())
-            varies = len(self._batch_sizes) > 1
-            self.images_per_step = None if varies else max(self._batch_sizes)
+        if self.images_per_step is None and rows is not None:
+            self.images_per_step = rows * replicas.replica_count()
         if self.layer_decay is not None:
             factors = layer_factors(self.encoder, self.layer_decay)
             scale_learning_rates(self.optimizer, factors)
@@ -696,17 +710,9 @@ class JointEmbeddingModel(Trainer):
         # Only where there is one: a subclass may have a constructor of its own.
         decay = {} if self.layer_decay is None else {"layer_decay": self.layer_decay}
         training = describe_training(self.encoder)
-        # Of what a subclass makes itself, such as a predictor; a teacher is never trained.
-        parts_training = {
-            attribute: found
-            for attribute, part in vars(self).items()
-            if isinstance(part, keras.layers.Layer) and not isinstance(part, MovingAverage)
-            if attribute not in parts and (found := describe_training(part))
-        }
         config = {
             **decay,
             **({"training": training} if training else {}),
-            **({"parts_training": parts_training} if parts_training else {}),
             "name": self.name,
             "micro_batch_size": self.micro_batch_size,
             "input_range": self.input_range,
@@ -730,17 +736,14 @@ class JointEmbeddingModel(Trainer):
     def from_config(cls, config: dict[str, Any]) -> "JointEmbeddingModel":  # noqa: D102
         deserialize = keras.saving.deserialize_keras_object
         config = dict(config)
-        training, others = config.pop("training", {}), config.pop("parts_training", {})
+        training = config.pop("training", {})
         parts = {
             key: deserialize(value) if isinstance(value, dict) else value
             for key, value in config.items()
         }
         trust(parts["encoder"])
         restore_training(parts["encoder"], training)
-        model = cls(**parts)
-        for attribute, training in others.items():
-            restore_training(getattr(model, attribute), training)
-        return model
+        return cls(**parts)
 
 
 def _mean(values: Sequence[Any]) -> Tensor:

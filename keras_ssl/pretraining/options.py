@@ -91,7 +91,9 @@ def of_run(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Option
 
 
 def is_plain(value: Any) -> bool:
-    """Whether an option can be written on a command line and to config.json."""
+    """Whether an option can be written to config.json."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
     return value is None or isinstance(value, (str, int, float, pathlib.PurePath))
 
 
@@ -229,7 +231,6 @@ def read_config(options: Options) -> dict[str, Any]:
 
 # Options that make a model and are not part of a recipe.
 _OF_ENCODER = ("weights", "input_range", "pooling", "freeze", "lora_rank")
-_OF_MODEL = ("layer_decay", "micro_batch_size")
 
 
 def take_from_config(options: Options) -> None:
@@ -237,9 +238,10 @@ def take_from_config(options: Options) -> None:
     if options.config is None or options.resume is not None:
         return
     began = read_config(options)["options"]
-    for name in (*(_OF_ENCODER if options.encoder is None else ()), *_OF_MODEL):
-        if getattr(options, name) is None:
-            setattr(options, name, began.get(name))
+    for name in (*(_OF_ENCODER if options.encoder is None else ()), "layer_decay"):
+        value = began.get(name)
+        if getattr(options, name) is None and is_plain(value):  # An object of Python is not there.
+            setattr(options, name, value)
 
 
 # What is tuned together is taken together: a run that is given one of these is not the tuned one.

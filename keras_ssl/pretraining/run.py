@@ -360,7 +360,7 @@ def _fit(
 @contextlib.contextmanager
 def _explaining(setup: Setup) -> Iterator[None]:
     """A scope that leaves the folder in order, however it ends, and says how to go on."""
-    folder = setup.folder
+    folder, going_on = setup.folder, words.resume_command(setup.folder, setup.options)
     try:
         yield
     except callbacks.NonFiniteLossError as error:
@@ -371,12 +371,11 @@ def _explaining(setup: Setup) -> Iterator[None]:
         raise
     except distribution.WorkerLostError as error:
         # End at once: a normal end of the program would wait for the machine that is lost.
-        print(f"error: {error}\nGo on with --resume {folder.path}", file=sys.stderr, flush=True)
+        print(f"error: {error}\nGo on: {going_on}", file=sys.stderr, flush=True)
         os._exit(1)
     except OSError as error:
         error.add_note(
-            "Make room or repair the disk, then go on from the last checkpoint: "
-            f"{words.resume_command(folder, setup.options)}"
+            f"Make room or repair the disk, then go on from the last checkpoint: {going_on}"
         )
         raise
     except KeyboardInterrupt:
@@ -385,8 +384,7 @@ def _explaining(setup: Setup) -> Iterator[None]:
         if kept and setup.writes:
             folder.save_encoder(keras.models.load_model(kept[-1], compile=False).encoder)
             stopped = f"Stopped. The encoder so far is {folder / 'encoder.keras'}"
-        going_on = f"Go on exactly from there: {words.resume_command(folder, setup.options)}"
-        print(f"\n{stopped}\n{going_on}", file=sys.stderr, flush=True)
+        print(f"\n{stopped}\nGo on exactly from there: {going_on}", file=sys.stderr, flush=True)
         raise
     finally:
         folder.close()

@@ -120,7 +120,7 @@ def rows_of_batches(call: Mapping[str, Any], batch: Any) -> int | None:
     size = call.get("batch_size") or 32  # Keras' own default.
     split = call.get("validation_split") or 0.0
     rows = math.floor(rows * (1 - split))  # as Keras rounds it
-    if rows > 1 and rows % size == 1:
+    if rows > 1 and rows % size == 1 and call.get("steps_per_epoch") is None:
         raise ValueError(
             "Every batch must hold at least 2 images, and the last one would hold 1: leave out an "
             f"image, or choose another `batch_size`. Received: {rows} images, batch_size={size}"

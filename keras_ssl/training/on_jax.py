@@ -103,7 +103,8 @@ class Trainer(OneProgramModel):
 def _kept(model: Any) -> Iterator[None]:
     """Opens a scope whose errors leave the values of a model's variables, and read well.
 
-    Keras takes the values out of the variables before it traces a step.
+    Keras takes the values out of the variables before it traces a step. What interrupts `evaluate`
+    or `predict` within a step that runs still takes them along: JAX has given their memory away.
     """
     variables = list(itertools.chain(*_variables(model, model.optimizer is not None)))
     before = [variable.value for variable in variables]
@@ -137,7 +138,7 @@ def _variables(model: Any, with_optimizer: bool) -> tuple[list[keras.Variable], 
 
 def _has_value(variable: keras.Variable) -> bool:
     try:
-        return variable.value is not None
+        return not variable.value.is_deleted()
     except TypeError:  # Keras looks for an initializer, which a variable has only once.
         return False
 

@@ -384,12 +384,41 @@ def test_a_frozen_predictor_is_frozen_in_a_file(tmp_path):
     assert not loaded.predictor.trainable and loaded.projector.trainable
     assert len(loaded.trainable_weights) == len(model.trainable_weights)
     assert int(loaded.optimizer.iterations) == 3
+    assert not any(inner.trainable for inner in all_layers(loaded.predictor))
+
+
+@keras.saving.register_keras_serializable("tests")
+class LateHead(models.SimCLR):
+    """Makes a part when it is built, and makes itself from a config."""
+
+    def build(self, input_shape):
+        self.head = keras.layers.Dense(3, trainable=False)
+        super().build(input_shape)
+
+    def embed(self, views, training=False):
+        representations, embeddings = super().embed(views, training)
+        return representations, tuple(self.head(z) for z in embeddings)
+
+    @classmethod
+    def from_config(cls, config):
+        parts = {k: keras.saving.deserialize_keras_object(v) for k, v in config.items()}
+        return cls(**parts)
+
+
+def test_a_part_that_is_made_late_is_frozen_in_a_file(tmp_path):
+    model = LateHead(tiny_encoder(), "9-8")
+    model.compile("adam")
+    x, _ = batches(1)
+    model.fit(x, batch_size=12, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.head.trainable and int(loaded.optimizer.iterations) == 1
 
 
 def test_images_per_step_is_that_of_the_latest_fit():
     model = make()
     x, y = batches(4)
-    for size in (12, 6, 12):
+    for size in (12, 6, 12, 14):
         model.fit(x, y, batch_size=size, verbose=0)
         assert model.images_per_step == size
 
@@ -401,6 +430,7 @@ def test_a_last_batch_of_one_image_is_refused_before_training():
         with pytest.raises(ValueError, match="the last one would hold 1"):
             model.fit(x, y, verbose=0, **arguments)
     assert int(model.optimizer.iterations) == 0
+    model.fit(x, y, batch_size=5, steps_per_epoch=3, verbose=0)
 
 
 def test_weights_of_validation_samples_are_refused_before_training():

@@ -96,6 +96,13 @@ def test_in_python_freeze_is_what_it_is(value):
     assert options_.parse_freeze(value) == value
 
 
+def test_lists_of_python_are_stored(run):
+    options = parse(["--method", "simclr"])
+    options.freeze, options.input_range = ["stem"], (0, 255)
+    kept = json.loads(json.dumps(options_.stored(options)))
+    assert (kept["freeze"], kept["input_range"]) == (["stem"], [0, 255])
+
+
 def test_two_temperatures_are_refused():
     options = parse(["--method", "simclr", "--temperature", "0.1"])
     options.criterion = "temperature=0.5"
@@ -106,12 +113,14 @@ def test_two_temperatures_are_refused():
 def test_the_config_of_a_run_brings_what_made_its_encoder(run, tmp_path):
     config = json.loads((run / "config.json").read_text())
     config["encoder"] = "resnet8"
-    config["options"] |= {"freeze": "2", "input_range": "0,255", "layer_decay": 0.7}
+    config["options"] |= {"freeze": "2", "layer_decay": 0.7, "micro_batch_size": 256}
+    config["options"] |= {"input_range": {"python": "builtins.object"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     for words, freeze in (([], "2"), (["--freeze", "1"], "1"), (["--encoder", "resnet18"], None)):
         options = parse(["--config", str(tmp_path / "config.json"), *words])
         options_.take_from_config(options)
         assert (options.freeze, options.layer_decay) == (freeze, 0.7)
+        assert options.input_range is None and options.micro_batch_size is None
 
 
 def test_pretrain_leaves_a_run_folder(run):

@@ -1,4 +1,6 @@
 import contextlib
+import errno
+import io
 import logging
 import re
 import time
@@ -101,8 +103,9 @@ def test_quiet_says_nothing(views, monkeypatch, capsys):
 
 
 def test_a_full_disk_under_the_log_ends_no_run():
-    with open("/dev/full", "w") as full, contextlib.redirect_stdout(full), _log.shown():
-        with runs.stage("counting sheep"):
-            pass
-        with contextlib.suppress(OSError):
-            full.close()
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with contextlib.redirect_stdout(Full()), _log.shown(), runs.stage("counting sheep"):
+        pass
