@@ -2,6 +2,7 @@
 
     python benchmarks/label_free.py --data-dir ../shared/data
     python benchmarks/label_free.py --cifar cifar10.npz --judge-at 4 20 --seeds 0 1 2
+    python benchmarks/label_free.py --study tuning/results/tuning_gap-cifar10/trials.csv
 
 Trains encoders that differ in method and settings (every method's small recipe, and sweeps of the
 weights of VICReg, of the temperature of SimCLR and of the learning rate) on the first 10,000 images
@@ -12,9 +13,13 @@ which is 1 if the figure puts them in the order of their accuracy, and the accur
 that the figure would have chosen, beside the best one. Each seed is a trial of its own: the table
 has the means over the seeds, and standard errors where there are several. Takes one to three
 minutes per encoder on two CPU cores. A stopped run goes on from what `--output` holds.
+
+`--study` trains nothing: it takes the draws of a study that was run with `--label-free`, and their
+figures on the images that settings were chosen by.
 """
 
 import argparse
+import csv
 import dataclasses
 import json
 import math
@@ -125,6 +130,40 @@ def table(figures, epoch, seeds):
     return evaluation.table(rows)
 
 
+def table_of_study(path):
+    """Returns the table of a study's draws: all, the defaults alone, and within each arm."""
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "search"]
+    names = ("linear", "knn", "rankme", "lidar", "alpha_req", "uniformity")
+    draws = [
+        (row["arm"], row["draw"], {name: float(row[f"val_{name}"]) for name in names})
+        for row in rows
+        if row["status"] == "completed"
+    ]
+    arms = [
+        [run for arm, _, run in draws if arm == name]
+        for name in dict.fromkeys(arm for arm, *_ in draws)
+    ]
+    found = {
+        "all draws": [[run for *_, run in draws]],
+        "the defaults of each arm": [[run for _, draw, run in draws if draw == "0"]],
+        f"within an arm, mean of {len(arms)}": arms,
+    }
+    table_rows = {}
+    for label, groups in found.items():
+        row = {"encoders": str(len(groups[0]))}
+        best = [100 * max(run["linear"] for run in runs) for runs in groups]
+        row["best"] = f"{np.mean(best):.1f}"
+        for name, score in SCORES.items():
+            correlations, chosen = zip(*(compared(runs, score) for runs in groups), strict=True)
+            error = ""
+            if len(groups) > 1:
+                error = f" ± {np.std(correlations, ddof=1) / len(groups) ** 0.5:.2f}"
+            row[name] = f"{np.mean(correlations):+.2f}{error} ({np.mean(chosen):.1f})"
+        table_rows[label] = row
+    return evaluation.table(table_rows)
+
+
 def main():
     """Trains the encoders that are not in the output yet, and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -132,11 +171,15 @@ def main():
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data-dir", help="folder that holds fashion-mnist/")
     source.add_argument("--cifar", help="CIFAR-10 as an .npz file, in the place of Fashion-MNIST")
+    source.add_argument("--study", help="trials.csv of a study that was run with --label-free")
     parser.add_argument("--output", type=pathlib.Path, default="runs/label_free.json")
     parser.add_argument("--judge-at", type=int, nargs="+", default=[4], help="epochs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--images", type=int, default=10_000, help="training images")
     options = parser.parse_args()
+    if options.study:
+        print(table_of_study(options.study))
+        return
     options.output.parent.mkdir(parents=True, exist_ok=True)
     figures = json.loads(options.output.read_text()) if options.output.is_file() else {}
     load, path = (
