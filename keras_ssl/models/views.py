@@ -51,7 +51,7 @@ def check_is_float(view: Any) -> None:
 
 def is_with_draws(x: Any) -> bool:
     """Whether this is (images, draws) of `keras_ssl.data.make_batches`, and not two views."""
-    if not isinstance(x, tuple) or len(x) != 2:
+    if not isinstance(x, (tuple, list)) or len(x) != 2:  # PyTorch's loaders make lists.
         return False
     images, draws = x
     if len(getattr(images, "shape", ())) != 4 or len(getattr(draws, "shape", ())) != 2:
