@@ -16,9 +16,8 @@ from typing import Any
 from keras_ssl._keras import not_translated
 from keras_ssl._tensorflow import tf
 
-# Seconds without a call after which no thread is about to call Python; the same on a machine that
-# has more to do than it can, where one program of some hundreds needed it; the longest that an exit
-# waits.
+# Seconds. An exit waits until Python has not been called for the first time, or for the second on a
+# busy machine (one program of some hundreds needed it), and never longer than the third.
 _QUIET, _QUIET_IF_BUSY, _LONGEST = 0.1, 0.5, 10.0
 
 

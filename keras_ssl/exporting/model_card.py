@@ -116,11 +116,11 @@ def _figures_text(training: Training) -> str:
     """Says which images the figures are of, and what they are."""
     if not any("knn" in figures for figures in training.results.values()):
         return "Without labels: `rankme` is the number of directions that the representations use."
-    other = _last_part(training.config["options"].get("evaluate_on"))
-    if training.config["options"].get("evaluate_on") is None:
-        where = "On held-out images of the same source"
-    else:
-        where = "On other images" + (f" ({other})" if other else "")
+    others = training.config["options"].get("evaluate_on")
+    where = "On held-out images of the same source"
+    if others is not None:
+        name = _last_part(others)
+        where = "On other images" + (f" ({name})" if name else "")
     return (
         f"{where}: `knn` and `linear` are accuracies of a k-nearest-neighbor and a linear "
         "classifier on frozen representations (higher is better)."

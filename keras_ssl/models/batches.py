@@ -57,6 +57,16 @@ def check(model: Any, batch: Any, made: bool = False) -> tuple[Any, Any]:
     return x if makes_views else tuple(x), labels
 
 
+def is_with_draws(x: Any) -> bool:
+    """Whether this is (images, draws) of `keras_ssl.data.make_batches`, and not two views."""
+    if not isinstance(x, (tuple, list)) or len(x) != 2:  # PyTorch's loaders make lists.
+        return False
+    images, draws = x
+    if len(getattr(images, "shape", ())) != 4 or len(getattr(draws, "shape", ())) != 2:
+        return False
+    return keras.backend.is_int_dtype(keras.backend.standardize_dtype(draws.dtype))
+
+
 def made_views(policy: Views, x: Any) -> tuple[Tensor, ...]:
     """Returns the views that a policy makes of images, or of (images, draws)."""
     images, draws = _images_and_draws(x)

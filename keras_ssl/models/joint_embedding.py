@@ -275,7 +275,7 @@ class JointEmbeddingModel(Trainer):
         replace_layer(self, "encoder", encoder)
 
     def call(self, images: Tensor, training: bool = False) -> Tensor:  # noqa: D102
-        if self.views is not None and views.is_with_draws(images):  # a batch of `make_batches`
+        if self.views is not None and batches.is_with_draws(images):
             return self._represent(to_unit_floats(images[0]), training)
         if isinstance(images, tuple):
             return tuple(self._represent(view, training) for view in images)

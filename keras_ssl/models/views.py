@@ -49,16 +49,6 @@ def check_is_float(view: Any) -> None:
         )
 
 
-def is_with_draws(x: Any) -> bool:
-    """Whether this is (images, draws) of `keras_ssl.data.make_batches`, and not two views."""
-    if not isinstance(x, (tuple, list)) or len(x) != 2:  # PyTorch's loaders make lists.
-        return False
-    images, draws = x
-    if len(getattr(images, "shape", ())) != 4 or len(getattr(draws, "shape", ())) != 2:
-        return False
-    return keras.backend.is_int_dtype(keras.backend.standardize_dtype(draws.dtype))
-
-
 def symbolic(shape: Any, dtype: str) -> Any:
     """Returns symbolic tensors for a view of this shape."""
     if is_shape(shape):
